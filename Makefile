@@ -1,0 +1,70 @@
+# lkvm: `make help` lists the targets. Objects go to $(O), never into the source tree.
+
+# Optional parts are switched on by pkg-config. Nothing is downloaded by a plain `make`.
+comma := ,
+SAN ?=
+O ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+CC ?= gcc
+PKG_CONFIG ?= pkg-config
+PREFIX ?= /usr/local
+DESTDIR ?=
+V ?= 0
+WERROR ?= 0
+
+Q := $(if $(filter 1,$(V)),,@)
+say = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' $(1) $(2))
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
+
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wvla -Wstrict-prototypes -Wmissing-prototypes \
+	$(if $(filter 1,$(WERROR)),-Werror)
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+ALL_CPPFLAGS := -D_GNU_SOURCE -Iinclude $(CPPFLAGS)
+ALL_CFLAGS := -std=gnu11 $(WARN) $(SANFLAGS) $(CFLAGS) -fvisibility=hidden
+ALL_LDFLAGS := $(SANFLAGS) $(LDFLAGS)
+LIBS := -pthread -ldl
+
+SRC := $(wildcard *.c util/*.c hw/*.c x86/*.c virtio/*.c disk/*.c net/*.c)
+OBJ := $(SRC:%.c=$(O)/%.o)
+
+.PHONY: all
+all: $(O)/lkvm
+
+$(O)/lkvm: $(OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+$(O)/%.o: %.c $(O)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Only this object knows the version, so a commit rebuilds one file.
+$(O)/builtin-version.o: ALL_CPPFLAGS += -DLKVM_VERSION='"$(VERSION)"'
+$(O)/builtin-version.o: $(O)/version
+
+# Rewritten only when the content changes: a changed flag or version rebuilds what depends on it.
+$(O)/flags: FORCE
+	@mkdir -p $(O)
+	@echo '$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS)' > $@
+$(O)/version: FORCE
+	@mkdir -p $(O)
+	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' > $@
+.PHONY: FORCE
+FORCE:
+
+# TAP programs that `make check` runs; each tests/*/*.mk adds its own.
+CHECKS :=
+
+include $(sort $(wildcard tests/*/*.mk) $(wildcard Documentation/*.mk))
+
+.PHONY: clean
+clean:
+	$(Q)rm -rf $(O)
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)

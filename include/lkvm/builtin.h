@@ -1,0 +1,21 @@
+/*
+ * The commands: one const struct command each, in the builtin-*.c file of its name. main.c lists
+ * them in the order of `lkvm help`.
+ */
+#ifndef LKVM_BUILTIN_H
+#define LKVM_BUILTIN_H
+
+#include "lkvm/options.h"
+
+extern const struct command run_command;
+extern const struct command list_command;
+extern const struct command stop_command;
+extern const struct command pause_command;
+extern const struct command resume_command;
+extern const struct command stat_command;
+extern const struct command debug_command;
+extern const struct command check_command;
+extern const struct command version_command;
+extern const struct command help_command;
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * What the user asked for: filled once by builtin-run.c's option table, read by everyone after.
+ */
+#ifndef LKVM_CONFIG_H
+#define LKVM_CONFIG_H
+
+#include "lkvm/ram.h"
+
+#define CONFIG_MAX_INITRDS 16
+#define CONFIG_MAX_CPU_FLAGS 32
+
+struct vm_config {
+	const char *name;   /* [A-Za-z0-9._-]{1,64}; default guest-PID */
+	const char *kernel; /* never NULL after the kernel was chosen */
+	const char *initrd[CONFIG_MAX_INITRDS];
+	unsigned n_initrds;
+	char *params;     /* all -p joined with blanks, heap, or NULL */
+	bool nodefaults;  /* no default kernel command line */
+	const char *cpu_flag[CONFIG_MAX_CPU_FLAGS]; /* "-avx2", "+x2apic" */
+	unsigned n_cpu_flags;
+	unsigned cpus; /* 0: online CPUs of the host */
+	struct ram_config ram;
+	bool has_debug_exit;
+	uint16_t debug_exit_port;
+	unsigned timeout_s;       /* 0: none */
+	const char *result;       /* file for the JSON result, or NULL */
+	const char *debug_topics; /* --debug */
+};
+
+#endif

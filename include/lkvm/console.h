@@ -1,0 +1,85 @@
+/*
+ * The host end of the guest's console: bytes from a serial port (or, later, virtio console) to
+ * standard output, and standard input to the device.
+ *
+ *	vCPU thread: device -> console_put() -> ring --(eventfd)--> main thread -> standard output
+ *	main thread: standard input -> escape keys -> device's input callback
+ *
+ * A vCPU never waits for the reader of standard output: a full ring is reported to the device,
+ * which tells its guest (LSR without THRE). The main thread also looks at every complete output
+ * line for the kernel's own words: a panic, so that it can be told apart by the exit status.
+ * console_put() is for any thread; everything else belongs to the main thread.
+ */
+#ifndef LKVM_CONSOLE_H
+#define LKVM_CONSOLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lkvm/loop.h"
+
+struct console;
+
+/* The device at the guest's end. Called on the main thread; the device takes its own lock. */
+struct console_device {
+	/* Input for the guest. Return: bytes taken; it calls console_input_wanted() when it has room again. */
+	size_t (*input)(void *dev, const uint8_t *buf, size_t len);
+	/* There is room in the ring again after console_put() had taken less than all. */
+	void (*writable)(void *dev);
+	/* Ctrl-a b, `lkvm debug --sysrq`: a break condition on the line; may be NULL */
+	void (*send_break)(void *dev);
+	void *dev;
+};
+
+struct console_config {
+	int in_fd, out_fd; /* standard input and output; -1: none */
+	struct loop *loop;
+	void (*quit)(void *ctx);  /* Ctrl-a x */
+	void (*panic)(void *ctx); /* the guest says that it has panicked and will not go on by itself */
+	void *ctx;
+};
+
+/** console_new() - Return: 0 or -errno after one logged line */
+int console_new(const struct console_config *cfg, struct console **ret);
+/** console_free() - restores the terminal; takes NULL */
+void console_free(struct console *con);
+
+/** console_attach() - let @dev be the device at the guest's end (copied); NULL detaches */
+void console_attach(struct console *con, const struct console_device *dev);
+
+/** console_start() - raw terminal (if lkvm is in its foreground), start reading standard input */
+int console_start(struct console *con);
+
+/**
+ * console_put() - output from the guest, any thread, never blocks
+ * Return: bytes taken; less than @len only if the ring is full; writable() is then called later
+ */
+size_t console_put(struct console *con, const void *buf, size_t len);
+
+/** console_input_wanted() - the device has room for input again; any thread */
+void console_input_wanted(struct console *con);
+
+/** console_send() - input as if typed by the user, without escape keys (sysrq) */
+void console_send(struct console *con, const uint8_t *buf, size_t len, bool break_first);
+
+/**
+ * console_drain() - the guest has ended: write out everything that is left
+ * Waits for the reader as write(2) would, but ends early when *@stop becomes true or on a signal
+ * in @interrupt_fd (a signalfd, -1: none).
+ */
+void console_drain(struct console *con, int interrupt_fd);
+
+/** console_panic_line() - the "Kernel panic - not syncing: ..." line seen since start, or NULL */
+const char *console_panic_line(const struct console *con);
+
+/**
+ * console_last_lines() - the last output lines, oldest first, for reports and --result
+ * @ret: NUL-terminated, at most @cap bytes with the NUL
+ */
+void console_last_lines(const struct console *con, char *ret, size_t cap);
+
+/** console_stats() - bytes written by the guest and write(2) calls made for them */
+void console_stats(const struct console *con, uint64_t *ret_bytes, uint64_t *ret_writes);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * One vCPU: its thread, the KVM_RUN loop, and what each exit means.
+ *
+ * A kick never gets lost: the state is changed first, then run->immediate_exit is set, then the
+ * thread is signalled. KVM looks at immediate_exit on its way into the guest, so a signal that
+ * arrives between the thread's own test and KVM_RUN still has its effect.
+ */
+#ifndef LKVM_KVM_CPU_H
+#define LKVM_KVM_CPU_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "lkvm/kvm.h"
+
+#define KVM_KICK_SIGNAL SIGUSR1
+
+/* Exit counters: written by the vCPU's thread only, read by anyone. */
+struct kvm_cpu_stats {
+	_Atomic(uint64_t) exits, io, mmio, hlt, intr, other;
+};
+
+struct kvm_cpu {
+	struct kvm *kvm;
+	unsigned id; /* index and APIC id */
+	int fd;
+	struct kvm_run *run;
+	bool started;
+	pthread_t thread;
+	struct kvm_cpu_stats stats;
+};
+
+/** kvm_cpu_init() - create the vCPU and map its kvm_run; 0 or -errno, logged; then kvm_cpu_fini() */
+int kvm_cpu_init(struct kvm_cpu *cpu, struct kvm *kvm, unsigned id);
+void kvm_cpu_fini(struct kvm_cpu *cpu);
+
+/** kvm_cpu_start() - start its thread, which parks until the VM runs; 0 or -errno, logged */
+int kvm_cpu_start(struct kvm_cpu *cpu);
+/** kvm_cpu_kick() - make it leave the guest soon; any thread; the state was changed before */
+void kvm_cpu_kick(struct kvm_cpu *cpu);
+/** kvm_cpu_kick_handler() - install the empty handler of KVM_KICK_SIGNAL; once, before any start */
+void kvm_cpu_kick_handler(void);
+
+#endif

@@ -1,0 +1,89 @@
+/*
+ * struct kvm: the virtual machine as KVM knows it - /dev/kvm and VM fds, memory slots, interrupt
+ * chips, vCPUs - and its run state.
+ *
+ *	               kvm_start()          kvm_pause()
+ *	KVM_CREATED -----------> KVM_RUNNING ---------> KVM_PAUSED
+ *	                              |      <---------     |
+ *	                              |      kvm_resume()   |
+ *	                  kvm_stop()  v                     v
+ *	                            KVM_STOPPING (from every state; the first cause wins)
+ *
+ * kvm_stop() may be called by any thread; the rest is the main thread's unless it says otherwise.
+ */
+#ifndef LKVM_KVM_H
+#define LKVM_KVM_H
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "lkvm/bus.h"
+#include "lkvm/device.h"
+#include "lkvm/ram.h"
+
+struct kvm_cpu;
+
+enum kvm_state { KVM_CREATED, KVM_RUNNING, KVM_PAUSED, KVM_STOPPING };
+
+struct kvm {
+	int dev_fd;
+	int vm_fd;
+	int wake_fd; /* eventfd: readable once a cause to stop is set */
+	size_t run_bytes; /* KVM_GET_VCPU_MMAP_SIZE */
+	unsigned phys_bits;
+	bool tsc_deadline;
+	struct ram *ram;
+	struct bus pio;
+	struct bus mmio;
+
+	unsigned n_cpus;
+	struct kvm_cpu *cpus; /* n_cpus of them */
+
+	pthread_mutex_t lock; /* state, n_parked */
+	pthread_cond_t changed;
+	enum kvm_state state;
+	unsigned n_running; /* vCPU threads that are not parked and not ended */
+
+	_Atomic(uint64_t) stop; /* enum stop_cause in the low half, value in the high half; 0: none */
+};
+
+/**
+ * kvm_open() - open /dev/kvm, check version and capabilities by name, create the VM
+ * Return: 0, or -errno after one logged line with a hint; kvm_close() in either case
+ */
+int kvm_open(struct kvm *kvm);
+/** kvm_close() - joins nothing: the vCPUs were freed before; takes a half-built struct */
+void kvm_close(struct kvm *kvm);
+
+/** kvm_max_vcpus() - KVM_CAP_MAX_VCPUS; kvm_recommended_vcpus() - KVM_CAP_NR_VCPUS */
+unsigned kvm_max_vcpus(const struct kvm *kvm);
+unsigned kvm_recommended_vcpus(const struct kvm *kvm);
+
+/** kvm_create_irqchip() - in-kernel PIC, IOAPIC, LAPIC, then PIT2 (that order); 0 or -errno, logged */
+int kvm_create_irqchip(struct kvm *kvm);
+
+/** kvm_map_ram() - one memory slot a RAM part, after checking the host's limits; 0 or -errno, logged */
+int kvm_map_ram(struct kvm *kvm, struct ram *ram);
+
+/** kvm_irq_line() - the machine's irq_line.set: KVM_IRQ_LINE on a GSI; any thread */
+void kvm_irq_line(void *kvm, unsigned gsi, bool level);
+
+/** kvm_stop() - ask the VM to end; the first cause wins; any thread; never blocks. Fits device_env.stop. */
+void kvm_stop(void *kvm, enum stop_cause cause, uint32_t value);
+/** kvm_stop_cause() - STOP_NONE while nobody asked; any thread */
+enum stop_cause kvm_stop_cause(const struct kvm *kvm, uint32_t *ret_value);
+
+/** kvm_start() - start all vCPU threads; 0 or -errno, logged (then none is left running) */
+int kvm_start(struct kvm *kvm);
+/**
+ * kvm_pause() - return once no vCPU is in the guest; its state can then be read with vCPU ioctls
+ * Return: 0; -EALREADY if it was paused; -ESHUTDOWN while stopping
+ */
+int kvm_pause(struct kvm *kvm);
+/** kvm_resume() - Return: 0, -EALREADY if it runs, -ESHUTDOWN while stopping */
+int kvm_resume(struct kvm *kvm);
+/** kvm_join() - after kvm_stop(): wait for all vCPU threads */
+void kvm_join(struct kvm *kvm);
+
+#endif

@@ -1,0 +1,91 @@
+/*
+ * Commands and their option tables. A table drives four things, so that they cannot disagree:
+ * parsing, --help, the OPTIONS section of the man page, and shell completion.
+ *
+ * Tables are const; an option names the field that it sets by its offset in the command's
+ * configuration struct.
+ */
+#ifndef LKVM_OPTIONS_H
+#define LKVM_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum opt_kind {
+	OPT_GROUP,    /* a heading in help and man page; only `help` is set */
+	OPT_FLAG,     /* no argument; sets a bool */
+	OPT_STRING,   /* sets a const char * (not copied; argv lives for ever); the last one wins */
+	OPT_UNSIGNED, /* strict decimal; sets an unsigned; @min and @max are checked */
+	OPT_PARSE,    /* calls parse(); for everything else */
+};
+
+/* How the shell completes the argument. */
+enum opt_complete { COMPLETE_NONE, COMPLETE_FILE, COMPLETE_DIR, COMPLETE_GUEST, COMPLETE_WORDS };
+
+struct opt {
+	enum opt_kind kind;
+	char short_name;      /* 0: none */
+	const char *name;     /* long name without dashes */
+	const char *arg;      /* name of the argument in help texts ("FILE"), NULL: takes none */
+	bool arg_optional;    /* the argument may be left out; it is then only taken as --name=ARG */
+	const char *help;     /* one or two sentences; the first line of --help, the body in the man page */
+	size_t offset;        /* of the field in the configuration struct */
+	unsigned min, max;    /* OPT_UNSIGNED */
+	/*
+	 * OPT_PARSE: @config is the configuration struct, @arg the argument (NULL if left out).
+	 * Return: 0, or -EINVAL after logging what is wrong with it.
+	 */
+	int (*parse)(void *config, const struct opt *opt, const char *arg);
+	enum opt_complete complete;
+	const char *words; /* COMPLETE_WORDS: choices, separated by blanks */
+};
+
+#define OPT_END { .kind = OPT_GROUP, .help = NULL }
+
+struct command {
+	const char *name;
+	const char *summary;  /* one line for `lkvm help` */
+	const char *operands; /* after the options in the usage line: "[NAME]...", "" */
+	enum opt_complete operand_complete;
+	const char *description; /* paragraphs for --help */
+	const struct opt *opts;  /* ends with OPT_END; never NULL */
+	/* @argv[0] is the command's name. Return: exit status of the process. */
+	int (*run)(const struct command *cmd, int argc, char **argv);
+};
+
+/* main.c; ends with a NULL name */
+extern const struct command *const commands[];
+
+#define EXIT_USAGE 125
+
+enum options_result {
+	OPTIONS_OK,   /* go on; operands start at *ret_operands */
+	OPTIONS_HELP, /* --help was printed on standard output: end with status 0 */
+	OPTIONS_BAD,  /* one line was logged: end with EXIT_USAGE */
+};
+
+/**
+ * options_parse() - parse `--opt V`, `--opt=V`, `-oV`, `-o V`, bundled flags, `--`
+ * Options and operands may be mixed up to `--`; argv is permuted so that operands are contiguous.
+ * An unknown option is logged with its nearest match. `-h` and `--help` are always known.
+ * @config:       struct that the offsets refer to
+ * @ret_operands: index of the first operand; argc - *ret_operands are left
+ * @ret_dashdash: NULL: everything after `--` is an operand like the others; else set to the index
+ *		  of the first word after `--`, or argc if there was none; operands then end there
+ */
+enum options_result options_parse(const struct command *cmd, void *config, int argc, char **argv,
+				  int *ret_operands, int *ret_dashdash);
+
+/** options_unsigned() - strict decimal within [min, max]; Return: 0, -EINVAL (syntax), -ERANGE */
+int options_unsigned(const char *arg, unsigned min, unsigned max, unsigned *ret);
+
+/** options_help() - the whole --help of a command on standard output */
+void options_help(const struct command *cmd);
+/** options_man() - its OPTIONS as mdoc source on standard output, for `make man` */
+void options_man(const struct command *cmd);
+/** options_complete() - all commands and options as bash completion source on standard output */
+void options_completion(void);
+/** options_nearest() - the entry of @names (n of them) nearest to @word, or NULL if none is near */
+const char *options_nearest(const char *word, const char *const *names, unsigned n);
+
+#endif

@@ -1,0 +1,31 @@
+/*
+ * What tells a guest kernel about the machine: ACPI tables, and an Intel MP table beside them for
+ * kernels without ACPI. Both go to [LAYOUT_BIOS, LAYOUT_BIOS_END). Main thread, before any vCPU runs.
+ */
+#ifndef LKVM_X86_ACPI_H
+#define LKVM_X86_ACPI_H
+
+#include "lkvm/ram.h"
+
+struct acpi_config {
+	unsigned cpus;    /* 1..MAX_VCPUS; APIC id of vCPU n is n */
+	bool has_pvpanic; /* QEMU0001 at PORT_PVPANIC */
+	bool com[4];      /* which serial ports exist */
+};
+
+/**
+ * acpi_build() - write RSDP, XSDT, FADT, FACS, MADT, DSDT
+ * @ret_rsdp: where the RSDP is; @ret_end: first free byte after the tables
+ * Return: 0, -EFAULT (no RAM there), -ENOSPC
+ * Spec: ACPI 6.5, 5.2
+ */
+int acpi_build(struct ram *ram, const struct acpi_config *cfg, gpa_t *ret_rsdp, gpa_t *ret_end);
+
+/**
+ * mptable_build() - MP floating pointer in the EBDA, configuration table at @at
+ * Return: 0, -EFAULT, -ENOSPC
+ * Spec: Intel MultiProcessor Specification 1.4, 4
+ */
+int mptable_build(struct ram *ram, unsigned cpus, gpa_t at, gpa_t *ret_end);
+
+#endif

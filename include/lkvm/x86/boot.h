@@ -1,0 +1,68 @@
+/*
+ * Boot protocols: put a kernel, its initrds and its command line into guest RAM and say in which
+ * state the first vCPU starts. Main thread, before any vCPU runs.
+ *
+ * What the file is decides the protocol (boot_load() tries the table boot_protocols[] in order):
+ *
+ *	bzImage    "HdrS" at 0x202        64-bit entry, or 32-bit entry where XLF_KERNEL_64 is not set
+ *	ELF64      x86-64 vmlinux         PVH note, else its 64-bit entry with boot_params
+ *	multiboot  magic in first 8 KB    ELF32 or address fields; 32-bit entry
+ *	compressed gzip xz zstd lz4       unpacked on the host, then looked at again
+ *	flat       anything else small    real mode at 0x1000:0
+ */
+#ifndef LKVM_X86_BOOT_H
+#define LKVM_X86_BOOT_H
+
+#include "lkvm/ram.h"
+
+enum boot_mode {
+	BOOT_REAL,        /* cs:ip = seg:0, flat binary */
+	BOOT_PROTECTED32, /* flat 4 GB segments, paging off: multiboot, PVH, bzImage's 32-bit entry */
+	BOOT_LONG64,      /* identity map of the first 4 GB at LAYOUT_PAGE_TABLES */
+};
+
+/* State of the boot vCPU; x86/regs.c turns it into KVM_SET_SREGS and KVM_SET_REGS. */
+struct boot_entry {
+	enum boot_mode mode;
+	uint64_t rip;
+	uint64_t rax, rbx, rsi, rsp;
+	uint16_t real_segment; /* BOOT_REAL: cs = ds = es = ss */
+	const char *protocol;  /* for messages: "bzImage, 64-bit entry" */
+};
+
+struct boot_config {
+	const char *kernel;              /* path */
+	const char *const *initrd;       /* paths (multiboot: modules; text after a blank is the module's command line) */
+	unsigned n_initrds;
+	const char *cmdline;             /* complete; NULL: none */
+	const char *default_cmdline;     /* put in front for Linux only (bzImage and vmlinux); NULL: none */
+	gpa_t rsdp;                      /* ACPI root pointer, 0 if none */
+	uint64_t acpi_bytes;
+};
+
+/**
+ * boot_load() - load everything that the first instruction needs
+ * Writes kernel, initrds, command line, boot_params (or start info, multiboot info), GDT and page
+ * tables into @ram. Every size in the file is checked against the file and against the RAM.
+ * Return: 0, or -errno after one logged line that names the file and what is wrong with it:
+ *	-ENOENT, -EACCES, -EISDIR, -ENOEXEC (damaged, truncated, wrong architecture),
+ *	-EFBIG (does not fit: both numbers are in the message), -ENOTSUP (library missing)
+ */
+int boot_load(struct ram *ram, const struct boot_config *cfg, struct boot_entry *ret);
+
+/** boot_find_kernel() - no kernel was named: ./bzImage, arch/x86/boot/bzImage, ./vmlinux,
+ * /boot/vmlinuz-$(uname -r), then the newest /boot/vmlinuz-*.
+ * Return: 0 and a heap string, or -ENOENT (not logged)
+ */
+int boot_find_kernel(char **ret);
+
+/* x86/e820.c: the memory map that the guest is told, also for `lkvm debug --memmap` */
+struct e820_range {
+	uint64_t start, size_bytes;
+	uint32_t type; /* 1 RAM, 2 reserved */
+};
+#define E820_MAX 8
+/** e820_build() - Return: number of ranges, sorted, not overlapping */
+unsigned e820_build(const struct ram *ram, struct e820_range ret[E820_MAX]);
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * x86 state of a vCPU: what it claims to be (CPUID, MSRs), how it starts, and how it is shown when
+ * something went wrong.
+ */
+#ifndef LKVM_X86_CPU_H
+#define LKVM_X86_CPU_H
+
+#include <linux/kvm.h>
+#include <stdio.h>
+
+#include "lkvm/ram.h"
+#include "lkvm/x86/boot.h"
+
+/* x86/cpuid.c */
+
+/**
+ * cpuid_check_flag() - is "-name" or "+name" a known CPU feature?
+ * Return: 0, -EINVAL (no sign), -ENOENT (unknown name); @ret_nearest: a similar name or NULL
+ */
+int cpuid_check_flag(const char *flag, const char **ret_nearest);
+
+/**
+ * cpuid_build() - the CPUID table of all vCPUs, from what KVM supports
+ * @kvm_fd:  /dev/kvm, for KVM_GET_SUPPORTED_CPUID
+ * @cpus:    number of vCPUs, one package, one thread a core
+ * @flags:   "-name", "+name"; already checked
+ * @ret:     heap, free() it
+ * Return: 0 or -errno (logged)
+ */
+int cpuid_build(int kvm_fd, unsigned cpus, const char *const *flags, unsigned n_flags,
+		bool tsc_deadline, struct kvm_cpuid2 **ret);
+
+/** cpuid_set_apic_id() - turn the shared table into vCPU @id's own (leaves 1, 0xb, 0x1f, 0x8000001e) */
+void cpuid_set_apic_id(struct kvm_cpuid2 *table, unsigned id);
+
+/* x86/regs.c */
+
+/**
+ * regs_setup() - CPUID, MSRs, LAPIC LVTs, and for the boot vCPU (@entry not NULL) its first state
+ * @vcpu_fd: the vCPU's fd; main thread, before the vCPU thread starts
+ * Return: 0 or -errno after one logged line that names the ioctl
+ */
+int regs_setup(int vcpu_fd, unsigned id, const struct kvm_cpuid2 *cpuid, const struct boot_entry *entry);
+
+/* x86/fault.c */
+
+/* One step of a page-table walk, top level first. */
+struct walk_step {
+	const char *level; /* "PML4E", "PDPTE", "PDE", "PTE" */
+	gpa_t at;          /* where the entry stands */
+	uint64_t entry;
+};
+#define WALK_MAX 5
+struct walk {
+	unsigned n;
+	struct walk_step step[WALK_MAX];
+	bool mapped;
+	gpa_t gpa;           /* if mapped */
+	uint64_t page_bytes; /* size of the page that maps it */
+	const char *why;     /* if not mapped: "not present", "table not in RAM", "not canonical" */
+};
+
+/**
+ * walk_page_tables() - guest virtual to guest physical, as the CPU with @sregs would
+ * All paging modes: off, 32-bit (PSE), PAE, 4-level, 5-level. Bounded; guest tables are not trusted.
+ */
+void walk_page_tables(const struct ram *ram, const struct kvm_sregs *sregs, uint64_t virt,
+		      struct walk *ret);
+
+/**
+ * fault_print_regs() - general, segment and control registers, code bytes around RIP, and the walk of RIP
+ * @out: any stream; lines end with "\n"
+ */
+void fault_print_regs(FILE *out, const struct ram *ram, unsigned cpu_id, const struct kvm_regs *regs,
+		      const struct kvm_sregs *sregs);
+/** fault_print_walk() - the walk of one address, for the report and `lkvm debug --translate` */
+void fault_print_walk(FILE *out, const struct ram *ram, uint64_t virt, const struct walk *walk);
+
+#endif

@@ -1,0 +1,166 @@
+/* Messages to the user; see log.h. Each message is one write(2), so lines of threads never mix. */
+#include "lkvm/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lkvm/types.h"
+
+#define LINE_MAX_BYTES 1024
+
+static const struct {
+	const char *name;
+	enum log_topic topic;
+} log_topics[] = {
+	{ "boot", LOG_BOOT }, { "ram", LOG_RAM }, { "ioport", LOG_IOPORT }, { "mmio", LOG_MMIO },
+	{ "cpu", LOG_CPU },   { "ipc", LOG_IPC }, { "device", LOG_DEVICE },
+};
+
+/* Standard error is the process's, and so is how it is written to. */
+static atomic_uint topics_on;
+static atomic_bool raw_tty;
+
+static void emit(const char *level, int err, const char *fmt, va_list ap)
+{
+	char line[LINE_MAX_BYTES];
+	const size_t cap = sizeof(line) - 2; /* room for the line end */
+	size_t len = (size_t)snprintf(line, cap, "lkvm: %s", level);
+	int n = vsnprintf(line + len, cap - len, fmt, ap);
+
+	if (n > 0)
+		len = (size_t)n < cap - len ? len + (size_t)n : cap - 1;
+	if (err) {
+		n = snprintf(line + len, cap - len, ": %s", strerror(-err));
+		if (n > 0)
+			len = (size_t)n < cap - len ? len + (size_t)n : cap - 1;
+	}
+	if (atomic_load(&raw_tty))
+		line[len++] = '\r';
+	line[len++] = '\n';
+	/* A closed standard error is the user's wish; there is nowhere to complain about it. */
+	if (write(STDERR_FILENO, line, len) < 0)
+		return;
+}
+
+int log_err(int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	emit("", err, fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+int log_errx(int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	emit("", 0, fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+void log_warn(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	emit("warning: ", 0, fmt, ap);
+	va_end(ap);
+}
+
+void log_info(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	emit("", 0, fmt, ap);
+	va_end(ap);
+}
+
+void log_debug(enum log_topic topic, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!log_topic_on(topic))
+		return;
+	va_start(ap, fmt);
+	emit("debug: ", 0, fmt, ap);
+	va_end(ap);
+}
+
+bool log_topic_on(enum log_topic topic)
+{
+	return atomic_load_explicit(&topics_on, memory_order_relaxed) & topic;
+}
+
+static unsigned topic_of(const char *name, size_t len)
+{
+	if (len == 3 && !memcmp(name, "all", 3))
+		return ~0U;
+	for (size_t i = 0; i < ARRAY_SIZE(log_topics); i++)
+		if (strlen(log_topics[i].name) == len && !memcmp(name, log_topics[i].name, len))
+			return log_topics[i].topic;
+	return 0;
+}
+
+int log_set_topics(const char *list)
+{
+	unsigned on = 0;
+
+	while (list && *list) {
+		size_t len = strcspn(list, ",");
+		unsigned topic = topic_of(list, len);
+
+		if (!topic)
+			return -EINVAL;
+		on |= topic;
+		list += len;
+		list += *list == ',';
+	}
+	atomic_store(&topics_on, on);
+	return 0;
+}
+
+const char *log_topic_names(void)
+{
+	static char names[128];
+	size_t len = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(log_topics); i++)
+		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s,", log_topics[i].name);
+	snprintf(names + len, sizeof(names) - len, "all");
+	return names;
+}
+
+void log_set_raw(bool raw)
+{
+	atomic_store(&raw_tty, raw);
+}
+
+bool ratelimit_ok(struct ratelimit *rl)
+{
+	const uint64_t window_ns = 10 * 1000000000ULL;
+	struct timespec ts;
+	uint64_t now_ns;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	now_ns = (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+	if (!rl->window_start_ns || now_ns - rl->window_start_ns > window_ns) {
+		rl->window_start_ns = now_ns;
+		rl->count = 0;
+	}
+	if (rl->count < 5) {
+		rl->count++;
+		return true;
+	}
+	rl->suppressed++;
+	return false;
+}
