@@ -144,7 +144,14 @@ uint64_t ram_host_bytes(const char **ret_failed);
  * ram_backing_open() - open what the configuration asks for and check that the RAM fits
  * Return: 0, or -errno after one logged line; ram_backing_close() in either case
  */
-int ram_backing_open(struct ram_backing *backing, const struct ram_config *cfg, uint64_t size_bytes);
+int ram_backing_open(struct ram_backing *backing, const struct ram_config *cfg,
+		     uint64_t size_bytes);
 void ram_backing_close(struct ram_backing *backing);
+
+/** ram_backing_failed() - say why ram_init() failed with @err on this backing; Return: @err */
+int ram_backing_failed(const struct ram_backing *backing, uint64_t size_bytes, int err);
+
+/** ram_backing_name() - "anonymous", "memfd", "hugepages", or the path; for `lkvm debug --memmap` */
+const char *ram_backing_name(const struct ram_config *cfg);
 
 #endif

@@ -1,0 +1,220 @@
+/* Guest RAM: layout, mapping and access; see ram.h. */
+#include "lkvm/ram.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "lkvm/types.h"
+
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT 26
+#endif
+
+unsigned ram_layout(uint64_t size_bytes, struct ram_part ret_parts[RAM_MAX_PARTS],
+		    uint64_t *ret_span)
+{
+	ret_parts[0] = (struct ram_part){ GPA(0), size_bytes };
+	*ret_span = size_bytes;
+	if (size_bytes < RAM_GAP_START)
+		return 1;
+	/* From here on the mapping has the gap, even where no RAM follows it. */
+	*ret_span = size_bytes + RAM_GAP_SIZE;
+	ret_parts[0].size_bytes = RAM_GAP_START;
+	ret_parts[1] = (struct ram_part){ GPA(RAM_GAP_END), size_bytes - RAM_GAP_START };
+	return ret_parts[1].size_bytes ? 2 : 1;
+}
+
+/*
+ * One inaccessible stretch for all of it, so that nothing else can ever be mapped in the gap. Its
+ * base is aligned for the largest page that may back it.
+ */
+static int ram_reserve(struct ram *ram, uint64_t page_bytes)
+{
+	const uint64_t align = page_bytes > RAM_GUARD ? page_bytes : RAM_GUARD;
+	uintptr_t first;
+	void *at;
+
+	if (ram->span_bytes > SIZE_MAX - 2 * RAM_GUARD - align)
+		return -ENOMEM;
+	ram->reserved_bytes = ram->span_bytes + 2 * RAM_GUARD + align;
+	at = mmap(NULL, ram->reserved_bytes, PROT_NONE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at == MAP_FAILED)
+		return -errno;
+	ram->reservation = at;
+	first = (uintptr_t)at + RAM_GUARD;
+	ram->base = (uint8_t *)at + (ALIGN_UP(first, align) - (uintptr_t)at);
+	return 0;
+}
+
+static int map_flags(const struct ram_backing *backing, uint64_t page_bytes)
+{
+	int flags = MAP_FIXED | (backing->shared ? MAP_SHARED : MAP_PRIVATE);
+
+	if (backing->fd < 0)
+		flags |= MAP_ANONYMOUS;
+	if (page_bytes && backing->fd < 0)
+		flags |= MAP_HUGETLB | __builtin_ctzll(page_bytes) << MAP_HUGE_SHIFT;
+	/* Huge pages are reserved at once: a shortage is an error now and no SIGBUS later. */
+	if (!page_bytes)
+		flags |= MAP_NORESERVE;
+	return flags;
+}
+
+static int map_range(const struct ram *ram, uint64_t start, uint64_t len, uint64_t page_bytes,
+		     off_t offset, const struct ram_backing *backing)
+{
+	if (len && mmap(ram->base + start, len, PROT_READ | PROT_WRITE,
+			map_flags(backing, page_bytes), backing->fd,
+			backing->fd < 0 ? 0 : offset) == MAP_FAILED)
+		return -errno;
+	return 0;
+}
+
+static void advise(const struct ram *ram, unsigned i, int advice, const char *name,
+		   struct ram_backing *backing)
+{
+	size_t len = strlen(backing->refused);
+
+	if (!madvise(ram->base + ram->part[i].start.v, ram->part[i].size_bytes, advice))
+		return;
+	if (!strstr(backing->refused, name))
+		snprintf(backing->refused + len, sizeof(backing->refused) - len, " %s", name);
+}
+
+static void advise_part(const struct ram *ram, unsigned i, struct ram_backing *backing)
+{
+	const struct ram_config *cfg = backing->advice;
+
+	if (!cfg->no_merge)
+		advise(ram, i, MADV_MERGEABLE, "MERGEABLE", backing);
+	if (!cfg->no_thp)
+		advise(ram, i, MADV_HUGEPAGE, "HUGEPAGE", backing);
+	if (!cfg->fork)
+		advise(ram, i, MADV_DONTFORK, "DONTFORK", backing);
+	if (!cfg->dump)
+		advise(ram, i, MADV_DONTDUMP, "DONTDUMP", backing);
+}
+
+/*
+ * The file holds the parts back to back: the gap takes no space in it. The gap starts at 3.25 GB,
+ * so what is left of a part of 1 GB pages is mapped in pages of 2 MB.
+ */
+static int map_part(struct ram *ram, unsigned i, struct ram_backing *backing)
+{
+	const struct ram_part *part = &ram->part[i];
+	const uint64_t page = backing->page_bytes;
+	uint64_t rest = page > RAM_GUARD ? part->size_bytes & (page - 1) : 0;
+	uint64_t most = part->size_bytes - rest;
+	off_t offset = i ? (off_t)ram->part[0].size_bytes : 0;
+	int err;
+
+	err = map_range(ram, part->start.v, most, page, offset, backing);
+	if (!err)
+		err = map_range(ram, part->start.v + most, rest, 2 * MIB, offset + (off_t)most,
+				backing);
+	if (err)
+		return err;
+	advise_part(ram, i, backing);
+	if (backing->prealloc &&
+	    madvise(ram->base + part->start.v, part->size_bytes, MADV_POPULATE_WRITE))
+		return -errno;
+	return 0;
+}
+
+int ram_init(struct ram *ram, uint64_t size_bytes, struct ram_backing *backing)
+{
+	int err;
+
+	*ram = (struct ram){ 0 };
+	backing->refused[0] = '\0';
+	if (size_bytes > UINT64_MAX - RAM_GAP_SIZE)
+		return -ENOMEM;
+	ram->n_parts = ram_layout(size_bytes, ram->part, &ram->span_bytes);
+	err = ram_reserve(ram, backing->page_bytes);
+	for (unsigned i = 0; !err && i < ram->n_parts; i++)
+		err = map_part(ram, i, backing);
+	if (err)
+		ram_fini(ram);
+	return err;
+}
+
+void ram_fini(struct ram *ram)
+{
+	if (ram->reservation)
+		munmap(ram->reservation, ram->reserved_bytes);
+	*ram = (struct ram){ 0 };
+}
+
+/* THE bounds test: subtract, then compare, so that nothing can wrap. NULL if not all of it is RAM. */
+static uint8_t *ram_host(const struct ram *ram, gpa_t at, uint64_t len)
+{
+	for (unsigned i = 0; i < ram->n_parts; i++) {
+		uint64_t off = at.v - ram->part[i].start.v;
+
+		if (at.v >= ram->part[i].start.v && off <= ram->part[i].size_bytes &&
+		    len <= ram->part[i].size_bytes - off)
+			return ram->base + at.v;
+	}
+	return NULL;
+}
+
+int ram_read(const struct ram *ram, gpa_t src, void *dst, size_t len)
+{
+	const uint8_t *host = ram_host(ram, src, len);
+
+	if (!host)
+		return -EFAULT;
+	memcpy(dst, host, len);
+	return 0;
+}
+
+int ram_write(struct ram *ram, gpa_t dst, const void *src, size_t len)
+{
+	uint8_t *host = ram_host(ram, dst, len);
+
+	if (!host)
+		return -EFAULT;
+	memcpy(host, src, len);
+	return 0;
+}
+
+int ram_iov(const struct ram *ram, gpa_t at, uint64_t len, struct iovec *ret_iov, unsigned cap)
+{
+	uint8_t *host = ram_host(ram, at, len);
+
+	if (!host)
+		return -EFAULT;
+	if (!len)
+		return 0;
+	/* Parts never touch each other (the gap is between them), so one element is always enough. */
+	if (!cap)
+		return -E2BIG;
+	ret_iov[0] = (struct iovec){ host, len };
+	return 1;
+}
+
+int ram_window(const struct ram *ram, gpa_t at, uint64_t len, uint64_t align, void **ret)
+{
+	uint8_t *host;
+
+	if (at.v & (align - 1))
+		return -EINVAL;
+	host = ram_host(ram, at, len);
+	if (!host)
+		return -EFAULT;
+	*ret = host;
+	return 0;
+}
+
+int ram_gpa_of(const struct ram *ram, const void *host, gpa_t *ret)
+{
+	uintptr_t addr = (uintptr_t)host, base = (uintptr_t)ram->base;
+
+	if (!ram->base || addr < base || addr - base >= ram->span_bytes)
+		return -EFAULT;
+	*ret = GPA(addr - base);
+	return 0;
+}
