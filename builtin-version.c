@@ -8,16 +8,25 @@ static const struct opt options[] = { OPT_END };
 
 static int run(const struct command *cmd, int argc, char **argv)
 {
-	(void)cmd, (void)argc, (void)argv;
+	int operands;
+
+	switch (options_parse(cmd, NULL, argc, argv, &operands, NULL)) {
+	case OPTIONS_OK:
+		break;
+	case OPTIONS_HELP:
+		return EXIT_SUCCESS;
+	case OPTIONS_BAD:
+		return EXIT_USAGE;
+	}
 	printf("lkvm %s\n", LKVM_VERSION);
 	return EXIT_SUCCESS;
 }
 
 const struct command version_command = {
 	.name = "version",
-	.summary = "Print the version",
+	.summary = "Show the version",
 	.operands = "",
-	.description = "Prints the version as git describes it.",
+	.description = "Shows the version, as `git describe` names it.",
 	.opts = options,
 	.run = run,
 };

@@ -18,4 +18,7 @@ extern const struct command check_command;
 extern const struct command version_command;
 extern const struct command help_command;
 
+/** command_find() - builtin-help.c: look a command up; NULL after one logged line with the nearest match */
+const struct command *command_find(const char *name);
+
 #endif

@@ -15,11 +15,11 @@ enum opt_kind {
 	OPT_GROUP,    /* a heading in help and man page; only `help` is set */
 	OPT_FLAG,     /* no argument; sets a bool */
 	OPT_STRING,   /* sets a const char * (not copied; argv lives for ever); the last one wins */
-	OPT_UNSIGNED, /* strict decimal; sets an unsigned; @min and @max are checked */
+	OPT_UNSIGNED, /* strict decimal; sets an unsigned; @min and @max are checked (max 0: no limit) */
 	OPT_PARSE,    /* calls parse(); for everything else */
 };
 
-/* How the shell completes the argument. */
+/* How the shell completes the argument. COMPLETE_WORDS of a command's operands: names of commands. */
 enum opt_complete { COMPLETE_NONE, COMPLETE_FILE, COMPLETE_DIR, COMPLETE_GUEST, COMPLETE_WORDS };
 
 struct opt {
@@ -27,8 +27,12 @@ struct opt {
 	char short_name;      /* 0: none */
 	const char *name;     /* long name without dashes */
 	const char *arg;      /* name of the argument in help texts ("FILE"), NULL: takes none */
-	bool arg_optional;    /* the argument may be left out; it is then only taken as --name=ARG */
-	const char *help;     /* one or two sentences; the first line of --help, the body in the man page */
+	bool arg_optional;    /* OPT_PARSE: the argument may be left out, and is only taken as --name=ARG */
+	/*
+	 * One or two sentences for --help and the man page; what follows a newline, further
+	 * paragraphs, is for the man page only. NULL: the option is hidden.
+	 */
+	const char *help;
 	size_t offset;        /* of the field in the configuration struct */
 	unsigned min, max;    /* OPT_UNSIGNED */
 	/*
@@ -42,18 +46,25 @@ struct opt {
 
 #define OPT_END { .kind = OPT_GROUP, .help = NULL }
 
+/** options_more() - does the table go on at @opt, or is it OPT_END? */
+bool options_more(const struct opt *opt);
+
+/* -h, --help: known to every command, so it stands in no table. */
+extern const struct opt options_help_opt;
+
 struct command {
 	const char *name;
 	const char *summary;  /* one line for `lkvm help` */
-	const char *operands; /* after the options in the usage line: "[NAME]...", "" */
+	const char *operands; /* after the options in the usage line: "[NAME]..."; "": it takes none */
 	enum opt_complete operand_complete;
-	const char *description; /* paragraphs for --help */
+	/* For --help: a newline ends a line, an empty line a paragraph; an indented line keeps its indent. */
+	const char *description;
 	const struct opt *opts;  /* ends with OPT_END; never NULL */
 	/* @argv[0] is the command's name. Return: exit status of the process. */
 	int (*run)(const struct command *cmd, int argc, char **argv);
 };
 
-/* main.c; ends with a NULL name */
+/* main.c; in the order of `lkvm help`; ends with NULL */
 extern const struct command *const commands[];
 
 #define EXIT_USAGE 125
@@ -61,13 +72,15 @@ extern const struct command *const commands[];
 enum options_result {
 	OPTIONS_OK,   /* go on; operands start at *ret_operands */
 	OPTIONS_HELP, /* --help was printed on standard output: end with status 0 */
-	OPTIONS_BAD,  /* one line was logged: end with EXIT_USAGE */
+	OPTIONS_BAD,  /* one line was logged: end with EXIT_USAGE; @config may be half filled */
 };
 
 /**
  * options_parse() - parse `--opt V`, `--opt=V`, `-oV`, `-o V`, bundled flags, `--`
  * Options and operands may be mixed up to `--`; argv is permuted so that operands are contiguous.
- * An unknown option is logged with its nearest match. `-h` and `--help` are always known.
+ * Names are not abbreviated. An argument is the rest of the word or the next word, whatever that
+ * looks like. An unknown option is logged with its nearest match. `-h` and `--help` are always known.
+ * An operand is wrong where cmd->operands is "".
  * @config:       struct that the offsets refer to
  * @ret_operands: index of the first operand; argc - *ret_operands are left
  * @ret_dashdash: NULL: everything after `--` is an operand like the others; else set to the index
@@ -79,13 +92,19 @@ enum options_result options_parse(const struct command *cmd, void *config, int a
 /** options_unsigned() - strict decimal within [min, max]; Return: 0, -EINVAL (syntax), -ERANGE */
 int options_unsigned(const char *arg, unsigned min, unsigned max, unsigned *ret);
 
-/** options_help() - the whole --help of a command on standard output */
-void options_help(const struct command *cmd);
-/** options_man() - its OPTIONS as mdoc source on standard output, for `make man` */
-void options_man(const struct command *cmd);
-/** options_complete() - all commands and options as bash completion source on standard output */
-void options_completion(void);
 /** options_nearest() - the entry of @names (n of them) nearest to @word, or NULL if none is near */
 const char *options_nearest(const char *word, const char *const *names, unsigned n);
+
+/** options_help() - the whole --help of a command on standard output */
+void options_help(const struct command *cmd);
+/** options_wrap() - text, laid out like struct command's description, wrapped to the screen's width */
+void options_wrap(const char *text);
+
+/* util/options-doc.c: the same tables for other readers, on standard output */
+
+/** options_man() - a command's OPTIONS as mdoc source, for `make man` */
+void options_man(const struct command *cmd);
+/** options_completion() - all commands and options as the table of Documentation/lkvm-completion.bash */
+void options_completion(void);
 
 #endif

@@ -1,0 +1,105 @@
+/*
+ * `lkvm help`: all commands, or all of one. The build asks it for the man pages' option lists and
+ * for the shell completion.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lkvm/builtin.h"
+#include "lkvm/log.h"
+#include "lkvm/types.h"
+
+#define MAX_NAMES 64
+
+struct help_config {
+	bool man, completion;
+};
+
+static const struct opt options[] = {
+	{ .kind = OPT_FLAG, .name = "man", .offset = offsetof(struct help_config, man) },
+	{ .kind = OPT_FLAG, .name = "completion", .offset = offsetof(struct help_config, completion) },
+	OPT_END,
+};
+
+static void log_unknown(const char *name)
+{
+	const char *names[MAX_NAMES] = { "--help", "--version" };
+	const char *what = *name == '-' ? "option" : "command";
+	const char *nearest;
+	unsigned n = 2;
+
+	for (const struct command *const *cmd = commands; *cmd && n < MAX_NAMES; cmd++)
+		names[n++] = (*cmd)->name;
+	nearest = options_nearest(name, names, n);
+	if (nearest)
+		log_errx(0, "unknown %s '%s', did you mean '%s'?", what, name, nearest);
+	else
+		log_errx(0, "unknown %s '%s', `lkvm help` lists all", what, name);
+}
+
+const struct command *command_find(const char *name)
+{
+	for (const struct command *const *cmd = commands; *cmd; cmd++)
+		if (!strcmp((*cmd)->name, name))
+			return *cmd;
+	log_unknown(name);
+	return NULL;
+}
+
+static void list_commands(void)
+{
+	printf("Usage: lkvm COMMAND [OPTION]...\n\n");
+	options_wrap("Runs Linux and other kernels as light virtual machines on KVM.\n\nCommands:\n");
+	for (const struct command *const *cmd = commands; *cmd; cmd++)
+		printf("  %-9s %s\n", (*cmd)->name, (*cmd)->summary);
+	putchar('\n');
+	options_wrap("`lkvm help COMMAND` or `lkvm COMMAND --help` shows the options of one command, "
+		     "and `lkvm --version` the version. There is a man page for each, lkvm-COMMAND(1).\n");
+}
+
+static int run(const struct command *cmd, int argc, char **argv)
+{
+	struct help_config cfg = { 0 };
+	const struct command *about;
+	int operands;
+
+	switch (options_parse(cmd, &cfg, argc, argv, &operands, NULL)) {
+	case OPTIONS_OK:
+		break;
+	case OPTIONS_HELP:
+		return EXIT_SUCCESS;
+	case OPTIONS_BAD:
+		return EXIT_USAGE;
+	}
+	if (argc - operands > 1) {
+		log_errx(0, "unexpected argument '%s'", argv[operands + 1]);
+		return EXIT_USAGE;
+	}
+	if (cfg.completion) {
+		options_completion();
+		return EXIT_SUCCESS;
+	}
+	if (operands == argc) {
+		list_commands();
+		return EXIT_SUCCESS;
+	}
+	about = command_find(argv[operands]);
+	if (!about)
+		return EXIT_USAGE;
+	if (cfg.man)
+		options_man(about);
+	else
+		options_help(about);
+	return EXIT_SUCCESS;
+}
+
+const struct command help_command = {
+	.name = "help",
+	.summary = "Show the commands, or the options of one",
+	.operands = "[COMMAND]",
+	.operand_complete = COMPLETE_WORDS,
+	.description = "Lists the commands, or shows how to use COMMAND.",
+	.opts = options,
+	.run = run,
+};
