@@ -6,6 +6,10 @@
  * IPC_MAX_BODY bytes), and every request has one answer (struct ipc_answer, then a body). The peer
  * must be the owner or root (SO_PEERCRED). The server lives in the main thread's loop and never
  * blocks on a client.
+ *
+ * Claiming a name and removing a dead socket are done under flock() on the folder, so what was
+ * found dead cannot come to life before it is removed. A guest that ends needs no lock: it unlinks
+ * its socket while the socket still listens, so a socket that refuses has lost its process.
  */
 #ifndef LKVM_IPC_H
 #define LKVM_IPC_H
@@ -26,15 +30,15 @@
 enum ipc_op {
 	IPC_INFO = 1,  /* answer: struct ipc_info */
 	IPC_STOP,      /* answer: none; then the connection closes when the guest is gone */
-	IPC_POWER_BUTTON,
+	IPC_POWER_BUTTON, /* -EAGAIN: the guest does not listen to it (yet) */
 	IPC_PAUSE,
 	IPC_RESUME,
-	IPC_STAT,      /* answer: text or JSON */
-	IPC_REGS,      /* answer: text */
+	IPC_STAT,      /* body: uint32_t 1 for JSON; answer: text or JSON */
+	IPC_REGS,      /* body: uint32_t vCPU; answer: text */
 	IPC_NMI,       /* body: uint32_t vCPU */
 	IPC_SYSRQ,     /* body: one character */
 	IPC_MEMMAP,    /* body: uint32_t 1 for JSON; answer: text or JSON */
-	IPC_TRANSLATE, /* body: uint64_t guest virtual address, uint32_t vCPU; answer: text */
+	IPC_TRANSLATE, /* body: struct ipc_translate; answer: text */
 	IPC_N_OPS,
 };
 
@@ -58,6 +62,12 @@ struct ipc_info {
 	uint32_t cpus;
 	uint64_t ram_bytes;
 	uint64_t uptime_ns;
+};
+
+struct ipc_translate {
+	uint64_t virt; /* guest virtual address */
+	uint32_t cpu;
+	uint32_t reserved;
 };
 
 /* The server's answer under construction. */
@@ -86,7 +96,7 @@ bool ipc_name_valid(const char *name);
  */
 int ipc_server_new(struct loop *loop, const char *name, ipc_handler handler, void *ctx,
 		   struct ipc_server **ret);
-/** ipc_server_free() - close all clients, unlink the socket; takes NULL */
+/** ipc_server_free() - unlink the socket, close all clients; takes NULL */
 void ipc_server_free(struct ipc_server *server);
 /** ipc_server_unlink_now() - async-signal-safe part of the clean-up, for the second SIGINT */
 void ipc_server_unlink_now(const struct ipc_server *server);
@@ -96,20 +106,24 @@ void ipc_server_unlink_now(const struct ipc_server *server);
 /**
  * ipc_connect() - connect to guest @name
  * @ret_pid: PID of the lkvm that serves it, from SO_PEERCRED
- * Return: fd, or -errno: -ENOENT (no such guest), -ECONNREFUSED (it died: the socket was removed); not logged
+ * Return: fd, or -errno after one logged line: -EINVAL (name), -ENOENT (no such guest),
+ *	-ECONNREFUSED (it died: its socket was removed), -ETIMEDOUT, -EPERM (folder not ours)
  */
 int ipc_connect(const char *name, pid_t *ret_pid);
 
 /**
  * ipc_call() - one request, one answer
  * @ret: may be NULL if no body is expected
- * Return: the answer's status, or -errno of the transport (-ETIMEDOUT after 10 s); not logged
+ * Return: the answer's status, or -errno of the transport: -ETIMEDOUT after 10 s, -ECONNRESET (the
+ *	guest ended before it answered), -EPROTO; not logged
  */
 int ipc_call(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_reply *ret);
 
 /**
  * ipc_for_each() - call @fn for every live guest, by name; dead sockets are removed on the way
- * Return: number of guests, or -errno (logged)
+ * @fn: gets a connection that is closed afterwards, or as @fd the -errno of a guest that is there
+ *	but cannot be connected to; a return value other than 0 ends the walk
+ * Return: number of guests seen, -errno (logged), or what @fn ended the walk with
  */
 int ipc_for_each(int (*fn)(void *ctx, const char *name, int fd, pid_t pid), void *ctx);
 
