@@ -33,7 +33,7 @@ SRC := $(wildcard *.c util/*.c hw/*.c x86/*.c virtio/*.c disk/*.c net/*.c)
 OBJ := $(SRC:%.c=$(O)/%.o)
 
 .PHONY: all
-all: $(O)/lkvm
+all: $(O)/lkvm ## build lkvm (default)
 
 $(O)/lkvm: $(OBJ)
 	$(call say,LD,$@)
@@ -58,13 +58,20 @@ $(O)/version: FORCE
 .PHONY: FORCE
 FORCE:
 
+# A target with a comment of two hashes is listed.
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(filter-out %.d,$(MAKEFILE_LIST))
+	@echo
+	@echo '  O=FOLDER  CC=clang  CFLAGS=-O0  SAN=address,undefined  WERROR=1  V=1  PREFIX=/usr/local  DESTDIR='
+
 # TAP programs that `make check` runs; each tests/*/*.mk adds its own.
 CHECKS :=
 
 include $(sort $(wildcard tests/*/*.mk) $(wildcard Documentation/*.mk))
 
 .PHONY: clean
-clean:
+clean: ## remove the build folder
 	$(Q)rm -rf $(O)
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -48,5 +48,5 @@ $(FUZZ_O)/check: FORCE
 endif
 
 .PHONY: fuzz
-fuzz: $(FUZZ:%=$(FUZZ_O)/%)
+fuzz: $(FUZZ:%=$(FUZZ_O)/%) ## run the fuzzers for FUZZ_SECONDS=60 each, or one: FUZZ=fuzz_X
 	$(Q)tests/fuzz/run.sh $(FUZZ_O) $(FUZZ_SECONDS) $(FUZZ)

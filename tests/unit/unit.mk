@@ -15,5 +15,5 @@ endef
 $(foreach t,$(UNIT_SRC:tests/unit/%.c=%),$(eval $(call unit_rule,$(t))))
 
 .PHONY: check-unit
-check-unit: $(UNIT_BIN)
+check-unit: $(UNIT_BIN) ## run the unit tests
 	$(Q)tests/tap.sh $^

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# The command line: what every command has in common, then pass and fail pairs of each.
+. "${0%/*}/lib.sh"
+
+commands=$("$LKVM" help | awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on { print $1 }')
+
+# ---- help and version ----
+
+t_ok "help lists commands" test -n "$commands"
+for words in '' help --help -h 'help help'; do
+	# shellcheck disable=SC2086
+	t_run "$LKVM" $words
+	t_status 0
+	t_stdout_like '^Usage: lkvm '
+	t_stderr_is ''
+done
+for words in version --version; do
+	t_run "$LKVM" $words
+	t_status 0
+	t_stdout_like '^lkvm [0-9a-z]'
+	t_stderr_is ''
+done
+t_is "--help is help" "$("$LKVM" --help)" "$("$LKVM" help)"
+t_is "no command is help" "$("$LKVM")" "$("$LKVM" help)"
+t_ok "the name it is started by does not matter" bash -c 'exec -a "" "$LKVM" version'
+
+# ---- what is the same for every command ----
+
+widest()
+{
+	awk '{ if (length > n) n = length } END { print n }'
+}
+
+for command in $commands; do
+	t_run "$LKVM" "$command" --help
+	t_status 0
+	t_stdout_like "^Usage: lkvm $command \[OPTION\]"
+	t_stdout_like '^  -h, --help  +Show this text$'
+	t_stderr_is ''
+	help=$(t_stdout)
+	t_is "lkvm help $command is lkvm $command --help" "$("$LKVM" help "$command")" "$help"
+	t_is "lkvm $command -h is lkvm $command --help" "$("$LKVM" "$command" -h)" "$help"
+	t_ok "$command --help fits into 80 columns" test "$(widest <<<"$help")" -le 80
+	t_ok "$command --help follows COLUMNS" \
+		test "$(COLUMNS=60 "$LKVM" "$command" --help | grep -v ^Usage | widest)" -le 60
+	t_unlike "$command --help has no trailing blanks" "$help" ' $'
+	t_fails 125 "unknown option '--hlep', did you mean '--help'?" "$LKVM" "$command" --hlep
+	t_fails 125 "unknown option '--xyzzy'" "$LKVM" "$command" --xyzzy
+	t_fails 125 "unknown option '--xyzzy'" "$LKVM" "$command" --xyzzy=5
+	t_fails 125 "unknown option '-%'" "$LKVM" "$command" -%
+	t_fails 125 "option '--help': takes no argument, but got 'x'" "$LKVM" "$command" --help=x
+	t_ok "a wrong option creates nothing" test ! -e "$LKVM_DIR"
+done
+
+# ---- names that are wrong ----
+
+t_fails 125 "unknown command 'versoin', did you mean 'version'?" "$LKVM" versoin
+t_fails 125 "unknown command 'xyzzy', \`lkvm help\` lists all" "$LKVM" xyzzy
+t_fails 125 "unknown command '', \`lkvm help\` lists all" "$LKVM" ''
+t_fails 125 "unknown command 'Version', did you mean 'version'?" "$LKVM" Version
+t_fails 125 "unknown option '--versoin', did you mean '--version'?" "$LKVM" --versoin
+t_fails 125 "unknown option '-x', \`lkvm help\` lists all" "$LKVM" -x
+t_fails 125 "unknown option '--', \`lkvm help\` lists all" "$LKVM" -- version
+t_fails 125 "unknown command 'versio', did you mean 'version'?" "$LKVM" help versio
+t_fails 125 "unexpected argument 'help'" "$LKVM" help version help
+t_fails 125 "unexpected argument 'now'" "$LKVM" version now
+t_fails 125 "unexpected argument 'now'" "$LKVM" --version now
+t_fails 125 "unexpected argument '--'" "$LKVM" version -- --
+
+# ---- standard descriptors, environment ----
+
+t_fails 1 "write 'standard output': No space left on device" bash -c 'exec "$LKVM" version >/dev/full'
+t_fails 1 "write 'standard output': No space left on device" bash -c 'exec "$LKVM" >/dev/full'
+t_fails 1 "write 'standard output': Bad file descriptor" bash -c 'exec "$LKVM" version 1</dev/null'
+for closed in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
+	t_run bash -c "exec '$LKVM' version $closed"
+	t_status 0
+	t_stderr_is ''
+done
+t_run bash -c "exec '$LKVM' xyzzy <&- >&- 2>&-"
+t_status 125
+t_run env -i "$LKVM" help
+t_status 0
+t_stdout_is "$("$LKVM" help)"
+
+# Closed descriptors are filled with /dev/null in order; what is open is left alone.
+fds_opened()
+{
+	# shellcheck disable=SC2016
+	strace -f -qq -e trace=openat -o "$T_TMP/trace" bash -c "exec \"\$LKVM\" version $1" >/dev/null
+	grep -Eo '"/dev/null", O_RDWR\) = [0-9]+' "$T_TMP/trace" | sed 's/.*= //' | tr '\n' ' '
+}
+t_is "nothing is opened when 0, 1 and 2 are open" "$(fds_opened '')" ""
+t_is "0 and 2 closed" "$(fds_opened '<&- 2>&-')" "0 2 "
+t_is "0, 1 and 2 closed" "$(fds_opened '<&- >&- 2>&-')" "0 1 2 "
+
+t_done
