@@ -1,0 +1,55 @@
+# Guest programs: small kernels of our own that use no floating point and no vector registers, so
+# that they run on every KVM, software virtualizers included. X.S is a flat real-mode program; X.c
+# is linked with start.S and lib.c once for each boot protocol that it is listed under.
+
+GUEST := $(O)/tests/guest
+
+GUEST_REAL := $(filter-out start guest.lds,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
+GUEST_FLAT := i8042 rtc serial timers unclaimed
+GUEST_MULTIBOOT := acpi cpuid multiboot ram smp
+GUEST_PVH := pvh
+GUEST_BZIMAGE := bzimage
+
+GUEST_BIN := $(GUEST_REAL:%=$(GUEST)/%.bin) $(GUEST_FLAT:%=$(GUEST)/%.bin) \
+	$(GUEST_MULTIBOOT:%=$(GUEST)/%.mb) $(GUEST_PVH:%=$(GUEST)/%.pvh) $(GUEST_BZIMAGE:%=$(GUEST)/%.bz)
+
+GUEST_CFLAGS := -std=gnu11 $(WARN) -O2 -m64 -ffreestanding -fno-pic -mgeneral-regs-only -mno-red-zone \
+	-fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables -Itests/guest
+GUEST_LDFLAGS := -m elf_x86_64 -nostdlib -static --build-id=none -z noexecstack -z max-page-size=4096 \
+	--no-warn-rwx-segments
+
+.PHONY: guests
+guests: $(GUEST_BIN)
+
+$(GUEST)/%.o: tests/guest/%.S $(O)/flags
+	@mkdir -p $(@D)
+	$(call say,AS,$<)
+	$(Q)$(CC) -m64 -Itests/guest -MMD -MP -c -o $@ $<
+
+$(GUEST)/%.o: tests/guest/%.c $(O)/flags
+	@mkdir -p $(@D)
+	$(call say,GUESTCC,$<)
+	$(Q)$(CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(GUEST_REAL:%=$(GUEST)/%.bin): $(GUEST)/%.bin: $(GUEST)/%.o
+	$(call say,GUESTLD,$@)
+	$(Q)ld -m elf_x86_64 -Ttext=0 --oformat=binary -o $@ $<
+
+# guest_protocol LIST,SUFFIX,MACRO,BASE,OBJCOPY-ARGUMENTS: one start object, one linker script, one rule
+define guest_protocol
+$(GUEST)/start-$(2).o: tests/guest/start.S $(O)/flags
+	@mkdir -p $$(@D)
+	$$(call say,AS,$$@)
+	$(Q)$$(CC) -m64 -D$(3) -Itests/guest -MMD -MP -c -o $$@ $$<
+$(GUEST)/$(2).lds: tests/guest/guest.lds.S $(O)/flags
+	@mkdir -p $$(@D)
+	$(Q)$$(CC) -E -P -x assembler-with-cpp -D$(3) -DBASE=$(4) -o $$@ $$<
+$(1:%=$(GUEST)/%.$(2)): $(GUEST)/%.$(2): $(GUEST)/%.o $(GUEST)/lib.o $(GUEST)/start-$(2).o $(GUEST)/$(2).lds
+	$$(call say,GUESTLD,$$@)
+	$(Q)ld $(GUEST_LDFLAGS) -T $(GUEST)/$(2).lds -o $$@.elf $$(filter %.o,$$^)
+	$(Q)objcopy $(5) $$@.elf $$@
+endef
+$(eval $(call guest_protocol,$(GUEST_FLAT),bin,START_FLAT,0x10000,-O binary))
+$(eval $(call guest_protocol,$(GUEST_MULTIBOOT),mb,START_MULTIBOOT,0x100000,-O elf32-i386))
+$(eval $(call guest_protocol,$(GUEST_PVH),pvh,START_PVH,0x100000,))
+$(eval $(call guest_protocol,$(GUEST_BZIMAGE),bz,START_BZIMAGE,0x100000,-O binary))

@@ -1,0 +1,20 @@
+/* An undefined instruction with no interrupt table to report it through: a triple fault. */
+#include "guest.h"
+
+	real_mode_start
+	lgdtl	gdt_pointer
+	movl	%cr0, %eax
+	orl	$1, %eax
+	movl	%eax, %cr0
+	ljmpl	$8, $0x10000 + 1f
+	.code32
+1:	lidtl	%cs:0x10000 + null_idt
+	ud2
+	out8	PORT_DEBUG_EXIT, 1
+gdt:	.quad	0, 0x00cf9b000000ffff
+gdt_pointer:
+	.word	. - gdt - 1
+	.long	0x10000 + gdt
+null_idt:
+	.word	0
+	.long	0
