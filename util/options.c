@@ -340,14 +340,14 @@ static unsigned help_width(void)
 	return width > HELP_WIDTH_MAX ? HELP_WIDTH_MAX : width;
 }
 
-/* Print the words of one line of text, from @column on; further lines start at @indent. */
-static void wrap_line(const char *text, size_t len, unsigned indent, unsigned column, unsigned width)
+/* Print words, the first at @column and further lines from @indent on; newlines are blanks. */
+static void wrap_words(const char *text, size_t len, unsigned indent, unsigned column, unsigned width)
 {
 	const char *end = text + len;
 	bool first = true;
 
 	for (;;) {
-		const char *word = text + strspn(text, " ");
+		const char *word = text + strspn(text, " \n");
 		size_t word_len;
 
 		if (word >= end)
@@ -368,16 +368,39 @@ static void wrap_line(const char *text, size_t len, unsigned indent, unsigned co
 	putchar('\n');
 }
 
+/* Length of what is filled as one: an indented or empty line, or lines up to one of these. */
+static size_t block_len(const char *text)
+{
+	size_t len = strcspn(text, "\n");
+
+	if (*text == ' ' || *text == '\n')
+		return len;
+	while (text[len] && text[len + 1] && text[len + 1] != '\n' && text[len + 1] != ' ')
+		len += 1 + strcspn(text + len + 1, "\n");
+	return len;
+}
+
+/* Where the text of an indented line starts: after its first two blanks in a row, if it has any. */
+static size_t column_of(const char *line, size_t len)
+{
+	size_t indent = strspn(line, " ");
+
+	for (size_t i = indent; i + 2 < len; i++)
+		if (line[i] == ' ' && line[i + 1] == ' ')
+			return i + strspn(line + i, " ");
+	return indent;
+}
+
 void options_wrap(const char *text)
 {
 	unsigned width = help_width();
 
 	while (*text) {
-		unsigned indent = (unsigned)strspn(text, " ");
-		size_t len = strcspn(text, "\n");
+		size_t len = block_len(text);
+		unsigned column = *text == ' ' ? (unsigned)column_of(text, len) : 0;
 
-		printf("%.*s", (int)indent, text);
-		wrap_line(text, len, indent, indent, width);
+		printf("%.*s", (int)column, text);
+		wrap_words(text + column, len - column, column, column, width);
 		text += len;
 		text += *text == '\n';
 	}
@@ -410,7 +433,7 @@ static void help_option(const struct opt *opt, unsigned width)
 	}
 	printf("%*s", (int)(help_column - column), "");
 	/* What follows the first line is for the man page only. */
-	wrap_line(opt->help, strcspn(opt->help, "\n"), help_column, help_column, width);
+	wrap_words(opt->help, strcspn(opt->help, "\n"), help_column, help_column, width);
 }
 
 void options_help(const struct command *cmd)

@@ -57,7 +57,10 @@ struct command {
 	const char *summary;  /* one line for `lkvm help` */
 	const char *operands; /* after the options in the usage line: "[NAME]..."; "": it takes none */
 	enum opt_complete operand_complete;
-	/* For --help: a newline ends a line, an empty line a paragraph; an indented line keeps its indent. */
+	/*
+	 * For --help. Paragraphs are filled; an empty line ends one. An indented line stands for
+	 * itself; two blanks or more in it start a column ("  120   the guest's kernel panicked").
+	 */
 	const char *description;
 	const struct opt *opts;  /* ends with OPT_END; never NULL */
 	/* @argv[0] is the command's name. Return: exit status of the process. */

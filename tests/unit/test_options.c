@@ -65,8 +65,14 @@ static const struct command test_command = {
 	.summary = "Test",
 	.operands = "[THING]...",
 	.operand_complete = COMPLETE_WORDS,
-	.description = "First paragraph.\n\n  indented line that is long enough to be wrapped when it "
-		       "stands in a help text of eighty columns\nLast line.",
+	.description = "First paragraph: a line that fills the screen,\nand another one that is put\n"
+		       "behind it.\n"
+		       "\n"
+		       "  indented line that is long enough to be wrapped when it stands in a help text\n"
+		       "  12    short\n"
+		       "  345   a column of its own, which is long enough to be wrapped at the usual width\n"
+		       "Table:\n"
+		       "  1  one",
 	.opts = options,
 };
 static const struct command bare_command = {
@@ -404,11 +410,15 @@ END_TEST
 static const char help_80[] =
 	"Usage: lkvm test [OPTION]... [THING]...\n"
 	"\n"
-	"First paragraph.\n"
+	"First paragraph: a line that fills the screen, and another one that is put\n"
+	"behind it.\n"
 	"\n"
 	"  indented line that is long enough to be wrapped when it stands in a help text\n"
-	"  of eighty columns\n"
-	"Last line.\n"
+	"  12    short\n"
+	"  345   a column of its own, which is long enough to be wrapped at the usual\n"
+	"        width\n"
+	"Table:\n"
+	"  1  one\n"
 	"\n"
 	"First:\n"
 	"  -q, --quiet             Say less.\n"
