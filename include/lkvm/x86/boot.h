@@ -2,11 +2,11 @@
  * Boot protocols: put a kernel, its initrds and its command line into guest RAM and say in which
  * state the first vCPU starts. Main thread, before any vCPU runs.
  *
- * What the file is decides the protocol (boot_load() tries the table boot_protocols[] in order):
+ * What the file is decides the protocol (the first match in the table of x86/boot.c):
  *
  *	bzImage    "HdrS" at 0x202        64-bit entry, or 32-bit entry where XLF_KERNEL_64 is not set
- *	ELF64      x86-64 vmlinux         PVH note, else its 64-bit entry with boot_params
- *	multiboot  magic in first 8 KB    ELF32 or address fields; 32-bit entry
+ *	multiboot  magic in first 8 KB    ELF or address fields; 32-bit entry
+ *	ELF        vmlinux                PVH note, else its 64-bit entry with boot_params
  *	compressed gzip xz zstd lz4       unpacked on the host, then looked at again
  *	flat       anything else small    real mode at 0x1000:0
  */
@@ -16,10 +16,20 @@
 #include "lkvm/ram.h"
 
 enum boot_mode {
-	BOOT_REAL,        /* cs:ip = seg:0, flat binary */
+	BOOT_REAL,        /* cs:ip = real_segment:rip: flat binary, bzImage without any other entry */
 	BOOT_PROTECTED32, /* flat 4 GB segments, paging off: multiboot, PVH, bzImage's 32-bit entry */
 	BOOT_LONG64,      /* identity map of the first 4 GB at LAYOUT_PAGE_TABLES */
 };
+
+/*
+ * Selectors of the GDT at LAYOUT_GDT: the Linux boot protocol asks for these two, PVH for a task
+ * register. Code is 64-bit for BOOT_LONG64, else 32-bit; both segments are flat. In long mode the
+ * TSS descriptor takes two entries.
+ */
+#define BOOT_CS 0x10
+#define BOOT_DS 0x18
+#define BOOT_TR 0x20
+#define BOOT_GDT_ENTRIES 6
 
 /* State of the boot vCPU; x86/regs.c turns it into KVM_SET_SREGS and KVM_SET_REGS. */
 struct boot_entry {
@@ -62,6 +72,7 @@ struct e820_range {
 	uint32_t type; /* 1 RAM, 2 reserved */
 };
 #define E820_MAX 8
+
 /** e820_build() - Return: number of ranges, sorted, not overlapping */
 unsigned e820_build(const struct ram *ram, struct e820_range ret[E820_MAX]);
 

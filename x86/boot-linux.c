@@ -1,0 +1,190 @@
+/*
+ * What the Linux boot protocol wants from every kernel, be it a bzImage or a vmlinux: a command
+ * line, the initrds as one blob, and the zero page (struct boot_params) that points to them.
+ */
+#include "boot-internal.h"
+
+#include <asm/bootparam.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+/* Between cpio archives; Linux, Documentation/driver-api/early-userspace/buffer-format.rst */
+#define INITRD_ALIGN 4
+
+#define LOADER_UNDEFINED   0xff
+#define RNG_SEED_BYTES     32
+#define VERSION_SETUP_DATA 0x0209
+
+#ifndef SETUP_RNG_SEED
+#define SETUP_RNG_SEED 9
+#endif
+
+int linux_cmdline_put(const struct boot *boot, const struct linux_image *image)
+{
+	return boot_cmdline_put(boot, boot->cfg->default_cmdline, boot->cfg->cmdline,
+				image->cmdline_bytes);
+}
+
+static int open_all(const struct boot_config *cfg, struct boot_file *files, unsigned *ret_n,
+		    uint64_t *ret_bytes)
+{
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < cfg->n_initrds; i++) {
+		struct boot_file *file = &files[i];
+		int err = boot_file_open(file, "initrd", cfg->initrd[i]);
+
+		if (err)
+			return err;
+		*ret_n = i + 1;
+		if (!file->size_bytes)
+			log_warn("initrd '%s' is empty", file->name);
+		/* Neither is above 2^63, so the sum cannot wrap unseen. */
+		total = ALIGN_UP(total, INITRD_ALIGN) + file->size_bytes;
+		if (total >> 63)
+			return file_err(file, -EFBIG, "is too large");
+	}
+	*ret_bytes = total;
+	return 0;
+}
+
+/* The highest page with room for @bytes behind it, below the gap and within the kernel's reach. */
+static int find_place(const struct boot *boot, const struct linux_image *image, const char *name,
+		      uint64_t bytes, uint64_t *ret_start)
+{
+	uint64_t limit = boot_low_end(boot->ram);
+	uint64_t room;
+
+	if (limit - 1 > image->initrd_max)
+		limit = image->initrd_max + 1;
+	room = limit > image->end ? limit - image->end : 0;
+	/* The page that the start is rounded down by must be there too. */
+	if (bytes > room || ALIGN_DOWN(limit - bytes, 4096) < image->end)
+		return log_errx(-EFBIG,
+				"initrd '%s': does not fit: %" PRIu64 " bytes in all, %" PRIu64
+				" bytes free between the kernel's end %#" PRIx64 " and %#" PRIx64,
+				name, bytes, room, image->end, limit);
+	*ret_start = ALIGN_DOWN(limit - bytes, 4096);
+	return 0;
+}
+
+static int load_all(const struct boot *boot, const struct boot_file *files, unsigned n,
+		    uint64_t start)
+{
+	static const uint8_t zeros[INITRD_ALIGN];
+	uint64_t at = start;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t pad = ALIGN_UP(at, INITRD_ALIGN) - at;
+		int err = ram_write(boot->ram, GPA(at), zeros, pad);
+
+		at += pad;
+		if (!err)
+			err = boot_file_to_ram(&files[i], 0, boot->ram, GPA(at),
+					       files[i].size_bytes);
+		if (err)
+			return err;
+		log_debug(LOG_BOOT, "initrd '%s' at %#" PRIx64 ", %" PRIu64 " bytes", files[i].name,
+			  at, files[i].size_bytes);
+		at += files[i].size_bytes;
+	}
+	return 0;
+}
+
+int linux_initrd_load(const struct boot *boot, const struct linux_image *image,
+		      struct linux_initrd *ret)
+{
+	const struct boot_config *cfg = boot->cfg;
+	struct linux_initrd initrd = { 0, 0 };
+	struct boot_file *files;
+	unsigned n = 0;
+	int err;
+
+	files = calloc(cfg->n_initrds + 1, sizeof(*files));
+	if (!files)
+		return log_err(-ENOMEM, "initrds");
+	err = open_all(cfg, files, &n, &initrd.size_bytes);
+	if (!err && initrd.size_bytes)
+		err = find_place(boot, image, files[n - 1].name, initrd.size_bytes, &initrd.start);
+	if (!err && initrd.size_bytes)
+		err = load_all(boot, files, n, initrd.start);
+	while (n)
+		boot_file_close(&files[--n]);
+	free(files);
+	if (!err)
+		*ret = initrd;
+	return err;
+}
+
+/* Put a node in front of the chain that the kernel walks. */
+static int add_setup_data(struct boot *boot, struct setup_header *hdr, uint32_t type,
+			  const void *data, uint32_t len)
+{
+	struct setup_data *node;
+	void *host;
+	gpa_t at;
+	int err = boot_info_alloc(boot, sizeof(*node) + len, 8, &at, &host);
+
+	if (err)
+		return err;
+	node = host;
+	node->next = hdr->setup_data;
+	node->type = type;
+	node->len = len;
+	memcpy(node->data, data, len);
+	hdr->setup_data = at.v;
+	return 0;
+}
+
+/* With this the kernel's random generator is ready before the first process asks. */
+static int add_rng_seed(struct boot *boot, struct setup_header *hdr)
+{
+	uint8_t seed[RNG_SEED_BYTES];
+
+	if (getrandom(seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+		return log_err(-errno, "getrandom");
+	return add_setup_data(boot, hdr, SETUP_RNG_SEED, seed, sizeof(seed));
+}
+
+static void fill_e820(const struct ram *ram, struct boot_params *params)
+{
+	struct e820_range map[E820_MAX];
+	unsigned n = e820_build(ram, map);
+
+	for (unsigned i = 0; i < n; i++)
+		params->e820_table[i] =
+			(struct boot_e820_entry){ map[i].start, map[i].size_bytes, map[i].type };
+	params->e820_entries = (uint8_t)n;
+}
+
+static void fill_initrd(const struct linux_initrd *initrd, struct boot_params *params)
+{
+	params->hdr.ramdisk_image = (uint32_t)initrd->start;
+	params->hdr.ramdisk_size = (uint32_t)initrd->size_bytes;
+	params->ext_ramdisk_image = (uint32_t)(initrd->start >> 32);
+	params->ext_ramdisk_size = (uint32_t)(initrd->size_bytes >> 32);
+}
+
+int linux_params_put(struct boot *boot, const struct setup_header *hdr,
+		     const struct linux_initrd *initrd)
+{
+	/* All else stays zero, the sentinel and the screen above all: there is no display. */
+	struct boot_params params = { .hdr = *hdr };
+	int err = 0;
+
+	params.hdr.type_of_loader = LOADER_UNDEFINED;
+	params.hdr.cmd_line_ptr = LAYOUT_CMDLINE;
+	params.hdr.setup_data = 0;
+	params.acpi_rsdp_addr = boot->cfg->rsdp.v; /* padding before 2.14 */
+	fill_e820(boot->ram, &params);
+	fill_initrd(initrd, &params);
+	if (hdr->version >= VERSION_SETUP_DATA)
+		err = add_rng_seed(boot, &params.hdr);
+	if (err)
+		return err;
+	if (ram_write(boot->ram, GPA(LAYOUT_ZERO_PAGE), &params, sizeof(params)))
+		return file_err(&boot->kernel, -EFBIG, "no guest RAM for the zero page");
+	return 0;
+}

@@ -1,0 +1,343 @@
+/*
+ * Multiboot 1: small kernels and kvm-unit-tests.
+ *
+ * A header within the first 8 KB says where the file goes: by its own address fields, else as the
+ * ELF file that it is. The kernel starts in 32-bit protected mode, eax = magic, ebx = information.
+ * Spec: Multiboot Specification 0.6.96, chapter 3
+ */
+#include "boot-internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define HEADER_MAGIC 0x1badb002U
+#define LOADER_MAGIC 0x2badb002U
+#define LOADER_NAME  "lkvm"
+#define SEARCH_BYTES 8192
+#define MODULE_ALIGN 4096
+
+/* Header flags: the low half are demands, which must all be understood */
+#define HEADER_PAGE_ALIGN (1U << 0)
+#define HEADER_MEMORY     (1U << 1)
+#define HEADER_VIDEO      (1U << 2)
+#define HEADER_ADDRESSES  (1U << 16)
+#define HEADER_DEMANDS    0xffffU
+#define HEADER_KNOWN      (HEADER_PAGE_ALIGN | HEADER_MEMORY | HEADER_VIDEO)
+
+/* Information flags */
+#define INFO_MEMORY      (1U << 0)
+#define INFO_CMDLINE     (1U << 2)
+#define INFO_MODULES     (1U << 3)
+#define INFO_MMAP        (1U << 6)
+#define INFO_LOADER_NAME (1U << 9)
+
+struct mb_header {
+	uint32_t magic, flags, checksum;
+	uint32_t header_addr, load_addr, load_end_addr, bss_end_addr, entry_addr;
+};
+
+#define HEADER_SHORT offsetof(struct mb_header, header_addr)
+
+struct mb_info {
+	uint32_t flags;
+	uint32_t mem_lower_kib, mem_upper_kib;
+	uint32_t boot_device;
+	uint32_t cmdline;
+	uint32_t mods_count, mods_addr;
+	uint32_t syms[4];
+	uint32_t mmap_length, mmap_addr;
+	uint32_t drives_length, drives_addr;
+	uint32_t config_table;
+	uint32_t boot_loader_name;
+};
+
+struct mb_module {
+	uint32_t start, end;
+	uint32_t cmdline;
+	uint32_t reserved;
+};
+
+struct mb_mmap {
+	uint32_t size; /* of what follows */
+	uint64_t start, size_bytes;
+	uint32_t type;
+} __attribute__((packed));
+
+/* The kernel where it will be: a file range, and memory behind it that must be zero. */
+struct placed {
+	uint64_t offset, filesz;
+	uint64_t start, memsz;
+};
+
+/* Return: offset of a header with a good checksum, or -1 */
+static int find_header(const struct boot *boot)
+{
+	const uint8_t *head = boot->head;
+
+	for (size_t i = 0; i + HEADER_SHORT <= boot->head_len; i += 4)
+		if (get_le32(head + i) == HEADER_MAGIC &&
+		    get_le32(head + i) + get_le32(head + i + 4) + get_le32(head + i + 8) == 0)
+			return (int)i;
+	return -1;
+}
+
+static bool multiboot_match(const struct boot *boot)
+{
+	_Static_assert(SEARCH_BYTES <= BOOT_HEAD_BYTES, "the header may be anywhere in there");
+	return find_header(boot) >= 0;
+}
+
+static int read_header(const struct boot *boot, size_t at, struct mb_header *ret)
+{
+	const struct boot_file *file = &boot->kernel;
+	bool addresses = get_le32(boot->head + at + 4) & HEADER_ADDRESSES;
+	uint32_t unknown;
+
+	if (addresses && sizeof(*ret) > boot->head_len - at)
+		return file_err(file, -ENOEXEC,
+				"damaged multiboot header: no room for its addresses");
+	memset(ret, 0, sizeof(*ret));
+	memcpy(ret, boot->head + at, addresses ? sizeof(*ret) : HEADER_SHORT);
+	unknown = ret->flags & HEADER_DEMANDS & ~HEADER_KNOWN;
+	if (unknown)
+		return file_err(file, -ENOEXEC, "multiboot header demands unknown features %#x",
+				unknown);
+	if (ret->flags & HEADER_VIDEO)
+		log_warn("kernel '%s' asks for a video mode, but this machine has no display",
+			 file->name);
+	return 0;
+}
+
+/* Turn the address fields into a place; each must be on the right side of the others. */
+static int judge_addresses(const struct boot *boot, const struct mb_header *h, uint64_t header_at,
+			   struct placed *ret)
+{
+	const struct boot_file *file = &boot->kernel;
+	uint64_t before = (uint64_t)h->header_addr - h->load_addr;
+	uint64_t rest;
+
+	if (h->header_addr < h->load_addr || before > header_at)
+		return file_err(file, -ENOEXEC,
+				"damaged multiboot header: load address %#x, header at %#x, "
+				"which is %#" PRIx64 " in the file",
+				h->load_addr, h->header_addr, header_at);
+	ret->offset = header_at - before;
+	rest = file->size_bytes - ret->offset;
+	ret->start = h->load_addr;
+	ret->filesz = h->load_end_addr ? (uint64_t)h->load_end_addr - h->load_addr : rest;
+	if (h->load_end_addr && h->load_end_addr < h->load_addr)
+		return file_err(file, -ENOEXEC,
+				"damaged multiboot header: ends at %#x, starts at %#x",
+				h->load_end_addr, h->load_addr);
+	if (ret->filesz > rest)
+		return file_err(file, -ENOEXEC,
+				"truncated multiboot kernel: %" PRIu64
+				" bytes to load, file has %" PRIu64 " of them",
+				ret->filesz, rest);
+	ret->memsz = h->bss_end_addr ? (uint64_t)h->bss_end_addr - h->load_addr : ret->filesz;
+	if (h->bss_end_addr && (h->bss_end_addr < h->load_addr || ret->memsz < ret->filesz))
+		return file_err(file, -ENOEXEC,
+				"damaged multiboot header: bss ends at %#x, file at %#" PRIx64,
+				h->bss_end_addr, ret->start + ret->filesz);
+	if (h->entry_addr < h->load_addr || h->entry_addr - h->load_addr >= ret->filesz)
+		return file_err(file, -ENOEXEC,
+				"damaged multiboot header: entry %#x is not in [%#" PRIx64
+				", %#" PRIx64 ")",
+				h->entry_addr, ret->start, ret->start + ret->filesz);
+	return 0;
+}
+
+static int load_flat(const struct boot *boot, const struct mb_header *header, uint64_t header_at,
+		     uint64_t *ret_entry, uint64_t *ret_end)
+{
+	struct placed p = { 0 };
+	void *window;
+	int err = judge_addresses(boot, header, header_at, &p);
+
+	if (!err)
+		err = boot_place_check(boot, p.start, p.memsz);
+	if (!err)
+		err = boot_file_to_ram(&boot->kernel, p.offset, boot->ram, GPA(p.start), p.filesz);
+	if (err)
+		return err;
+	if (ram_window(boot->ram, GPA(p.start), p.memsz, 1, &window))
+		return file_err(&boot->kernel, -EFBIG, "no guest RAM at %#" PRIx64, p.start);
+	memset((uint8_t *)window + p.filesz, 0, p.memsz - p.filesz);
+	log_debug(LOG_BOOT, "kernel at [%#" PRIx64 ", %#" PRIx64 "), %#" PRIx64 " from the file",
+		  p.start, p.start + p.memsz, p.filesz);
+	*ret_entry = header->entry_addr;
+	*ret_end = p.start + p.memsz;
+	return 0;
+}
+
+static int load_elf(const struct boot *boot, uint64_t *ret_entry, uint64_t *ret_end)
+{
+	struct elf_image elf;
+	int err;
+
+	if (!elf_match(boot))
+		return file_err(&boot->kernel, -ENOEXEC,
+				"multiboot header without addresses in a file that is not ELF");
+	err = elf_read(boot, &elf);
+	if (!err)
+		err = elf_entry_paddr(boot, &elf, ret_entry);
+	if (!err)
+		err = elf_load(boot, &elf);
+	if (!err)
+		*ret_end = elf.end;
+	return err;
+}
+
+static int load_kernel(const struct boot *boot, uint64_t *ret_entry, uint64_t *ret_end)
+{
+	struct mb_header header;
+	int at = find_header(boot);
+	int err = read_header(boot, (size_t)at, &header);
+
+	if (err)
+		return err;
+	if (header.flags & HEADER_ADDRESSES)
+		return load_flat(boot, &header, (uint64_t)at, ret_entry, ret_end);
+	return load_elf(boot, ret_entry, ret_end);
+}
+
+static int load_module_file(const struct boot *boot, const char *path, uint64_t *next,
+			    struct mb_module *ret)
+{
+	struct boot_file file;
+	uint64_t start = ALIGN_UP(*next, MODULE_ALIGN);
+	uint64_t end = boot_low_end(boot->ram);
+	int err = boot_file_open(&file, "module", path);
+
+	if (err)
+		return err;
+	if (start > end || file.size_bytes > end - start)
+		err = file_err(&file, -EFBIG,
+			       "does not fit: it needs %" PRIu64 " bytes at %#" PRIx64
+			       ", but RAM ends at %#" PRIx64,
+			       file.size_bytes, start, end);
+	else
+		err = boot_file_to_ram(&file, 0, boot->ram, GPA(start), file.size_bytes);
+	if (!err) {
+		log_debug(LOG_BOOT, "module '%s' at %#" PRIx64 ", %" PRIu64 " bytes", path, start,
+			  file.size_bytes);
+		ret->start = (uint32_t)start;
+		ret->end = (uint32_t)(start + file.size_bytes);
+		*next = start + file.size_bytes;
+	}
+	boot_file_close(&file);
+	return err;
+}
+
+/* @text is a path, or a path, a blank, and words for the module; it gets all of it as command line.
+ */
+static int load_module(struct boot *boot, const char *text, uint64_t *next, struct mb_module *ret)
+{
+	char *path = strndup(text, strcspn(text, " "));
+	gpa_t cmdline;
+	int err;
+
+	if (!path)
+		return log_err(-ENOMEM, "module '%s'", text);
+	err = load_module_file(boot, path, next, ret);
+	free(path);
+	if (!err)
+		err = boot_info_string(boot, text, &cmdline);
+	if (!err)
+		ret->cmdline = (uint32_t)cmdline.v;
+	return err;
+}
+
+static int put_modules(struct boot *boot, uint64_t kernel_end, struct mb_info *info)
+{
+	const struct boot_config *cfg = boot->cfg;
+	uint64_t next = kernel_end < LAYOUT_HIGH ? LAYOUT_HIGH : kernel_end;
+	struct mb_module *module;
+	void *host;
+	gpa_t at;
+	int err;
+
+	if (!cfg->n_initrds)
+		return 0;
+	err = boot_info_alloc(boot, cfg->n_initrds * sizeof(*module), 4, &at, &host);
+	if (err)
+		return err;
+	module = host;
+	for (unsigned i = 0; !err && i < cfg->n_initrds; i++)
+		err = load_module(boot, cfg->initrd[i], &next, &module[i]);
+	info->flags |= INFO_MODULES;
+	info->mods_count = cfg->n_initrds;
+	info->mods_addr = (uint32_t)at.v;
+	return err;
+}
+
+static int put_memory(struct boot *boot, struct mb_info *info)
+{
+	struct e820_range map[E820_MAX];
+	unsigned n = e820_build(boot->ram, map);
+	struct mb_mmap *entry;
+	void *host;
+	gpa_t at;
+	int err = boot_info_alloc(boot, n * sizeof(*entry), 4, &at, &host);
+
+	if (err)
+		return err;
+	entry = host;
+	for (unsigned i = 0; i < n; i++)
+		entry[i] = (struct mb_mmap){ sizeof(*entry) - sizeof(entry->size), map[i].start,
+					     map[i].size_bytes, map[i].type };
+	info->flags |= INFO_MEMORY | INFO_MMAP;
+	info->mem_lower_kib = LAYOUT_EBDA / KIB;
+	info->mem_upper_kib = (uint32_t)((boot_low_end(boot->ram) - LAYOUT_HIGH) / KIB);
+	info->mmap_addr = (uint32_t)at.v;
+	info->mmap_length = (uint32_t)(n * sizeof(*entry));
+	return 0;
+}
+
+/* The convention is that of a shell: the kernel's own name comes first. */
+static int put_strings(struct boot *boot, struct mb_info *info)
+{
+	const struct boot_config *cfg = boot->cfg;
+	gpa_t name;
+	int err = boot_cmdline_put(boot, boot->kernel.name, cfg->cmdline, LAYOUT_CMDLINE_MAX - 1);
+
+	if (!err)
+		err = boot_info_string(boot, LOADER_NAME, &name);
+	if (err)
+		return err;
+	info->flags |= INFO_CMDLINE | INFO_LOADER_NAME;
+	info->cmdline = LAYOUT_CMDLINE;
+	info->boot_loader_name = (uint32_t)name.v;
+	return 0;
+}
+
+static int multiboot_load(struct boot *boot)
+{
+	uint64_t entry = 0, end = 0;
+	void *host;
+	gpa_t at;
+	int err = load_kernel(boot, &entry, &end);
+
+	if (!err)
+		err = boot_info_alloc(boot, sizeof(struct mb_info), 4, &at, &host);
+	if (!err)
+		err = put_memory(boot, host);
+	if (!err)
+		err = put_strings(boot, host);
+	if (!err)
+		err = put_modules(boot, end, host);
+	if (err)
+		return err;
+	*boot->entry = (struct boot_entry){
+		.mode = BOOT_PROTECTED32,
+		.rip = entry,
+		.rax = LOADER_MAGIC,
+		.rbx = at.v,
+		.rsp = LAYOUT_STACK_TOP,
+		.protocol = "multiboot",
+	};
+	return 0;
+}
+
+const struct boot_protocol multiboot_protocol = { multiboot_match, multiboot_load };
