@@ -8,7 +8,11 @@
  * A vCPU never waits for the reader of standard output: a full ring is reported to the device,
  * which tells its guest (LSR without THRE). The main thread also looks at every complete output
  * line for the kernel's own words: a panic, so that it can be told apart by the exit status.
- * console_put() is for any thread; everything else belongs to the main thread.
+ * console_put() and console_input_wanted() are for any thread; the rest belongs to the main thread.
+ *
+ * Output is byte-exact and never blocks the main thread before console_drain(). A reader who leaves
+ * (`lkvm run | head`) does not end the guest: from then on its output is only scanned. SIGPIPE must
+ * be ignored. Ctrl-a is an escape key only where standard input is a terminal; see console-keys.h.
  */
 #ifndef LKVM_CONSOLE_H
 #define LKVM_CONSOLE_H
@@ -23,7 +27,7 @@ struct console;
 
 /* The device at the guest's end. Called on the main thread; the device takes its own lock. */
 struct console_device {
-	/* Input for the guest. Return: bytes taken; it calls console_input_wanted() when it has room again. */
+	/* Input for the guest. Return: bytes taken; console_input_wanted() follows when less. */
 	size_t (*input)(void *dev, const uint8_t *buf, size_t len);
 	/* There is room in the ring again after console_put() had taken less than all. */
 	void (*writable)(void *dev);
@@ -36,7 +40,7 @@ struct console_config {
 	int in_fd, out_fd; /* standard input and output; -1: none */
 	struct loop *loop;
 	void (*quit)(void *ctx);  /* Ctrl-a x */
-	void (*panic)(void *ctx); /* the guest says that it has panicked and will not go on by itself */
+	void (*panic)(void *ctx); /* the guest has panicked and will not reboot by itself */
 	void *ctx;
 };
 
@@ -48,8 +52,17 @@ void console_free(struct console *con);
 /** console_attach() - let @dev be the device at the guest's end (copied); NULL detaches */
 void console_attach(struct console *con, const struct console_device *dev);
 
-/** console_start() - raw terminal (if lkvm is in its foreground), start reading standard input */
+/**
+ * console_start() - raw terminal (if lkvm is in its foreground), start reading standard input
+ * In the background the terminal is left alone until lkvm is brought to the foreground.
+ * Return: 0 or -errno after one logged line
+ */
 int console_start(struct console *con);
+
+/** console_suspend() - SIGTSTP: give the terminal back, stop, take it again on SIGCONT */
+void console_suspend(struct console *con);
+/** console_continued() - SIGCONT, after a stop that nobody could prepare for (SIGSTOP) */
+void console_continued(struct console *con);
 
 /**
  * console_put() - output from the guest, any thread, never blocks
@@ -60,13 +73,17 @@ size_t console_put(struct console *con, const void *buf, size_t len);
 /** console_input_wanted() - the device has room for input again; any thread */
 void console_input_wanted(struct console *con);
 
-/** console_send() - input as if typed by the user, without escape keys (sysrq) */
+/**
+ * console_send() - input as if typed by the user, without escape keys (sysrq)
+ * Goes behind what the user has typed; dropped as a whole, with a debug message, if the guest has
+ * left several thousand bytes of that unread.
+ */
 void console_send(struct console *con, const uint8_t *buf, size_t len, bool break_first);
 
 /**
  * console_drain() - the guest has ended: write out everything that is left
- * Waits for the reader as write(2) would, but ends early when *@stop becomes true or on a signal
- * in @interrupt_fd (a signalfd, -1: none).
+ * Waits for the reader as write(2) would (with the terminal restored, so that Ctrl-C works), but
+ * gives up when @interrupt_fd becomes readable (a signalfd, which is not read here; -1: none).
  */
 void console_drain(struct console *con, int interrupt_fd);
 
@@ -75,11 +92,12 @@ const char *console_panic_line(const struct console *con);
 
 /**
  * console_last_lines() - the last output lines, oldest first, for reports and --result
+ * Printable ASCII and newlines only; see console-scan.h.
  * @ret: NUL-terminated, at most @cap bytes with the NUL
  */
 void console_last_lines(const struct console *con, char *ret, size_t cap);
 
-/** console_stats() - bytes written by the guest and write(2) calls made for them */
-void console_stats(const struct console *con, uint64_t *ret_bytes, uint64_t *ret_writes);
+/** console_stats() - bytes taken from the guest, write(2) calls made for them so far */
+void console_stats(struct console *con, uint64_t *ret_bytes, uint64_t *ret_writes);
 
 #endif

@@ -1,0 +1,48 @@
+/*
+ * Standard input and output without blocking and without O_NONBLOCK on them: that flag belongs to
+ * the open file, which lkvm shares with the shell and with other programs of the pipeline.
+ *
+ *	pipe, terminal    opened a second time through /proc/self/fd, with O_NONBLOCK
+ *	socket            MSG_DONTWAIT
+ *	file, /dev/null   as it is: never waits for a peer, and a second open would lose the offset
+ *	open refused      poll(2) first, then no more bytes than poll promised room for
+ */
+#ifndef LKVM_STREAM_H
+#define LKVM_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+enum stream_kind {
+	STREAM_NONE, /* closed or not given: reads are at the end, writes fail */
+	STREAM_FILE,
+	STREAM_SOCKET,
+	STREAM_NONBLOCK, /* an open file of our own, or one that the parent made non-blocking */
+	STREAM_POLLED,
+};
+
+struct stream {
+	enum stream_kind kind;
+	int fd; /* to poll, read and write: the given one or our own */
+	bool owned;
+	size_t max_write; /* STREAM_POLLED: what fits after POLLOUT */
+};
+
+/**
+ * stream_open() - use @fd without blocking; @fd stays the caller's and stays open as long
+ * @flags: O_RDONLY or O_WRONLY
+ * Cannot fail: a bad @fd gives STREAM_NONE.
+ */
+void stream_open(struct stream *s, int fd, int flags);
+void stream_close(struct stream *s);
+
+/** stream_read() - Return: bytes, 0 at the end, -EAGAIN or another -errno */
+ssize_t stream_read(struct stream *s, void *buf, size_t len);
+/**
+ * stream_write() - SIGPIPE must be ignored
+ * Return: bytes, often less than @len; -EAGAIN or another -errno
+ */
+ssize_t stream_write(struct stream *s, const void *buf, size_t len);
+
+#endif

@@ -1,0 +1,921 @@
+/* Links: util/console.o util/console-scan.o util/console-keys.o util/stream.o util/tty.o util/loop.o util/log.o */
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lkvm/console.h"
+#include "lkvm/tty.h"
+#include "lkvm/types.h"
+
+#define RING_BYTES MIB
+
+static struct loop loop;
+static struct console *con;
+
+/* A device with a FIFO of @fifo_bytes; break conditions are kept as '!'. */
+static struct {
+	size_t fifo_bytes, n_fifo;
+	char got[70000];
+	size_t n_got;
+	atomic_uint writable;
+	unsigned quit, panic;
+} dev;
+
+static size_t dev_input(void *ctx, const uint8_t *buf, size_t len)
+{
+	size_t room = dev.fifo_bytes - dev.n_fifo;
+	size_t n = len < room ? len : room;
+
+	ck_assert_ptr_eq(ctx, &dev);
+	ck_assert_uint_le(dev.n_got + n, sizeof(dev.got));
+	memcpy(dev.got + dev.n_got, buf, n);
+	dev.n_got += n;
+	dev.n_fifo += n;
+	return n;
+}
+
+static void dev_writable(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &dev);
+	atomic_fetch_add(&dev.writable, 1);
+}
+
+static void dev_break(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &dev);
+	dev.got[dev.n_got++] = '!';
+}
+
+/* The guest empties the FIFO. */
+static void guest_reads(void)
+{
+	dev.n_fifo = 0;
+	console_input_wanted(con);
+}
+
+static void on_quit(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &dev);
+	dev.quit++;
+}
+
+static void on_panic(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &dev);
+	dev.panic++;
+}
+
+static void attach(void)
+{
+	const struct console_device device = {
+		.input = dev_input, .writable = dev_writable, .send_break = dev_break, .dev = &dev
+	};
+
+	console_attach(con, &device);
+}
+
+static void new_console(int in_fd, int out_fd)
+{
+	const struct console_config cfg = { .in_fd = in_fd,
+					    .out_fd = out_fd,
+					    .loop = &loop,
+					    .quit = on_quit,
+					    .panic = on_panic,
+					    .ctx = &dev };
+
+	signal(SIGPIPE, SIG_IGN);
+	memset(&dev, 0, sizeof(dev));
+	dev.fifo_bytes = SIZE_MAX;
+	ck_assert_int_eq(loop_init(&loop), 0);
+	ck_assert_int_eq(console_new(&cfg, &con), 0);
+	attach();
+	ck_assert_int_eq(console_start(con), 0);
+}
+
+static void free_console(void)
+{
+	console_free(con);
+	loop_fini(&loop);
+}
+
+static double now_s(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+#define RUN_UNTIL(cond)                                                                            \
+	do {                                                                                       \
+		double end_ = now_s() + 20;                                                        \
+		while (!(cond)) {                                                                  \
+			ck_assert_int_ge(loop_once(&loop, 10), 0);                                 \
+			ck_assert_msg(now_s() < end_, "%s: does not happen", #cond);               \
+		}                                                                                  \
+	} while (0)
+
+/* Let everything happen that can happen now; a batch of output is ready after a millisecond. */
+static void settle(void)
+{
+	while (loop_once(&loop, 20) > 0)
+		;
+}
+
+static void put_all(const void *buf, size_t len)
+{
+	ck_assert_uint_eq(console_put(con, buf, len), len);
+}
+
+static void put_text(const char *text)
+{
+	put_all(text, strlen(text));
+}
+
+static size_t readable(int fd)
+{
+	int n = 0;
+
+	ck_assert_int_eq(ioctl(fd, FIONREAD, &n), 0);
+	return (size_t)n;
+}
+
+static void expect_read(int fd, const void *want, size_t len)
+{
+	char *got = malloc(len);
+	size_t n = 0;
+
+	ck_assert_ptr_nonnull(got);
+	while (n < len) {
+		ssize_t more;
+
+		RUN_UNTIL(readable(fd));
+		more = read(fd, got + n, len - n);
+		ck_assert_int_gt(more, 0);
+		n += (size_t)more;
+	}
+	ck_assert_mem_eq(got, want, len);
+	free(got);
+}
+
+static void send_all(int fd, const void *buf, size_t len)
+{
+	ck_assert_int_eq(write(fd, buf, len), (ssize_t)len);
+}
+
+static void expect_got(const char *want)
+{
+	RUN_UNTIL(dev.n_got >= strlen(want));
+	ck_assert_uint_eq(dev.n_got, strlen(want));
+	ck_assert_mem_eq(dev.got, want, strlen(want));
+}
+
+static uint8_t pattern(uint64_t i)
+{
+	return (uint8_t)(i * 2654435761U >> 13);
+}
+
+static void fill_pattern(uint8_t *buf, size_t len, uint64_t from)
+{
+	for (size_t i = 0; i < len; i++)
+		buf[i] = pattern(from + i);
+}
+
+/* ---- output ---- */
+
+START_TEST(test_output_is_exact)
+{
+	uint8_t all[256];
+	int out[2];
+
+	for (unsigned i = 0; i < 256; i++)
+		all[i] = (uint8_t)i;
+	ck_assert_int_eq(pipe(out), 0);
+	new_console(-1, out[1]);
+	put_all(all, sizeof(all));
+	put_all(all, 0);
+	expect_read(out[0], all, sizeof(all));
+	put_text("no newline");
+	expect_read(out[0], "no newline", 10);
+	settle();
+	ck_assert_uint_eq(readable(out[0]), 0);
+	free_console();
+}
+END_TEST
+
+START_TEST(test_output_batches)
+{
+	uint64_t bytes, writes;
+	int out[2];
+
+	ck_assert_int_eq(pipe(out), 0);
+	new_console(-1, out[1]);
+	for (unsigned i = 0; i < 1000; i++)
+		put_text("x");
+	RUN_UNTIL(readable(out[0]) == 1000);
+	console_stats(con, &bytes, &writes);
+	ck_assert_uint_eq(bytes, 1000);
+	ck_assert_uint_eq(writes, 1);
+	free_console();
+}
+END_TEST
+
+/* Echo: a byte is there within a few milliseconds, of which the batch is one. */
+START_TEST(test_output_is_prompt)
+{
+	double best = 1;
+	int out[2];
+
+	ck_assert_int_eq(pipe(out), 0);
+	new_console(-1, out[1]);
+	for (unsigned i = 0; i < 20; i++) {
+		double start = now_s();
+
+		put_text("x");
+		expect_read(out[0], "x", 1);
+		best = now_s() - start < best ? now_s() - start : best;
+	}
+	ck_assert_msg(best < 0.002, "%.6f s", best);
+	free_console();
+}
+END_TEST
+
+/* More than a ring goes round and round while the reader keeps up. */
+START_TEST(test_output_wraps)
+{
+	static uint8_t chunk[70001];
+	int out[2];
+
+	ck_assert_int_eq(pipe(out), 0);
+	new_console(-1, out[1]);
+	put_text("#"); /* never empty: the positions go on growing */
+	expect_read(out[0], "#", 1);
+	for (uint64_t at = 0; at < 5 * RING_BYTES; at += sizeof(chunk)) {
+		uint8_t extra[100];
+
+		fill_pattern(chunk, sizeof(chunk), at);
+		fill_pattern(extra, sizeof(extra), at);
+		put_all(chunk, sizeof(chunk));
+		put_all(extra, sizeof(extra));
+		expect_read(out[0], chunk, sizeof(chunk));
+		expect_read(out[0], extra, sizeof(extra));
+	}
+	free_console();
+}
+END_TEST
+
+#define THREADS      4
+#define THREAD_BYTES 300000U
+
+/* Each byte tells its thread and its place modulo 64, so any interleaving can be judged. */
+static void *put_thread(void *arg)
+{
+	unsigned id = *(unsigned *)arg, at = 0;
+	uint8_t buf[37];
+
+	while (at < THREAD_BYTES) {
+		unsigned len = at % sizeof(buf) + 1, seen = atomic_load(&dev.writable);
+		size_t n;
+
+		len = len < THREAD_BYTES - at ? len : THREAD_BYTES - at;
+		for (unsigned i = 0; i < len; i++)
+			buf[i] = (uint8_t)(id << 6 | ((at + i) & 63));
+		n = console_put(con, buf, len);
+		at += (unsigned)n;
+		while (n < len && atomic_load(&dev.writable) == seen)
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void check_thread_bytes(const uint8_t *buf, size_t len, unsigned *count)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned id = buf[i] >> 6;
+
+		ck_assert_uint_eq(buf[i] & 63, count[id] & 63);
+		count[id]++;
+	}
+}
+
+START_TEST(test_output_of_threads)
+{
+	unsigned ids[THREADS], count[THREADS] = { 0 };
+	pthread_t thread[THREADS];
+	size_t total = 0;
+	int out[2];
+
+	ck_assert_int_eq(pipe(out), 0);
+	new_console(-1, out[1]);
+	for (unsigned i = 0; i < THREADS; i++) {
+		ids[i] = i;
+		ck_assert_int_eq(pthread_create(&thread[i], NULL, put_thread, &ids[i]), 0);
+	}
+	/* Read nothing at first, so that the ring gets full. */
+	RUN_UNTIL(readable(out[0]) >= 65536);
+	for (unsigned i = 0; i < 20; i++)
+		loop_once(&loop, 10);
+	while (total < THREADS * THREAD_BYTES) {
+		uint8_t buf[8192];
+		ssize_t n;
+
+		RUN_UNTIL(readable(out[0]));
+		n = read(out[0], buf, sizeof(buf));
+		ck_assert_int_gt(n, 0);
+		check_thread_bytes(buf, (size_t)n, count);
+		total += (size_t)n;
+	}
+	for (unsigned i = 0; i < THREADS; i++) {
+		pthread_join(thread[i], NULL);
+		ck_assert_uint_eq(count[i], THREAD_BYTES);
+	}
+	free_console();
+}
+END_TEST
+
+static unsigned other_events;
+
+static void other_ready(struct loop_source *src, uint32_t events)
+{
+	eventfd_t count;
+
+	(void)events;
+	eventfd_read(src->fd, &count);
+	other_events++;
+}
+
+/* The loop's other sources must be served while standard output takes nothing. */
+static void expect_responsive(void)
+{
+	struct loop_source other = { .fd = eventfd(0, EFD_NONBLOCK), .ready = other_ready };
+
+	ck_assert_int_eq(loop_add(&loop, &other, EPOLLIN), 0);
+	other_events = 0;
+	eventfd_write(other.fd, 1);
+	RUN_UNTIL(other_events);
+	loop_del(&loop, &other);
+	close(other.fd);
+}
+
+/* Return: bytes that the ring and what is behind it took. */
+static size_t put_until_full(void)
+{
+	static uint8_t chunk[4099];
+	size_t total = 0;
+
+	for (;;) {
+		size_t n;
+
+		fill_pattern(chunk, sizeof(chunk), total);
+		n = console_put(con, chunk, sizeof(chunk));
+		total += n;
+		if (!n)
+			return total;
+		if (n < sizeof(chunk))
+			settle(); /* pipe and socket may take some */
+		ck_assert_uint_lt(total, 16 * MIB);
+	}
+}
+
+static void test_stopped_reader(int in_fd, int out_fd, int reader)
+{
+	uint8_t *want;
+	size_t total;
+
+	new_console(in_fd, out_fd);
+	total = put_until_full();
+	ck_assert_uint_ge(total, RING_BYTES);
+	ck_assert_uint_eq(console_put(con, "x", 1), 0);
+	expect_responsive();
+	settle();
+	atomic_store(&dev.writable, 0);
+	ck_assert_uint_eq(console_put(con, "x", 1), 0);
+	want = malloc(total);
+	ck_assert_ptr_nonnull(want);
+	fill_pattern(want, total, 0);
+	expect_read(reader, want, total / 4);
+	expect_read(reader, want + total / 4, total - total / 4);
+	ck_assert_uint_eq(atomic_load(&dev.writable), 1);
+	put_text("again");
+	expect_read(reader, "again", 5);
+	free(want);
+	free_console();
+}
+
+START_TEST(test_stopped_pipe)
+{
+	int out[2];
+
+	ck_assert_int_eq(pipe(out), 0);
+	test_stopped_reader(-1, out[1], out[0]);
+	ck_assert_int_eq(fcntl(out[1], F_GETFL) & O_NONBLOCK, 0);
+}
+END_TEST
+
+START_TEST(test_stopped_socket)
+{
+	int out[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, out), 0);
+	test_stopped_reader(-1, out[1], out[0]);
+	ck_assert_int_eq(fcntl(out[1], F_GETFL) & O_NONBLOCK, 0);
+}
+END_TEST
+
+static void open_pty(int *ret_master, int *ret_slave)
+{
+	struct termios raw;
+
+	ck_assert_int_eq(openpty(ret_master, ret_slave, NULL, NULL, NULL), 0);
+	ck_assert_int_eq(tcgetattr(*ret_slave, &raw), 0);
+	raw.c_oflag &= ~(tcflag_t)OPOST;
+	ck_assert_int_eq(tcsetattr(*ret_slave, TCSANOW, &raw), 0);
+}
+
+START_TEST(test_stopped_terminal)
+{
+	int master, slave;
+
+	open_pty(&master, &slave);
+	test_stopped_reader(-1, slave, master);
+	ck_assert_int_eq(fcntl(slave, F_GETFL) & O_NONBLOCK, 0);
+}
+END_TEST
+
+/* Appending, with a shared offset: what others write before and after stays where it is. */
+static void test_file(int flags)
+{
+	int fd = memfd_create("out", 0), other;
+	char path[64], got[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	other = open(path, O_RDWR | flags);
+	ck_assert_int_ge(other, 0);
+	send_all(other, "before\n", 7);
+	new_console(-1, other);
+	put_text("guest\n");
+	console_drain(con, -1);
+	send_all(other, "after\n", 6);
+	free_console();
+	ck_assert_int_eq(pread(fd, got, sizeof(got), 0), 19);
+	ck_assert_mem_eq(got, "before\nguest\nafter\n", 19);
+	close(other);
+	close(fd);
+}
+
+START_TEST(test_output_to_file)
+{
+	test_file(0);
+	test_file(O_APPEND);
+}
+END_TEST
+
+/* The reader leaves: the guest goes on, nothing is full, its last words are still heard. */
+START_TEST(test_reader_leaves)
+{
+	static const uint8_t chunk[65536];
+	char last[100];
+	int out[2];
+
+	ck_assert_int_eq(pipe(out), 0);
+	new_console(-1, out[1]);
+	put_text("one\n");
+	expect_read(out[0], "one\n", 4);
+	close(out[0]);
+	for (size_t total = 0; total < 4 * RING_BYTES; total += sizeof(chunk)) {
+		put_all(chunk, sizeof(chunk));
+		RUN_UNTIL(loop_once(&loop, 20) == 0);
+	}
+	put_text("\n---[ end Kernel panic - not syncing: x ]---\n");
+	RUN_UNTIL(dev.panic);
+	console_last_lines(con, last, sizeof(last));
+	ck_assert_ptr_nonnull(strstr(last, "---[ end"));
+	console_drain(con, -1);
+	free_console();
+}
+END_TEST
+
+START_TEST(test_no_streams)
+{
+	const int closed = 1000;
+
+	for (int i = 0; i < 2; i++) {
+		new_console(i ? closed : -1, i ? closed : -1);
+		put_text("Kernel panic - not syncing: x\n");
+		settle();
+		ck_assert_str_eq(console_panic_line(con), "Kernel panic - not syncing: x");
+		ck_assert_uint_eq(dev.panic, 0);
+		console_drain(con, -1);
+		free_console();
+	}
+}
+END_TEST
+
+START_TEST(test_full_disk)
+{
+	int full = open("/dev/full", O_WRONLY);
+
+	ck_assert_int_ge(full, 0);
+	new_console(-1, full);
+	put_text("lost\n");
+	settle();
+	put_text("Kernel panic - not syncing: x\n");
+	settle();
+	ck_assert_ptr_nonnull(console_panic_line(con));
+	free_console();
+}
+END_TEST
+
+/* A panic is seen although nobody reads, and told once. */
+START_TEST(test_panic_with_stopped_reader)
+{
+	static const uint8_t chunk[200000];
+	int out[2];
+
+	ck_assert_int_eq(pipe(out), 0);
+	new_console(-1, out[1]);
+	ck_assert_ptr_null(console_panic_line(con));
+	put_all(chunk, sizeof(chunk));
+	settle();
+	put_text("\n[    1.234567] Kernel panic - not syncing: gone\n");
+	settle();
+	ck_assert_str_eq(console_panic_line(con), "Kernel panic - not syncing: gone");
+	ck_assert_uint_eq(dev.panic, 0);
+	put_text("[    1.3] ---[ end Kernel panic - not syncing: gone ]---\n");
+	settle();
+	ck_assert_uint_eq(dev.panic, 1);
+	put_text("[    1.4] ---[ end Kernel panic - not syncing: gone ]---\n");
+	settle();
+	ck_assert_uint_eq(dev.panic, 1);
+	free_console();
+}
+END_TEST
+
+/* ---- the end ---- */
+
+struct slow_reader {
+	int fd;
+	size_t len;
+};
+
+static void *slow_reader(void *arg)
+{
+	struct slow_reader *r = arg;
+	uint8_t buf[5000];
+	ssize_t n;
+
+	while ((n = read(r->fd, buf, sizeof(buf))) > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			if (buf[i] != pattern(r->len + (size_t)i))
+				return NULL;
+		r->len += (size_t)n;
+	}
+	return r;
+}
+
+START_TEST(test_drain_waits)
+{
+	static uint8_t chunk[900000];
+	struct slow_reader reader = { 0 };
+	pthread_t thread;
+	void *ok;
+	int out[2];
+
+	ck_assert_int_eq(pipe(out), 0);
+	reader.fd = out[0];
+	fill_pattern(chunk, sizeof(chunk), 0);
+	new_console(-1, out[1]);
+	put_all(chunk, sizeof(chunk));
+	ck_assert_int_eq(pthread_create(&thread, NULL, slow_reader, &reader), 0);
+	console_drain(con, -1);
+	free_console();
+	close(out[1]);
+	pthread_join(thread, &ok);
+	ck_assert_ptr_nonnull(ok);
+	ck_assert_uint_eq(reader.len, sizeof(chunk));
+}
+END_TEST
+
+START_TEST(test_drain_is_interrupted)
+{
+	static const uint8_t chunk[200000];
+	int out[2], interrupt = eventfd(1, 0);
+
+	ck_assert_int_eq(pipe(out), 0);
+	new_console(-1, out[1]);
+	put_all(chunk, sizeof(chunk));
+	console_drain(con, interrupt); /* nobody reads */
+	ck_assert_uint_eq(readable(out[0]), 65536);
+	ck_assert_uint_eq(readable(out[0]), 65536);
+	free_console();
+
+	/* What fits is written even so. */
+	ck_assert_int_eq(pipe(out), 0);
+	new_console(-1, out[1]);
+	put_text("Kernel panic - not syncing: x\n");
+	console_drain(con, interrupt);
+	ck_assert_uint_eq(readable(out[0]), 30);
+	ck_assert_ptr_nonnull(console_panic_line(con));
+	free_console();
+}
+END_TEST
+
+/* ---- input ---- */
+
+START_TEST(test_input_from_pipe)
+{
+	int in[2];
+
+	ck_assert_int_eq(pipe(in), 0);
+	new_console(in[0], -1);
+	send_all(in[1], "hello\001x\n", 8); /* no escape keys: not a terminal */
+	expect_got("hello\001x\n");
+	send_all(in[1], "more", 4);
+	expect_got("hello\001x\nmore");
+	ck_assert_uint_eq(dev.quit, 0);
+	send_all(in[1], "end", 3);
+	close(in[1]);
+	expect_got("hello\001x\nmoreend");
+	ck_assert_int_eq(loop_once(&loop, 0), 1);  /* the end of the pipe is read once ... */
+	ck_assert_int_eq(loop_once(&loop, 20), 0); /* ... and is then no event any more */
+	ck_assert_int_eq(fcntl(in[0], F_GETFL) & O_NONBLOCK, 0);
+	free_console();
+}
+END_TEST
+
+/* @fd holds the pattern; the guest takes 16 bytes at a time. */
+static void check_flow(int fd, size_t len, int pipe_fd)
+{
+	new_console(fd, -1);
+	dev.fifo_bytes = 16;
+	console_attach(con, NULL);
+	attach();
+	while (dev.n_got < len) {
+		size_t want = dev.n_got + 16 < len ? dev.n_got + 16 : len;
+
+		guest_reads();
+		RUN_UNTIL(dev.n_got == want);
+		if (pipe_fd >= 0 && want + 1024 < len)
+			ck_assert_uint_ge(readable(pipe_fd), len - want - 256);
+	}
+	guest_reads();
+	settle();
+	ck_assert_uint_eq(dev.n_got, len);
+	for (size_t i = 0; i < len; i++)
+		ck_assert_uint_eq((uint8_t)dev.got[i], pattern(i));
+	free_console();
+}
+
+START_TEST(test_input_flow)
+{
+	static uint8_t data[60001];
+	int in[2], file = memfd_create("in", 0);
+
+	fill_pattern(data, sizeof(data), 0);
+	ck_assert_int_eq(pipe(in), 0);
+	send_all(in[1], data, sizeof(data));
+	check_flow(in[0], sizeof(data), in[0]);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, in), 0);
+	send_all(in[1], data, sizeof(data));
+	check_flow(in[0], sizeof(data), -1);
+	send_all(file, data, sizeof(data));
+	ck_assert_int_eq(lseek(file, 0, SEEK_SET), 0);
+	check_flow(file, sizeof(data), -1);
+}
+END_TEST
+
+/* A guest that reads while the device reports that it is full: the wake-up is not lost. */
+static size_t racing_input(void *ctx, const uint8_t *buf, size_t len)
+{
+	size_t n = dev_input(ctx, buf, len);
+
+	if (n < len)
+		guest_reads();
+	return n;
+}
+
+START_TEST(test_input_race)
+{
+	const struct console_device device = { .input = racing_input, .dev = &dev };
+	char data[1000];
+	int in[2];
+
+	ck_assert_int_eq(pipe(in), 0);
+	memset(data, 'r', sizeof(data));
+	send_all(in[1], data, sizeof(data));
+	new_console(in[0], -1);
+	dev.fifo_bytes = 16;
+	console_attach(con, &device);
+	RUN_UNTIL(dev.n_got == sizeof(data));
+	free_console();
+}
+END_TEST
+
+START_TEST(test_input_needs_device)
+{
+	int in[2];
+
+	ck_assert_int_eq(pipe(in), 0);
+	new_console(in[0], -1);
+	console_attach(con, NULL);
+	send_all(in[1], "early", 5);
+	settle();
+	ck_assert_uint_eq(readable(in[0]), 5);
+	attach();
+	expect_got("early");
+	free_console();
+}
+END_TEST
+
+START_TEST(test_input_at_end)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	new_console(null, null);
+	settle();
+	ck_assert_uint_eq(dev.n_got, 0);
+	ck_assert_int_eq(loop_once(&loop, 0), 0);
+	put_text("dropped");
+	settle();
+	free_console();
+}
+END_TEST
+
+/* Input without an end must not starve the rest. */
+START_TEST(test_input_endless)
+{
+	int zero = open("/dev/zero", O_RDONLY);
+
+	new_console(zero, -1);
+	dev.fifo_bytes = sizeof(dev.got);
+	expect_responsive();
+	free_console();
+}
+END_TEST
+
+START_TEST(test_send)
+{
+	char many[4096];
+
+	new_console(-1, -1);
+	console_send(con, (const uint8_t *)"h", 1, true);
+	expect_got("!h");
+	console_send(con, (const uint8_t *)"\001x", 2, false);
+	expect_got("!h\001x");
+	ck_assert_uint_eq(dev.quit, 0);
+	/* The guest does not read: kept in order as long as there is room for all of it. */
+	dev.n_got = 0;
+	dev.fifo_bytes = dev.n_fifo;
+	memset(many, 'm', sizeof(many));
+	console_send(con, (const uint8_t *)many, 4000, true);
+	console_send(con, (const uint8_t *)many, 95, true);
+	console_send(con, (const uint8_t *)"x", 1, false);
+	console_send(con, NULL, 0, true);
+	ck_assert_uint_eq(dev.n_got, 1);
+	dev.fifo_bytes = SIZE_MAX;
+	guest_reads();
+	settle();
+	ck_assert_uint_eq(dev.n_got, 1 + 4000 + 1 + 95);
+	ck_assert_int_eq(dev.got[4001], '!');
+	free_console();
+}
+END_TEST
+
+/* ---- terminal ---- */
+
+static bool is_raw(int fd)
+{
+	struct termios t;
+
+	ck_assert_int_eq(tcgetattr(fd, &t), 0);
+	return !(t.c_lflag & (ICANON | ISIG | ECHO)) && !(t.c_oflag & OPOST) &&
+	       !(t.c_iflag & (ICRNL | IXON));
+}
+
+START_TEST(test_terminal)
+{
+	static const char guest[] = "a\r\nb\nc\t";
+	struct termios before, after;
+	int master, slave;
+
+	ck_assert_int_eq(openpty(&master, &slave, NULL, NULL, NULL), 0);
+	ck_assert_int_eq(tcgetattr(slave, &before), 0);
+	new_console(slave, slave);
+	ck_assert(is_raw(slave));
+	put_text(guest);
+	expect_read(master, guest, strlen(guest));
+	send_all(master, "ls\r\003\032\004\377", 7);
+	expect_got("ls\r\003\032\004\377");
+	ck_assert_uint_eq(readable(master), 0); /* no echo */
+	ck_assert_int_eq(fcntl(slave, F_GETFL) & O_NONBLOCK, 0);
+	free_console();
+	ck_assert_int_eq(tcgetattr(slave, &after), 0);
+	ck_assert_uint_eq(before.c_iflag, after.c_iflag);
+	ck_assert_uint_eq(before.c_oflag, after.c_oflag);
+	ck_assert_uint_eq(before.c_cflag, after.c_cflag);
+	ck_assert_uint_eq(before.c_lflag, after.c_lflag);
+	ck_assert_mem_eq(before.c_cc, after.c_cc, sizeof(before.c_cc));
+}
+END_TEST
+
+START_TEST(test_escape_keys)
+{
+	int master, slave;
+
+	ck_assert_int_eq(openpty(&master, &slave, NULL, NULL, NULL), 0);
+	new_console(slave, -1);
+	send_all(master, "1\001b2\001a3\001q4\001", 11);
+	expect_got("1!2\00134");
+	ck_assert_uint_eq(dev.quit, 0);
+	send_all(master, "?5", 2);
+	expect_got("1!2\001345");
+	send_all(master, "\001x", 2);
+	RUN_UNTIL(dev.quit);
+	free_console();
+}
+END_TEST
+
+/* A guest that does not listen: keys are kept in order, and Ctrl-a x still works. */
+START_TEST(test_type_ahead)
+{
+	int master, slave;
+
+	ck_assert_int_eq(openpty(&master, &slave, NULL, NULL, NULL), 0);
+	new_console(slave, -1);
+	dev.fifo_bytes = 1;
+	send_all(master, "ab\001bc", 5);
+	expect_got("a");
+	send_all(master, "d\001x", 3);
+	RUN_UNTIL(dev.quit);
+	ck_assert_uint_eq(dev.n_got, 1);
+	guest_reads();
+	expect_got("ab!");
+	guest_reads();
+	expect_got("ab!c");
+	guest_reads();
+	expect_got("ab!cd");
+	free_console();
+}
+END_TEST
+
+/* More than can be kept stays in the terminal, and console_send() cannot make it overflow. */
+START_TEST(test_type_ahead_limit)
+{
+	static uint8_t data[20000];
+	size_t sent = 0, n_send = 0, typed = 0;
+	int master, slave;
+
+	ck_assert_int_eq(openpty(&master, &slave, NULL, NULL, NULL), 0);
+	new_console(slave, -1);
+	dev.fifo_bytes = 0;
+	fcntl(master, F_SETFL, O_NONBLOCK);
+	memset(data, 'd', sizeof(data));
+	while (sent < sizeof(data)) {
+		ssize_t n = write(master, data + sent,
+				  sizeof(data) - sent < 500 ? sizeof(data) - sent : 500);
+
+		if (n > 0)
+			sent += (size_t)n;
+		console_send(con, (const uint8_t *)"sssss", 5, false);
+		n_send += 5;
+		settle();
+		if (n <= 0)
+			break;
+	}
+	ck_assert_uint_gt(sent, 4096);
+	ck_assert_uint_eq(dev.n_got, 0);
+	dev.fifo_bytes = SIZE_MAX;
+	guest_reads();
+	settle();
+	for (size_t i = 0; i < dev.n_got; i++)
+		typed += dev.got[i] == 'd';
+	ck_assert_uint_eq(typed, sent);
+	ck_assert_uint_le(dev.n_got - typed, n_send);
+	free_console();
+}
+END_TEST
+
+UNIT_MAIN("console", test_output_is_exact, test_output_batches, test_output_is_prompt,
+	  test_output_wraps, test_output_of_threads, test_stopped_pipe, test_stopped_socket,
+	  test_stopped_terminal, test_output_to_file, test_reader_leaves, test_no_streams,
+	  test_full_disk, test_panic_with_stopped_reader, test_drain_waits,
+	  test_drain_is_interrupted, test_input_from_pipe, test_input_flow, test_input_race,
+	  test_input_needs_device, test_input_at_end, test_input_endless, test_send, test_terminal,
+	  test_escape_keys, test_type_ahead, test_type_ahead_limit)

@@ -1,0 +1,276 @@
+/* Links: util/console-scan.o util/console-keys.o util/log.o */
+#include "unit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lkvm/console-keys.h"
+#include "lkvm/console-scan.h"
+#include "lkvm/types.h"
+
+static struct console_scan scan;
+
+static void feed(const char *text)
+{
+	console_scan_feed(&scan, (const uint8_t *)text, strlen(text));
+}
+
+static void restart(void)
+{
+	memset(&scan, 0, sizeof(scan));
+}
+
+#define PANIC "Kernel panic - not syncing: Oh no"
+#define END   "---[ end " PANIC " ]---"
+
+START_TEST(test_panic_lines)
+{
+	static const struct {
+		const char *text, *panic;
+		bool halted;
+	} cases[] = {
+		{ PANIC "\n", PANIC, false },
+		{ "\r\n" PANIC "\r\n", PANIC, false },
+		{ "Kernel panic - not syncing\n", "Kernel panic - not syncing", false },
+		{ "[    1.234567] " PANIC "\n", PANIC, false },
+		{ "[12345.678901] " PANIC "\n", PANIC, false },
+		{ "<0>" PANIC "\n", PANIC, false },
+		{ "<0>[    1.234567] " PANIC "\n", PANIC, false },
+		{ "[    1.234567][    T1] " PANIC "\n", PANIC, false },
+		{ "[    1.234567][   C12] " PANIC "\n", PANIC, false },
+		{ "[    T1] " PANIC "\n", PANIC, false },
+		{ "<0>[    1.234567][    T1] " PANIC "\n", PANIC, false },
+		{ "\033[31m[    1.234567] " PANIC "\033[0m\n", PANIC, false },
+		{ "bye[    1.234567] " PANIC "\n", PANIC, false },
+		{ "a [b] [    1.234567][    T1] " PANIC "\n", PANIC, false },
+		{ "[    1.2] " PANIC "\n[    1.3] " END "\n", PANIC, true },
+		{ "[    1.3] " END "\n", PANIC " ]---", true },
+		{ END "\n", PANIC " ]---", true },
+		{ PANIC "\nKernel panic - not syncing: second\n", PANIC, false },
+
+		{ "", NULL, false },
+		{ PANIC, NULL, false }, /* not complete yet */
+		{ "# echo " PANIC "\n", NULL, false },
+		{ "# echo \"[x] " PANIC "\"\n", NULL, false },
+		{ " " PANIC "\n", NULL, false },
+		{ "x" END "\n", NULL, false },
+		{ "[    1.234567] systemd[1]: " PANIC "\n", NULL, false },
+		{ "[    1.234567] systemd[1]: " END "\n", NULL, false },
+		{ "[    1.] " PANIC "\n", NULL, false },
+		{ "[    .1] " PANIC "\n", NULL, false },
+		{ "[    1.1 " PANIC "\n", NULL, false },
+		{ "[] " PANIC "\n", NULL, false },
+		{ "[   X1] " PANIC "\n", NULL, false },
+		{ "[    T] " PANIC "\n", NULL, false },
+		{ "<> " PANIC "\n", NULL, false },
+		{ "<0 " PANIC "\n", NULL, false },
+		{ "Kernel panic - not syncin\n", NULL, false },
+		{ "Kernel panic\n", NULL, false },
+		{ "kernel panic - not syncing: x\n", NULL, false },
+		{ "---[ end trace 0123456789abcdef ]---\n", NULL, false },
+		{ "---[ end Kernel\n", NULL, false },
+		{ "Kernel panic -\n not syncing: x\n", NULL, false },
+		{ "[", NULL, false },
+		{ "[\n<\n[[[[\n", NULL, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		restart();
+		feed(cases[i].text);
+		ck_assert_msg(!strcmp(scan.panic, cases[i].panic ? cases[i].panic : ""),
+			      "case %zu '%s': '%s'", i, cases[i].text, scan.panic);
+		ck_assert_msg(scan.halted == cases[i].halted, "case %zu: halted", i);
+	}
+}
+END_TEST
+
+/* The kernel's line arrives in pieces of any size. */
+START_TEST(test_pieces)
+{
+	static const char text[] =
+		"login: x\n[    1.234567][    T1] " PANIC "\r\n[    1.4] " END "\r\n";
+
+	for (size_t piece = 1; piece < sizeof(text); piece++) {
+		restart();
+		for (size_t at = 0; at < sizeof(text) - 1; at += piece) {
+			size_t n = sizeof(text) - 1 - at;
+
+			console_scan_feed(&scan, (const uint8_t *)text + at, n < piece ? n : piece);
+		}
+		ck_assert_str_eq(scan.panic, PANIC);
+		ck_assert(scan.halted);
+	}
+}
+END_TEST
+
+START_TEST(test_endless_line)
+{
+	char last[SCAN_LINE_BYTES + 100];
+
+	restart();
+	for (unsigned i = 0; i < 100000; i++)
+		feed("0123456789");
+	console_scan_last(&scan, last, sizeof(last));
+	ck_assert_uint_eq(strlen(last), SCAN_LINE_BYTES); /* cut, and a newline */
+	feed(PANIC "\n");
+	ck_assert_str_eq(scan.panic, "");
+	feed(PANIC "\n");
+	ck_assert_str_eq(scan.panic, PANIC);
+
+	restart();
+	feed("Kernel panic - not syncing: ");
+	for (unsigned i = 0; i < 1000; i++)
+		feed("0123456789");
+	feed("\n");
+	ck_assert_uint_eq(strlen(scan.panic), SCAN_LINE_BYTES - 1);
+}
+END_TEST
+
+START_TEST(test_last_lines)
+{
+	char last[4096], line[32], want[4096] = "";
+
+	restart();
+	console_scan_last(&scan, last, sizeof(last));
+	ck_assert_str_eq(last, "");
+	for (unsigned i = 0; i < 1000; i++) {
+		snprintf(line, sizeof(line), "line %u\r\n\r\n", i);
+		feed(line);
+		console_scan_last(&scan, last, sizeof(last));
+		snprintf(line, sizeof(line), "line %u\n", i);
+		ck_assert_str_eq(last + strlen(last) - strlen(line), line);
+		ck_assert_msg(i < SCAN_LINES - 1 ? !strncmp(last, "line 0\n", 7) : true,
+			      "line 0 lost at %u", i);
+	}
+	feed("login: ");
+	for (unsigned i = 1000 - (SCAN_LINES - 1); i < 1000; i++)
+		sprintf(want + strlen(want), "line %u\n", i);
+	strcat(want, "login: \n");
+	console_scan_last(&scan, last, sizeof(last));
+	ck_assert_str_eq(last, want);
+}
+END_TEST
+
+/* Only whole lines, the newest, and never a byte too many. */
+START_TEST(test_last_lines_cap)
+{
+	static const struct {
+		size_t cap;
+		const char *want;
+	} cases[] = {
+		{ 1, "" },
+		{ 2, "" },
+		{ 4, "" },
+		{ 5, "ccc\n" },
+		{ 7, "ccc\n" },
+		{ 8, "bb\nccc\n" },
+		{ 9, "bb\nccc\n" },
+		{ 10, "a\nbb\nccc\n" },
+		{ 100, "a\nbb\nccc\n" },
+	};
+	char last[101];
+
+	restart();
+	feed("a\nbb\nccc");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		memset(last, '#', sizeof(last));
+		console_scan_last(&scan, last, cases[i].cap);
+		ck_assert_str_eq(last, cases[i].want);
+		ck_assert_int_eq(last[cases[i].cap], '#');
+	}
+	last[0] = '#';
+	console_scan_last(&scan, last, 0);
+	ck_assert_int_eq(last[0], '#');
+}
+END_TEST
+
+START_TEST(test_only_text)
+{
+	static const struct {
+		const char *text, *want;
+	} cases[] = {
+		{ "[\033[0;32m  OK  \033[0m] Started\n", "[  OK  ] Started\n" },
+		{ "a\tb\n", "a b\n" },
+		{ "a\bb\ac\rd\177e\n", "abcde\n" },
+		{ "\303\244\n", "??\n" },
+		{ "\033]0;title\aprompt\n", "prompt\n" },
+		{ "\033]0;title\033\\prompt\n", "prompt\n" },
+		{ "\033(Btext\n", "text\n" },
+		{ "\033[31", "" },
+		{ "\033[31\nnext\n", "next\n" },
+		{ "\033]0;never ended\nnext\n", "next\n" },
+		{ "\033\033[1mbold\n", "bold\n" },
+		{ "\033[1\tm\n", "" },
+	};
+	char last[256];
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		restart();
+		feed(cases[i].text);
+		console_scan_last(&scan, last, sizeof(last));
+		ck_assert_msg(!strcmp(last, cases[i].want), "case %zu: '%s'", i, last);
+	}
+}
+END_TEST
+
+START_TEST(test_every_byte)
+{
+	char last[1024];
+
+	restart();
+	for (unsigned c = 0; c < 256; c++) {
+		uint8_t byte = (uint8_t)c;
+
+		console_scan_feed(&scan, &byte, 1);
+		console_scan_feed(&scan, (const uint8_t *)"\n", 1);
+	}
+	console_scan_last(&scan, last, sizeof(last));
+	for (const char *s = last; *s; s++)
+		ck_assert_msg(*s == '\n' || (*s >= ' ' && *s <= '~'), "byte %#x", *s);
+}
+END_TEST
+
+START_TEST(test_keys)
+{
+	static const struct {
+		const char *typed, *sent;
+		enum key_action last;
+	} cases[] = {
+		{ "abc\003\004\032", "abc\003\004\032", KEY_SEND },
+		{ "\001", "", KEY_NOTHING },
+		{ "\001x", "", KEY_QUIT },
+		{ "a\001x", "a", KEY_QUIT },
+		{ "\001b", "", KEY_BREAK },
+		{ "\001?", "", KEY_HELP },
+		{ "\001h", "", KEY_HELP },
+		{ "\001a", "\001", KEY_SEND },
+		{ "\001\001", "\001", KEY_SEND },
+		{ "\001ax", "\001x", KEY_SEND },
+		{ "\001\001x", "\001x", KEY_SEND },
+		{ "\001c", "", KEY_NOTHING },
+		{ "\001cx", "x", KEY_SEND },
+		{ "\001X", "", KEY_NOTHING },
+		{ "x?hb", "x?hb", KEY_SEND },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct console_keys keys = { 0 };
+		enum key_action action = KEY_NOTHING;
+		char sent[16] = "";
+		size_t n = 0;
+
+		for (const char *s = cases[i].typed; *s; s++) {
+			uint8_t byte;
+
+			action = console_keys_feed(&keys, (uint8_t)*s, &byte);
+			if (action == KEY_SEND)
+				sent[n++] = (char)byte;
+		}
+		ck_assert_msg(action == cases[i].last, "case %zu: action %d", i, action);
+		ck_assert_msg(!strcmp(sent, cases[i].sent), "case %zu: '%s'", i, sent);
+	}
+}
+END_TEST
+
+UNIT_MAIN("console-scan", test_panic_lines, test_pieces, test_endless_line, test_last_lines,
+	  test_last_lines_cap, test_only_text, test_every_byte, test_keys)

@@ -1,0 +1,177 @@
+/* The guest's kernel messages; see console-scan.h. */
+#include "lkvm/console-scan.h"
+
+#include <string.h>
+
+static const char *skip_digits(const char *s)
+{
+	return s + strspn(s, "0123456789");
+}
+
+/* "<6>": a message's level, with console_msg_format=syslog. Return: behind it, or @s. */
+static const char *skip_level(const char *s)
+{
+	const char *end = *s == '<' ? skip_digits(s + 1) : s;
+
+	return end > s + 1 && *end == '>' ? end + 1 : s;
+}
+
+/* "[    1.234567]". Return: behind it, or @s. */
+static const char *skip_stamp(const char *s)
+{
+	const char *seconds, *dot, *end;
+
+	if (*s != '[')
+		return s;
+	seconds = s + 1 + strspn(s + 1, " ");
+	dot = skip_digits(seconds);
+	if (dot == seconds || *dot != '.')
+		return s;
+	end = skip_digits(dot + 1);
+	return end > dot + 1 && *end == ']' ? end + 1 : s;
+}
+
+/* "[   T1]" or "[   C0]": thread or CPU, with CONFIG_PRINTK_CALLER. Return: behind it, or @s. */
+static const char *skip_caller(const char *s)
+{
+	const char *id, *end;
+
+	if (*s != '[')
+		return s;
+	id = s + 1 + strspn(s + 1, " ");
+	if (*id != 'T' && *id != 'C')
+		return s;
+	end = skip_digits(id + 1);
+	return end > id + 1 && *end == ']' ? end + 1 : s;
+}
+
+static bool starts_with(const char *s, const char *prefix)
+{
+	return !strncmp(s, prefix, strlen(prefix));
+}
+
+static void check_message(struct console_scan *scan, const char *text)
+{
+	static const char end_mark[] = "---[ end ";
+	bool end = starts_with(text, end_mark);
+
+	if (end)
+		text += strlen(end_mark);
+	if (!starts_with(text, "Kernel panic - not syncing"))
+		return;
+	scan->halted |= end;
+	if (!*scan->panic)
+		strcpy(scan->panic, text); /* part of one line, so no longer than it */
+}
+
+/*
+ * A message starts its line, or follows output of user space that did not end its own line: then
+ * only the time stamp tells the kernel's words from somebody else's.
+ */
+static void check_line(struct console_scan *scan, const char *line)
+{
+	for (const char *s = line; s; s = strchr(s + 1, '[')) {
+		const char *from = s == line ? skip_level(s) : s;
+		const char *text = skip_stamp(from);
+
+		if (s > line && text == from)
+			continue;
+		text = skip_caller(text);
+		if (text > from && *text == ' ')
+			text++;
+		check_message(scan, text);
+	}
+}
+
+static char *current(struct console_scan *scan)
+{
+	return scan->line[scan->n_done % SCAN_LINES];
+}
+
+static void end_line(struct console_scan *scan)
+{
+	if (!scan->len)
+		return;
+	current(scan)[scan->len] = '\0';
+	check_line(scan, current(scan));
+	scan->n_done++;
+	scan->len = 0;
+}
+
+static void add_text(struct console_scan *scan, uint8_t c)
+{
+	if (scan->len < SCAN_LINE_BYTES - 1)
+		current(scan)[scan->len++] = c < 0x80 ? (char)c : '?';
+}
+
+/* Inside an escape sequence: what state does printable @c lead to? (ECMA-48, 5.3 to 5.6) */
+static enum console_scan_state next_state(enum console_scan_state state, uint8_t c)
+{
+	switch (state) {
+	case SCAN_ESC:
+		if (c < '0')
+			return SCAN_ESC;
+		return c == '[' ? SCAN_CSI : c == ']' ? SCAN_OSC : SCAN_TEXT;
+	case SCAN_CSI:
+		return c < '@' ? SCAN_CSI : SCAN_TEXT;
+	case SCAN_OSC:
+		return SCAN_OSC;
+	case SCAN_TEXT:
+		break;
+	}
+	return SCAN_TEXT;
+}
+
+static void feed_control(struct console_scan *scan, uint8_t c)
+{
+	if (c == '\n')
+		end_line(scan);
+	if (c == '\t' && scan->state == SCAN_TEXT)
+		add_text(scan, ' ');
+	if (c == 0x1b)
+		scan->state = SCAN_ESC;
+	else if (c == '\n' || c == '\a') /* no sequence goes on over these */
+		scan->state = SCAN_TEXT;
+}
+
+static void feed_byte(struct console_scan *scan, uint8_t c)
+{
+	if (c < ' ' || c == 0x7f)
+		feed_control(scan, c);
+	else if (scan->state != SCAN_TEXT)
+		scan->state = next_state(scan->state, c);
+	else
+		add_text(scan, c);
+}
+
+void console_scan_feed(struct console_scan *scan, const uint8_t *buf, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		feed_byte(scan, buf[i]);
+}
+
+static size_t length(const struct console_scan *scan, uint64_t n)
+{
+	return n == scan->n_done ? scan->len : strlen(scan->line[n % SCAN_LINES]);
+}
+
+void console_scan_last(const struct console_scan *scan, char *ret, size_t cap)
+{
+	uint64_t end = scan->n_done + (scan->len > 0);
+	uint64_t oldest = scan->n_done < SCAN_LINES ? 0 : scan->n_done - SCAN_LINES + 1;
+	uint64_t first = end;
+	size_t used = 1;
+
+	if (!cap)
+		return;
+	while (first > oldest && length(scan, first - 1) + 1 <= cap - used)
+		used += length(scan, --first) + 1;
+	for (; first < end; first++) {
+		size_t len = length(scan, first);
+
+		memcpy(ret, scan->line[first % SCAN_LINES], len);
+		ret[len] = '\n';
+		ret += len + 1;
+	}
+	*ret = '\0';
+}
