@@ -58,6 +58,15 @@ static void list_commands(void)
 		     "and `lkvm --version` the version. There is a man page for each, lkvm-COMMAND(1).\n");
 }
 
+/* The list of commands in lkvm(1). */
+static void man_commands(void)
+{
+	printf(".Pp\n.Bl -tag -width \"lkvm-version(1)\" -compact\n");
+	for (const struct command *const *cmd = commands; *cmd; cmd++)
+		printf(".It Xr lkvm-%s 1\n%s\n", (*cmd)->name, (*cmd)->summary);
+	printf(".El\n");
+}
+
 static int run(const struct command *cmd, int argc, char **argv)
 {
 	struct help_config cfg = { 0 };
@@ -81,7 +90,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 		return EXIT_SUCCESS;
 	}
 	if (operands == argc) {
-		list_commands();
+		(cfg.man ? man_commands : list_commands)();
 		return EXIT_SUCCESS;
 	}
 	about = command_find(argv[operands]);

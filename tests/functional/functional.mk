@@ -4,7 +4,7 @@
 FUNCTIONAL := $(filter-out %/lib.sh,$(sort $(wildcard tests/functional/*.sh)))
 
 CHECKS += $(FUNCTIONAL)
-$(FUNCTIONAL): $(O)/lkvm
+$(FUNCTIONAL): $(O)/lkvm $(MAN) $(O)/completion/lkvm
 
 export LKVM := $(abspath $(O))/lkvm
 
