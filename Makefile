@@ -30,7 +30,7 @@ ALL_LDFLAGS := $(SANFLAGS) $(LDFLAGS)
 LIBS := -pthread -ldl
 
 SRC := $(wildcard *.c util/*.c hw/*.c x86/*.c virtio/*.c disk/*.c net/*.c)
-OBJ := $(SRC:%.c=$(O)/%.o)
+OBJ := $(SRC:%.c=$(O)/%.o) $(patsubst %.S,$(O)/%.o,$(wildcard x86/*.S))
 
 .PHONY: all
 all: $(O)/lkvm ## build lkvm (default)
@@ -42,6 +42,11 @@ $(O)/lkvm: $(OBJ)
 $(O)/%.o: %.c $(O)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(O)/%.o: %.S $(O)/flags
+	@mkdir -p $(@D)
+	$(call say,AS,$<)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # Only this object knows the version, so a commit rebuilds one file.

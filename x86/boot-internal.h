@@ -110,11 +110,6 @@ int boot_info_string(struct boot *boot, const char *str, gpa_t *ret_at);
 int boot_cmdline_put(const struct boot *boot, const char *first, const char *second,
 		     uint64_t max_bytes);
 
-/* x86/boot-tables.c */
-
-/** boot_tables_put() - GDT, and for BOOT_LONG64 the identity map; Return: 0 or -EFAULT */
-int boot_tables_put(struct ram *ram, enum boot_mode mode);
-
 /* x86/boot-linux.c: what bzImage and vmlinux have in common */
 
 struct setup_header;

@@ -24,7 +24,9 @@ struct vm_config {
 	uint16_t debug_exit_port;
 	unsigned timeout_s;       /* 0: none */
 	const char *result;       /* file for the JSON result, or NULL */
-	const char *debug_topics; /* --debug */
+
+	/* What some of the above point to where it is not argv; run_config_free() */
+	char *name_heap, *kernel_heap, *cpu_flags_heap;
 };
 
 #endif

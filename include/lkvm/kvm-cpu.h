@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 #include "lkvm/kvm.h"
 
@@ -26,7 +27,8 @@ struct kvm_cpu {
 	unsigned id; /* index and APIC id */
 	int fd;
 	struct kvm_run *run;
-	bool started;
+	bool started; /* the thread is there to be kicked and joined */
+	int run_errno; /* of the KVM_RUN that ended it, for the report */
 	pthread_t thread;
 	struct kvm_cpu_stats stats;
 };
@@ -41,5 +43,13 @@ int kvm_cpu_start(struct kvm_cpu *cpu);
 void kvm_cpu_kick(struct kvm_cpu *cpu);
 /** kvm_cpu_kick_handler() - install the empty handler of KVM_KICK_SIGNAL; once, before any start */
 void kvm_cpu_kick_handler(void);
+
+/**
+ * kvm_cpu_print_fault() - why this vCPU could not go on: reason, registers, code, page-table walk
+ * After STOP_FAULT, whose value is the vCPU's index; its thread was joined.
+ */
+void kvm_cpu_print_fault(FILE *out, const struct kvm_cpu *cpu);
+/** kvm_cpu_print_reason() - only the reason, without a newline */
+void kvm_cpu_print_reason(FILE *out, const struct kvm_cpu *cpu);
 
 #endif

@@ -31,7 +31,6 @@ struct kvm {
 	int vm_fd;
 	int wake_fd; /* eventfd: readable once a cause to stop is set */
 	size_t run_bytes; /* KVM_GET_VCPU_MMAP_SIZE */
-	unsigned phys_bits;
 	bool tsc_deadline;
 	struct ram *ram;
 	struct bus pio;
@@ -63,7 +62,14 @@ unsigned kvm_recommended_vcpus(const struct kvm *kvm);
 /** kvm_create_irqchip() - in-kernel PIC, IOAPIC, LAPIC, then PIT2 (that order); 0 or -errno, logged */
 int kvm_create_irqchip(struct kvm *kvm);
 
-/** kvm_map_ram() - one memory slot a RAM part, after checking the host's limits; 0 or -errno, logged */
+/**
+ * kvm_check_ram_size() - against the host's address width and KVM's slot size
+ * KVM itself does not look at the address width.
+ * @phys_bits: cpu_phys_bits()
+ * Return: 0 or -EFBIG, logged
+ */
+int kvm_check_ram_size(unsigned phys_bits, uint64_t size_bytes);
+/** kvm_map_ram() - one memory slot a RAM part; 0 or -errno, logged */
 int kvm_map_ram(struct kvm *kvm, struct ram *ram);
 
 /** kvm_irq_line() - the machine's irq_line.set: KVM_IRQ_LINE on a GSI; any thread */

@@ -66,6 +66,11 @@ int boot_load(struct ram *ram, const struct boot_config *cfg, struct boot_entry 
  */
 int boot_find_kernel(char **ret);
 
+/* x86/boot-tables.c: also for the guests of `lkvm check` */
+
+/** boot_tables_put() - GDT, and for BOOT_LONG64 the identity map; Return: 0 or -EFAULT */
+int boot_tables_put(struct ram *ram, enum boot_mode mode);
+
 /* x86/e820.c: the memory map that the guest is told, also for `lkvm debug --memmap` */
 struct e820_range {
 	uint64_t start, size_bytes;

@@ -35,12 +35,16 @@ void cpuid_set_apic_id(struct kvm_cpuid2 *table, unsigned id);
 
 /* x86/regs.c */
 
+/** cpu_phys_bits() - width of this host's physical addresses */
+unsigned cpu_phys_bits(void);
+
 /**
- * regs_setup() - CPUID, MSRs, LAPIC LVTs, and for the boot vCPU (@entry not NULL) its first state
+ * regs_setup() - CPUID, MSRs, and for the boot vCPU (@entry not NULL) its first state
  * @vcpu_fd: the vCPU's fd; main thread, before the vCPU thread starts
+ * @cpuid:   the shared table; on return it is that of vCPU @id
  * Return: 0 or -errno after one logged line that names the ioctl
  */
-int regs_setup(int vcpu_fd, unsigned id, const struct kvm_cpuid2 *cpuid, const struct boot_entry *entry);
+int regs_setup(int vcpu_fd, unsigned id, struct kvm_cpuid2 *cpuid, const struct boot_entry *entry);
 
 /* x86/fault.c */
 

@@ -1,0 +1,53 @@
+/*
+ * The three parts of `lkvm run`: options (builtin-run-options.c) -> machine (builtin-run.c) ->
+ * exit status, report and --result (builtin-run-result.c).
+ */
+#ifndef LKVM_RUN_H
+#define LKVM_RUN_H
+
+#include <stdio.h>
+
+#include "lkvm/config.h"
+#include "lkvm/kvm.h"
+#include "lkvm/options.h"
+
+/* builtin-run-options.c */
+
+extern const struct opt run_options[];
+extern const char run_description[];
+
+/**
+ * run_config_parse() - command line to configuration
+ * Return: OPTIONS_OK, OPTIONS_HELP or OPTIONS_BAD (one line was logged); run_config_free() always
+ */
+enum options_result run_config_parse(const struct command *cmd, int argc, char **argv,
+				     struct vm_config *ret);
+void run_config_free(struct vm_config *cfg);
+
+/* builtin-run-result.c */
+
+/* How a run ended. */
+struct run_result {
+	enum stop_cause cause; /* STOP_NONE: it never started */
+	uint32_t value;        /* of the cause */
+	int status;            /* exit status of lkvm */
+	uint64_t start_ns;     /* CLOCK_MONOTONIC: lkvm was started, */
+	uint64_t boot_ns;      /* the vCPUs were started (0: never), */
+	uint64_t end_ns;       /* and had ended */
+	const char *panic;     /* the panic's line, or NULL */
+	const char *last_lines; /* of the guest's console, or NULL */
+};
+
+/** run_status() - the exit status of a cause; the table of lkvm-run(1) */
+int run_status(enum stop_cause cause, uint32_t value, bool panicked);
+
+/** run_result_write() - --result FILE: the same as JSON; Return: 0 or -errno, logged */
+int run_result_write(const struct vm_config *cfg, const struct run_result *result);
+
+/** run_result_print() - tell the user on standard error about every ending but a good one */
+void run_result_print(const struct kvm *kvm, const struct vm_config *cfg,
+		      const struct run_result *result);
+
+uint64_t now_ns(void); /* CLOCK_MONOTONIC */
+
+#endif
