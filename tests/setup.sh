@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# setup.sh PURPOSE...: install what is missing for a purpose, with apt-get (as root, or by sudo).
+#
+#   build   compile lkvm
+#   guests  boot Linux guests: build, plus what makes kernels and initrds ready
+#   host    run the emulated host, for machines whose own KVM cannot run Linux: guests, plus QEMU
+#   demo    the same as guests; tests/demo.sh asks for `host` where it turns out to be needed
+#   check   every test: host, plus test libraries, fuzzers and linters
+#
+# Says what it installs. Where nothing is missing it prints nothing and needs no network.
+# On a system without apt-get it checks for the programs and names the missing ones.
+set -euo pipefail
+# shellcheck source=tests/apt.sh
+. "$(dirname "$0")/apt.sh"
+
+# Three columns: purpose, Debian package, and a program that tells that it is there elsewhere
+# ("-": a library or a set of files, not checked there).
+table() {
+	cat <<-'END'
+		build   make                make
+		build   gcc                 gcc
+		build   libc6-dev           -
+		build   pkg-config          pkg-config
+		build   git                 git
+		guests  busybox-static      busybox
+		guests  xz-utils            xz
+		guests  zstd                zstd
+		guests  lz4                 lz4
+		host    qemu-system-x86     qemu-system-x86_64
+		check   check               checkmk
+		check   clang               clang
+		check   libclang-rt-14-dev  -
+		check   libaio-dev          -
+		check   zlib1g-dev          -
+		check   gdb                 gdb
+		check   acpica-tools        iasl
+		check   mandoc              mandoc
+		check   shellcheck          shellcheck
+	END
+}
+
+# A purpose stands for those that it builds upon.
+includes() {
+	case $1 in
+	build) echo build ;;
+	guests | demo) echo build guests ;;
+	host) echo build guests host ;;
+	check) echo build guests host check ;;
+	*) return 1 ;;
+	esac
+}
+
+usage() {
+	echo "usage: $0 build|guests|host|demo|check ..." >&2
+	exit 2
+}
+
+[ $# -gt 0 ] || usage
+wanted=
+for purpose; do
+	wanted+=" $(includes "$purpose")" || usage
+done
+
+packages=() programs=()
+while read -r purpose package program; do
+	[[ " $wanted " == *" $purpose "* ]] || continue
+	packages+=("$package")
+	[ "$program" = - ] || programs+=("$program")
+done < <(table)
+
+if ! apt_usable; then
+	missing=()
+	for program in "${programs[@]}"; do
+		command -v "$program" >/dev/null || missing+=("$program")
+	done
+	[ ${#missing[@]} -eq 0 ] && exit 0
+	echo "setup: this system has no apt-get; please install: ${missing[*]}" >&2
+	exit 1
+fi
+
+mapfile -t missing < <(apt_missing "${packages[@]}")
+[ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"

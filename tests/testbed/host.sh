@@ -1,0 +1,157 @@
+#!/usr/bin/env bash
+# host.sh [OPTION]... [--] SCRIPT [ARG]...: run a job that boots Linux guests with lkvm.
+#
+# The job runs where KVM can run Linux guests: in an emulated host (QEMU emulates a CPU with SVM, a
+# Debian kernel on it offers /dev/kvm), or with --auto on this machine if `lkvm check` says so. It is
+# the same for both: `busybox sh SCRIPT ARG...` in a folder that holds SCRIPT and the --file files, lkvm
+# on PATH. Its output comes out of ours, its exit status is ours.
+#
+#   --auto            on this machine if it can run Linux guests
+#   --file FILE[=NAME]  put FILE into the job's folder, as NAME
+#   --lkvm FILE       the lkvm to use ($LKVM, else build/lkvm)
+#   --timeout SECONDS default 600
+#   --terminal        connect the job to our terminal; Ctrl-c and all other keys go to the job
+# and for the emulated host:
+#   --memory MIB      default 3072
+#   --cpus N          default 1
+#   --icount          let its clock count instructions: times are then the same on every run
+#   --module NAME     load this module too
+#   --verbose         show the emulated host's kernel messages when it is over
+#
+# Status: the job's; 124 timeout; 125 the emulated host failed.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/../.." && pwd)
+
+auto=0 lkvm=${LKVM:-$top/build/lkvm} seconds=600 terminal=0 memory=3072 cpus=1 icount=0 verbose=0
+files=() modules=(irqbypass kvm kvm-amd)
+
+fail() {
+	echo "host: $*" >&2
+	exit 125
+}
+
+parse() {
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--auto) auto=1 ;;
+		--terminal) terminal=1 ;;
+		--icount) icount=1 ;;
+		--verbose) verbose=1 ;;
+		--file | --lkvm | --timeout | --memory | --cpus | --module)
+			[ $# -ge 2 ] || fail "$1 needs an argument"
+			case $1 in
+			--file) files+=("$2") ;;
+			--lkvm) lkvm=$2 ;;
+			--timeout) seconds=$2 ;;
+			--memory) memory=$2 ;;
+			--cpus) cpus=$2 ;;
+			--module) modules+=("$2") ;;
+			esac
+			shift
+			;;
+		--)
+			shift
+			break
+			;;
+		-*) fail "unknown option $1" ;;
+		*) break ;;
+		esac
+		shift
+	done
+	[ $# -gt 0 ] || fail "no script was named"
+	job=("$@")
+}
+
+# Fills $work/job: the files, and .run with the command line.
+make_job() {
+	local file name
+	mkdir "$work/job"
+	for file in "${files[@]}" "${job[0]}"; do
+		name=${file#*=}
+		cp -L "${file%%=*}" "$work/job/$(basename "$name")"
+	done
+	printf '%q ' exec busybox sh "./$(basename "${job[0]}")" "${job[@]:1}" >"$work/job/.run"
+	if [ "$terminal" -eq 1 ]; then
+		stty size | awk '{ print "sane rows", $1, "cols", $2 }' >"$work/job/.terminal"
+	fi
+}
+
+# supervise COMMAND...: run it until it ends, the time is over, or we are told to end. It never
+# outlives us, not even if we are killed.
+supervise() {
+	local guard=(setpriv --pdeathsig TERM timeout --kill-after=10)
+	[ "$terminal" -eq 0 ] || guard+=(--foreground)
+	"${guard[@]}" "$seconds" setpriv --pdeathsig KILL "$@" <&3 &
+	child=$!
+	wait "$child"
+}
+
+clean_up() {
+	trap '' INT TERM HUP
+	if [ -n "$child" ]; then
+		kill -TERM "$child" 2>/dev/null || true
+		wait "$child" 2>/dev/null || true
+	fi
+	[ -z "$tty_state" ] || stty "$tty_state" <&3 || true
+	rm -rf "$work"
+}
+
+run_here() {
+	local status=0
+	mkdir "$work/bin"
+	ln -s "$(realpath "$lkvm")" "$work/bin/lkvm"
+	cd "$work/job"
+	PATH=$work/bin:$PATH TMPDIR=$work supervise busybox sh ./.run || status=$?
+	child=
+	return "$status"
+}
+
+run_emulated() {
+	local kernel status=0 args
+	kernel=$("$here/kernels.sh" cloud) || fail "no kernel for the emulated host"
+	"$here/initrd.sh" host "$work/initrd" "$kernel" "$lkvm" "${modules[@]}" || fail "no initrd"
+	# The kernel takes archives one behind the other.
+	(cd "$work" && find job | busybox cpio -o -H newc -R 0:0 2>/dev/null >>initrd)
+	touch "$work/status" "$work/kernel.log"
+
+	# shellcheck disable=SC2054
+	args=(-M q35 -cpu max -m "$memory" -smp "$cpus" -display none -nodefaults -no-user-config
+		-no-reboot -kernel "$kernel"/boot/vmlinuz-* -initrd "$work/initrd"
+		-append "console=ttyS1 loglevel=4 panic=-1 mitigations=off"
+		-chardev stdio,id=terminal,signal=off -serial chardev:terminal
+		-serial "file:$work/kernel.log" -serial "file:$work/status" -accel tcg)
+	# shellcheck disable=SC2054
+	[ "$icount" -eq 0 ] || args+=(-icount shift=0,sleep=off)
+	supervise qemu-system-x86_64 "${args[@]}" || status=$?
+	child=
+	[ "$verbose" -eq 0 ] || cat "$work/kernel.log" >&2
+	case $status in
+	124 | 137)
+		echo "host: the job did not end within $seconds seconds" >&2
+		return 124
+		;;
+	esac
+	status=$(tr -dc 0-9 <"$work/status")
+	if [ -z "$status" ]; then
+		tail -n 30 "$work/kernel.log" >&2
+		fail "the emulated host failed; above are its kernel's last messages"
+	fi
+	return "$status"
+}
+
+parse "$@"
+[ -x "$lkvm" ] || fail "no lkvm at '$lkvm'; run make first"
+exec 3<&0
+[ "$terminal" -eq 1 ] || exec 3</dev/null
+work=$(mktemp -d) child='' tty_state=''
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+[ "$terminal" -eq 0 ] || tty_state=$(stty -g)
+make_job
+if [ "$auto" -eq 1 ] && "$lkvm" check >/dev/null 2>&1; then
+	run_here
+else
+	run_emulated
+fi

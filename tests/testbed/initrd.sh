@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# initrd.sh guest OUT                        the guests' initrd: busybox and guest-init, gzip
+# initrd.sh modules OUT KERNEL_DIR MODULE... an initrd with these modules and all that they need
+# initrd.sh host OUT KERNEL_DIR LKVM MODULE...
+#                                            the emulated host's: busybox, host-init, lkvm with its
+#                                            libraries, and modules; not compressed
+#
+# An initrd with modules goes behind another one, as a second -i or appended to the same file; both
+# inits load what /modules lists. Needs no privilege: devtmpfs makes the device nodes.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+
+# Libraries that lkvm opens only when it meets a kernel compressed in their way.
+optional_libs='libz\.so\.1|liblzma\.so\.5|libzstd\.so\.1|liblz4\.so\.1'
+
+pack() { # FOLDER
+	(cd "$1" && find . | LC_ALL=C sort | busybox cpio -o -H newc -R 0:0 2>/dev/null)
+}
+
+add_busybox() { # ROOT INIT
+	mkdir -p "$1/bin" "$1/proc" "$1/sys" "$1/dev" "$1/tmp"
+	cp "$(command -v busybox)" "$1/bin/busybox"
+	ln -s busybox "$1/bin/sh"
+	install -m 755 "$2" "$1/init"
+}
+
+# Copies modules in the order in which they must be loaded, and lists them in /modules. A name that
+# is neither a module nor built in is an error.
+add_modules() { # ROOT KERNEL_DIR MODULE...
+	local root=$1 kernel=$2 version dep line module
+	shift 2
+	version=$(basename "$kernel"/lib/modules/*)
+	dep=$kernel/lib/modules/$version/modules.dep
+	for module; do
+		line=$(grep -E -m 1 "(^|/)$module\.ko[^:]*:" "$dep") || {
+			grep -q "/$module\.ko" "${dep%.dep}.builtin" && continue
+			echo "initrd: $version has no module '$module'" >&2
+			return 1
+		}
+		# "module.ko: first.ko second.ko": the last one needs none of the others
+		tr -d : <<<"$line" | tr ' ' '\n' | tac
+	done | awk '!seen[$0]++' | while read -r module; do
+		add_module "$root" "${dep%/*}/$module"
+	done
+}
+
+add_module() { # ROOT FILE
+	local name
+	name=$(basename "$2")
+	mkdir -p "$1/lib/modules"
+	case $2 in
+	*.xz) xz -dc "$2" >"$1/lib/modules/${name%.xz}" ;;
+	*.zst) zstd -qdc "$2" >"$1/lib/modules/${name%.zst}" ;;
+	*) cp "$2" "$1/lib/modules/" ;;
+	esac
+	echo "/lib/modules/${name%.ko*}.ko" >>"$1/modules"
+}
+
+add_program() { # ROOT PROGRAM
+	local lib
+	install -D -m 755 "$2" "$1/bin/$(basename "$2")"
+	{
+		ldd "$2" 2>/dev/null | grep -o '/[^ ]*' || true # none: a static program
+		/sbin/ldconfig -p | grep -E "($optional_libs) .*x86-64" | sed 's/.*=> //'
+	} | sort -u | while read -r lib; do
+		install -D -m 755 "$lib" "$1$lib"
+	done
+}
+
+usage() {
+	sed -n '2,6s/^# //p' "$0" >&2
+	exit 2
+}
+
+[ $# -ge 2 ] || usage
+kind=$1 out=$2
+shift 2
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+trap 'exit 1' INT TERM HUP
+case $kind in
+guest)
+	add_busybox "$root" "$here/guest-init"
+	pack "$root" | gzip -9 -n >"$out"
+	;;
+modules)
+	add_modules "$root" "$@"
+	pack "$root" >"$out"
+	;;
+host)
+	kernel=$1 lkvm=$2
+	shift 2
+	add_busybox "$root" "$here/host-init"
+	add_program "$root" "$lkvm"
+	add_modules "$root" "$kernel" "$@"
+	pack "$root" >"$out"
+	;;
+*) usage ;;
+esac
