@@ -1,0 +1,280 @@
+#!/bin/busybox sh
+# shellcheck shell=dash
+# The tests of tests/testbed/linux.sh, where KVM can run Linux: each boots real kernels with lkvm.
+# TAP on standard output. Two tests run at a time; each is a function test_NAME that runs guests and
+# calls expect_*, which note what is wrong. guest-init says what the words of lkvm.test= do.
+#
+# Every value of each of kernel, -c, -m and way to end is there, not their product.
+
+tests="
+check      lkvm check finds this host fit
+small      Debian 6.1 cloud, 1 CPU, 256 MB, power-off
+gap        Debian 6.1 cloud, 2 CPUs, 3328 MB (RAM up to the gap), reboot
+above4g    Debian 6.1 cloud, 1 CPU, 4096 MB (RAM above the gap), power-off
+generic    Debian 6.1 generic, 1 CPU, 3329 MB, power-off
+mptable    Debian 6.1 generic without ACPI: both CPUs by the MP table, reboot
+backport   Debian 6.12 cloud, 2 CPUs, 4096 MB, power-off
+rt         Debian 6.1 rt, 2 CPUs, 256 MB, power button by lkvm stop --graceful
+panic      a panic is status 120, and its lines are shown
+pvpanic    a panic that pvpanic reports is status 120
+triple     a triple fault is status 121
+timeout    --timeout ends a guest with status 124
+input      vmlinux by PVH, a line from a pipe reaches the guest
+two        two guests at once: list, pause, resume, stop
+memtest    memtest86+ prints on the console
+"
+
+per_guest=300 # seconds; a boot takes 5 to 20 on a machine with nothing else to do
+export LKVM_DIR="$PWD/sockets"
+
+# Each test runs in a subshell; its failures are lines in $failures.
+complain() {
+	echo "$*" >>"$failures"
+}
+
+expect_status() { # NAME STATUS: how guest NAME ended
+	local status
+	echo >>"$expectations"
+	status=$(cat "$1.status" 2>/dev/null)
+	[ "$status" = "$2" ] || complain "guest $1 ended with status '$status', not $2"
+}
+
+expect_line() { # NAME REGEX: a whole line of its console
+	echo >>"$expectations"
+	tr -d '\r' <"$1.out" | grep -qxE "$2" || complain "guest $1 did not print a line '$2'"
+}
+
+expect_no_line() { # NAME REGEX
+	echo >>"$expectations"
+	! tr -d '\r' <"$1.out" | grep -qxE "$2" || complain "guest $1 printed a line '$2'"
+}
+
+expect() { # WHAT COMMAND...: it succeeds
+	local what=$1
+	shift
+	echo >>"$expectations"
+	"$@" || complain "$what: '$*' failed"
+}
+
+# run NAME LKVM-RUN-OPTION...: to its end; output in NAME.out and NAME.err, status in NAME.status
+run() {
+	local name=$1
+	shift
+	timeout "$per_guest" lkvm run --name "$name" "$@" >"$name.out" 2>"$name.err"
+	echo $? >"$name.status"
+}
+
+# start NAME OPTION...: in the background, with a pipe as its standard input: NAME.in, fd 9
+start() {
+	mkfifo "$1.in"
+	run "$@" <"$1.in" &
+}
+
+wait_until() { # WHAT COMMAND...: it succeeds before long
+	local what=$1 i=0
+	shift
+	while ! "$@"; do
+		i=$((i + 1))
+		if [ $i -gt $((per_guest * 5)) ]; then
+			complain "waited in vain for $what"
+			return 1
+		fi
+		sleep 0.2
+	done
+}
+
+ended() { [ -s "$1.status" ]; }
+printed_or_ended() { ended "$1" || grep -qE "$2" "$1.out" 2>/dev/null; }
+wait_line() { wait_until "'$2' from guest $1" printed_or_ended "$1" "$2"; }
+wait_end() { wait_until "the end of guest $1" ended "$1"; }
+lines() { wc -l <"$1.out"; }
+more_lines_than() { ended "$1" || [ "$(lines "$1")" -gt "$2" ]; }
+
+# What REQUIREMENTS say about -m: where RAM is. 3328 MB fill the space up to the gap at 0xd0000000;
+# the rest starts at 4 GB.
+expect_machine() { # NAME CPUS MIB
+	local low=$3 high=0 end kb
+	[ "$low" -le 3328 ] || low=3328 high=$(($3 - 3328))
+	end=$(printf '%08x' $((low * 1048576 - 1)))
+	expect_line "$1" "guest: cpus $2"
+	expect_line "$1" "guest: iomem 00001000-0009fbff : System RAM"
+	expect_line "$1" "guest: iomem 00100000-$end : System RAM"
+	expect_line "$1" "guest: zone DMA +\[mem 0x0000000000001000-0x0000000000ffffff\]"
+	expect_line "$1" "guest: zone DMA32 +\[mem 0x0000000001000000-0x00000000$end\]"
+	if [ "$high" -gt 0 ]; then
+		end=$(printf '%09x' $((0x100000000 + high * 1048576 - 1)))
+		expect_line "$1" "guest: iomem 100000000-$end : System RAM"
+		expect_line "$1" "guest: zone Normal +\[mem 0x0000000100000000-0x0000000$end\]"
+	else
+		expect_no_line "$1" "guest: iomem [0-9a-f]{9}-.*"
+		expect_line "$1" "guest: zone Normal +empty"
+	fi
+	kb=$(tr -d '\r' <"$1.out" | sed -n 's/^guest: memory \([0-9]*\) kB$/\1/p')
+	expect "memory" [ "${kb:-0}" -gt $(($3 * 1024 * 3 / 4)) ]
+	expect "memory" [ "${kb:-0}" -le $(($3 * 1024)) ]
+}
+
+machine() { # NAME STATUS END CPUS MIB OPTION...: boot, look at the machine, end in a way
+	local name=$1 status=$2 end=$3 cpus=$4 mib=$5
+	shift 5
+	run "$name" -c "$cpus" -m "$mib" -i initrd -p "quiet lkvm.test=show,$end" "$@" </dev/null
+	expect_status "$name" "$status"
+	expect_machine "$name" "$cpus" "$mib"
+}
+
+test_check() { expect "check" lkvm check; }
+test_small() { machine small 0 poweroff 1 256 -k cloud; }
+test_gap() { machine gap 0 reboot 2 3328 -k cloud; }
+test_above4g() { machine above4g 0 poweroff 1 4096 -k cloud; }
+test_generic() { machine generic 0 poweroff 1 3329 -k generic; }
+test_mptable() { machine mptable 0 reboot 2 256 -k generic -p acpi=off; }
+test_backport() { machine backport 0 poweroff 2 4096 -k backport; }
+
+test_rt() {
+	start rt -k rt -c 2 -m 256 -i initrd -i rt-modules -p "quiet lkvm.test=show,button,poweroff"
+	exec 9>rt.in
+	wait_line rt "guest: waiting for the power button"
+	expect "stop" lkvm stop --graceful 120 rt
+	wait_end rt
+	expect_status rt 0
+	expect_machine rt 2 256
+	expect_line rt "guest: power button"
+	expect_line rt "guest: kernel .*-rt-.*"
+}
+
+expect_panic() {
+	expect_status "$1" 120
+	expect_line "$1" ".*Kernel panic - not syncing: .*"
+}
+
+test_panic() {
+	run panic -k backport -c 2 -m 256 -i initrd -p "quiet lkvm.test=panic" </dev/null
+	expect_panic panic
+	run exit -k cloud -c 1 -m 256 -i initrd -p "quiet lkvm.test=exit" </dev/null
+	expect_panic exit
+}
+
+test_pvpanic() {
+	run pvpanic -k generic -c 1 -m 256 -i initrd -i generic-modules -p "quiet lkvm.test=panic" </dev/null
+	expect_panic pvpanic
+}
+
+test_triple() {
+	run triple -k cloud -c 1 -m 256 -i initrd -p "quiet reboot=t lkvm.test=reboot" </dev/null
+	expect_status triple 121
+	expect_line triple "guest: user space"
+}
+
+test_timeout() {
+	run timeout -k cloud -c 1 -m 256 -i initrd -p "quiet lkvm.test=wait" --timeout 15 </dev/null
+	expect_status timeout 124
+}
+
+test_input() {
+	start input -k vmlinux -c 1 -m 256 -i initrd -p "quiet lkvm.test=show,input,poweroff"
+	exec 9>input.in
+	wait_line input "guest: type a line"
+	echo "a line from the pipe" >&9
+	wait_end input
+	expect_status input 0
+	expect_machine input 1 256
+	expect_line input "guest: read <a line from the pipe>"
+}
+
+listed() { # NAME STATE
+	lkvm list | grep -qE "^$1[[:space:]].*$2"
+}
+
+test_two() {
+	local n
+	start clock -k cloud -c 2 -m 256 -i initrd -p "quiet lkvm.test=clock,poweroff"
+	exec 9>clock.in
+	start other -k backport -c 1 -m 256 -i initrd -p "quiet lkvm.test=wait"
+	exec 8>other.in
+	wait_line clock "guest: clock [0-9]"
+	wait_line other "guest: user space"
+	expect "list" listed clock running
+	expect "list" listed other running
+
+	expect "pause" lkvm pause clock
+	expect "list" listed clock paused
+	n=$(lines clock)
+	sleep 2
+	expect "silence while paused" [ "$(lines clock)" -le $((n + 1)) ] # one line may have been on its way
+	expect "stop" lkvm stop other
+	wait_end other
+	expect_status other 0
+	n=$(lines clock)
+	expect "resume" lkvm resume clock
+	wait_until "the clock after resume" more_lines_than clock $((n + 3))
+	echo >&9
+	wait_end clock
+	expect_status clock 0
+	expect_line clock "guest: clock ends after [0-9]+ samples"
+	expect_no_line clock "guest: .* went back .*"
+}
+
+test_memtest() {
+	start memtest -k memtest -m 256 -c 1 --nodefaults -p "console=ttyS0,115200"
+	exec 9>memtest.in
+	wait_line memtest "Memtest86"
+	# The test itself takes hours. Its first screen shows the memory that it found.
+	wait_line memtest "25[0-9]MB|25[0-9] ?M"
+	expect "stop" lkvm stop memtest
+	wait_end memtest
+	expect_status memtest 0
+}
+
+# Guests of a test that gave up.
+clean_up() {
+	exec 8>&- 9>&-
+	for pid in $(jobs -p); do
+		kill "$pid" 2>/dev/null
+	done
+	wait
+}
+
+one_test() { # NUMBER NAME TITLE
+	failures=$2.failures expectations=$2.expectations
+	: >"$failures"
+	: >"$expectations"
+	started=$(cut -d. -f1 /proc/uptime)
+	(
+		"test_$2" >"$2.log" 2>&1
+		clean_up
+	)
+	seconds=$(($(cut -d. -f1 /proc/uptime) - started))
+	[ -s "$expectations" ] || complain "the test expected nothing"
+	if [ -s "$failures" ]; then
+		report=$(
+			sed 's/^/# /' "$failures"
+			tail -n 60 "$2.out" "$2.err" "$2.log" 2>/dev/null | tr -dc '\n\t -~' | sed 's/^/#   /'
+		)
+		printf 'not ok %s - %s (%s s)\n%s\n' "$1" "$3" "$seconds" "$report"
+	else
+		echo "ok $1 - $3 ($seconds s)"
+	fi
+}
+
+# Both lanes walk the list; who makes the folder runs the test.
+lane() {
+	number=0
+	echo "$tests" | grep . | while read -r name title; do
+		number=$((number + 1))
+		case " $only " in
+		"  " | *" $name "*) ;;
+		*) continue ;;
+		esac
+		mkdir "claim.$name" 2>/dev/null && one_test $number "$name" "$title"
+	done
+}
+
+only="$*"
+if [ -n "$only" ]; then
+	echo "1..$#"
+else
+	echo "1..$(echo "$tests" | grep -c .)"
+fi
+lane &
+lane &
+wait

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# linux.sh [TEST...]: boot real Linux kernels with lkvm, on this machine if its KVM can run Linux,
+# else in one emulated host. TAP; the tests are in linux-job.sh. $LKVM is the lkvm to test.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+skip() {
+	echo "1..1"
+	echo "ok 1 - Linux guests # SKIP $*"
+	exit 0
+}
+
+# shellcheck source=tests/apt.sh
+. ../apt.sh
+apt_usable || [ -n "${LKVM_CACHE-}" ] || skip "no apt-get to fetch Debian kernels with, and no \$LKVM_CACHE"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM HUP
+
+kernels=$(./kernels.sh cloud generic rt backport memtest)
+{ read -r cloud && read -r generic && read -r rt && read -r backport && read -r memtest; } <<<"$kernels"
+./initrd.sh guest "$work/initrd"
+./initrd.sh modules "$work/rt-modules" "$rt" button evdev
+./initrd.sh modules "$work/generic-modules" "$generic" pvpanic-mmio
+./vmlinux.sh "$cloud"/boot/vmlinuz-* "$work/vmlinux"
+
+status=0
+./host.sh --auto --cpus 2 --memory 8192 --timeout 900 \
+	--file "$(echo "$cloud"/boot/vmlinuz-*)=cloud" --file "$(echo "$generic"/boot/vmlinuz-*)=generic" \
+	--file "$(echo "$rt"/boot/vmlinuz-*)=rt" --file "$(echo "$backport"/boot/vmlinuz-*)=backport" \
+	--file "$memtest/boot/memtest86+x64.bin=memtest" --file "$work/vmlinux" \
+	--file "$work/initrd" --file "$work/rt-modules" --file "$work/generic-modules" \
+	linux-job.sh "$@" || status=$?
+exit "$status"
