@@ -14,7 +14,7 @@ extern const struct device_type i8042_type;      /* hw/i8042.c: offset 0 data (0
 extern const struct device_type power_type;      /* hw/power.c: ACPI PM1a, PM timer, reset register */
 extern const struct device_type pvpanic_type;    /* hw/pvpanic.c: one port */
 extern const struct device_type debug_exit_type; /* hw/debug-exit.c: isa-debug-exit, 4 ports */
-extern const struct device_type debug_port_type; /* hw/debug-port.c: 0x80, 0xe9, 0x402 (three lines, one port each) */
+extern const struct device_type debug_port_type; /* hw/debug-port.c: env->index 0 is 0x80, 1 is 0xe9, 2 is 0x402; one port each */
 
 /* hw/power.c: register offsets from its base, for the ACPI tables */
 #define POWER_PM1_STS 0x00 /* 2 bytes */

@@ -1,0 +1,196 @@
+/* Links: hw/power.o */
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "chip.h"
+
+#define PWRBTN 0x0100U
+#define GBL    0x0020U
+#define TMR    0x0001U
+#define SLP_EN 0x2000U
+#define S5     (POWER_SLP_TYP_S5 << 10)
+
+static struct timespec fake_now;
+static bool fake_time;
+
+/* In place of the C library's. */
+int clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	if (!fake_time)
+		return (int)syscall(SYS_clock_gettime, clock, ts);
+	ck_assert_int_eq(clock, CLOCK_MONOTONIC);
+	*ts = fake_now;
+	return 0;
+}
+
+START_TEST(test_first_values)
+{
+	new_chip(&power_type, NULL, 0);
+	ck_assert_uint_eq(in_len(POWER_PM1_STS, 2), 0);
+	ck_assert_uint_eq(in_len(POWER_PM1_EN, 2), 0);
+	ck_assert_uint_eq(in_len(POWER_PM1_CNT, 2), 1); /* SCI_EN: ACPI mode from the start */
+	ck_assert_uint_eq(in8(POWER_RESET), 0);
+	ck_assert_uint_eq(machine.irq_sets, 0);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_enable)
+{
+	new_chip(&power_type, NULL, 0);
+	out_len(POWER_PM1_EN, 0xffff, 2);
+	ck_assert_uint_eq(in_len(POWER_PM1_EN, 2), PWRBTN | GBL | TMR);
+	out_len(POWER_PM1_EN, GBL, 2);
+	ck_assert_uint_eq(in_len(POWER_PM1_EN, 2), GBL);
+	out8(POWER_PM1_EN + 1, 0xff); /* one byte leaves the other alone */
+	ck_assert_uint_eq(in_len(POWER_PM1_EN, 2), PWRBTN | GBL);
+	out8(POWER_PM1_EN, 0x01);
+	ck_assert_uint_eq(in8(POWER_PM1_EN), TMR);
+	ck_assert_uint_eq(in8(POWER_PM1_EN + 1), PWRBTN >> 8);
+	out_len(POWER_PM1_STS, GBL << 16, 4); /* across status and enable */
+	ck_assert_uint_eq(in_len(POWER_PM1_STS, 4), GBL << 16);
+	ck_assert_uint_eq(machine.irq_sets, 0);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_button)
+{
+	new_chip(&power_type, NULL, 0);
+	ck_assert(!power_button(machine.dev)); /* nobody listens yet */
+	ck_assert_uint_eq(in_len(POWER_PM1_STS, 2), PWRBTN);
+	ck_assert_uint_eq(machine.irq_sets, 0);
+
+	out_len(POWER_PM1_EN, PWRBTN, 2); /* the event is still there */
+	ck_assert(machine.irq);
+	ck_assert(power_button(machine.dev));
+	ck_assert_uint_eq(machine.irq_sets, 1);
+
+	out_len(POWER_PM1_STS, TMR | GBL, 2); /* not its bit */
+	ck_assert_uint_eq(in_len(POWER_PM1_STS, 2), PWRBTN);
+	ck_assert(machine.irq);
+	out_len(POWER_PM1_STS, PWRBTN, 2);
+	ck_assert_uint_eq(in_len(POWER_PM1_STS, 2), 0);
+	ck_assert(!machine.irq);
+	ck_assert_uint_eq(machine.irq_sets, 2);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_button_widths)
+{
+	new_chip(&power_type, NULL, 0);
+	out_len(POWER_PM1_STS, PWRBTN << 16, 4);
+	ck_assert(power_button(machine.dev));
+	ck_assert_uint_eq(in8(POWER_PM1_STS), 0);
+	ck_assert_uint_eq(in8(POWER_PM1_STS + 1), PWRBTN >> 8);
+	ck_assert_uint_eq(in_len(POWER_PM1_STS, 4), PWRBTN << 16 | PWRBTN);
+	out8(POWER_PM1_STS, 0xff);
+	ck_assert(machine.irq);
+	out8(POWER_PM1_STS + 1, PWRBTN >> 8);
+	ck_assert(!machine.irq);
+	ck_assert(power_button(machine.dev));
+	ck_assert(machine.irq);
+	out_len(POWER_PM1_EN, 0, 2); /* masked, not cleared */
+	ck_assert(!machine.irq);
+	ck_assert_uint_eq(in_len(POWER_PM1_STS, 2), PWRBTN);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_control)
+{
+	new_chip(&power_type, NULL, 0);
+	out_len(POWER_PM1_CNT, 0, 2);
+	ck_assert_uint_eq(in_len(POWER_PM1_CNT, 2), 0x0001);
+	out_len(POWER_PM1_CNT, 0xdfff, 2); /* all but SLP_EN */
+	ck_assert_uint_eq(in_len(POWER_PM1_CNT, 2), 0x1c03);
+	out_len(POWER_PM1_CNT, S5, 2);
+	ck_assert_uint_eq(in_len(POWER_PM1_CNT, 2), S5 | 1);
+	ck_assert_uint_eq(in8(POWER_PM1_CNT + 1), S5 >> 8);
+	ck_assert_uint_eq(machine.stops, 0);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_power_off)
+{
+	new_chip(&power_type, NULL, 0);
+	for (unsigned typ = 0; typ < 8; typ++)
+		if (typ != POWER_SLP_TYP_S5)
+			out_len(POWER_PM1_CNT, SLP_EN | typ << 10, 2);
+	ck_assert_uint_eq(machine.stops, 0);
+	out_len(POWER_PM1_CNT, SLP_EN | S5, 2);
+	assert_stop(STOP_POWEROFF, 0);
+	ck_assert_uint_eq(in_len(POWER_PM1_CNT, 2), S5 | 1); /* SLP_EN reads 0 */
+	out8(POWER_PM1_CNT + 1, (SLP_EN | S5) >> 8);
+	assert_stop(STOP_POWEROFF, 0);
+	out_len(POWER_PM1_CNT, SLP_EN | S5, 4);
+	assert_stop(STOP_POWEROFF, 0);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_reset)
+{
+	new_chip(&power_type, NULL, 0);
+	out8(POWER_RESET, 0);
+	out8(POWER_RESET, 0xff);
+	ck_assert_uint_eq(machine.stops, 0);
+	out8(POWER_RESET, POWER_RESET_VALUE);
+	assert_stop(STOP_RESET, 0);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_timer)
+{
+	static const struct {
+		time_t s;
+		long ns;
+		uint32_t want;
+	} cases[] = {
+		{ 0, 0, 0 },
+		{ 0, 279, 0 },
+		{ 0, 280, 1 },
+		{ 1, 0, 3579545 },
+		{ 1, 999999999, 2 * 3579545 - 1 },
+		{ 1199, 864031881, 0xffffffff }, /* the last before 32 bits wrap */
+		{ 1199, 864031882, 0 },
+		{ 4000000000, 0, (uint32_t)(4000000000 * 3579545) }, /* up for 126 years */
+	};
+
+	new_chip(&power_type, NULL, 0);
+	fake_time = true;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		fake_now = (struct timespec){ .tv_sec = cases[i].s, .tv_nsec = cases[i].ns };
+		ck_assert_uint_eq(in_len(POWER_PM_TMR, 4), cases[i].want);
+		ck_assert_uint_eq(in_len(POWER_PM_TMR, 2), cases[i].want & 0xffff);
+		ck_assert_uint_eq(in_len(POWER_PM_TMR + 2, 2), cases[i].want >> 16);
+		ck_assert_uint_eq(in8(POWER_PM_TMR + 3), cases[i].want >> 24);
+	}
+	out_len(POWER_PM_TMR, 0, 4); /* read-only */
+	ck_assert_uint_eq(in_len(POWER_PM_TMR, 4), cases[7].want);
+	fake_time = false;
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_holes)
+{
+	new_chip(&power_type, NULL, 0);
+	ck_assert_uint_eq(in_len(0x06, 2), 0xffff);
+	ck_assert_uint_eq(in_len(0x0d, 1), 0xff);
+	ck_assert_uint_eq(in_len(POWER_PM1_CNT, 4), 0xffff0001);
+	ck_assert_uint_eq(in_len(POWER_RESET, 4), 0xffffff00);
+	out_len(0x06, 0xffff, 2);
+	out_len(0x0d, 0x06, 1);
+	ck_assert_uint_eq(machine.stops, 0);
+	ck_assert_uint_eq(in_len(POWER_PM1_STS, 4), 0);
+	free_chip();
+}
+END_TEST
+
+UNIT_MAIN("power", test_first_values, test_enable, test_button, test_button_widths, test_control,
+	  test_power_off, test_reset, test_timer, test_holes)
