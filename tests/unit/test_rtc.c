@@ -1,0 +1,330 @@
+/* Links: hw/rtc.o */
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "chip.h"
+
+#define SET    0x80
+#define BINARY 0x04
+#define H24    0x02
+
+/* The host's UTC, once a test has set it. In place of the C library's. */
+static struct timespec now;
+
+int clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	if (clock != CLOCK_REALTIME || !now.tv_sec)
+		return (int)syscall(SYS_clock_gettime, clock, ts);
+	*ts = now;
+	return 0;
+}
+
+static void set_now(int year, int month, int day, int hour, int min, int sec)
+{
+	struct tm tm = { .tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day,
+			 .tm_hour = hour, .tm_min = min, .tm_sec = sec };
+
+	now = (struct timespec){ .tv_sec = timegm(&tm) };
+}
+
+static uint8_t get(unsigned reg)
+{
+	out8(0, reg);
+	return in8(1);
+}
+
+static void put(unsigned reg, unsigned value)
+{
+	out8(0, reg);
+	out8(1, value);
+}
+
+/* Century, year, month, day, hour, minute, second as the registers have them */
+static void assert_time(unsigned c, unsigned y, unsigned mo, unsigned d, unsigned h, unsigned mi,
+			unsigned s)
+{
+	ck_assert_uint_eq(get(0x32), c);
+	ck_assert_uint_eq(get(9), y);
+	ck_assert_uint_eq(get(8), mo);
+	ck_assert_uint_eq(get(7), d);
+	ck_assert_uint_eq(get(4), h);
+	ck_assert_uint_eq(get(2), mi);
+	ck_assert_uint_eq(get(0), s);
+}
+
+static void put_time(unsigned c, unsigned y, unsigned mo, unsigned d, unsigned h, unsigned mi,
+		     unsigned s)
+{
+	put(9, y);
+	put(8, mo);
+	put(7, d);
+	put(4, h);
+	put(2, mi);
+	put(0, s);
+	put(0x32, c);
+}
+
+static void new_rtc(void)
+{
+	machine.config.ram.size_bytes = 256 * MIB;
+	new_chip(&rtc_type, NULL, 0);
+}
+
+START_TEST(test_bcd_24)
+{
+	set_now(2024, 2, 29, 23, 59, 58);
+	new_rtc();
+	ck_assert_uint_eq(get(0x0b), H24);
+	assert_time(0x20, 0x24, 0x02, 0x29, 0x23, 0x59, 0x58);
+	ck_assert_uint_eq(get(6), 5); /* a Thursday */
+	now.tv_sec += 2;
+	assert_time(0x20, 0x24, 0x03, 0x01, 0x00, 0x00, 0x00);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_binary)
+{
+	set_now(2024, 12, 31, 23, 59, 58);
+	new_rtc();
+	put(0x0b, BINARY | H24);
+	assert_time(20, 24, 12, 31, 23, 59, 58);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_12_hours)
+{
+	static const struct {
+		int hour;
+		uint8_t bcd, binary;
+	} cases[] = {
+		{ 0, 0x12, 12 },   { 1, 0x01, 1 },	 { 11, 0x11, 11 },
+		{ 12, 0x92, 0x8c }, { 13, 0x81, 0x81 }, { 23, 0x91, 0x8b },
+	};
+
+	set_now(2024, 1, 1, 0, 0, 0);
+	new_rtc();
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		set_now(2024, 1, 1, cases[i].hour, 0, 0);
+		put(0x0b, 0);
+		ck_assert_uint_eq(get(4), cases[i].bcd);
+		put(0x0b, BINARY);
+		ck_assert_uint_eq(get(4), cases[i].binary);
+		/* and back: the same hour written is the same hour read */
+		put(4, cases[i].binary);
+		put(0x0b, BINARY | H24);
+		ck_assert_int_eq(get(4), cases[i].hour);
+		put(0x0b, 0);
+		put(4, cases[i].bcd);
+		put(0x0b, BINARY | H24);
+		ck_assert_int_eq(get(4), cases[i].hour);
+	}
+	free_chip();
+}
+END_TEST
+
+/* As Linux sets the clock: SET, the fields, SET off. */
+START_TEST(test_set)
+{
+	set_now(2024, 2, 29, 23, 59, 58);
+	new_rtc();
+	put(0x0b, SET | H24);
+	now.tv_sec += 10; /* it stands still */
+	assert_time(0x20, 0x24, 0x02, 0x29, 0x23, 0x59, 0x58);
+	put_time(0x19, 0x99, 0x12, 0x31, 0x23, 0x59, 0x00);
+	assert_time(0x19, 0x99, 0x12, 0x31, 0x23, 0x59, 0x00);
+	put(0x0b, H24);
+	assert_time(0x19, 0x99, 0x12, 0x31, 0x23, 0x59, 0x00);
+	ck_assert_uint_eq(get(6), 6); /* a Friday */
+	now.tv_sec += 61;
+	assert_time(0x20, 0x00, 0x01, 0x01, 0x00, 0x00, 0x01);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_set_binary)
+{
+	set_now(2024, 2, 29, 23, 59, 58);
+	new_rtc();
+	put(0x0b, SET | BINARY | H24);
+	put_time(20, 38, 1, 19, 3, 14, 7);
+	put(0x0b, BINARY | H24);
+	now.tv_sec++;
+	assert_time(20, 38, 1, 19, 3, 14, 8);
+	put(0x0b, H24); /* the mode alone does not change the time */
+	assert_time(0x20, 0x38, 0x01, 0x19, 0x03, 0x14, 0x08);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_write_without_set)
+{
+	set_now(2024, 6, 15, 12, 30, 40);
+	new_rtc();
+	put(2, 0x45);
+	now.tv_sec++;
+	assert_time(0x20, 0x24, 0x06, 0x15, 0x12, 0x45, 0x41);
+	put(0x32, 0x21);
+	assert_time(0x21, 0x24, 0x06, 0x15, 0x12, 0x45, 0x41);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_nonsense_time)
+{
+	set_now(2024, 6, 15, 12, 30, 40);
+	new_rtc();
+	for (unsigned mode = 0; mode < 8; mode += 2) {
+		for (unsigned value = 0; value < 256; value++) {
+			put_time(value, value, value, value, value, value, value);
+			put(0x0b, SET | mode);
+			put_time(value, value, value, value, value, value, value);
+			put(0x0b, mode);
+			ck_assert_uint_ge(get(8), 1);
+			ck_assert_uint_le(get(8), 0x12);
+			ck_assert_uint_ge(get(7), 1);
+			ck_assert_uint_le(get(7), 0x31);
+		}
+	}
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_uip)
+{
+	set_now(2024, 6, 15, 12, 30, 40);
+	new_rtc();
+	ck_assert_uint_eq(get(0x0a), 0x26);
+	now.tv_nsec = 1000000000 - 2228001;
+	ck_assert_uint_eq(get(0x0a), 0x26);
+	now.tv_nsec++;
+	ck_assert_uint_eq(get(0x0a), 0xa6);
+	now.tv_nsec = 999999999;
+	ck_assert_uint_eq(get(0x0a), 0xa6);
+	put(0x0b, SET | H24); /* no updates */
+	ck_assert_uint_eq(get(0x0a), 0x26);
+	put(0x0a, 0xff); /* UIP is read-only */
+	ck_assert_uint_eq(get(0x0a), 0x7f);
+	put(0x0a, 0x26);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_c)
+{
+	set_now(2024, 6, 15, 12, 30, 40);
+	new_rtc();
+	get(0x0c);
+	ck_assert_uint_eq(get(0x0c), 0);
+	now.tv_sec++;
+	put(0x0c, 0xff); /* read-only */
+	ck_assert_uint_eq(get(0x0c), 0x10);
+	ck_assert_uint_eq(get(0x0c), 0);
+	put(0x0b, SET | H24);
+	now.tv_sec++;
+	ck_assert_uint_eq(get(0x0c), 0);
+	ck_assert_uint_eq(machine.irq_sets, 0);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_d)
+{
+	new_rtc();
+	ck_assert_uint_eq(get(0x0d), 0x80);
+	put(0x0d, 0);
+	ck_assert_uint_eq(get(0x0d), 0x80);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_b_reads_back)
+{
+	new_rtc();
+	for (unsigned value = 0; value < 256; value++) {
+		put(0x0b, value);
+		ck_assert_uint_eq(get(0x0b), value);
+	}
+	ck_assert_uint_eq(machine.irq_sets, 0);
+	free_chip();
+}
+END_TEST
+
+/* Everything that is neither time nor control is memory, alarm registers included. */
+START_TEST(test_memory)
+{
+	static const uint8_t special[] = { 0, 2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 0x32 };
+
+	new_rtc();
+	for (unsigned reg = 0; reg < 128; reg++)
+		if (!memchr(special, (int)reg, sizeof(special)))
+			put(reg, reg ^ 0xa5);
+	for (unsigned reg = 0; reg < 128; reg++)
+		if (!memchr(special, (int)reg, sizeof(special)))
+			ck_assert_uint_eq(get(reg), reg ^ 0xa5);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_ports)
+{
+	new_rtc();
+	ck_assert_uint_eq(in8(0), 0xff);
+	put(0x40, 0x77);
+	put(0x41, 0x88);
+	ck_assert_uint_eq(get(0xc0), 0x77); /* bit 7 masks NMIs, it is no address */
+	out_len(0, 0x9942, 2); /* index and data at once */
+	ck_assert_uint_eq(get(0x42), 0x99);
+	ck_assert_uint_eq(in_len(0, 2), 0x99ff);
+	ck_assert_uint_eq(in_len(1, 4), 0xffffff99);
+	out_len(1, 0x41, 4);
+	ck_assert_uint_eq(get(0x42), 0x41);
+	ck_assert_uint_eq(get(0x41), 0x88);
+	free_chip();
+}
+END_TEST
+
+static uint32_t get_number(unsigned reg, unsigned bytes)
+{
+	uint32_t value = 0;
+
+	while (bytes--)
+		value = value << 8 | get(reg + bytes);
+	return value;
+}
+
+START_TEST(test_memory_size)
+{
+	static const struct {
+		uint64_t mb;
+		uint32_t ext_kb, high_64kb, above_64kb;
+	} cases[] = {
+		{ 0, 0, 0, 0 },
+		{ 1, 0, 0, 0 },
+		{ 16, 15 * 1024, 0, 0 },
+		{ 64, 63 * 1024, 48 * 16, 0 },
+		{ 65, 65535, 49 * 16, 0 },
+		{ 3328, 65535, 3312 * 16, 0 },
+		{ 3329, 65535, 3312 * 16, 16 },
+		{ 8192, 65535, 3312 * 16, 4864 * 16 },
+		{ 1024 * 1024 + 3328, 65535, 3312 * 16, 0xffffff },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		machine.config.ram.size_bytes = cases[i].mb * MIB;
+		new_chip(&rtc_type, NULL, 0);
+		ck_assert_uint_eq(get_number(0x15, 2), 640);
+		ck_assert_uint_eq(get_number(0x17, 2), cases[i].ext_kb);
+		ck_assert_uint_eq(get_number(0x30, 2), cases[i].ext_kb);
+		ck_assert_uint_eq(get_number(0x34, 2), cases[i].high_64kb);
+		ck_assert_uint_eq(get_number(0x5b, 3), cases[i].above_64kb);
+		free_chip();
+	}
+}
+END_TEST
+
+UNIT_MAIN("rtc", test_bcd_24, test_binary, test_12_hours, test_set, test_set_binary,
+	  test_write_without_set, test_nonsense_time, test_uip, test_c, test_d, test_b_reads_back,
+	  test_memory, test_ports, test_memory_size)
