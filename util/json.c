@@ -64,6 +64,11 @@ static void put_string(FILE *out, const char *value)
 	putc('"', out);
 }
 
+static bool is_flat(const struct json *json, unsigned depth)
+{
+	return json->flat_depth && depth > json->flat_depth;
+}
+
 static void new_line(struct json *json)
 {
 	fprintf(json->out, "\n%*s", (int)(2 * json->depth), "");
@@ -75,7 +80,10 @@ static void put_key(struct json *json, const char *key)
 		assert(!key == (json->close[json->depth - 1] == ']'));
 		if (!json->first)
 			putc(',', json->out);
-		new_line(json);
+		if (!is_flat(json, json->depth))
+			new_line(json);
+		else if (!json->first)
+			putc(' ', json->out);
 	}
 	json->first = false;
 	if (key) {
@@ -107,7 +115,7 @@ void json_end(struct json *json)
 {
 	assert(json->depth);
 	json->depth--;
-	if (!json->first)
+	if (!json->first && !is_flat(json, json->depth + 1))
 		new_line(json);
 	putc(json->close[json->depth], json->out);
 	json->first = false;

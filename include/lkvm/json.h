@@ -18,6 +18,7 @@
 struct json {
 	FILE *out;
 	unsigned depth;
+	unsigned flat_depth;        /* the caller's: containers in this many others stay on one line; 0: none */
 	bool first;                 /* nothing stands in the innermost container yet */
 	char close[JSON_MAX_DEPTH]; /* what ends each open container */
 };

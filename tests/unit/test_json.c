@@ -46,6 +46,29 @@ START_TEST(test_containers)
 }
 END_TEST
 
+START_TEST(test_flat)
+{
+	struct json *json = start();
+
+	json->flat_depth = 2;
+	json_object(json, NULL);
+	json_array(json, "list");
+	for (unsigned i = 0; i < 2; i++) {
+		json_object(json, NULL);
+		json_u64(json, "i", i);
+		json_array(json, "a");
+		json_u64(json, NULL, i);
+		json_u64(json, NULL, i);
+		json_end(json);
+		json_end(json);
+	}
+	json_end(json);
+	json_end(json);
+	expect(json, "{\n  \"list\": [\n    {\"i\": 0, \"a\": [0, 0]},\n"
+		     "    {\"i\": 1, \"a\": [1, 1]}\n  ]\n}\n");
+}
+END_TEST
+
 START_TEST(test_empty)
 {
 	struct json *json = start();
@@ -119,4 +142,4 @@ START_TEST(test_key_escaped)
 }
 END_TEST
 
-UNIT_MAIN("json", test_containers, test_empty, test_scalars, test_strings, test_key_escaped)
+UNIT_MAIN("json", test_containers, test_flat, test_empty, test_scalars, test_strings, test_key_escaped)
