@@ -22,6 +22,7 @@
 #define FILE_BYTES   (IPC_NAME_MAX + sizeof(SUFFIX))
 #define BACKLOG      64
 #define TIMEOUT_S    10
+#define DIED         "guest '%s' has died; its control socket was removed"
 
 /* The folder */
 
@@ -252,14 +253,15 @@ static void client_answer(struct client *c, int status, struct ipc_reply *reply)
 		.status = status,
 		.body_bytes = reply ? (uint32_t)reply->len : 0,
 	};
-	struct iovec iov[] = {
-		{ &head, sizeof(head) },
-		{ reply ? reply->body : NULL, head.body_bytes },
-	};
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
-	bool sent = sendmsg(c->src.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
-	bool kept = !sent && would_block() && client_keep(c, iov, 2);
+	struct iovec iov[] = { { &head, sizeof(head) }, { NULL, head.body_bytes } };
+	unsigned n = head.body_bytes ? 2 : 1;
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n };
+	bool sent, kept;
 
+	if (reply)
+		iov[1].iov_base = reply->body;
+	sent = sendmsg(c->src.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+	kept = !sent && would_block() && client_keep(c, iov, n);
 	if (!kept && (!sent || c->last))
 		client_drop(c);
 }
@@ -584,7 +586,7 @@ int ipc_connect(const char *name, pid_t *ret_pid)
 	if (fd == -ENOENT)
 		return log_errx(fd, "no guest named '%s' is running", name);
 	if (fd == -ECONNREFUSED)
-		return log_errx(fd, "guest '%s' has died; its control socket was removed", name);
+		return log_errx(fd, DIED, name);
 	if (fd < 0)
 		return log_err(fd, "connect to guest '%s'", name);
 	*ret_pid = peer_pid(fd);
@@ -647,6 +649,19 @@ int ipc_call(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_re
 	return head.status;
 }
 
+int ipc_show(int fd, const char *name, enum ipc_op op, const void *body, size_t len)
+{
+	struct ipc_reply reply;
+	int err;
+
+	reply.len = 0;
+	err = ipc_call(fd, op, body, len, &reply);
+	fwrite(reply.body, 1, reply.len, stdout);
+	if (fflush(stdout))
+		return log_err(-errno, "write to standard output");
+	return err && !reply.len ? log_err(err, "guest '%s'", name) : err;
+}
+
 static int is_socket_name(const struct dirent *entry)
 {
 	size_t len = strlen(entry->d_name), suffix = strlen(SUFFIX);
@@ -664,9 +679,11 @@ static int visit(const struct folder *folder, char *file,
 {
 	int fd = connect_file(folder, file);
 
+	file[strlen(file) - strlen(SUFFIX)] = '\0';
+	if (fd == -ECONNREFUSED)
+		log_warn(DIED, file);
 	if (fd == -ENOENT || fd == -ECONNREFUSED || fd == -ENOTSOCK)
 		return 0;
-	file[strlen(file) - strlen(SUFFIX)] = '\0';
 	*ret_end = fn(ctx, file, fd, fd >= 0 ? peer_pid(fd) : 0);
 	if (fd >= 0)
 		close(fd);

@@ -120,6 +120,12 @@ int ipc_connect(const char *name, pid_t *ret_pid);
 int ipc_call(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_reply *ret);
 
 /**
+ * ipc_show() - ipc_call(), then the answer's body on standard output, of a failed request too
+ * Return: as ipc_call(); a failure is logged with @name, unless the body has told it
+ */
+int ipc_show(int fd, const char *name, enum ipc_op op, const void *body, size_t len);
+
+/**
  * ipc_for_each() - call @fn for every live guest, by name; dead sockets are removed on the way
  * @fn: gets a connection that is closed afterwards, or as @fd the -errno of a guest that is there
  *	but cannot be connected to; a return value other than 0 ends the walk
