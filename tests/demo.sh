@@ -6,7 +6,7 @@ set -euo pipefail
 lkvm=$(realpath "$1")
 cd "$(dirname "$0")/.."
 
-work=$(mktemp -d)
+work=$(mktemp -d "${TMPDIR:-/tmp}/lkvm-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 

@@ -22,6 +22,10 @@ table() {
 		build   libc6-dev           -
 		build   pkg-config          pkg-config
 		build   git                 git
+		build   zlib1g-dev          -
+		build   liblzma-dev         -
+		build   libzstd-dev         -
+		build   liblz4-dev          -
 		guests  busybox-static      busybox
 		guests  xz-utils            xz
 		guests  zstd                zstd
@@ -30,9 +34,6 @@ table() {
 		check   check               checkmk
 		check   clang               clang
 		check   libclang-rt-14-dev  -
-		check   libaio-dev          -
-		check   zlib1g-dev          -
-		check   gdb                 gdb
 		check   acpica-tools        iasl
 		check   mandoc              mandoc
 		check   shellcheck          shellcheck

@@ -69,7 +69,7 @@ make_job() {
 	mkdir "$work/job"
 	for file in "${files[@]}" "${job[0]}"; do
 		name=${file#*=}
-		cp -L "${file%%=*}" "$work/job/$(basename "$name")"
+		cp -L "${file%%=*}" "$work/job/$(basename "$name")" || fail "no file '${file%%=*}'"
 	done
 	printf '%q ' exec busybox sh "./$(basename "${job[0]}")" "${job[@]:1}" >"$work/job/.run"
 	if [ "$terminal" -eq 1 ]; then
@@ -144,7 +144,7 @@ parse "$@"
 [ -x "$lkvm" ] || fail "no lkvm at '$lkvm'; run make first"
 exec 3<&0
 [ "$terminal" -eq 1 ] || exec 3</dev/null
-work=$(mktemp -d) child='' tty_state=''
+work=$(mktemp -d "${TMPDIR:-/tmp}/lkvm-XXXXXX") child='' tty_state=''
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP

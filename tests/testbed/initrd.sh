@@ -75,7 +75,7 @@ usage() {
 [ $# -ge 2 ] || usage
 kind=$1 out=$2
 shift 2
-root=$(mktemp -d)
+root=$(mktemp -d "${TMPDIR:-/tmp}/lkvm-XXXXXX")
 trap 'rm -rf "$root"' EXIT
 trap 'exit 1' INT TERM HUP
 case $kind in

@@ -14,7 +14,7 @@ skip() {
 . ../apt.sh
 apt_usable || [ -n "${LKVM_CACHE-}" ] || skip "no apt-get to fetch Debian kernels with, and no \$LKVM_CACHE"
 
-work=$(mktemp -d)
+work=$(mktemp -d "${TMPDIR:-/tmp}/lkvm-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 
