@@ -12,21 +12,21 @@
 #include "lkvm/chips.h"
 
 /* Status register */
-#define STR_OBF	    0x01U /* a byte is waiting at the data port */
-#define STR_SYS	    0x04U /* passed its self test */
-#define STR_CMD	    0x08U /* the last byte written was a command */
+#define STR_OBF     0x01U /* a byte is waiting at the data port */
+#define STR_SYS     0x04U /* passed its self test */
+#define STR_CMD     0x08U /* the last byte written was a command */
 #define STR_UNLOCK  0x10U
-#define STR_AUX	    0x20U /* the waiting byte is from the mouse port */
+#define STR_AUX     0x20U /* the waiting byte is from the mouse port */
 #define STR_TIMEOUT 0x40U /* the device did not answer */
 
 /* Command byte: byte 0 of the controller's RAM */
 #define CTR_KBD_INT 0x01U
-#define CTR_SYS	    0x04U
+#define CTR_SYS     0x04U
 #define CTR_KBD_DIS 0x10U
 #define CTR_AUX_DIS 0x20U
 
 enum {
-	CMD_READ_RAM = 0x20, /* to 0x3f */
+	CMD_READ_RAM = 0x20,  /* to 0x3f */
 	CMD_WRITE_RAM = 0x60, /* to 0x7f */
 	CMD_AUX_DISABLE = 0xa7,
 	CMD_AUX_ENABLE = 0xa8,
@@ -48,7 +48,7 @@ enum {
 
 /* Output port: what the chip's pins do to the machine */
 #define OUT_NO_RESET 0x01U
-#define OUT_A20	     0x02U /* read back only: the A20 line of this machine is always open */
+#define OUT_A20      0x02U /* read back only: the A20 line of this machine is always open */
 
 #define DEVICE_SILENT 0xfeU
 #define RAM_BYTES     32
@@ -92,6 +92,35 @@ static void set_out_port(struct i8042 *k, unsigned value)
 		k->env.stop(k->env.machine, STOP_RESET, 0);
 }
 
+/* Commands that are done when they are given: enable and disable bits, resets. */
+static void control(struct i8042 *k, unsigned cmd)
+{
+	switch (cmd) {
+	case CMD_AUX_DISABLE:
+		set_ctr(k, 0, CTR_AUX_DIS);
+		break;
+	case CMD_AUX_ENABLE:
+		set_ctr(k, CTR_AUX_DIS, 0);
+		break;
+	case CMD_KBD_DISABLE:
+		set_ctr(k, 0, CTR_KBD_DIS);
+		break;
+	case CMD_KBD_ENABLE:
+		set_ctr(k, CTR_KBD_DIS, 0);
+		break;
+	case CMD_A20_OFF:
+		k->out_port &= ~OUT_A20;
+		break;
+	case CMD_A20_ON:
+		k->out_port |= OUT_A20;
+		break;
+	case CMD_PULSE ... 0xff:
+		if (!(cmd & OUT_NO_RESET))
+			k->env.stop(k->env.machine, STOP_RESET, 0);
+		break;
+	}
+}
+
 static void command(struct i8042 *k, unsigned cmd)
 {
 	k->pending = 0;
@@ -100,17 +129,8 @@ static void command(struct i8042 *k, unsigned cmd)
 		answer(k, k->ram[cmd - CMD_READ_RAM], 0);
 		break;
 	case CMD_WRITE_RAM ... CMD_WRITE_RAM + RAM_BYTES - 1:
-	case CMD_WRITE_OUTPUT:
-	case CMD_WRITE_KBD_BUFFER:
-	case CMD_WRITE_AUX_BUFFER:
-	case CMD_WRITE_AUX:
+	case CMD_WRITE_OUTPUT ... CMD_WRITE_AUX:
 		k->pending = cmd;
-		break;
-	case CMD_AUX_DISABLE:
-		set_ctr(k, 0, CTR_AUX_DIS);
-		break;
-	case CMD_AUX_ENABLE:
-		set_ctr(k, CTR_AUX_DIS, 0);
 		break;
 	case CMD_AUX_TEST:
 		answer(k, 0x01, 0); /* clock line stuck: no mouse port */
@@ -122,27 +142,14 @@ static void command(struct i8042 *k, unsigned cmd)
 	case CMD_KBD_TEST:
 		answer(k, 0x00, 0);
 		break;
-	case CMD_KBD_DISABLE:
-		set_ctr(k, 0, CTR_KBD_DIS);
-		break;
-	case CMD_KBD_ENABLE:
-		set_ctr(k, CTR_KBD_DIS, 0);
-		break;
 	case CMD_READ_INPUT:
 		answer(k, 0x80, 0); /* keyboard not locked */
 		break;
 	case CMD_READ_OUTPUT:
 		answer(k, k->out_port, 0);
 		break;
-	case CMD_A20_OFF:
-		k->out_port &= ~OUT_A20;
-		break;
-	case CMD_A20_ON:
-		k->out_port |= OUT_A20;
-		break;
-	case CMD_PULSE ... 0xff:
-		if (!(cmd & OUT_NO_RESET))
-			k->env.stop(k->env.machine, STOP_RESET, 0);
+	default:
+		control(k, cmd);
 		break;
 	}
 }

@@ -10,8 +10,8 @@
 
 #include "lkvm/chips.h"
 
-#define PM1_TMR	   (1U << 0)
-#define PM1_GBL	   (1U << 5)
+#define PM1_TMR    (1U << 0)
+#define PM1_GBL    (1U << 5)
 #define PM1_PWRBTN (1U << 8)
 #define PM1_EVENTS (PM1_TMR | PM1_GBL | PM1_PWRBTN)
 
@@ -20,15 +20,15 @@
 #define CNT_BM_RLD 0x02U
 /* Control register, high byte */
 #define CNT_SLP_TYP_SHIFT 2
-#define CNT_SLP_TYP	  (7U << CNT_SLP_TYP_SHIFT)
-#define CNT_SLP_EN	  0x20U
+#define CNT_SLP_TYP       (7U << CNT_SLP_TYP_SHIFT)
+#define CNT_SLP_EN        0x20U
 
 #define PM_TIMER_HZ 3579545ULL
 
 struct power {
 	pthread_mutex_t lock;
 	struct device_env env;
-	unsigned sts, en;	 /* PM1 events; only the power button is ever raised */
+	unsigned sts, en;        /* PM1 events; only the power button is ever raised */
 	unsigned cnt_lo, cnt_hi; /* what reads back: BM_RLD, SLP_TYP */
 	bool sci;
 };

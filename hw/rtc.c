@@ -34,30 +34,30 @@ enum {
 	REG_B = 0x0b,
 	REG_C = 0x0c,
 	REG_D = 0x0d,
-	REG_BASE_KB = 0x15,	/* 2 bytes: memory below 1 MB, in KB */
-	REG_EXT_KB = 0x17,	/* 2 bytes: above 1 MB, in KB, at most 64 MB */
-	REG_EXT_KB_2 = 0x30,	/* 2 bytes: the same as the BIOS found it */
+	REG_BASE_KB = 0x15,  /* 2 bytes: memory below 1 MB, in KB */
+	REG_EXT_KB = 0x17,   /* 2 bytes: above 1 MB, in KB, at most 64 MB */
+	REG_EXT_KB_2 = 0x30, /* 2 bytes: the same as the BIOS found it */
 	REG_CENTURY = 0x32,
-	REG_HIGH_64KB = 0x34,	/* 2 bytes: above 16 MB and below 4 GB, in 64 KB */
+	REG_HIGH_64KB = 0x34,     /* 2 bytes: above 16 MB and below 4 GB, in 64 KB */
 	REG_ABOVE_4G_64KB = 0x5b, /* 3 bytes: above 4 GB, in 64 KB */
 };
 
-#define A_UIP	  0x80
+#define A_UIP     0x80
 #define A_DEFAULT 0x26 /* 32768 Hz time base, 1024 Hz periodic rate */
-#define B_SET	  0x80
+#define B_SET     0x80
 #define B_BINARY  0x04
-#define B_24H	  0x02
+#define B_24H     0x02
 #define C_UPDATED 0x10
-#define D_VALID	  0x80
-#define HOUR_PM	  0x80
+#define D_VALID   0x80
+#define HOUR_PM   0x80
 
 #define UIP_NS 2228000 /* 244 us of notice and 1984 us of update */
 
 struct rtc {
 	pthread_mutex_t lock;
 	unsigned index;
-	int64_t offset_s;     /* guest's time minus the host's */
-	int64_t c_read_s;     /* when register C was read last */
+	int64_t offset_s; /* guest's time minus the host's */
+	int64_t c_read_s; /* when register C was read last */
 	uint8_t ram[CMOS_BYTES];
 };
 

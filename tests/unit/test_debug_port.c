@@ -107,7 +107,10 @@ START_TEST(test_full)
 		uint8_t last;
 		bool flushed;
 	} cases[] = {
-		{ 127, 'b', false }, { 128, 'b', true }, { 124, 0x01, false }, { 125, 0x01, true },
+		{ 127, 'b', false },
+		{ 128, 'b', true },
+		{ 124, 0x01, false },
+		{ 125, 0x01, true },
 	};
 
 	capture();
@@ -120,7 +123,8 @@ START_TEST(test_full)
 			out8(0, 'a');
 		assert_logged("");
 		out8(0, cases[i].last);
-		snprintf(want, sizeof(want), "lkvm: debug: port 0x402: %.*s\n", (int)cases[i].before,
+		snprintf(want, sizeof(want), "lkvm: debug: port 0x402: %.*s\n",
+			 (int)cases[i].before,
 			 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 			 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
 		assert_logged(cases[i].flushed ? want : "");

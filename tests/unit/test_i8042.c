@@ -5,12 +5,12 @@
 #define CMD  1
 
 /* Status */
-#define OBF	0x01
-#define IBF	0x02
-#define SYS	0x04
+#define OBF     0x01
+#define IBF     0x02
+#define SYS     0x04
 #define COMMAND 0x08
-#define UNLOCK	0x10
-#define AUX	0x20
+#define UNLOCK  0x10
+#define AUX     0x20
 #define TIMEOUT 0x40
 
 static unsigned ask(unsigned command)

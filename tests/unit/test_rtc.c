@@ -22,8 +22,12 @@ int clock_gettime(clockid_t clock, struct timespec *ts)
 
 static void set_now(int year, int month, int day, int hour, int min, int sec)
 {
-	struct tm tm = { .tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day,
-			 .tm_hour = hour, .tm_min = min, .tm_sec = sec };
+	struct tm tm = { .tm_year = year - 1900,
+			 .tm_mon = month - 1,
+			 .tm_mday = day,
+			 .tm_hour = hour,
+			 .tm_min = min,
+			 .tm_sec = sec };
 
 	now = (struct timespec){ .tv_sec = timegm(&tm) };
 }
@@ -100,7 +104,7 @@ START_TEST(test_12_hours)
 		int hour;
 		uint8_t bcd, binary;
 	} cases[] = {
-		{ 0, 0x12, 12 },   { 1, 0x01, 1 },	 { 11, 0x11, 11 },
+		{ 0, 0x12, 12 },    { 1, 0x01, 1 },     { 11, 0x11, 11 },
 		{ 12, 0x92, 0x8c }, { 13, 0x81, 0x81 }, { 23, 0x91, 0x8b },
 	};
 
@@ -275,7 +279,7 @@ START_TEST(test_ports)
 	put(0x40, 0x77);
 	put(0x41, 0x88);
 	ck_assert_uint_eq(get(0xc0), 0x77); /* bit 7 masks NMIs, it is no address */
-	out_len(0, 0x9942, 2); /* index and data at once */
+	out_len(0, 0x9942, 2);              /* index and data at once */
 	ck_assert_uint_eq(get(0x42), 0x99);
 	ck_assert_uint_eq(in_len(0, 2), 0x99ff);
 	ck_assert_uint_eq(in_len(1, 4), 0xffffff99);
