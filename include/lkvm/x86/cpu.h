@@ -11,26 +11,48 @@
 #include "lkvm/ram.h"
 #include "lkvm/x86/boot.h"
 
-/* x86/cpuid.c */
+/* x86/cpuid-flags.c */
 
 /**
  * cpuid_check_flag() - is "-name" or "+name" a known CPU feature?
+ * Names are /proc/cpuinfo's; '-' and '.' within one are as good as '_'.
  * Return: 0, -EINVAL (no sign), -ENOENT (unknown name); @ret_nearest: a similar name or NULL
  */
 int cpuid_check_flag(const char *flag, const char **ret_nearest);
+
+/** cpuid_has() - is feature @name set in @table? An unknown name is not. */
+bool cpuid_has(const struct kvm_cpuid2 *table, const char *name);
+/** cpuid_clear() - clear feature @name, and with @dependents all that cannot work without it */
+void cpuid_clear(struct kvm_cpuid2 *table, const char *name, bool dependents);
+/** cpuid_set() - set feature @name as in @offer; Return: 0, or -ENOTSUP if @offer has it nowhere */
+int cpuid_set(struct kvm_cpuid2 *table, const struct kvm_cpuid2 *offer, const char *name);
+
+/* x86/cpuid.c */
+
+/** cpuid_find() - the entry of a leaf, or NULL */
+struct kvm_cpuid_entry2 *cpuid_find(const struct kvm_cpuid2 *table, uint32_t function,
+				    uint32_t index);
 
 /**
  * cpuid_build() - the CPUID table of all vCPUs, from what KVM supports
  * @kvm_fd:  /dev/kvm, for KVM_GET_SUPPORTED_CPUID
  * @cpus:    number of vCPUs, one package, one thread a core
- * @flags:   "-name", "+name"; already checked
+ * @flags:   "-name" clears a feature and those that depend on it, "+name" sets one that KVM
+ *	     supports; in this order; already checked
  * @ret:     heap, free() it
  * Return: 0 or -errno (logged)
  */
 int cpuid_build(int kvm_fd, unsigned cpus, const char *const *flags, unsigned n_flags,
 		bool tsc_deadline, struct kvm_cpuid2 **ret);
 
-/** cpuid_set_apic_id() - turn the shared table into vCPU @id's own (leaves 1, 0xb, 0x1f, 0x8000001e) */
+/**
+ * cpuid_adapt() - the part of cpuid_build() that asks nobody: @supported is KVM's answer
+ * Return: 0, -ENOMEM, or -ENOTSUP for a "+name" that @supported lacks (logged)
+ */
+int cpuid_adapt(const struct kvm_cpuid2 *supported, unsigned cpus, const char *const *flags,
+		unsigned n_flags, bool tsc_deadline, struct kvm_cpuid2 **ret);
+
+/** cpuid_set_apic_id() - make the shared table vCPU @id's own (leaves 1, 0xb, 0x1f, 0x8000001e) */
 void cpuid_set_apic_id(struct kvm_cpuid2 *table, unsigned id);
 
 /* x86/regs.c */
