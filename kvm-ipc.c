@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "lkvm/kvm.h"
 #include "lkvm/log.h"
 #include "lkvm/types.h"
 
@@ -538,6 +539,18 @@ void ipc_server_free(struct ipc_server *server)
 }
 
 /* The client */
+
+const char *ipc_state_name(uint32_t state)
+{
+	static const char *const names[] = {
+		[KVM_CREATED] = "created",
+		[KVM_RUNNING] = "running",
+		[KVM_PAUSED] = "paused",
+		[KVM_STOPPING] = "stopping",
+	};
+
+	return state < ARRAY_SIZE(names) ? names[state] : "unknown";
+}
 
 /* Return: fd; -ENOENT; -ECONNREFUSED if it was dead and was removed; -errno */
 static int connect_file(const struct folder *folder, const char *file)

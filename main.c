@@ -11,6 +11,12 @@
 
 /* In the order of `lkvm help`. */
 const struct command *const commands[] = {
+	&list_command,
+	&stop_command,
+	&pause_command,
+	&resume_command,
+	&stat_command,
+	&debug_command,
 	&version_command,
 	&help_command,
 	NULL,

@@ -111,6 +111,9 @@ void ipc_server_unlink_now(const struct ipc_server *server);
  */
 int ipc_connect(const char *name, pid_t *ret_pid);
 
+/** ipc_state_name() - of an enum kvm_state that came over the socket; "unknown" for others */
+const char *ipc_state_name(uint32_t state);
+
 /**
  * ipc_call() - one request, one answer
  * @ret: may be NULL if no body is expected

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "lkvm/ipc.h"
+#include "lkvm/kvm.h"
 #include "lkvm/types.h"
 #include "unit.h"
 
@@ -884,6 +885,15 @@ START_TEST(test_connect_timeout_set)
 }
 END_TEST
 
+START_TEST(test_state_names)
+{
+	ck_assert_str_eq(ipc_state_name(KVM_CREATED), "created");
+	ck_assert_str_eq(ipc_state_name(KVM_STOPPING), "stopping");
+	ck_assert_str_eq(ipc_state_name(KVM_STOPPING + 1), "unknown");
+	ck_assert_str_eq(ipc_state_name(UINT32_MAX), "unknown");
+}
+END_TEST
+
 static char seen_names[256];
 
 static int note_guest(void *ctx, const char *name, int fd, pid_t pid)
@@ -968,4 +978,5 @@ UNIT_MAIN("ipc", test_names, test_bad_name_refused, test_folder_made, test_folde
 	  test_claim_race, test_bad_requests, test_call, test_slow_reader, test_slow_reader_leaves,
 	  test_client_leaves, test_silent_clients, test_many_connections, test_out_of_fds,
 	  test_peer_refused, test_other_user, test_bad_answers, test_answer_without_room,
-	  test_no_answer, test_connect_timeout_set, test_for_each, test_unlink, test_fds_returned)
+	  test_no_answer, test_state_names, test_connect_timeout_set, test_for_each, test_unlink,
+	  test_fds_returned)

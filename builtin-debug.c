@@ -1,0 +1,196 @@
+/* `lkvm debug`: look into a running guest, or poke it. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lkvm/builtin.h"
+#include "lkvm/ipc.h"
+#include "lkvm/log.h"
+
+struct debug_config {
+	const char *name;
+	bool regs, has_cpu, has_nmi, sysrq, memmap, json, has_translate;
+	unsigned cpu, nmi;
+	char key;
+	uint64_t virt;
+};
+
+static int parse_cpu(void *config, const struct opt *opt, const char *arg)
+{
+	struct debug_config *cfg = config;
+	bool nmi = !strcmp(opt->name, "nmi");
+
+	if (options_unsigned(arg, 0, UINT16_MAX, nmi ? &cfg->nmi : &cfg->cpu))
+		return log_errx(-EINVAL, "--%s '%s': not the number of a virtual CPU", opt->name, arg);
+	*(nmi ? &cfg->has_nmi : &cfg->has_cpu) = true;
+	return 0;
+}
+
+static int parse_key(void *config, const struct opt *opt, const char *arg)
+{
+	struct debug_config *cfg = config;
+
+	(void)opt;
+	if (arg[0] <= ' ' || arg[0] > '~' || arg[1])
+		return log_errx(-EINVAL, "--sysrq '%s': must be one character", arg);
+	cfg->sysrq = true;
+	cfg->key = arg[0];
+	return 0;
+}
+
+static int parse_address(void *config, const struct opt *opt, const char *arg)
+{
+	static const char digits[] = "0123456789abcdefABCDEF";
+	struct debug_config *cfg = config;
+	const char *hex = !strncmp(arg, "0x", 2) || !strncmp(arg, "0X", 2) ? arg + 2 : arg;
+	size_t len = strlen(hex);
+
+	(void)opt;
+	if (len < 1 || len > 16 || strspn(hex, digits) != len)
+		return log_errx(-EINVAL, "--translate '%s': not a hexadecimal address of 64 bits", arg);
+	cfg->virt = strtoull(hex, NULL, 16);
+	cfg->has_translate = true;
+	return 0;
+}
+
+static const struct opt options[] = {
+	{ .kind = OPT_STRING, .short_name = 'n', .name = "name", .arg = "NAME",
+	  .help = "The guest; the same as NAME without the option.",
+	  .offset = offsetof(struct debug_config, name), .complete = COMPLETE_GUEST },
+	{ .kind = OPT_FLAG, .short_name = 'd', .name = "regs",
+	  .help = "Registers, code bytes and the page-table walk of RIP of all virtual CPUs. This is "
+		  "what is shown if nothing else is asked for. Each is read at a moment of its own; "
+		  "pause the guest first where they must fit together.",
+	  .offset = offsetof(struct debug_config, regs) },
+	{ .kind = OPT_PARSE, .short_name = 'm', .name = "nmi", .arg = "CPU",
+	  .help = "Send a non-maskable interrupt to a virtual CPU.", .parse = parse_cpu },
+	{ .kind = OPT_PARSE, .short_name = 's', .name = "sysrq", .arg = "CHAR",
+	  .help = "Send a break and a character to the console: Linux takes it as a SysRq command.",
+	  .parse = parse_key },
+	{ .kind = OPT_FLAG, .name = "memmap",
+	  .help = "Memory slots and what is behind them, the gap, the memory map that the guest was "
+		  "told, and the devices on both buses.",
+	  .offset = offsetof(struct debug_config, memmap) },
+	{ .kind = OPT_FLAG, .short_name = 'j', .name = "json", .help = "JSON, with --memmap.",
+	  .offset = offsetof(struct debug_config, json) },
+	{ .kind = OPT_PARSE, .short_name = 't', .name = "translate", .arg = "ADDRESS",
+	  .help = "Translate a guest virtual address, in hexadecimal, through each level of the guest's "
+		  "page tables to its guest physical and host virtual address.",
+	  .parse = parse_address },
+	{ .kind = OPT_PARSE, .short_name = 'c', .name = "cpu", .arg = "CPU",
+	  .help = "The virtual CPU for --regs and --translate (for that, 0 by default).",
+	  .parse = parse_cpu },
+	OPT_END,
+};
+
+/* Return: number of virtual CPUs, or -errno after one logged line */
+static int count_cpus(const struct debug_config *cfg, int fd)
+{
+	static struct ipc_reply reply;
+	struct ipc_info info;
+	int err = ipc_call(fd, IPC_INFO, NULL, 0, &reply);
+
+	if (!err && reply.len != sizeof(info))
+		err = -EPROTO;
+	if (err)
+		return log_err(err, "guest '%s'", cfg->name);
+	memcpy(&info, reply.body, sizeof(info));
+	if ((cfg->has_cpu && cfg->cpu >= info.cpus) || (cfg->has_nmi && cfg->nmi >= info.cpus))
+		return log_errx(-ENXIO, "guest '%s' has no virtual CPU %u: it has %u, from 0", cfg->name,
+				cfg->has_cpu && cfg->cpu >= info.cpus ? cfg->cpu : cfg->nmi, info.cpus);
+	return (int)info.cpus;
+}
+
+static int show_regs(const struct debug_config *cfg, int fd, int cpus)
+{
+	uint32_t end = cfg->has_cpu ? cfg->cpu + 1 : (uint32_t)cpus;
+	int err = 0;
+
+	for (uint32_t cpu = cfg->cpu; cpu < end && !err; cpu++)
+		err = ipc_show(fd, cfg->name, IPC_REGS, &cpu, sizeof(cpu));
+	return err;
+}
+
+static int inject_nmi(const struct debug_config *cfg, int fd)
+{
+	uint32_t cpu = cfg->nmi;
+
+	return ipc_show(fd, cfg->name, IPC_NMI, &cpu, sizeof(cpu));
+}
+
+static int show_memmap(const struct debug_config *cfg, int fd)
+{
+	uint32_t json = cfg->json;
+
+	return ipc_show(fd, cfg->name, IPC_MEMMAP, &json, sizeof(json));
+}
+
+static int translate(const struct debug_config *cfg, int fd)
+{
+	struct ipc_translate req = { .virt = cfg->virt, .cpu = cfg->cpu };
+
+	return ipc_show(fd, cfg->name, IPC_TRANSLATE, &req, sizeof(req));
+}
+
+static int carry_out(const struct debug_config *cfg, int fd)
+{
+	int cpus = count_cpus(cfg, fd);
+	int err = cpus < 0 ? cpus : 0;
+
+	if (!err && cfg->has_nmi)
+		err = inject_nmi(cfg, fd);
+	if (!err && cfg->sysrq)
+		err = ipc_show(fd, cfg->name, IPC_SYSRQ, &cfg->key, 1);
+	if (!err && cfg->memmap)
+		err = show_memmap(cfg, fd);
+	if (!err && cfg->has_translate)
+		err = translate(cfg, fd);
+	if (!err && cfg->regs)
+		err = show_regs(cfg, fd, cpus);
+	return err;
+}
+
+static int run(const struct command *cmd, int argc, char **argv)
+{
+	struct debug_config cfg = { 0 };
+	int first, fd, err;
+	pid_t pid;
+
+	switch (options_parse(cmd, &cfg, argc, argv, &first, NULL)) {
+	case OPTIONS_OK:
+		break;
+	case OPTIONS_HELP:
+		return EXIT_SUCCESS;
+	case OPTIONS_BAD:
+		return EXIT_USAGE;
+	}
+	if (argc - first + !!cfg.name != 1) {
+		log_errx(0, "debug: give one NAME");
+		return EXIT_USAGE;
+	}
+	if (cfg.json && !cfg.memmap) {
+		log_errx(0, "debug: --json is for --memmap");
+		return EXIT_USAGE;
+	}
+	if (!cfg.name)
+		cfg.name = argv[first];
+	cfg.regs |= !cfg.has_nmi && !cfg.sysrq && !cfg.memmap && !cfg.has_translate;
+	fd = ipc_connect(cfg.name, &pid);
+	if (fd < 0)
+		return EXIT_FAILURE;
+	err = carry_out(&cfg, fd);
+	close(fd);
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+const struct command debug_command = {
+	.name = "debug",
+	.summary = "Look into a running guest",
+	.operands = "NAME",
+	.operand_complete = COMPLETE_GUEST,
+	.description = "Shows the state of a running or paused guest, or interrupts it. The virtual CPUs "
+		       "are halted for the moment that it takes to read their registers.",
+	.opts = options,
+	.run = run,
+};
