@@ -1,0 +1,211 @@
+/* Links: hw/serial.o hw/rtc.o hw/i8042.o hw/power.o hw/pvpanic.o hw/debug-exit.o hw/debug-port.o util/log.o */
+
+/*
+ * A stream of guest accesses to one chip, chosen by the first byte. Of each operation the first
+ * byte says what it is:
+ *
+ *	bit 7     the host's side acts: console input, room, break; power button
+ *	bit 6     write (the data follows), else read
+ *	bits 5-4  width 1, 2, 4
+ *	bits 3-0  offset; an access that leaves the chip's ports does not get past the bus
+ *
+ * Beside what the sanitizers find: an interrupt line is set only when its level changes,
+ * input that was refused is asked for once the guest reads, output that waited
+ * is sent once there is room.
+ */
+#include <linux/serial_reg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lkvm/access.h"
+#include "lkvm/chips.h"
+#include "lkvm/config.h"
+#include "lkvm/console.h"
+#include "lkvm/log.h"
+#include "lkvm/types.h"
+
+static const struct {
+	const struct device_type *type;
+	unsigned ports;
+	unsigned index;
+} chips[] = {
+	{ &serial_type, 8, 0 },     { &serial_type, 8, 1 },     { &rtc_type, 2, 0 },
+	{ &i8042_type, 2, 0 },      { &power_type, 16, 0 },     { &pvpanic_type, 1, 0 },
+	{ &debug_exit_type, 4, 0 }, { &debug_port_type, 1, 0 }, { &debug_port_type, 1, 1 },
+	{ &debug_port_type, 1, 2 },
+};
+
+struct console {
+	struct console_device device;
+	size_t room, sent;
+	bool refused; /* input that the device has not asked for again */
+};
+
+struct input {
+	const uint8_t *at, *end;
+};
+
+static bool irq;
+
+static void check(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static void fake_irq(void *chip, unsigned gsi, bool level)
+{
+	(void)chip;
+	(void)gsi;
+	check(level != irq);
+	irq = level;
+}
+
+static void fake_stop(void *vm, enum stop_cause cause, uint32_t value)
+{
+	(void)vm;
+	(void)value;
+	check(cause != STOP_NONE);
+}
+
+void console_attach(struct console *con, const struct console_device *dev)
+{
+	con->device = dev ? *dev : (struct console_device){ 0 };
+}
+
+size_t console_put(struct console *con, const void *buf, size_t len)
+{
+	size_t n = len < con->room ? len : con->room;
+
+	check(buf && len);
+	con->room -= n;
+	con->sent += n;
+	return n;
+}
+
+void console_input_wanted(struct console *con)
+{
+	con->refused = false;
+}
+
+static uint8_t next(struct input *in)
+{
+	return in->at < in->end ? *in->at++ : 0;
+}
+
+static void host_acts(struct console *con, void *dev, const struct device_type *type, uint8_t what)
+{
+	static const uint8_t typed[32] = "the quick brown fox jumps over";
+	size_t len = what & 0x1f;
+
+	if (type == &power_type)
+		power_button(dev);
+	if (!con->device.dev)
+		return;
+	switch (what >> 5 & 3) {
+	case 0:
+		con->refused = con->device.input(dev, typed, len) < len;
+		break;
+	case 1:
+		con->room = len;
+		con->device.writable(dev);
+		break;
+	case 2:
+		con->device.send_break(dev);
+		break;
+	}
+}
+
+/* Return: the first byte */
+static uint8_t read_access(const struct device_type *type, void *dev, unsigned off, unsigned len)
+{
+	uint8_t *data = malloc(len), first;
+
+	check(data);
+	type->io.read(dev, off, data, len);
+	first = data[0];
+	free(data);
+	return first;
+}
+
+static void guest_acts(const struct device_type *type, void *dev, unsigned ports, uint8_t op,
+		       struct input *in)
+{
+	unsigned off = op & 0x0f, len = 1U << (op >> 4 & 3);
+	uint8_t *data;
+
+	if (len > 4 || off >= ports || len > ports - off)
+		return;
+	if (!(op & 0x40)) {
+		read_access(type, dev, off, len);
+		return;
+	}
+	data = malloc(len); /* of this very size, so that reading beyond it shows */
+	check(data);
+	for (unsigned i = 0; i < len; i++)
+		data[i] = next(in);
+	type->io.write(dev, off, data, len);
+	free(data);
+}
+
+static void write_byte(const struct device_type *type, void *dev, unsigned off, uint8_t value)
+{
+	type->io.write(dev, off, &value, 1);
+}
+
+/* Whatever went before: a guest that now listens and a console that now has room work. */
+static void serial_still_works(struct console *con, const struct device_type *type, void *dev)
+{
+	con->room = SIZE_MAX;
+	con->device.writable(dev);
+	write_byte(type, dev, UART_LCR, 0);
+	write_byte(type, dev, UART_MCR, UART_MCR_OUT2);
+	write_byte(type, dev, UART_IER, UART_IER_RDI);
+	for (unsigned i = 0; i < 16; i++)
+		read_access(type, dev, UART_RX, 1);
+	check(!con->refused);
+	read_access(type, dev, UART_LSR, 1); /* errors from before */
+	check(read_access(type, dev, UART_LSR, 1) == (UART_LSR_THRE | UART_LSR_TEMT));
+	check(!irq);
+	check(con->device.input(dev, (const uint8_t *)"x", 1) == 1);
+	check(irq);
+	check(read_access(type, dev, UART_RX, 1) == 'x');
+	con->sent = 0;
+	write_byte(type, dev, UART_TX, 'y');
+	check(con->sent == 1);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = { data, data + size };
+	unsigned n = next(&in) % ARRAY_SIZE(chips);
+	const struct device_type *type = chips[n].type;
+	static struct vm_config config;
+	struct console con = { .room = 4 };
+	const struct device_env env = {
+		.irq = { .set = fake_irq },
+		.stop = fake_stop,
+		.console = &con,
+		.config = &config,
+		.index = chips[n].index,
+	};
+	void *dev = calloc(1, type->size);
+
+	irq = false;
+	config.ram.size_bytes = (uint64_t)n << 30;
+	check(dev && log_set_topics("device") == 0 && type->init(dev, &env) == 0);
+	while (in.at < in.end) {
+		uint8_t op = next(&in);
+
+		if (op & 0x80)
+			host_acts(&con, dev, type, next(&in));
+		else
+			guest_acts(type, dev, chips[n].ports, op, &in);
+	}
+	if (con.device.dev)
+		serial_still_works(&con, type, dev);
+	if (type->fini)
+		type->fini(dev);
+	free(dev);
+	return 0;
+}
