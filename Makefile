@@ -71,9 +71,34 @@ help: ## show this list
 	@echo '  O=FOLDER  CC=clang  CFLAGS=-O0  SAN=address,undefined  WERROR=1  V=1  PREFIX=/usr/local  DESTDIR='
 
 # TAP programs that `make check` runs; each tests/*/*.mk adds its own.
-CHECKS :=
+CHECKS := tests/lint.sh
+export CC
 
 include $(sort $(wildcard tests/*/*.mk) $(wildcard Documentation/*.mk))
+
+.PHONY: lint
+lint: $(O)/lkvm $(MAN) ## check the source: layers, headers, shellcheck, cppcheck, clang-tidy, mandoc
+	$(Q)LINT_TOOLS=1 tests/tap.sh tests/lint.sh
+
+.PHONY: coverage
+coverage: ## show which lines the unit and functional tests run
+	$(Q)find $(O)-coverage -name '*.gcda' -delete 2>/dev/null || true
+	$(Q)$(MAKE) O=$(O)-coverage CC=gcc SAN= CFLAGS='-O0 -g --coverage' check-unit check-functional
+	$(Q)tests/coverage.sh $(O)-coverage
+
+# One file that runs anywhere: containers, an initramfs. Libraries that are opened when they are
+# needed elsewhere are linked in here, as far as their headers and archives are installed.
+STATIC_LIBS := zlib liblzma libzstd liblz4
+static_have = $(shell for lib in $(STATIC_LIBS); do $(PKG_CONFIG) --exists $$lib && echo $$lib; done)
+
+.PHONY: static
+static: ## build static/lkvm in the build folder, without shared libraries
+	$(Q)$(MAKE) --no-print-directory O=$(O)/static CPPFLAGS='$(CPPFLAGS) -DLKVM_STATIC' \
+		LDFLAGS='-static $(LDFLAGS)' \
+		LIBS='-pthread $(if $(static_have),$(shell $(PKG_CONFIG) --static --libs $(static_have)))' \
+		$(O)/static/lkvm
+	@echo "$(O)/static/lkvm: with $(or $(static_have),no library); left out:" \
+		"$(or $(filter-out $(static_have),$(STATIC_LIBS)),nothing)"
 
 .PHONY: clean
 clean: ## remove the build folder

@@ -1,6 +1,7 @@
 /* Command lines by table, and --help from the same table; see options.h. */
 #include "lkvm/options.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -191,6 +192,7 @@ static enum options_result apply(struct parser *p, const struct opt *opt, const 
 		*(const char **)field = arg;
 		break;
 	case OPT_UNSIGNED:
+		assert(arg); /* arg_optional is for OPT_PARSE */
 		return set_unsigned(opt, shown, arg, field);
 	case OPT_PARSE:
 		return opt->parse(p->config, opt, arg) ? OPTIONS_BAD : OPTIONS_OK;

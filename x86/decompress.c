@@ -46,7 +46,19 @@ struct unpack {
 	void *lib;
 };
 
+/*
+ * `make static` links the libraries in: the C library's loader inside a static program only works
+ * on a host with the same C library. The address goes through an integer to keep the null tests.
+ */
+#ifdef LKVM_STATIC
+#define LOOKUP(lib, name) ((void)(lib), (typeof(name) *)(uintptr_t)&(name))
+#define OPEN_LIBRARY(name) ((void *)&formats) /* never NULL, never looked at */
+#define CLOSE_LIBRARY(lib) ((void)(lib))
+#else
 #define LOOKUP(lib, name) ((typeof(name) *)dlsym(lib, #name))
+#define OPEN_LIBRARY(name) dlopen(name, RTLD_NOW | RTLD_LOCAL)
+#define CLOSE_LIBRARY(lib) dlclose(lib)
+#endif
 
 /*
  * One function a format. Return: 0; -EFBIG more than out_cap; -ENOEXEC damaged or truncated;
@@ -341,12 +353,12 @@ int decompress_kernel(struct boot *boot)
 			file, -ENOTSUP,
 			"compressed with %s, but lkvm was built without %s (Debian package %s)",
 			format->name, format->library, format->dev_package);
-	lib = dlopen(format->library, RTLD_NOW | RTLD_LOCAL);
+	lib = OPEN_LIBRARY(format->library);
 	if (!lib)
 		return file_err(file, -ENOTSUP,
 				"compressed with %s: %s is missing (Debian package %s)",
 				format->name, format->library, format->package);
 	err = read_and_unpack(boot, format, lib);
-	dlclose(lib);
+	CLOSE_LIBRARY(lib);
 	return err;
 }

@@ -9,12 +9,14 @@ n=0 bad=0
 # One fuzzer. Its own messages are dropped (a loader complains about every input), those of
 # libFuzzer and the sanitizers are not. An input that takes 10 s is a hang.
 run() {
-	local found=$folder/corpus/${1#fuzz_} seeds=tests/fuzz/corpus/${1#fuzz_}
+	local found=$folder/corpus/${1#fuzz_}
+	local corpora=("$found")
 
+	[ ! -d "tests/fuzz/corpus/${1#fuzz_}" ] || corpora+=("tests/fuzz/corpus/${1#fuzz_}")
 	mkdir -p "$found" "$folder/failed"
 	"$folder/$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -close_fd_mask=3 \
 		-print_final_stats=1 -artifact_prefix="$folder/failed/$1-" \
-		"$found" $([ -d "$seeds" ] && echo "$seeds") 2>&1
+		"${corpora[@]}" 2>&1
 }
 
 echo "1..$#"
