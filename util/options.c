@@ -23,7 +23,7 @@ const struct opt options_help_opt = {
 	.kind = OPT_FLAG,
 	.short_name = 'h',
 	.name = "help",
-	.help = "Show this text",
+	.help = "Show this text.",
 };
 
 /* ---- the nearest known name ---- */

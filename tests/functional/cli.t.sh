@@ -35,7 +35,7 @@ for command in $commands; do
 	t_run "$LKVM" "$command" --help
 	t_status 0
 	t_stdout_like "^Usage: lkvm $command \[OPTION\]"
-	t_stdout_like '^  -h, --help  +Show this text$'
+	t_stdout_like '^  -h, --help  +Show this text\.$'
 	t_stderr_is ''
 	help=$(t_stdout)
 	t_is "lkvm help $command is lkvm $command --help" "$("$LKVM" help "$command")" "$help"

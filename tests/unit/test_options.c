@@ -436,7 +436,7 @@ static const char help_80[] =
 	"  -z                      Has no long name\n"
 	"\n"
 	"Help:\n"
-	"  -h, --help              Show this text\n";
+	"  -h, --help              Show this text.\n";
 
 START_TEST(test_help)
 {
@@ -452,7 +452,7 @@ START_TEST(test_help)
 	}
 	parse_line(&l, &bare_command, "-h", false);
 	ck_assert_str_eq(capture_end(out), "Usage: lkvm bare [OPTION]...\n\nBare.\n\nOptions:\n"
-					   "  -h, --help              Show this text\n");
+					   "  -h, --help              Show this text.\n");
 }
 END_TEST
 
@@ -510,7 +510,7 @@ static const char man_text[] =
 	".It Fl z\n"
 	"Has no long name\n"
 	".It Fl h , Fl -help\n"
-	"Show this text\n"
+	"Show this text.\n"
 	".El\n";
 
 START_TEST(test_man)
@@ -520,7 +520,7 @@ START_TEST(test_man)
 	options_man(&test_command);
 	ck_assert_str_eq(capture_end(out), man_text);
 	options_man(&bare_command);
-	ck_assert_str_eq(capture_end(out), ".Bl -tag -width Ds\n.It Fl h , Fl -help\nShow this text\n.El\n");
+	ck_assert_str_eq(capture_end(out), ".Bl -tag -width Ds\n.It Fl h , Fl -help\nShow this text.\n.El\n");
 }
 END_TEST
 
