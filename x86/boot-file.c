@@ -20,7 +20,7 @@ static int judge(struct boot_file *file)
 	if (S_ISDIR(st.st_mode))
 		return log_err(-EISDIR, "%s '%s'", file->what, file->name);
 	if (!S_ISREG(st.st_mode))
-		return file_err(file, -ENOEXEC, "Not a regular file");
+		return file_err(file, -ENOEXEC, "not a regular file");
 	file->size_bytes = (uint64_t)st.st_size;
 	return 0;
 }

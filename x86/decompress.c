@@ -116,17 +116,30 @@ static int unpack_gzip(struct unpack *u)
 #ifdef HAVE_LZMA
 static int unpack_xz(struct unpack *u)
 {
-	typeof(lzma_stream_buffer_decode) *decode = LOOKUP(u->lib, lzma_stream_buffer_decode);
-	uint64_t memory = XZ_MEMORY;
-	size_t in_pos = 0;
+	typeof(lzma_stream_decoder) *do_init = LOOKUP(u->lib, lzma_stream_decoder);
+	typeof(lzma_code) *do_code = LOOKUP(u->lib, lzma_code);
+	typeof(lzma_end) *do_end = LOOKUP(u->lib, lzma_end);
+	lzma_stream s = LZMA_STREAM_INIT;
 	lzma_ret rc;
 
-	if (!decode)
+	if (!do_init || !do_code || !do_end)
 		return -ENOSYS;
-	rc = decode(&memory, 0, NULL, u->in, &in_pos, u->in_len, u->out, &u->out_len, u->out_cap);
-	if (rc == LZMA_OK)
+	if (do_init(&s, XZ_MEMORY, 0) != LZMA_OK)
+		return -ENOMEM;
+	s.next_in = u->in;
+	s.avail_in = u->in_len;
+	s.next_out = u->out;
+	s.avail_out = u->out_cap;
+	do
+		rc = do_code(&s, LZMA_FINISH);
+	while (rc == LZMA_OK);
+	u->out_len = u->out_cap - s.avail_out;
+	do_end(&s);
+	if (rc == LZMA_STREAM_END)
 		return 0;
-	return rc == LZMA_BUF_ERROR ? -EFBIG : rc == LZMA_MEM_ERROR ? -ENOMEM : -ENOEXEC;
+	if (rc == LZMA_MEM_ERROR)
+		return -ENOMEM;
+	return rc == LZMA_BUF_ERROR && u->out_len == u->out_cap ? -EFBIG : -ENOEXEC;
 }
 #else
 #define unpack_xz NULL

@@ -203,8 +203,6 @@ int elf_load(const struct boot *boot, struct elf_image *elf)
 		if (!err && seg->paddr + seg->memsz > elf->end)
 			elf->end = seg->paddr + seg->memsz;
 	}
-	if (!err && !elf->end)
-		return file_err(&boot->kernel, -ENOEXEC, "damaged ELF file: nothing to load");
 	for (unsigned i = 0; !err && i < elf->n; i++)
 		if (is_loaded(&elf->seg[i]))
 			err = load_segment(boot, &elf->seg[i]);

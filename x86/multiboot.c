@@ -14,7 +14,6 @@
 #define HEADER_MAGIC 0x1badb002U
 #define LOADER_MAGIC 0x2badb002U
 #define LOADER_NAME  "lkvm"
-#define SEARCH_BYTES 8192
 #define MODULE_ALIGN 4096
 
 /* Header flags: the low half are demands, which must all be understood */
@@ -70,22 +69,30 @@ struct placed {
 	uint64_t start, memsz;
 };
 
-/* Return: offset of a header with a good checksum, or -1 */
-static int find_header(const struct boot *boot)
+/* Return: offset of a header with a good checksum, or else of one with a bad one, or -1 */
+static int find_header(const struct boot *boot, bool *ret_good)
 {
 	const uint8_t *head = boot->head;
+	int bad = -1;
 
-	for (size_t i = 0; i + HEADER_SHORT <= boot->head_len; i += 4)
-		if (get_le32(head + i) == HEADER_MAGIC &&
-		    get_le32(head + i) + get_le32(head + i + 4) + get_le32(head + i + 8) == 0)
+	for (size_t i = 0; i + HEADER_SHORT <= boot->head_len; i += 4) {
+		if (get_le32(head + i) != HEADER_MAGIC)
+			continue;
+		*ret_good =
+			get_le32(head + i) + get_le32(head + i + 4) + get_le32(head + i + 8) == 0;
+		if (*ret_good)
 			return (int)i;
-	return -1;
+		bad = (int)i;
+	}
+	return bad;
 }
 
+/* An ELF file with a bad header may be a vmlinux that just contains the number. */
 static bool multiboot_match(const struct boot *boot)
 {
-	_Static_assert(SEARCH_BYTES <= BOOT_HEAD_BYTES, "the header may be anywhere in there");
-	return find_header(boot) >= 0;
+	bool good = false;
+
+	return find_header(boot, &good) >= 0 && (good || !elf_match(boot));
 }
 
 static int read_header(const struct boot *boot, size_t at, struct mb_header *ret)
@@ -192,9 +199,13 @@ static int load_elf(const struct boot *boot, uint64_t *ret_entry, uint64_t *ret_
 static int load_kernel(const struct boot *boot, uint64_t *ret_entry, uint64_t *ret_end)
 {
 	struct mb_header header;
-	int at = find_header(boot);
-	int err = read_header(boot, (size_t)at, &header);
+	bool good = false;
+	int at = find_header(boot, &good);
+	int err;
 
+	if (!good)
+		return file_err(&boot->kernel, -ENOEXEC, "multiboot header with a bad checksum");
+	err = read_header(boot, (size_t)at, &header);
 	if (err)
 		return err;
 	if (header.flags & HEADER_ADDRESSES)

@@ -1,0 +1,495 @@
+/* Links: x86/boot.o x86/boot-file.o x86/boot-find.o x86/boot-linux.o x86/boot-place.o x86/boot-tables.o x86/bzimage.o x86/decompress.o x86/e820.o x86/elf.o x86/flat.o x86/multiboot.o x86/vmlinux.o hw/ram.o util/log.o */
+/* Files, the choice of protocol, flat binaries, boot tables, the memory map, finding a kernel. */
+#include "boot-rig.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+
+START_TEST(test_no_kernel_file)
+{
+	struct rig rig;
+
+	rig_init(&rig, 64);
+	rig.cfg.kernel = "/nonexistent/bzImage";
+	rig_load_fails(&rig, -ENOENT, "kernel '/nonexistent/bzImage'", "No such file");
+	rig.cfg.kernel = "/";
+	rig_load_fails(&rig, -EISDIR, "kernel '/'", "Is a directory");
+	rig.cfg.kernel = "/dev/null";
+	rig_load_fails(&rig, -ENOEXEC, "kernel '/dev/null'", "not a regular file");
+	rig.cfg.kernel = rig_file("", 0);
+	rig_load_fails(&rig, -ENOEXEC, rig.cfg.kernel, "is empty");
+}
+END_TEST
+
+/* A FIFO without a writer must not hang lkvm, and a pipe is no file. */
+START_TEST(test_fifo)
+{
+	char dir[] = "/tmp/test_boot.XXXXXX", path[64];
+	struct rig rig;
+	int fds[2];
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/fifo", dir);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	rig_init(&rig, 64);
+	rig.cfg.kernel = path;
+	rig_load_fails(&rig, -ENOEXEC, path, "not a regular file");
+	unlink(path);
+	rmdir(dir);
+	ck_assert_int_eq(pipe(fds), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[0]);
+	rig_load_fails(&rig, -ENOEXEC, path, "not a regular file");
+}
+END_TEST
+
+START_TEST(test_unreadable)
+{
+	char path[] = "/tmp/test_boot.XXXXXX";
+	int fd = mkstemp(path);
+	struct rig rig;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fchmod(fd, 0), 0);
+	rig_init(&rig, 64);
+	rig.cfg.kernel = path;
+	if (geteuid() == 0)
+		ck_assert_int_eq(seteuid(65534), 0);
+	rig_load_fails(&rig, -EACCES, path, "Permission denied");
+	if (getuid() == 0)
+		ck_assert_int_eq(seteuid(0), 0);
+	unlink(path);
+}
+END_TEST
+
+/* The file is cut while it is read: an error, no SIGBUS and no endless loop. */
+START_TEST(test_file_shrinks)
+{
+	uint8_t buf[16] = { 0 };
+	struct boot_file file;
+	int log_fd = memfd_create("log", 0);
+	char line[256] = "";
+
+	dup2(log_fd, STDERR_FILENO);
+	ck_assert_int_eq(boot_file_open(&file, "kernel", rig_file("0123456789abcdef", 16)), 0);
+	ck_assert_uint_eq(file.size_bytes, 16);
+	ck_assert_int_eq(truncate(file.name, 5), 0);
+	ck_assert_int_eq(boot_file_read(&file, 0, buf, 16), -ENOEXEC);
+	ck_assert_int_gt(pread(log_fd, line, sizeof(line) - 1, 0), 0);
+	ck_assert_ptr_nonnull(strstr(line, "shrank while it was read"));
+	boot_file_close(&file);
+	ck_assert_int_eq(file.fd, -1);
+}
+END_TEST
+
+START_TEST(test_read_bounds)
+{
+	static const struct {
+		uint64_t off, len;
+		int err;
+	} cases[] = {
+		{ 0, 4, 0 },
+		{ 4, 0, 0 },
+		{ 3, 1, 0 },
+		{ 0, 5, -ENOEXEC },
+		{ 5, 0, -ENOEXEC },
+		{ 4, UINT64_MAX, -ENOEXEC },
+		{ UINT64_MAX, 1, -ENOEXEC },
+		{ UINT64_MAX, 2, -ENOEXEC },
+	};
+	uint8_t mem[4] = "abcd";
+	struct boot_file file;
+
+	for (int in_memory = 0; in_memory < 2; in_memory++) {
+		ck_assert_int_eq(boot_file_open(&file, "kernel", rig_file("abcd", 4)), 0);
+		file.mem = in_memory ? mem : NULL;
+		for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+			uint8_t buf[4] = { 0 };
+
+			ck_assert_int_eq(boot_file_read(&file, cases[i].off, buf, cases[i].len),
+					 cases[i].err);
+			if (!cases[i].err)
+				ck_assert_mem_eq(buf, mem + cases[i].off, cases[i].len);
+		}
+		file.mem = NULL;
+		boot_file_close(&file);
+	}
+}
+END_TEST
+
+START_TEST(test_flat)
+{
+	static uint8_t program[0x9fc00 - 0x10000 + 1];
+	struct rig rig;
+
+	rig_pattern(program, sizeof(program), 6);
+	rig_init(&rig, 64);
+	rig.cfg.default_cmdline = "console=ttyS0";
+	rig.cfg.kernel = rig_file("\xf4", 1);
+	rig_load_ok(&rig);
+	ck_assert_int_eq(rig.entry.mode, BOOT_REAL);
+	ck_assert_uint_eq(rig.entry.real_segment, 0x1000);
+	ck_assert_uint_eq(rig.entry.rip, 0);
+	ck_assert_uint_lt(rig.entry.rsp, 0x10000);
+	ck_assert_uint_eq(*(uint8_t *)rig_at(&rig, 0x10000, 1), 0xf4);
+	rig.cfg.kernel = rig_file(program, sizeof(program) - 1);
+	rig_load_ok(&rig);
+	ck_assert_mem_eq(rig_at(&rig, 0x10000, sizeof(program) - 1), program, sizeof(program) - 1);
+	rig.cfg.kernel = rig_file(program, sizeof(program));
+	rig_load_fails(&rig, -EFBIG, rig.cfg.kernel,
+		       "with 588801 bytes too large for a flat binary (at most 588800)");
+}
+END_TEST
+
+START_TEST(test_flat_takes_nothing)
+{
+	struct rig rig;
+
+	rig_init(&rig, 64);
+	rig.cfg.kernel = rig_file("\xf4", 1);
+	rig.cfg.cmdline = "x";
+	ck_assert_int_eq(rig_load(&rig), 0);
+	ck_assert_ptr_nonnull(strstr(rig.log, "gets no command line"));
+	rig.cfg.cmdline = "";
+	rig_load_ok(&rig);
+	rig_add_initrd(&rig, "/some/initrd");
+	rig_load_fails(&rig, -ENOEXEC, "initrd '/some/initrd'", "is a flat binary and takes none");
+}
+END_TEST
+
+START_TEST(test_foreign)
+{
+	static const struct {
+		size_t at;
+		const char *magic;
+		size_t len;
+		const char *text;
+	} cases[] = {
+		{ 0x38, "ARMd", 4, "arm64" },
+		{ 0x38, "RSC\x05", 4, "riscv" },
+		{ 0x24, "\x18\x28\x6f\x01", 4, "for arm," },
+		{ 0, "MZ", 2, "EFI program" },
+		{ 0, "\x27\x05\x19\x56", 4, "U-Boot image" },
+		{ 0, "QFI\xfb", 4, "qcow2" },
+		{ 0, "!<arch>\n", 8, "archive" },
+		{ 0, "070701", 6, "cpio archive" },
+		{ 0, "BZh", 3, "compressed with bzip2" },
+		{ 0, "\x89LZO\0\r\n", 7, "compressed with lzop" },
+	};
+	struct rig rig;
+
+	rig_init(&rig, 64);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint8_t bytes[128] = { 0 };
+		size_t end = cases[i].at + cases[i].len;
+
+		memcpy(bytes + cases[i].at, cases[i].magic, cases[i].len);
+		rig.cfg.kernel = rig_file(bytes, sizeof(bytes));
+		rig_load_fails(&rig, -ENOEXEC, rig.cfg.kernel, cases[i].text);
+		/* As short as can be, and one byte too short */
+		rig.cfg.kernel = rig_file(bytes, end);
+		rig_load_fails(&rig, -ENOEXEC, rig.cfg.kernel, cases[i].text);
+		rig.cfg.kernel = rig_file(bytes, end - 1);
+		rig_load_ok(&rig);
+	}
+}
+END_TEST
+
+/* A bzImage is a PE file too, and may have a multiboot header among its bytes. */
+START_TEST(test_order)
+{
+	struct bz bz = bz_default();
+	struct elf_file f;
+	struct rig rig;
+	int fd;
+
+	rig_init(&rig, 64);
+	rig.cfg.kernel = bz_file(&bz);
+	fd = open(rig.cfg.kernel, O_WRONLY);
+	ck_assert_int_eq(pwrite(fd, "MZ", 2, 0), 2);
+	ck_assert_int_eq(pwrite(fd, "\x02\xb0\xad\x1b\x00\x00\x00\x00\xfe\x4f\x52\xe4", 12, 16),
+			 12);
+	rig_load_ok(&rig);
+	ck_assert_str_eq(rig.entry.protocol, "bzImage, 64-bit entry");
+	/* Without the checksum it is no multiboot kernel, but still a vmlinux. */
+	elf_init(&f, 0x1000000);
+	elf_add(&f, PT_LOAD, 0, 0, 0x1000000, 4096, 4096);
+	memcpy(f.data, "\x02\xb0\xad\x1b\x00\x00\x00\x00\x00\x00\x00\x00", 12);
+	rig.cfg.kernel = elf_path(&f);
+	rig_load_ok(&rig);
+	ck_assert_str_eq(rig.entry.protocol, "ELF, 64-bit entry");
+	memcpy(f.data + 8, "\xfe\x4f\x52\xe4", 4);
+	rig.cfg.kernel = elf_path(&f);
+	rig_load_ok(&rig);
+	ck_assert_str_eq(rig.entry.protocol, "multiboot");
+}
+END_TEST
+
+/* Every address below 4 GB is mapped to itself, by 2 MB pages, and nothing above. */
+START_TEST(test_page_map)
+{
+	const uint64_t *pml4, *pdpt;
+	struct rig rig;
+
+	rig_init(&rig, 64);
+	memset(rig_at(&rig, 0, 0x10000), 0xff, 0x10000);
+	ck_assert_int_eq(boot_tables_put(&rig.ram, BOOT_LONG64), 0);
+	pml4 = rig_at(&rig, LAYOUT_PAGE_TABLES, 4096);
+	ck_assert_uint_eq(pml4[0], (LAYOUT_PAGE_TABLES + 4096) | 3);
+	pdpt = rig_at(&rig, pml4[0] & ~0xfffULL, 4096);
+	for (unsigned i = 0; i < 512; i++) {
+		const uint64_t *pd;
+
+		if (i)
+			ck_assert_uint_eq(pml4[i], 0);
+		if (i >= 4) {
+			ck_assert_uint_eq(pdpt[i], 0);
+			continue;
+		}
+		ck_assert_uint_eq(pdpt[i] & 0xfff, 3);
+		pd = rig_at(&rig, pdpt[i] & ~0xfffULL, 4096);
+		ck_assert_uint_lt((pdpt[i] & ~0xfffULL) + 4095, LAYOUT_FLAT);
+		for (uint64_t j = 0; j < 512; j++)
+			ck_assert_uint_eq(pd[j], (i * 512 + j) * 2 * MIB | 0x83);
+	}
+}
+END_TEST
+
+/* Fields of a segment descriptor: Intel SDM volume 3, figure 3-8 */
+static void check_descriptor(const uint64_t *gdt, unsigned selector, unsigned type, unsigned l,
+			     unsigned db)
+{
+	uint64_t d = gdt[selector >> 3];
+
+	ck_assert_uint_eq(d >> 16 & 0xffffff, 0);
+	ck_assert_uint_eq(d >> 56, 0);
+	ck_assert_uint_eq(d & 0xffff, 0xffff);
+	ck_assert_uint_eq(d >> 48 & 0xf, 0xf);
+	ck_assert_uint_eq(d >> 40 & 0xff, 0x90 | type);
+	ck_assert_uint_eq(d >> 53 & 1, l);
+	ck_assert_uint_eq(d >> 54 & 1, db);
+	ck_assert_uint_eq(d >> 55 & 1, 1);
+}
+
+START_TEST(test_gdt)
+{
+	static const enum boot_mode modes[] = { BOOT_PROTECTED32, BOOT_LONG64 };
+	struct rig rig;
+
+	rig_init(&rig, 64);
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+		bool wide = modes[i] == BOOT_LONG64;
+		const uint64_t *gdt = rig_at(&rig, LAYOUT_GDT, BOOT_GDT_ENTRIES * 8);
+
+		memset(rig_at(&rig, 0, 0x10000), 0xff, 0x10000);
+		ck_assert_int_eq(boot_tables_put(&rig.ram, modes[i]), 0);
+		ck_assert_uint_eq(gdt[0], 0);
+		check_descriptor(gdt, BOOT_CS, 0xb, wide, !wide);
+		check_descriptor(gdt, BOOT_DS, 0x3, 0, 1);
+		ck_assert_uint_eq(gdt[BOOT_TR >> 3], 0x00008b0000000067);
+		ck_assert_uint_eq(gdt[(BOOT_TR >> 3) + 1], 0);
+		ck_assert_uint_eq(*(uint8_t *)rig_at(&rig, LAYOUT_PAGE_TABLES, 1), wide ? 3 : 0xff);
+	}
+	/* A real-mode program finds its interrupt vectors and the rest as it was. */
+	memset(rig_at(&rig, 0, 0x10000), 0xff, 0x10000);
+	ck_assert_int_eq(boot_tables_put(&rig.ram, BOOT_REAL), 0);
+	for (unsigned i = 0; i < 0x10000; i++)
+		ck_assert_uint_eq(*(uint8_t *)rig_at(&rig, i, 1), 0xff);
+}
+END_TEST
+
+/* RAM far smaller than -m allows: every table has its own way to fail. */
+START_TEST(test_no_ram_for_tables)
+{
+	static struct ram_config advice;
+	static const uint64_t sizes[] = { 0x8000, 0xf000, 0x20000, 0x30000 };
+	int log_fd = memfd_create("log", 0);
+
+	dup2(log_fd, STDERR_FILENO);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct ram_backing backing = { .fd = -1, .advice = &advice };
+		struct boot boot = { .kernel.what = "kernel", .info_next = LAYOUT_BOOT_INFO };
+		struct ram ram = { 0 };
+		void *host;
+		gpa_t at;
+
+		ck_assert_int_eq(ram_init(&ram, sizes[i], &backing), 0);
+		boot.ram = &ram;
+		ck_assert_int_eq(boot_tables_put(&ram, BOOT_LONG64), i < 2 ? -EFAULT : 0);
+		ck_assert_int_eq(boot_cmdline_put(&boot, "x", NULL, 100), i < 3 ? -EFBIG : 0);
+		ck_assert_int_eq(boot_info_alloc(&boot, 1, 1, &at, &host), -EFBIG);
+		ck_assert_uint_eq(boot.info_next, LAYOUT_BOOT_INFO);
+		ram_fini(&ram);
+	}
+}
+END_TEST
+
+START_TEST(test_info_alloc)
+{
+	struct boot boot = { .kernel = { .what = "kernel", .name = "k" },
+			     .info_next = LAYOUT_BOOT_INFO };
+	struct rig rig;
+	uint8_t *host;
+	void *p;
+	gpa_t at;
+
+	rig_init(&rig, 64);
+	boot.ram = &rig.ram;
+	memset(rig_at(&rig, LAYOUT_BOOT_INFO, 64), 0xff, 64);
+	ck_assert_int_eq(boot_info_alloc(&boot, 5, 1, &at, &p), 0);
+	ck_assert_uint_eq(at.v, LAYOUT_BOOT_INFO);
+	ck_assert_int_eq(boot_info_alloc(&boot, 8, 16, &at, &p), 0);
+	ck_assert_uint_eq(at.v, LAYOUT_BOOT_INFO + 16);
+	host = rig_at(&rig, LAYOUT_BOOT_INFO, 64);
+	ck_assert_ptr_eq(p, host + 16);
+	ck_assert_mem_eq(host, "\0\0\0\0\0\xff", 6);
+	ck_assert_mem_eq(host + 15, "\xff\0\0\0\0\0\0\0\0\xff", 10);
+	/* The last byte can be had, the one behind it cannot. */
+	boot.info_next = LAYOUT_BOOT_INFO_END - 8;
+	ck_assert_int_eq(boot_info_alloc(&boot, 9, 8, &at, &p), -EFBIG);
+	ck_assert_int_eq(boot_info_alloc(&boot, 8, 8, &at, &p), 0);
+	ck_assert_int_eq(boot_info_alloc(&boot, 1, 8, &at, &p), -EFBIG);
+}
+END_TEST
+
+START_TEST(test_e820)
+{
+	static const struct {
+		uint64_t mib;
+		unsigned n;
+		uint64_t low_end, high_end;
+	} cases[] = {
+		{ 64, 4, 0x4000000, 0 },
+		{ 3327, 4, 0xcff00000, 0 },
+		{ 3328, 4, 0xd0000000, 0 },
+		{ 3329, 5, 0xd0000000, 0x100100000 },
+		{ 4096, 5, 0xd0000000, 0x130000000 },
+		{ 8192, 5, 0xd0000000, 0x230000000 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct e820_range want[] = {
+			{ 0, 0x9fc00, 1 },
+			{ 0x9fc00, 0x400, 2 },
+			{ 0xe0000, 0x20000, 2 },
+			{ 0x100000, cases[i].low_end - 0x100000, 1 },
+			{ 0x100000000, cases[i].high_end - 0x100000000, 1 },
+		};
+		struct e820_range got[E820_MAX];
+		struct rig rig;
+
+		rig_init(&rig, cases[i].mib);
+		ck_assert_uint_eq(e820_build(&rig.ram, got), cases[i].n);
+		for (unsigned j = 0; j < cases[i].n; j++) {
+			ck_assert_uint_eq(got[j].start, want[j].start);
+			ck_assert_uint_eq(got[j].size_bytes, want[j].size_bytes);
+			ck_assert_uint_eq(got[j].type, want[j].type);
+		}
+		ram_fini(&rig.ram);
+	}
+}
+END_TEST
+
+START_TEST(test_debug_messages)
+{
+	struct bz bz = bz_default();
+	struct rig rig;
+
+	rig_init(&rig, 64);
+	rig.cfg.kernel = bz_file(&bz);
+	rig.cfg.cmdline = "panic=-1";
+	rig_add_initrd(&rig, rig_file("x", 1));
+	ck_assert_int_eq(log_set_topics("boot"), 0);
+	ck_assert_int_eq(rig_load(&rig), 0);
+	ck_assert_ptr_nonnull(strstr(rig.log, "command line at 0x20000: panic=-1\n"));
+	ck_assert_ptr_nonnull(strstr(rig.log, "at 0x3fff000, 1 bytes\n"));
+	ck_assert_ptr_nonnull(
+		strstr(rig.log, "kernel at [0x1000000, 0x1001000), needs RAM up to 0x1800000\n"));
+	ck_assert_ptr_nonnull(strstr(rig.log, "bzImage, 64-bit entry at 0x1000200\n"));
+}
+END_TEST
+
+/* A folder of its own as current directory, with boot/ in it */
+static void make_file(const char *path, time_t mtime)
+{
+	int fd = open(path, O_WRONLY | O_CREAT, 0644);
+	const struct timespec times[2] = { { mtime, 0 }, { mtime, 0 } };
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(futimens(fd, times), 0);
+	close(fd);
+}
+
+static void check_found(const char *want)
+{
+	char *got = NULL;
+	int err = boot_find_kernel_in("boot", "6.1-this", &got);
+
+	if (want) {
+		ck_assert_int_eq(err, 0);
+		ck_assert_str_eq(got, want);
+	} else {
+		ck_assert_int_eq(err, -ENOENT);
+		ck_assert_ptr_null(got);
+	}
+	free(got);
+}
+
+START_TEST(test_find_kernel)
+{
+	char dir[] = "/tmp/test_boot.XXXXXX";
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	ck_assert_int_eq(chdir(dir), 0);
+	check_found(NULL);
+	mkdir("boot", 0755);
+	check_found(NULL);
+	mkdir("boot/vmlinuz-folder", 0755);
+	check_found(NULL);
+	/* From the last choice to the first */
+	make_file("boot/vmlinuz-5.10", 1000);
+	check_found("boot/vmlinuz-5.10");
+	make_file("boot/vmlinuz-5.9", 3000);
+	check_found("boot/vmlinuz-5.9");
+	make_file("boot/vmlinuz-6.0", 2000);
+	check_found("boot/vmlinuz-5.9");
+	make_file("boot/vmlinuz-6.1-this", 500);
+	check_found("boot/vmlinuz-6.1-this");
+	make_file("vmlinux", 500);
+	check_found("./vmlinux");
+	mkdir("arch", 0755);
+	mkdir("arch/x86", 0755);
+	mkdir("arch/x86/boot", 0755);
+	make_file("arch/x86/boot/bzImage", 500);
+	check_found("arch/x86/boot/bzImage");
+	mkdir("bzImage", 0755);
+	check_found("arch/x86/boot/bzImage");
+	rmdir("bzImage");
+	make_file("bzImage", 500);
+	check_found("./bzImage");
+	ck_assert_int_eq(chdir("/"), 0);
+	ck_assert_int_eq(execlp("rm", "rm", "-rf", dir, NULL), 0);
+}
+END_TEST
+
+/* A kernel that can be read comes before one that cannot, and that before none. */
+START_TEST(test_find_unreadable)
+{
+	char dir[] = "/tmp/test_boot.XXXXXX";
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	ck_assert_int_eq(chmod(dir, 0755), 0);
+	ck_assert_int_eq(chdir(dir), 0);
+	mkdir("boot", 0755);
+	make_file("boot/vmlinuz-6.1-this", 500);
+	ck_assert_int_eq(chmod("boot/vmlinuz-6.1-this", 0), 0);
+	if (geteuid() == 0)
+		ck_assert_int_eq(setreuid(65534, 65534), 0);
+	check_found("boot/vmlinuz-6.1-this");
+}
+END_TEST
+
+UNIT_MAIN("boot", test_no_kernel_file, test_fifo, test_unreadable, test_file_shrinks,
+	  test_read_bounds, test_flat, test_flat_takes_nothing, test_foreign, test_order,
+	  test_page_map, test_gdt, test_no_ram_for_tables, test_info_alloc, test_e820,
+	  test_debug_messages, test_find_kernel, test_find_unreadable)
