@@ -67,6 +67,53 @@ t_fails 125 "unexpected argument 'now'" "$LKVM" version now
 t_fails 125 "unexpected argument 'now'" "$LKVM" --version now
 t_fails 125 "unexpected argument '--'" "$LKVM" version -- --
 
+# ---- list, stop, pause, resume, stat, debug: without any guest ----
+
+no_guest="no guest named 'nosuch' is running"
+
+t_run "$LKVM" list
+t_status 0
+t_stdout_like '^NAME +PID +STATE +RAM +CPUS$'
+t_run "$LKVM" list --json
+t_status 0
+t_stdout_is '[]'
+t_fails 125 "unexpected argument 'nosuch'" "$LKVM" list nosuch
+for command in stop pause resume; do
+	t_run "$LKVM" $command --all
+	t_status 0
+	t_stderr_is ''
+	t_fails 1 "$no_guest" "$LKVM" $command nosuch
+	t_fails 1 "$no_guest" "$LKVM" $command --name nosuch
+	t_fails 1 "invalid guest name '../x'" "$LKVM" $command ../x
+	t_fails 1 "invalid guest name ''" "$LKVM" $command ''
+	t_fails 125 "$command: which guest? NAME or --all" "$LKVM" $command
+	t_fails 125 "$command: either NAME or --all" "$LKVM" $command --all nosuch
+	t_fails 125 "option '--name': argument NAME is missing" "$LKVM" $command --name
+done
+for seconds in 0 -1 '' abc 1.5 86401 4294967297; do
+	t_fails 125 "option '--graceful': '$seconds' is not a whole number from 1 to 86400" \
+		"$LKVM" stop --graceful "$seconds" nosuch
+done
+t_fails 1 "$no_guest" "$LKVM" stop -g 86400 nosuch
+for command in stat debug; do
+	t_fails 1 "$no_guest" "$LKVM" $command nosuch
+	t_fails 125 "$command: give one NAME" "$LKVM" $command
+	t_fails 125 "$command: give one NAME" "$LKVM" $command nosuch nosuch
+done
+t_fails 1 "$no_guest" "$LKVM" stat --json nosuch
+t_fails 1 "$no_guest" "$LKVM" debug --memmap --json nosuch
+t_fails 1 "$no_guest" "$LKVM" debug --translate ffffffff81000000 nosuch
+t_fails 1 "$no_guest" "$LKVM" debug --translate 0xffffffffffffffff nosuch
+t_fails 125 "debug: --json is for --memmap" "$LKVM" debug --json nosuch
+t_fails 125 "option '--nmi': argument CPU is missing" "$LKVM" debug --nmi
+t_fails 125 "--nmi 'x': not the number of a virtual CPU" "$LKVM" debug --nmi x nosuch
+t_fails 125 "--sysrq 'ab': must be one character" "$LKVM" debug --sysrq ab nosuch
+for address in '' xyz 0x 0x10000000000000000 -1 '1 '; do
+	t_fails 125 "--translate '$address': not a hexadecimal address of 64 bits" \
+		"$LKVM" debug --translate "$address" nosuch
+done
+t_ok "asking for guests creates nothing" test ! -e "$LKVM_DIR"
+
 # ---- standard descriptors, environment ----
 
 t_fails 1 "write 'standard output': No space left on device" bash -c 'exec "$LKVM" version >/dev/full'
