@@ -11,12 +11,14 @@
 
 /* In the order of `lkvm help`. */
 const struct command *const commands[] = {
+	&run_command,
 	&list_command,
 	&stop_command,
 	&pause_command,
 	&resume_command,
 	&stat_command,
 	&debug_command,
+	&check_command,
 	&version_command,
 	&help_command,
 	NULL,

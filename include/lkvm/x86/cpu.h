@@ -68,7 +68,7 @@ unsigned cpu_phys_bits(void);
  */
 int regs_setup(int vcpu_fd, unsigned id, struct kvm_cpuid2 *cpuid, const struct boot_entry *entry);
 
-/* x86/fault.c */
+/* x86/walk.c */
 
 /* One step of a page-table walk, top level first. */
 struct walk_step {
@@ -82,8 +82,12 @@ struct walk {
 	struct walk_step step[WALK_MAX];
 	bool mapped;
 	gpa_t gpa;           /* if mapped */
-	uint64_t page_bytes; /* size of the page that maps it */
-	const char *why;     /* if not mapped: "not present", "table not in RAM", "not canonical" */
+	uint64_t page_bytes; /* size of the page that maps it; 4 GB with paging off */
+	/*
+	 * If not mapped: "not canonical", "not present", "reserved bit set", or "table not in RAM":
+	 * the entry that could not be read is not among the n, but step[n] has its address.
+	 */
+	const char *why;
 };
 
 /**
@@ -92,6 +96,8 @@ struct walk {
  */
 void walk_page_tables(const struct ram *ram, const struct kvm_sregs *sregs, uint64_t virt,
 		      struct walk *ret);
+
+/* x86/fault.c */
 
 /**
  * fault_print_regs() - general, segment and control registers, code bytes around RIP, and the walk of RIP

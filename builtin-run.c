@@ -1,0 +1,543 @@
+/*
+ * `lkvm run`: build a machine, let it run, take it apart again.
+ *
+ * Start here: steps[] is the order in which everything comes to life, and, backwards, how it ends.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "lkvm/builtin.h"
+#include "lkvm/console.h"
+#include "lkvm/control.h"
+#include "lkvm/ipc.h"
+#include "lkvm/kvm-cpu.h"
+#include "lkvm/log.h"
+#include "lkvm/run.h"
+#include "lkvm/tty.h"
+#include "lkvm/x86/acpi.h"
+#include "lkvm/x86/boot.h"
+#include "lkvm/x86/cpu.h"
+#include "lkvm/x86/layout.h"
+#include "lkvm/x86/platform.h"
+
+#define DEFAULT_CMDLINE "console=ttyS0 earlyprintk=ttyS0 panic=-1"
+#define LAST_LINES_BYTES 4096
+
+struct machine {
+	struct vm_config cfg;
+	struct loop loop;
+	struct loop_source signals; /* signalfd */
+	struct loop_source wake;    /* kvm.wake_fd */
+	struct loop_source timer;   /* timerfd of --timeout, -1: none */
+	struct ipc_server *ipc;
+	struct control control;
+	struct kvm kvm;
+	struct ram_backing backing;
+	struct ram ram;
+	struct console *console;
+	struct platform *platform;
+	struct boot_entry entry;
+	struct kvm_cpuid2 *cpuid;
+	struct run_result result;
+};
+
+/* ---- signals ---- */
+
+/* The second SIGINT must not wait for anything, and a handler has no argument: hence this one pointer. */
+static struct ipc_server *leftover_socket;
+
+static void on_second_signal(int sig)
+{
+	tty_restore();
+	ipc_server_unlink_now(leftover_socket);
+	_exit(128 + sig);
+}
+
+static void handled_signals(sigset_t *ret)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, KVM_KICK_SIGNAL };
+
+	sigemptyset(ret);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaddset(ret, signals[i]);
+}
+
+/* From now on a terminating signal ends lkvm at once. */
+static void arm_second_signal(struct machine *m)
+{
+	struct sigaction act = { .sa_handler = on_second_signal };
+	sigset_t end;
+
+	leftover_socket = m->ipc;
+	sigemptyset(&end);
+	sigaddset(&end, SIGINT);
+	sigaddset(&end, SIGTERM);
+	sigaddset(&end, SIGHUP);
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+	sigaction(SIGHUP, &act, NULL);
+	pthread_sigmask(SIG_UNBLOCK, &end, NULL);
+}
+
+static void signals_ready(struct loop_source *src, uint32_t events)
+{
+	struct machine *m = container_of(src, struct machine, signals);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(src->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	switch (info.ssi_signo) {
+	case SIGTSTP:
+		console_suspend(m->console);
+		break;
+	case SIGCONT:
+		console_continued(m->console);
+		break;
+	case KVM_KICK_SIGNAL:
+		break;
+	default:
+		arm_second_signal(m);
+		kvm_stop(&m->kvm, STOP_SIGNAL, info.ssi_signo);
+	}
+}
+
+static int do_signals(struct machine *m)
+{
+	sigset_t set;
+
+	handled_signals(&set);
+	/* Writing to a reader that left is an error code, not the end. */
+	signal(SIGPIPE, SIG_IGN);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	m->signals = (struct loop_source){ signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
+					   signals_ready };
+	return m->signals.fd < 0 ? log_err(-errno, "signalfd") : 0;
+}
+
+static void undo_signals(struct machine *m)
+{
+	if (m->signals.fd >= 0)
+		close(m->signals.fd);
+}
+
+/* ---- event loop ---- */
+
+static void wake_ready(struct loop_source *src, uint32_t events)
+{
+	(void)events;
+	loop_quit(&container_of(src, struct machine, wake)->loop);
+}
+
+static int do_loop(struct machine *m)
+{
+	int err = loop_init(&m->loop);
+
+	if (!err)
+		err = loop_add(&m->loop, &m->signals, EPOLLIN);
+	return err ? log_err(err, "event loop") : 0;
+}
+
+static void undo_loop(struct machine *m)
+{
+	loop_fini(&m->loop);
+}
+
+/* ---- RAM ---- */
+
+static uint64_t cgroup_limit(void)
+{
+	FILE *f = fopen("/sys/fs/cgroup/memory.max", "re");
+	unsigned long long bytes = 0;
+
+	if (f) {
+		if (fscanf(f, "%llu", &bytes) != 1)
+			bytes = 0;
+		fclose(f);
+	}
+	return bytes;
+}
+
+/* Allowed: a guest rarely touches all that it has. But the user should know. */
+static void warn_large(uint64_t bytes, uint64_t host_bytes)
+{
+	uint64_t available = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGE_SIZE);
+	uint64_t limit = cgroup_limit();
+	char cgroup[64] = "";
+
+	if (limit && limit < host_bytes)
+		snprintf(cgroup, sizeof(cgroup), ", cgroup limit %lluMB",
+			 (unsigned long long)(limit / MIB));
+	log_warn("Guest memory size %lluMB exceeds host physical RAM size %lluMB (%lluMB free now%s)",
+		 (unsigned long long)(bytes / MIB), (unsigned long long)(host_bytes / MIB),
+		 (unsigned long long)(available / MIB), cgroup);
+}
+
+/* Not given: all that the host has online. */
+static void choose_cpus(struct machine *m)
+{
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (m->cfg.cpus)
+		return;
+	m->cfg.cpus = online > 0 ? (unsigned)online : 1;
+	if (m->cfg.cpus > MAX_VCPUS)
+		m->cfg.cpus = MAX_VCPUS;
+}
+
+static void choose_ram_size(struct machine *m)
+{
+	const char *failed;
+	uint64_t host = ram_host_bytes(&failed);
+	uint64_t *bytes = &m->cfg.ram.size_bytes;
+	bool chosen = *bytes;
+
+	if (failed)
+		log_warn("sysconf(%s) failed", failed);
+	if (!chosen)
+		*bytes = ram_default_bytes(m->cfg.cpus, host);
+	if (host && *bytes > host)
+		warn_large(*bytes, host);
+	else if (host && !chosen && *bytes > host / 5 * 4)
+		log_warn("host RAM of %lluMB is little for a guest of %lluMB",
+			 (unsigned long long)(host / MIB), (unsigned long long)(*bytes / MIB));
+}
+
+static int do_ram(struct machine *m)
+{
+	uint64_t *bytes = &m->cfg.ram.size_bytes;
+	int err;
+
+	choose_cpus(m);
+	choose_ram_size(m);
+	err = kvm_check_ram_size(cpu_phys_bits(), *bytes);
+	if (!err)
+		err = ram_backing_open(&m->backing, &m->cfg.ram, *bytes);
+	if (err)
+		return err;
+	err = ram_init(&m->ram, *bytes, &m->backing);
+	if (err)
+		return ram_backing_failed(&m->backing, *bytes, err);
+	if (m->backing.refused[0])
+		log_debug(LOG_RAM, "the host refused memory advice:%s", m->backing.refused);
+	ram_fault_report(&m->ram);
+	return 0;
+}
+
+static void undo_ram(struct machine *m)
+{
+	ram_fault_report(NULL);
+	ram_fini(&m->ram);
+	ram_backing_close(&m->backing);
+}
+
+/* ---- VM ---- */
+
+static int check_cpus(struct machine *m)
+{
+	unsigned most = kvm_max_vcpus(&m->kvm), good = kvm_recommended_vcpus(&m->kvm);
+
+	if (m->cfg.cpus > most)
+		return log_errx(-EINVAL, "Too many CPUs: %u (this host's KVM_CAP_MAX_VCPUS is %u)",
+				m->cfg.cpus, most);
+	if (m->cfg.cpus > good)
+		log_warn("%u CPUs are more than this host's KVM_CAP_NR_VCPUS recommends (%u)",
+			 m->cfg.cpus, good);
+	return 0;
+}
+
+static int do_vm(struct machine *m)
+{
+	int err = kvm_open(&m->kvm);
+
+	if (err)
+		return err;
+	m->wake = (struct loop_source){ m->kvm.wake_fd, wake_ready };
+	err = loop_add(&m->loop, &m->wake, EPOLLIN);
+	return err ? log_err(err, "event loop") : check_cpus(m);
+}
+
+static void undo_vm(struct machine *m)
+{
+	kvm_close(&m->kvm);
+}
+
+/* ---- control socket ---- */
+
+static int do_socket(struct machine *m)
+{
+	return ipc_server_new(&m->loop, m->cfg.name, control_handle, &m->control, &m->ipc);
+}
+
+static void undo_socket(struct machine *m)
+{
+	leftover_socket = NULL;
+	ipc_server_free(m->ipc);
+}
+
+static int do_irqchip(struct machine *m)
+{
+	int err = kvm_map_ram(&m->kvm, &m->ram);
+
+	return err ? err : kvm_create_irqchip(&m->kvm);
+}
+
+/* ---- console, devices ---- */
+
+static void console_quit(void *ctx)
+{
+	kvm_stop(&((struct machine *)ctx)->kvm, STOP_REQUEST, 0);
+}
+
+static void console_panic(void *ctx)
+{
+	kvm_stop(&((struct machine *)ctx)->kvm, STOP_PANIC, 0);
+}
+
+static int do_console(struct machine *m)
+{
+	struct console_config cfg = {
+		.in_fd = STDIN_FILENO,
+		.out_fd = STDOUT_FILENO,
+		.loop = &m->loop,
+		.quit = console_quit,
+		.panic = console_panic,
+		.ctx = m,
+	};
+
+	return console_new(&cfg, &m->console);
+}
+
+static void undo_console(struct machine *m)
+{
+	console_free(m->console);
+}
+
+static int do_platform(struct machine *m)
+{
+	return platform_new(&m->kvm, &m->cfg, m->console, &m->platform);
+}
+
+static void undo_platform(struct machine *m)
+{
+	platform_free(m->platform);
+}
+
+/* ---- boot ---- */
+
+static int build_tables(struct machine *m, gpa_t *ret_rsdp, uint64_t *ret_bytes)
+{
+	const struct acpi_config acpi = { .cpus = m->cfg.cpus, .has_pvpanic = true,
+					  .com = { true, true, true, true } };
+	gpa_t end;
+	int err = acpi_build(&m->ram, &acpi, ret_rsdp, &end);
+
+	if (err)
+		return log_err(err, "ACPI tables");
+	*ret_bytes = end.v - ret_rsdp->v;
+	err = mptable_build(&m->ram, m->cfg.cpus, GPA(ALIGN_UP(end.v, 16)), &end);
+	return err ? log_err(err, "MP table") : 0;
+}
+
+static int do_boot(struct machine *m)
+{
+	struct boot_config boot = {
+		.kernel = m->cfg.kernel,
+		.initrd = m->cfg.initrd,
+		.n_initrds = m->cfg.n_initrds,
+		.cmdline = m->cfg.params,
+		.default_cmdline = m->cfg.nodefaults ? NULL : DEFAULT_CMDLINE,
+	};
+	int err = build_tables(m, &boot.rsdp, &boot.acpi_bytes);
+
+	return err ? err : boot_load(&m->ram, &boot, &m->entry);
+}
+
+/* ---- vCPUs ---- */
+
+static int do_cpus(struct machine *m)
+{
+	struct kvm *kvm = &m->kvm;
+	int err = cpuid_build(kvm->dev_fd, m->cfg.cpus, m->cfg.cpu_flag, m->cfg.n_cpu_flags,
+			      kvm->tsc_deadline, &m->cpuid);
+
+	if (err)
+		return err;
+	kvm->cpus = calloc(m->cfg.cpus, sizeof(*kvm->cpus));
+	if (!kvm->cpus)
+		return log_err(-ENOMEM, "vCPUs");
+	for (unsigned id = 0; !err && id < m->cfg.cpus; id++) {
+		struct kvm_cpu *cpu = &kvm->cpus[id];
+
+		kvm->n_cpus = id + 1;
+		err = kvm_cpu_init(cpu, kvm, id);
+		if (!err)
+			err = regs_setup(cpu->fd, id, m->cpuid, id ? NULL : &m->entry);
+	}
+	return err;
+}
+
+static void undo_cpus(struct machine *m)
+{
+	for (unsigned id = 0; id < m->kvm.n_cpus; id++)
+		kvm_cpu_fini(&m->kvm.cpus[id]);
+	free(m->kvm.cpus);
+	free(m->cpuid);
+	m->kvm.cpus = NULL;
+	m->kvm.n_cpus = 0;
+}
+
+/* ---- time limit ---- */
+
+static void timer_ready(struct loop_source *src, uint32_t events)
+{
+	(void)events;
+	kvm_stop(&container_of(src, struct machine, timer)->kvm, STOP_TIMEOUT, 0);
+}
+
+static int do_timer(struct machine *m)
+{
+	const struct itimerspec when = { .it_value.tv_sec = m->cfg.timeout_s };
+	int err;
+
+	m->timer = (struct loop_source){ -1, timer_ready };
+	if (!m->cfg.timeout_s)
+		return 0;
+	m->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (m->timer.fd < 0 || timerfd_settime(m->timer.fd, 0, &when, NULL))
+		return log_err(-errno, "timer of --timeout");
+	err = loop_add(&m->loop, &m->timer, EPOLLIN);
+	return err ? log_err(err, "event loop") : 0;
+}
+
+static void undo_timer(struct machine *m)
+{
+	if (m->timer.fd >= 0)
+		close(m->timer.fd);
+}
+
+/* ---- run ---- */
+
+/* Until the guest has ended and everything that it printed is written. */
+static int do_run(struct machine *m)
+{
+	int err = console_start(m->console);
+
+	m->control = (struct control){
+		.kvm = &m->kvm,
+		.platform = m->platform,
+		.console = m->console,
+		.config = &m->cfg,
+		.start_ns = m->result.start_ns,
+	};
+	if (!err)
+		err = kvm_start(&m->kvm);
+	if (err)
+		return err;
+	m->result.boot_ns = now_ns();
+	err = loop_run(&m->loop);
+	if (err)
+		kvm_stop(&m->kvm, STOP_HOST_ERROR, (uint32_t)-err);
+	kvm_join(&m->kvm);
+	m->result.end_ns = now_ns();
+	m->result.cause = kvm_stop_cause(&m->kvm, &m->result.value);
+	console_drain(m->console, m->signals.fd);
+	return 0;
+}
+
+/* Judge and report while the console and the vCPUs are still there to be asked. */
+static void undo_run(struct machine *m)
+{
+	static char last_lines[LAST_LINES_BYTES];
+	struct run_result *r = &m->result;
+
+	if (r->cause == STOP_NONE)
+		return;
+	tty_restore();
+	r->panic = console_panic_line(m->console);
+	console_last_lines(m->console, last_lines, sizeof(last_lines));
+	r->last_lines = last_lines;
+	r->status = run_status(r->cause, r->value, r->panic);
+	run_result_print(&m->kvm, &m->cfg, r);
+	if (m->cfg.result && run_result_write(&m->cfg, r))
+		r->status = EXIT_USAGE;
+}
+
+static const struct step {
+	const char *name;
+	int (*make)(struct machine *m); /* 0 or -errno, logged */
+	void (*undo)(struct machine *m); /* also after its own make() failed half-way; may be NULL */
+} steps[] = {
+	{ "signals", do_signals, undo_signals },
+	{ "event loop", do_loop, undo_loop },
+	{ "RAM", do_ram, undo_ram },
+	{ "VM", do_vm, undo_vm },
+	{ "control socket", do_socket, undo_socket },
+	{ "memory slots, interrupt chips", do_irqchip, NULL },
+	{ "console", do_console, undo_console },
+	{ "devices", do_platform, undo_platform },
+	{ "kernel", do_boot, NULL },
+	{ "vCPUs", do_cpus, undo_cpus },
+	{ "time limit", do_timer, undo_timer },
+	{ "run", do_run, undo_run },
+};
+
+static void machine_run(struct machine *m)
+{
+	size_t i = 0;
+	int err = 0;
+
+	while (!err && i < ARRAY_SIZE(steps)) {
+		err = steps[i].make(m);
+		i++;
+	}
+	if (err)
+		log_debug(LOG_BOOT, "step '%s' failed", steps[i - 1].name);
+	while (i-- > 0)
+		if (steps[i].undo)
+			steps[i].undo(m);
+}
+
+static int run(const struct command *cmd, int argc, char **argv)
+{
+	/* Static: it is large, and a process runs one machine. Everything else gets a pointer to it. */
+	static struct machine m;
+	int status = EXIT_USAGE;
+
+	m.result = (struct run_result){ .start_ns = now_ns(), .status = EXIT_USAGE };
+	m.backing.fd = -1;
+	switch (run_config_parse(cmd, argc, argv, &m.cfg)) {
+	case OPTIONS_OK:
+		machine_run(&m);
+		status = m.result.status;
+		if (m.cfg.result && m.result.cause == STOP_NONE) {
+			m.result.end_ns = now_ns();
+			run_result_write(&m.cfg, &m.result);
+		}
+		break;
+	case OPTIONS_HELP:
+		status = EXIT_SUCCESS;
+		break;
+	case OPTIONS_BAD:
+		break;
+	}
+	run_config_free(&m.cfg);
+	return status;
+}
+
+const struct command run_command = {
+	.name = "run",
+	.summary = "Boot a kernel in a new virtual machine",
+	.operands = "[KERNEL]",
+	.operand_complete = COMPLETE_FILE,
+	.description = run_description,
+	.opts = run_options,
+	.run = run,
+};

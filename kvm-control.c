@@ -1,0 +1,286 @@
+/* Requests to a running guest; see control.h. */
+#include "lkvm/control.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lkvm/config.h"
+#include "lkvm/console.h"
+#include "lkvm/kvm-cpu.h"
+#include "lkvm/kvm.h"
+#include "lkvm/x86/cpu.h"
+#include "lkvm/x86/platform.h"
+
+uint32_t control_state(struct kvm *kvm)
+{
+	enum kvm_state state;
+
+	pthread_mutex_lock(&kvm->lock);
+	state = kvm->state;
+	pthread_mutex_unlock(&kvm->lock);
+	return state;
+}
+
+uint64_t control_uptime_ns(const struct control *ctl)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec - ctl->start_ns;
+}
+
+uint64_t control_ram_bytes(const struct ram *ram)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < ram->n_parts; i++)
+		sum += ram->part[i].size_bytes;
+	return sum;
+}
+
+/* Text goes straight into the answer. */
+static FILE *reply_open(struct ipc_reply *reply)
+{
+	return fmemopen(reply->body, sizeof(reply->body), "w");
+}
+
+static int reply_close(FILE *out, struct ipc_reply *reply)
+{
+	bool all = fflush(out) == 0 && !ferror(out);
+	size_t len = (size_t)ftello(out);
+
+	fclose(out);
+	/* A full buffer's last byte is lost to the NUL that fmemopen() keeps at the end. */
+	if (!all || len >= sizeof(reply->body))
+		return -EMSGSIZE;
+	reply->len = len;
+	return 0;
+}
+
+/* Nobody is in the guest from here to thaw(). */
+static int freeze(struct kvm *kvm, bool *ret_thaw)
+{
+	int err = kvm_pause(kvm);
+
+	if (err && err != -EALREADY)
+		return err;
+	*ret_thaw = !err;
+	return 0;
+}
+
+static void thaw(struct kvm *kvm, bool was_running)
+{
+	if (was_running)
+		kvm_resume(kvm);
+}
+
+static int get_sregs(const struct kvm *kvm, uint32_t cpu, struct kvm_sregs *ret)
+{
+	if (cpu >= kvm->n_cpus)
+		return -ENXIO;
+	return ioctl(kvm->cpus[cpu].fd, KVM_GET_SREGS, ret) < 0 ? -errno : 0;
+}
+
+static int handle_info(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	struct ipc_info info = {
+		.pid = getpid(),
+		.state = control_state(ctl->kvm),
+		.cpus = ctl->kvm->n_cpus,
+		.ram_bytes = control_ram_bytes(ctl->kvm->ram),
+		.uptime_ns = control_uptime_ns(ctl),
+	};
+
+	(void)body;
+	snprintf(info.name, sizeof(info.name), "%s", ctl->config->name);
+	memcpy(reply->body, &info, sizeof(info));
+	reply->len = sizeof(info);
+	return 0;
+}
+
+static int handle_stop(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	(void)body, (void)reply;
+	kvm_stop(ctl->kvm, STOP_REQUEST, 0);
+	return 0;
+}
+
+static int handle_power_button(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	(void)body, (void)reply;
+	return platform_power_button(ctl->platform) ? 0 : -EAGAIN;
+}
+
+static int handle_pause(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	(void)body, (void)reply;
+	return kvm_pause(ctl->kvm);
+}
+
+static int handle_resume(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	(void)body, (void)reply;
+	return kvm_resume(ctl->kvm);
+}
+
+static int text_or_json(struct control *ctl, const void *body, struct ipc_reply *reply,
+			void (*show)(const struct control *, bool json, FILE *))
+{
+	uint32_t want_json;
+	FILE *out;
+
+	memcpy(&want_json, body, sizeof(want_json));
+	if (want_json > 1)
+		return -EINVAL;
+	out = reply_open(reply);
+	if (!out)
+		return -ENOMEM;
+	show(ctl, want_json, out);
+	return reply_close(out, reply);
+}
+
+static int handle_stat(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	return text_or_json(ctl, body, reply, control_stat);
+}
+
+static int print_regs(struct kvm *kvm, uint32_t cpu, FILE *out)
+{
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+	int err = get_sregs(kvm, cpu, &sregs);
+
+	if (err)
+		return err;
+	if (ioctl(kvm->cpus[cpu].fd, KVM_GET_REGS, &regs) < 0)
+		return -errno;
+	fault_print_regs(out, kvm->ram, cpu, &regs, &sregs);
+	return 0;
+}
+
+static int handle_regs(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	bool was_running;
+	uint32_t cpu;
+	FILE *out;
+	int err = freeze(ctl->kvm, &was_running), too_long;
+
+	if (err)
+		return err;
+	memcpy(&cpu, body, sizeof(cpu));
+	out = reply_open(reply);
+	err = out ? print_regs(ctl->kvm, cpu, out) : -ENOMEM;
+	thaw(ctl->kvm, was_running);
+	too_long = out ? reply_close(out, reply) : 0;
+	return err ? err : too_long;
+}
+
+static int handle_nmi(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	bool was_running;
+	uint32_t cpu;
+	int err;
+
+	(void)reply;
+	memcpy(&cpu, body, sizeof(cpu));
+	if (cpu >= ctl->kvm->n_cpus)
+		return -ENXIO;
+	/* A vCPU in the guest would keep the ioctl waiting until its next exit. */
+	err = freeze(ctl->kvm, &was_running);
+	if (err)
+		return err;
+	err = ioctl(ctl->kvm->cpus[cpu].fd, KVM_NMI) < 0 ? -errno : 0;
+	thaw(ctl->kvm, was_running);
+	return err;
+}
+
+static int handle_sysrq(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	const uint8_t *key = body;
+
+	(void)reply;
+	if (*key <= ' ' || *key > '~')
+		return -EINVAL;
+	if (!ctl->console)
+		return -ENODEV;
+	console_send(ctl->console, key, 1, true);
+	return 0;
+}
+
+static int handle_memmap(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	return text_or_json(ctl, body, reply, control_memmap);
+}
+
+static int print_translation(const struct ram *ram, uint64_t virt, const struct walk *walk, FILE *out)
+{
+	void *host;
+
+	fault_print_walk(out, ram, virt, walk);
+	if (!walk->mapped)
+		return -EFAULT;
+	fprintf(out, "guest virtual   0x%016" PRIx64 "\n", virt);
+	fprintf(out, "guest physical  0x%016" PRIx64 ", page of %llu KiB\n", walk->gpa.v,
+		walk->page_bytes / KIB);
+	if (ram_window(ram, walk->gpa, 1, 1, &host) < 0) {
+		fprintf(out, "host virtual    none: not RAM\n");
+		return 0;
+	}
+	fprintf(out, "host virtual    0x%016" PRIx64 "\n", (uint64_t)(uintptr_t)host);
+	return 0;
+}
+
+static int handle_translate(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	struct ipc_translate req;
+	struct kvm_sregs sregs;
+	bool was_running;
+	struct walk walk;
+	FILE *out;
+	int err = freeze(ctl->kvm, &was_running), too_long;
+
+	if (err)
+		return err;
+	memcpy(&req, body, sizeof(req));
+	err = get_sregs(ctl->kvm, req.cpu, &sregs);
+	if (!err)
+		walk_page_tables(ctl->kvm->ram, &sregs, req.virt, &walk);
+	thaw(ctl->kvm, was_running);
+	if (err)
+		return err;
+	out = reply_open(reply);
+	if (!out)
+		return -ENOMEM;
+	err = print_translation(ctl->kvm->ram, req.virt, &walk, out);
+	too_long = reply_close(out, reply);
+	return too_long ? too_long : err;
+}
+
+static const struct {
+	int (*handle)(struct control *ctl, const void *body, struct ipc_reply *reply);
+	size_t body_bytes;
+} requests[IPC_N_OPS] = {
+	[IPC_INFO] = { handle_info, 0 },
+	[IPC_STOP] = { handle_stop, 0 },
+	[IPC_POWER_BUTTON] = { handle_power_button, 0 },
+	[IPC_PAUSE] = { handle_pause, 0 },
+	[IPC_RESUME] = { handle_resume, 0 },
+	[IPC_STAT] = { handle_stat, sizeof(uint32_t) },
+	[IPC_REGS] = { handle_regs, sizeof(uint32_t) },
+	[IPC_NMI] = { handle_nmi, sizeof(uint32_t) },
+	[IPC_SYSRQ] = { handle_sysrq, 1 },
+	[IPC_MEMMAP] = { handle_memmap, sizeof(uint32_t) },
+	[IPC_TRANSLATE] = { handle_translate, sizeof(struct ipc_translate) },
+};
+
+int control_handle(void *ctx, enum ipc_op op, const void *body, size_t len, struct ipc_reply *reply)
+{
+	if (len != requests[op].body_bytes)
+		return -EPROTO;
+	return requests[op].handle(ctx, body, reply);
+}

@@ -1,0 +1,296 @@
+/* One vCPU: its thread, the KVM_RUN loop, and what each exit means; see kvm-cpu.h. */
+#include "lkvm/kvm-cpu.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "lkvm/log.h"
+#include "lkvm/x86/cpu.h"
+
+#define VCPU_STACK_BYTES (256 * KIB)
+
+int kvm_cpu_init(struct kvm_cpu *cpu, struct kvm *kvm, unsigned id)
+{
+	void *run;
+
+	*cpu = (struct kvm_cpu){ .kvm = kvm, .id = id };
+	cpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)id);
+	if (cpu->fd < 0)
+		return log_err(-errno, "KVM_CREATE_VCPU %u", id);
+	run = mmap(NULL, kvm->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, cpu->fd, 0);
+	if (run == MAP_FAILED)
+		return log_err(-errno, "map kvm_run of vCPU %u", id);
+	cpu->run = run;
+	return 0;
+}
+
+void kvm_cpu_fini(struct kvm_cpu *cpu)
+{
+	if (cpu->run)
+		munmap(cpu->run, cpu->kvm->run_bytes);
+	if (cpu->fd >= 0)
+		close(cpu->fd);
+	cpu->run = NULL;
+	cpu->fd = -1;
+}
+
+static void on_kick(int sig)
+{
+	/* Empty on purpose: the signal's only effect is that KVM_RUN returns. */
+	(void)sig;
+}
+
+void kvm_cpu_kick_handler(void)
+{
+	struct sigaction act = { .sa_handler = on_kick };
+
+	sigaction(KVM_KICK_SIGNAL, &act, NULL);
+}
+
+void kvm_cpu_kick(struct kvm_cpu *cpu)
+{
+	if (!cpu->started)
+		return;
+	__atomic_store_n(&cpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	pthread_kill(cpu->thread, KVM_KICK_SIGNAL);
+}
+
+/* Wait until the VM runs. Return: false once it stops. */
+static bool cpu_enter(struct kvm_cpu *cpu)
+{
+	struct kvm *kvm = cpu->kvm;
+	bool run;
+
+	pthread_mutex_lock(&kvm->lock);
+	while (kvm->state == KVM_CREATED || kvm->state == KVM_PAUSED)
+		pthread_cond_wait(&kvm->changed, &kvm->lock);
+	run = kvm->state == KVM_RUNNING;
+	kvm->n_running += run;
+	pthread_mutex_unlock(&kvm->lock);
+	return run;
+}
+
+static void cpu_leave(struct kvm_cpu *cpu)
+{
+	struct kvm *kvm = cpu->kvm;
+
+	pthread_mutex_lock(&kvm->lock);
+	kvm->n_running--;
+	pthread_cond_broadcast(&kvm->changed);
+	pthread_mutex_unlock(&kvm->lock);
+}
+
+static void count(_Atomic(uint64_t) *counter)
+{
+	/* One writer: no locked instruction needed. */
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+static void exit_io(struct kvm_cpu *cpu)
+{
+	struct kvm_run *run = cpu->run;
+	const bool write = run->io.direction == KVM_EXIT_IO_OUT;
+	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+
+	count(&cpu->stats.io);
+	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
+		if (!bus_rw(&cpu->kvm->pio, run->io.port, data, run->io.size, write))
+			continue;
+		log_debug(LOG_IOPORT, "%s port 0x%x, %u bytes", write ? "write to" : "read of",
+			  run->io.port, run->io.size);
+	}
+}
+
+static void exit_mmio(struct kvm_cpu *cpu)
+{
+	struct kvm_run *run = cpu->run;
+	const bool write = run->mmio.is_write;
+	unsigned len = run->mmio.len;
+	/* An access that crosses a page comes in two pieces of any length: devices see bytes then. */
+	unsigned step = len & (len - 1) ? 1 : len;
+
+	count(&cpu->stats.mmio);
+	for (unsigned off = 0; off < len; off += step) {
+		if (!bus_rw(&cpu->kvm->mmio, run->mmio.phys_addr + off, run->mmio.data + off, step,
+			    write))
+			continue;
+		log_debug(LOG_MMIO, "%s 0x%llx, %u bytes", write ? "write to" : "read of",
+			  (unsigned long long)run->mmio.phys_addr + off, step);
+	}
+}
+
+static void exit_system_event(struct kvm_cpu *cpu)
+{
+	switch (cpu->run->system_event.type) {
+	case KVM_SYSTEM_EVENT_SHUTDOWN:
+		kvm_stop(cpu->kvm, STOP_POWEROFF, 0);
+		break;
+	case KVM_SYSTEM_EVENT_RESET:
+		kvm_stop(cpu->kvm, STOP_RESET, 0);
+		break;
+	case KVM_SYSTEM_EVENT_CRASH:
+		kvm_stop(cpu->kvm, STOP_PANIC, 0);
+		break;
+	default:
+		kvm_stop(cpu->kvm, STOP_FAULT, cpu->id);
+	}
+}
+
+/* Everything that cannot be gone on from ends the VM; kvm_cpu_print_fault() tells what it was. */
+static void cpu_exit(struct kvm_cpu *cpu)
+{
+	count(&cpu->stats.exits);
+	switch (cpu->run->exit_reason) {
+	case KVM_EXIT_IO:
+		exit_io(cpu);
+		break;
+	case KVM_EXIT_MMIO:
+		exit_mmio(cpu);
+		break;
+	case KVM_EXIT_INTR:
+	case KVM_EXIT_IRQ_WINDOW_OPEN:
+	case KVM_EXIT_SET_TPR:
+	case KVM_EXIT_IOAPIC_EOI:
+		count(&cpu->stats.other);
+		break;
+	case KVM_EXIT_SYSTEM_EVENT:
+		exit_system_event(cpu);
+		break;
+	default:
+		/* HLT is among these: with the in-kernel LAPIC KVM itself waits for the interrupt. */
+		kvm_stop(cpu->kvm, STOP_FAULT, cpu->id);
+	}
+}
+
+/* In the guest until the VM is paused or stops. */
+static void cpu_loop(struct kvm_cpu *cpu)
+{
+	while (!atomic_load_explicit(&cpu->kvm->stop, memory_order_relaxed)) {
+		if (!ioctl(cpu->fd, KVM_RUN, 0)) {
+			cpu_exit(cpu);
+			continue;
+		}
+		if (errno == EINTR) {
+			count(&cpu->stats.intr);
+			/* Cleared before the state is looked at: a kick from now on is seen by KVM_RUN. */
+			__atomic_store_n(&cpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+			return;
+		}
+		/* EAGAIN: a processor that waits for its start-up IPI was woken for nothing. */
+		if (errno != EAGAIN) {
+			cpu->run_errno = errno;
+			kvm_stop(cpu->kvm, STOP_FAULT, cpu->id);
+		}
+	}
+}
+
+static void *cpu_thread(void *arg)
+{
+	struct kvm_cpu *cpu = arg;
+	char name[16];
+
+	snprintf(name, sizeof(name), "vcpu/%u", cpu->id);
+	pthread_setname_np(pthread_self(), name);
+	while (cpu_enter(cpu)) {
+		cpu_loop(cpu);
+		cpu_leave(cpu);
+	}
+	return NULL;
+}
+
+int kvm_cpu_start(struct kvm_cpu *cpu)
+{
+	pthread_attr_t attr;
+	sigset_t kick, old;
+	int err;
+
+	/* Of all signals a vCPU thread takes only the kick; the others are the main thread's. */
+	sigemptyset(&kick);
+	sigaddset(&kick, KVM_KICK_SIGNAL);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, VCPU_STACK_BYTES);
+	pthread_sigmask(SIG_UNBLOCK, &kick, &old);
+	err = pthread_create(&cpu->thread, &attr, cpu_thread, cpu);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (err)
+		return log_err(-err, "start the thread of vCPU %u", cpu->id);
+	cpu->started = true;
+	return 0;
+}
+
+static const char *const internal_error[] = {
+	[KVM_INTERNAL_ERROR_EMULATION] = "emulation failure",
+	[KVM_INTERNAL_ERROR_SIMUL_EX] = "simultaneous exceptions",
+	[KVM_INTERNAL_ERROR_DELIVERY_EV] = "event delivery failed",
+	[KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON] = "unexpected exit reason",
+};
+
+static void print_internal_error(FILE *out, const struct kvm_run *run)
+{
+	uint32_t sub = run->internal.suberror;
+	const char *what = sub < ARRAY_SIZE(internal_error) ? internal_error[sub] : NULL;
+
+	fprintf(out, "KVM internal error, suberror %u (%s)", sub, what ? what : "unknown");
+	for (uint32_t i = 0; i < run->internal.ndata && i < ARRAY_SIZE(run->internal.data); i++)
+		fprintf(out, " 0x%llx", (unsigned long long)run->internal.data[i]);
+}
+
+void kvm_cpu_print_reason(FILE *out, const struct kvm_cpu *cpu)
+{
+	const struct kvm_run *run = cpu->run;
+
+	if (cpu->run_errno) {
+		fprintf(out, "KVM_RUN: %s", strerror(cpu->run_errno));
+		return;
+	}
+	switch (run->exit_reason) {
+	case KVM_EXIT_SHUTDOWN:
+		fprintf(out, "triple fault");
+		break;
+	case KVM_EXIT_HLT:
+		fprintf(out, "halted for ever");
+		break;
+	case KVM_EXIT_INTERNAL_ERROR:
+		print_internal_error(out, run);
+		break;
+	case KVM_EXIT_FAIL_ENTRY:
+		fprintf(out, "the CPU refused to enter the guest, hardware reason 0x%llx",
+			(unsigned long long)run->fail_entry.hardware_entry_failure_reason);
+		break;
+	case KVM_EXIT_UNKNOWN:
+		fprintf(out, "unknown exit, hardware reason 0x%llx",
+			(unsigned long long)run->hw.hardware_exit_reason);
+		break;
+	case KVM_EXIT_DEBUG:
+		fprintf(out, "debug exception 0x%x at 0x%llx", run->debug.arch.exception,
+			(unsigned long long)run->debug.arch.pc);
+		break;
+	case KVM_EXIT_SYSTEM_EVENT:
+		fprintf(out, "system event %u", run->system_event.type);
+		break;
+	default:
+		fprintf(out, "unhandled KVM exit reason %u", run->exit_reason);
+	}
+}
+
+void kvm_cpu_print_fault(FILE *out, const struct kvm_cpu *cpu)
+{
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+
+	fprintf(out, "lkvm: vCPU %u: ", cpu->id);
+	kvm_cpu_print_reason(out, cpu);
+	fputc('\n', out);
+	if (ioctl(cpu->fd, KVM_GET_REGS, &regs) || ioctl(cpu->fd, KVM_GET_SREGS, &sregs)) {
+		fprintf(out, "lkvm: vCPU %u: its registers cannot be read: %s\n", cpu->id,
+			strerror(errno));
+		return;
+	}
+	fault_print_regs(out, cpu->kvm->ram, cpu->id, &regs, &sregs);
+}

@@ -1,0 +1,316 @@
+/* The virtual machine as KVM knows it; see kvm.h. */
+#include "lkvm/kvm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lkvm/kvm-cpu.h"
+#include "lkvm/log.h"
+#include "lkvm/x86/cpu.h"
+#include "lkvm/x86/layout.h"
+
+#define KVM_PATH "/dev/kvm"
+#define SLOT_MAX_PAGES (1ULL << 31) /* a slot holds fewer */
+
+/* What lkvm cannot do without; the rest is asked for where it is used. */
+static const struct {
+	int cap;
+	const char *name;
+} needed_caps[] = {
+	{ KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP" },
+	{ KVM_CAP_PIT2, "KVM_CAP_PIT2" },
+	{ KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY" },
+	{ KVM_CAP_SET_TSS_ADDR, "KVM_CAP_SET_TSS_ADDR" },
+	{ KVM_CAP_SET_IDENTITY_MAP_ADDR, "KVM_CAP_SET_IDENTITY_MAP_ADDR" },
+	{ KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID" },
+	{ KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT" },
+	{ KVM_CAP_IRQFD, "KVM_CAP_IRQFD" },
+	{ KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD" },
+};
+
+static int kvm_open_device(struct kvm *kvm)
+{
+	kvm->dev_fd = open(KVM_PATH, O_RDWR | O_CLOEXEC);
+	if (kvm->dev_fd >= 0)
+		return 0;
+	switch (errno) {
+	case ENOENT:
+		return log_err(-ENOENT, "open '%s' (is the kvm_intel or kvm_amd module loaded, and "
+					"virtualization enabled in the firmware?)", KVM_PATH);
+	case EACCES:
+		return log_err(-EACCES, "open '%s' (are you in the group 'kvm'?)", KVM_PATH);
+	default:
+		return log_err(-errno, "open '%s'", KVM_PATH);
+	}
+}
+
+static int kvm_check_device(struct kvm *kvm)
+{
+	int version = ioctl(kvm->dev_fd, KVM_GET_API_VERSION, 0);
+
+	if (version < 0)
+		return log_errx(-ENODEV, "'%s' is not the KVM device", KVM_PATH);
+	if (version != KVM_API_VERSION)
+		return log_errx(-ENOTSUP, "'%s' speaks KVM API version %d, lkvm needs %d", KVM_PATH,
+				version, KVM_API_VERSION);
+	for (size_t i = 0; i < ARRAY_SIZE(needed_caps); i++)
+		if (ioctl(kvm->dev_fd, KVM_CHECK_EXTENSION, needed_caps[i].cap) <= 0)
+			return log_errx(-ENOTSUP, "this host's KVM lacks %s", needed_caps[i].name);
+	kvm->tsc_deadline =
+		ioctl(kvm->dev_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	return 0;
+}
+
+static int kvm_create_vm(struct kvm *kvm)
+{
+	int run_bytes = ioctl(kvm->dev_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	int type = 0;
+
+	if (run_bytes < (int)sizeof(struct kvm_run))
+		return log_err(run_bytes < 0 ? -errno : -EINVAL, "KVM_GET_VCPU_MMAP_SIZE");
+	kvm->run_bytes = (size_t)run_bytes;
+	do {
+		kvm->vm_fd = ioctl(kvm->dev_fd, KVM_CREATE_VM, type);
+	} while (kvm->vm_fd < 0 && errno == EINTR);
+	if (kvm->vm_fd < 0)
+		return log_err(-errno, "KVM_CREATE_VM");
+	return 0;
+}
+
+int kvm_open(struct kvm *kvm)
+{
+	int err;
+
+	*kvm = (struct kvm){ .dev_fd = -1, .vm_fd = -1, .wake_fd = -1 };
+	pthread_mutex_init(&kvm->lock, NULL);
+	pthread_cond_init(&kvm->changed, NULL);
+	bus_init(&kvm->pio);
+	bus_init(&kvm->mmio);
+	err = kvm_open_device(kvm);
+	if (!err)
+		err = kvm_check_device(kvm);
+	if (!err)
+		err = kvm_create_vm(kvm);
+	if (err)
+		return err;
+	kvm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return kvm->wake_fd < 0 ? log_err(-errno, "eventfd") : 0;
+}
+
+void kvm_close(struct kvm *kvm)
+{
+	int *const fds[] = { &kvm->wake_fd, &kvm->vm_fd, &kvm->dev_fd };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
+	bus_fini(&kvm->pio);
+	bus_fini(&kvm->mmio);
+	pthread_cond_destroy(&kvm->changed);
+	pthread_mutex_destroy(&kvm->lock);
+}
+
+static unsigned kvm_capability(const struct kvm *kvm, int cap, unsigned fallback)
+{
+	int n = ioctl(kvm->dev_fd, KVM_CHECK_EXTENSION, cap);
+
+	return n > 0 ? (unsigned)n : fallback;
+}
+
+/* The fallbacks are those of the KVM documentation. */
+unsigned kvm_recommended_vcpus(const struct kvm *kvm)
+{
+	return kvm_capability(kvm, KVM_CAP_NR_VCPUS, 4);
+}
+
+unsigned kvm_max_vcpus(const struct kvm *kvm)
+{
+	return kvm_capability(kvm, KVM_CAP_MAX_VCPUS, kvm_recommended_vcpus(kvm));
+}
+
+int kvm_create_irqchip(struct kvm *kvm)
+{
+	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
+	uint64_t identity = LAYOUT_IDENTITY;
+
+	if (ioctl(kvm->vm_fd, KVM_SET_TSS_ADDR, LAYOUT_TSS) < 0)
+		return log_err(-errno, "KVM_SET_TSS_ADDR");
+	if (ioctl(kvm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
+		return log_err(-errno, "KVM_SET_IDENTITY_MAP_ADDR");
+	if (ioctl(kvm->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
+		return log_err(-errno, "KVM_CREATE_IRQCHIP");
+	if (ioctl(kvm->vm_fd, KVM_CREATE_PIT2, &pit) < 0)
+		return log_err(-errno, "KVM_CREATE_PIT2");
+	return 0;
+}
+
+int kvm_check_ram_size(unsigned phys_bits, uint64_t size_bytes)
+{
+	const uint64_t limit = 1ULL << phys_bits;
+	/* A part above the gap is the larger one wherever this limit matters. */
+	const uint64_t slot_limit = (SLOT_MAX_PAGES - 1) * 4096;
+	uint64_t end = size_bytes > RAM_GAP_START ? size_bytes + RAM_GAP_SIZE : size_bytes;
+
+	if (end < size_bytes || end > limit)
+		return log_errx(-EFBIG,
+				"Guest memory of %lluMB needs addresses above this host's %u-bit "
+				"physical address limit (at most %lluMB)",
+				(unsigned long long)(size_bytes / MIB), phys_bits,
+				(unsigned long long)((limit - RAM_GAP_SIZE) / MIB));
+	if (size_bytes > RAM_GAP_START && size_bytes - RAM_GAP_START > slot_limit)
+		return log_errx(-EFBIG,
+				"Guest memory of %lluMB exceeds KVM's limit of 2^31 - 1 pages a "
+				"memory slot (at most %lluMB)",
+				(unsigned long long)(size_bytes / MIB),
+				(unsigned long long)((slot_limit + RAM_GAP_START) / MIB));
+	return 0;
+}
+
+int kvm_map_ram(struct kvm *kvm, struct ram *ram)
+{
+	for (unsigned i = 0; i < ram->n_parts; i++) {
+		const struct ram_part *part = &ram->part[i];
+		struct kvm_userspace_memory_region slot = {
+			.slot = i,
+			.guest_phys_addr = part->start.v,
+			.memory_size = part->size_bytes,
+		};
+		void *host;
+		int err = ram_window(ram, part->start, part->size_bytes, 1, &host);
+
+		if (err)
+			return log_err(err, "memory slot %u", i);
+		slot.userspace_addr = (uintptr_t)host;
+		if (ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
+			return log_err(-errno, "KVM_SET_USER_MEMORY_REGION of %lluMB at 0x%llx",
+				       (unsigned long long)(part->size_bytes / MIB),
+				       (unsigned long long)part->start.v);
+	}
+	kvm->ram = ram;
+	return 0;
+}
+
+void kvm_irq_line(void *opaque, unsigned gsi, bool level)
+{
+	struct kvm *kvm = opaque;
+	struct kvm_irq_level line = { .irq = gsi, .level = level };
+
+	if (ioctl(kvm->vm_fd, KVM_IRQ_LINE, &line) < 0)
+		log_debug(LOG_DEVICE, "KVM_IRQ_LINE %u: %s", gsi, strerror(errno));
+}
+
+static void kvm_kick_all(struct kvm *kvm)
+{
+	for (unsigned i = 0; i < kvm->n_cpus; i++)
+		kvm_cpu_kick(&kvm->cpus[i]);
+}
+
+static uint64_t pack_cause(enum stop_cause cause, uint32_t value)
+{
+	return (uint64_t)value << 32 | (uint32_t)cause;
+}
+
+void kvm_stop(void *opaque, enum stop_cause cause, uint32_t value)
+{
+	struct kvm *kvm = opaque;
+	uint64_t none = 0, one = 1;
+
+	if (!atomic_compare_exchange_strong(&kvm->stop, &none, pack_cause(cause, value)))
+		return;
+	pthread_mutex_lock(&kvm->lock);
+	kvm->state = KVM_STOPPING;
+	pthread_cond_broadcast(&kvm->changed);
+	pthread_mutex_unlock(&kvm->lock);
+	kvm_kick_all(kvm);
+	/* Cannot fail: the counter is far from its limit, and the eventfd is open until kvm_close(). */
+	if (write(kvm->wake_fd, &one, sizeof(one)) != sizeof(one))
+		log_warn("the main thread could not be woken: %s", strerror(errno));
+}
+
+enum stop_cause kvm_stop_cause(const struct kvm *kvm, uint32_t *ret_value)
+{
+	uint64_t stop = atomic_load(&kvm->stop);
+
+	if (ret_value)
+		*ret_value = (uint32_t)(stop >> 32);
+	return (enum stop_cause)(uint32_t)stop;
+}
+
+/* From @from to @to, waking every parked thread. */
+static int kvm_change_state(struct kvm *kvm, enum kvm_state from, enum kvm_state to)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&kvm->lock);
+	if (kvm->state == KVM_STOPPING)
+		ret = -ESHUTDOWN;
+	else if (kvm->state != from)
+		ret = -EALREADY;
+	else
+		kvm->state = to;
+	pthread_cond_broadcast(&kvm->changed);
+	pthread_mutex_unlock(&kvm->lock);
+	return ret;
+}
+
+int kvm_start(struct kvm *kvm)
+{
+	kvm_cpu_kick_handler();
+	for (unsigned i = 0; i < kvm->n_cpus; i++) {
+		int err = kvm_cpu_start(&kvm->cpus[i]);
+
+		if (err) {
+			kvm_stop(kvm, STOP_HOST_ERROR, (uint32_t)-err);
+			kvm_join(kvm);
+			return err;
+		}
+	}
+	return kvm_change_state(kvm, KVM_CREATED, KVM_RUNNING);
+}
+
+int kvm_pause(struct kvm *kvm)
+{
+	int ret = kvm_change_state(kvm, KVM_RUNNING, KVM_PAUSED);
+
+	if (ret)
+		return ret;
+	kvm_kick_all(kvm);
+	pthread_mutex_lock(&kvm->lock);
+	while (kvm->n_running && kvm->state == KVM_PAUSED)
+		pthread_cond_wait(&kvm->changed, &kvm->lock);
+	ret = kvm->state == KVM_PAUSED ? 0 : -ESHUTDOWN;
+	pthread_mutex_unlock(&kvm->lock);
+	return ret;
+}
+
+int kvm_resume(struct kvm *kvm)
+{
+	/* The guest's watchdogs must not take the pause for a lock-up; a guest without kvm-clock has none. */
+	for (unsigned i = 0; i < kvm->n_cpus; i++)
+		ioctl(kvm->cpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
+	return kvm_change_state(kvm, KVM_PAUSED, KVM_RUNNING);
+}
+
+void kvm_join(struct kvm *kvm)
+{
+	struct pollfd woken = { .fd = kvm->wake_fd, .events = POLLIN };
+
+	/* Whoever stopped the VM may still be kicking: a thread must not be joined before that is over. */
+	while (kvm_stop_cause(kvm, NULL) != STOP_NONE && poll(&woken, 1, -1) < 0 && errno == EINTR)
+		;
+	for (unsigned i = 0; i < kvm->n_cpus; i++) {
+		struct kvm_cpu *cpu = &kvm->cpus[i];
+
+		if (cpu->started)
+			pthread_join(cpu->thread, NULL);
+		cpu->started = false;
+	}
+}
