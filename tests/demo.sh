@@ -32,7 +32,6 @@ echo "demo: the guest's kernel is $kernel"
 args=(--auto --lkvm "$lkvm" --file "$kernel=bzImage" --file "$work/initrd" --timeout 300)
 if [ -t 0 ] && [ -t 1 ]; then
 	echo "demo: a shell in the guest follows; exit powers it off, Ctrl-a x ends it from outside"
-	# A day is for ever; the job tells by its status how the guest ended.
 	tests/testbed/host.sh "${args[@]}" --terminal --timeout 86400 tests/demo-job.sh shell
 	exit
 fi

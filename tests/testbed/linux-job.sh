@@ -145,6 +145,7 @@ test_rt() {
 expect_panic() {
 	expect_status "$1" 120
 	expect_line "$1" ".*Kernel panic - not syncing: .*"
+	expect "report" grep -q "guest '$1' panicked: " "$1.err"
 }
 
 test_panic() {
