@@ -19,6 +19,7 @@
 
 #define ADDRESS        BITS(51, 12)
 #define LOW_ADDRESS    BITS(31, 12)
+#define PSE36          BITS(20, 13)
 #define PAE_ROOT       BITS(31, 5)
 #define PAE_HIGH       BITS(62, 52) /* reserved outside long mode */
 #define PAE_ROOT_FLAGS (BITS(2, 1) | BITS(8, 5) | ENTRY_NX)
@@ -46,7 +47,7 @@ static const struct mode mode_32 = {
 	.level = { { "PDE", 22, 10, false, 0, 0 }, { "PTE", 12, 10, false, 0, 0 } },
 };
 
-/* With CR4.PSE. Bits 20 to 13 of a 4 MB page are the address's bits 39 to 32. */
+/* With CR4.PSE: an entry of a 4 MB page has the address's bits 39 to 32 in PSE36. */
 static const struct mode mode_32_pse = {
 	.root = LOW_ADDRESS,
 	.entry_bytes = 4,
@@ -107,12 +108,12 @@ static bool canonical(uint64_t virt, const struct mode *mode)
 	return (uint64_t)((int64_t)(virt << unused) >> unused) == virt;
 }
 
-static uint64_t page_start(const struct mode *mode, const struct level *level, uint64_t entry)
+static uint64_t page_start(const struct level *level, uint64_t entry)
 {
 	uint64_t start = entry & ADDRESS & ~0ULL << level->shift;
 
-	if (mode->entry_bytes == 4 && level->large)
-		start |= (entry & BITS(20, 13)) << (32 - 13);
+	if (level->large) /* of the other modes these bits were found to be 0 */
+		start |= (entry & PSE36) << (32 - 13);
 	return start;
 }
 
@@ -142,14 +143,14 @@ static bool walk_level(const struct ram *ram, const struct mode *mode, const str
 	}
 	ret->n++;
 	page = level->shift == 12 || (level->large && step->entry & ENTRY_LARGE);
-	if (page && level->large)
+	if (page)
 		reserved |= level->reserved_large;
 	if (!(step->entry & ENTRY_PRESENT))
 		ret->why = "not present";
 	else if (step->entry & reserved)
 		ret->why = "reserved bit set";
 	else if (page)
-		set_mapped(ret, page_start(mode, level, step->entry), virt, level->shift);
+		set_mapped(ret, page_start(level, step->entry), virt, level->shift);
 	else
 		*table = step->entry & ADDRESS;
 	return !ret->why && !ret->mapped;
@@ -158,18 +159,15 @@ static bool walk_level(const struct ram *ram, const struct mode *mode, const str
 void walk_page_tables(const struct ram *ram, const struct kvm_sregs *sregs, uint64_t virt,
 		      struct walk *ret)
 {
-	const bool long_mode = sregs->efer & EFER_LMA;
 	const struct mode *mode = mode_of(sregs);
 	uint64_t table = sregs->cr3 & mode->root;
 
 	memset(ret, 0, sizeof(*ret));
-	if (!long_mode)
-		virt &= UINT32_MAX;
 	if (!(sregs->cr0 & CR0_PG)) {
-		set_mapped(ret, 0, virt & UINT32_MAX, 32);
+		set_mapped(ret, 0, virt, 32);
 		return;
 	}
-	if (long_mode && !canonical(virt, mode)) {
+	if (sregs->efer & EFER_LMA && !canonical(virt, mode)) {
 		ret->why = "not canonical";
 		return;
 	}
