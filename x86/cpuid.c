@@ -325,35 +325,31 @@ out:
 	return err;
 }
 
-/* KVM says -E2BIG while there is too little room for its answer. */
-static int get_supported(int kvm_fd, struct kvm_cpuid2 **ret)
+/* KVM says E2BIG while there is too little room for its answer. Return: heap, or NULL and errno */
+static struct kvm_cpuid2 *get_supported(int kvm_fd)
 {
 	int err = E2BIG;
 
 	for (uint32_t n = FIRST_GUESS; err == E2BIG && n <= LAST_GUESS; n *= 2) {
 		struct kvm_cpuid2 *table = table_new(n);
 
-		if (!table)
-			return log_err(-ENOMEM, "CPUID table");
-		if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, table) >= 0) {
-			*ret = table;
-			return 0;
-		}
+		if (!table || ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, table) >= 0)
+			return table;
 		err = errno;
 		free(table);
 	}
-	return log_err(-err, "KVM_GET_SUPPORTED_CPUID");
+	errno = err;
+	return NULL;
 }
 
 int cpuid_build(int kvm_fd, unsigned cpus, const char *const *flags, unsigned n_flags,
 		bool tsc_deadline, struct kvm_cpuid2 **ret)
 {
-	struct kvm_cpuid2 *supported = NULL;
+	struct kvm_cpuid2 *supported = get_supported(kvm_fd);
 	int err;
 
-	err = get_supported(kvm_fd, &supported);
-	if (err)
-		return err;
+	if (!supported)
+		return log_err(-errno, "KVM_GET_SUPPORTED_CPUID");
 	err = cpuid_adapt(supported, cpus, flags, n_flags, tsc_deadline, ret);
 	if (err == -ENOMEM)
 		log_err(err, "CPUID table");
