@@ -97,12 +97,12 @@ static int decode_hour(const struct rtc *rtc, uint8_t value)
 }
 
 /* Put the present time into the registers, unless the guest holds them still. */
-static void time_to_registers(struct rtc *rtc)
+static void time_to_registers(struct rtc *rtc, int64_t now_s)
 {
-	time_t now = host_now(NULL) + rtc->offset_s;
+	time_t guest = now_s + rtc->offset_s;
 	struct tm tm;
 
-	if (rtc->ram[REG_B] & B_SET || !gmtime_r(&now, &tm))
+	if (rtc->ram[REG_B] & B_SET || !gmtime_r(&guest, &tm))
 		return;
 	rtc->ram[REG_SECONDS] = encode(rtc, tm.tm_sec);
 	rtc->ram[REG_MINUTES] = encode(rtc, tm.tm_min);
@@ -118,7 +118,7 @@ static void time_to_registers(struct rtc *rtc)
  * The guest has written the time: what the registers say is now. Nonsense in them gives some time
  * or other; timegm() normalises it.
  */
-static void time_from_registers(struct rtc *rtc)
+static void time_from_registers(struct rtc *rtc, int64_t now_s)
 {
 	struct tm tm = {
 		.tm_sec = decode(rtc, rtc->ram[REG_SECONDS]),
@@ -130,7 +130,7 @@ static void time_from_registers(struct rtc *rtc)
 			   decode(rtc, rtc->ram[REG_YEAR]) - 1900,
 	};
 
-	rtc->offset_s = timegm(&tm) - host_now(NULL);
+	rtc->offset_s = timegm(&tm) - now_s;
 }
 
 static bool is_time(unsigned reg)
@@ -177,27 +177,30 @@ static uint8_t read_register(struct rtc *rtc)
 		return D_VALID;
 	}
 	if (is_time(rtc->index))
-		time_to_registers(rtc);
+		time_to_registers(rtc, host_now(NULL));
 	return rtc->ram[rtc->index];
 }
 
 /*
- * SET stops the time registers at the present time, in the mode before this write; clearing it
- * starts the clock from what they say then. A change of mode alone changes their encoding only.
+ * SET stops the time registers at the present time, in the encoding that is written with it. A
+ * write that ends it starts the clock from what they say then.
  */
 static void write_b(struct rtc *rtc, uint8_t value)
 {
 	bool was_set = rtc->ram[REG_B] & B_SET;
 
-	if (value & B_SET)
-		time_to_registers(rtc);
+	rtc->ram[REG_B] = value & ~B_SET & 0xff;
+	if (was_set)
+		time_from_registers(rtc, host_now(NULL));
+	else
+		time_to_registers(rtc, host_now(NULL));
 	rtc->ram[REG_B] = value;
-	if (was_set && !(value & B_SET))
-		time_from_registers(rtc);
 }
 
 static void write_register(struct rtc *rtc, uint8_t value)
 {
+	int64_t now_s;
+
 	switch (rtc->index) {
 	case REG_A:
 		rtc->ram[REG_A] = value & ~A_UIP & 0xff;
@@ -205,18 +208,15 @@ static void write_register(struct rtc *rtc, uint8_t value)
 	case REG_B:
 		write_b(rtc, value);
 		return;
-	case REG_C:
-	case REG_D:
-		return;
 	}
 	if (!is_time(rtc->index)) {
 		rtc->ram[rtc->index] = value;
 		return;
 	}
-	time_to_registers(rtc);
+	now_s = host_now(NULL); /* once, or the clock would lose what passes in between */
+	time_to_registers(rtc, now_s);
 	rtc->ram[rtc->index] = value;
-	if (!(rtc->ram[REG_B] & B_SET))
-		time_from_registers(rtc);
+	time_from_registers(rtc, now_s);
 }
 
 static void rtc_read(void *dev, uint64_t off, void *data, unsigned len)

@@ -68,7 +68,7 @@ static unsigned rx_trigger(const struct serial *s)
 {
 	static const uint8_t level[] = { 1, 4, 8, 14 };
 
-	return s->fcr & UART_FCR_ENABLE_FIFO ? level[s->fcr >> 6] : 1;
+	return level[s->fcr >> 6]; /* 1 without FIFO: all of fcr is 0 then */
 }
 
 /* The pending interrupt of the highest priority, as IIR tells it. */
@@ -111,7 +111,6 @@ static void rx_show_head(struct serial *s)
 {
 	if (!s->rx_n || !(s->rx[s->rx_head] & RX_BREAK))
 		return;
-	s->rx[s->rx_head] = 0;
 	s->rx_breaks--;
 	s->lsr |= UART_LSR_BI;
 }
@@ -147,7 +146,7 @@ static unsigned rx_pop(struct serial *s)
 	s->rx_head = (s->rx_head + 1) % FIFO_BYTES;
 	s->rx_n--;
 	rx_show_head(s);
-	return ch;
+	return ch & 0xff; /* of a break 0 */
 }
 
 /*

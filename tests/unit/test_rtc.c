@@ -11,12 +11,14 @@
 
 /* The host's UTC, once a test has set it. In place of the C library's. */
 static struct timespec now;
+static time_t step_s; /* it goes on by this at each look */
 
 int clock_gettime(clockid_t clock, struct timespec *ts)
 {
 	if (clock != CLOCK_REALTIME || !now.tv_sec)
 		return (int)syscall(SYS_clock_gettime, clock, ts);
 	*ts = now;
+	now.tv_sec += step_s;
 	return 0;
 }
 
@@ -138,7 +140,10 @@ START_TEST(test_set)
 	now.tv_sec += 10; /* it stands still */
 	assert_time(0x20, 0x24, 0x02, 0x29, 0x23, 0x59, 0x58);
 	put_time(0x19, 0x99, 0x12, 0x31, 0x23, 0x59, 0x00);
+	now.tv_sec += 10;
 	assert_time(0x19, 0x99, 0x12, 0x31, 0x23, 0x59, 0x00);
+	put(0x0b, SET | H24); /* still */
+	now.tv_sec += 10;
 	put(0x0b, H24);
 	assert_time(0x19, 0x99, 0x12, 0x31, 0x23, 0x59, 0x00);
 	ck_assert_uint_eq(get(6), 6); /* a Friday */
@@ -152,6 +157,10 @@ START_TEST(test_set_binary)
 {
 	set_now(2024, 2, 29, 23, 59, 58);
 	new_rtc();
+	put(0x0b, SET | BINARY | H24);
+	assert_time(20, 24, 2, 29, 23, 59, 58);
+	put(0x0b, BINARY | H24); /* nothing was written, nothing changes */
+	assert_time(20, 24, 2, 29, 23, 59, 58);
 	put(0x0b, SET | BINARY | H24);
 	put_time(20, 38, 1, 19, 3, 14, 7);
 	put(0x0b, BINARY | H24);
@@ -176,6 +185,23 @@ START_TEST(test_write_without_set)
 }
 END_TEST
 
+/* A second that begins in the middle of a write is not lost. */
+START_TEST(test_no_drift)
+{
+	set_now(2024, 6, 15, 12, 30, 40);
+	new_rtc();
+	step_s = 1;
+	for (int i = 0; i < 10; i++) {
+		put(2, 0x30);
+		put(0x0b, H24);
+	}
+	step_s = 0;
+	set_now(2024, 6, 15, 12, 30, 41);
+	assert_time(0x20, 0x24, 0x06, 0x15, 0x12, 0x30, 0x41);
+	free_chip();
+}
+END_TEST
+
 START_TEST(test_nonsense_time)
 {
 	set_now(2024, 6, 15, 12, 30, 40);
@@ -190,6 +216,8 @@ START_TEST(test_nonsense_time)
 			ck_assert_uint_le(get(8), 0x12);
 			ck_assert_uint_ge(get(7), 1);
 			ck_assert_uint_le(get(7), 0x31);
+			ck_assert_uint_le(get(9), 0x99);
+			ck_assert_uint_le(get(0x32), 0x99);
 		}
 	}
 	free_chip();
@@ -330,5 +358,5 @@ START_TEST(test_memory_size)
 END_TEST
 
 UNIT_MAIN("rtc", test_bcd_24, test_binary, test_12_hours, test_set, test_set_binary,
-	  test_write_without_set, test_nonsense_time, test_uip, test_c, test_d, test_b_reads_back,
-	  test_memory, test_ports, test_memory_size)
+	  test_write_without_set, test_no_drift, test_nonsense_time, test_uip, test_c, test_d,
+	  test_b_reads_back, test_memory, test_ports, test_memory_size)

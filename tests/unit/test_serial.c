@@ -173,6 +173,9 @@ START_TEST(test_fifo_enable)
 	ck_assert_uint_eq(in8(UART_IIR), UART_IIR_NO_INT);
 	out8(UART_FCR, 0xfe); /* nothing counts without the enable bit */
 	ck_assert_uint_eq(in8(UART_IIR), UART_IIR_NO_INT);
+	out8(UART_IER, UART_IER_RDI);
+	type("a");
+	ck_assert_uint_eq(in8(UART_IIR), UART_IIR_RDI); /* no trigger level either */
 	free_chip();
 }
 END_TEST
@@ -342,6 +345,8 @@ START_TEST(test_input_by_polling)
 	ck_assert_uint_eq(con.wanted, 0);
 	in8(UART_LSR);
 	ck_assert_uint_eq(con.wanted, 1);
+	for (unsigned i = 0; i < 100; i++)
+		in8(UART_LSR);
 	ck_assert_uint_eq(type("a"), 1);
 	assert_rx("a");
 	/* Waiting for room to send is not listening. */
@@ -532,6 +537,9 @@ START_TEST(test_thre_irq_blocked)
 	ck_assert(!machine.irq);
 	out8(UART_FCR, RESET_TX);
 	ck_assert(machine.irq);
+	ck_assert_uint_eq(in8(UART_IIR), 0xc0 | UART_IIR_THRI);
+	out8(UART_FCR, RESET_TX); /* empty before, no event */
+	ck_assert(!machine.irq);
 	free_chip();
 }
 END_TEST
