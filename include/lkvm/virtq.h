@@ -1,0 +1,114 @@
+/*
+ * A virtqueue, as the device sees it: split or packed ring, mechanics only. It never logs and knows
+ * no device.
+ *
+ *	split ring                             packed ring
+ *	desc[]   driver: buffers               desc[]   both: buffers and their return, wrap counters
+ *	avail    driver: heads to take         driver   driver: when it wants interrupts
+ *	used     device: heads given back      device   device: when it wants notifications
+ *
+ * One thread owns a queue: the vCPU while the driver configures it, the device's worker while it is
+ * live. The rings are guest memory: everything read from them is fetched once and judged on the copy.
+ * After -EPROTO or -EFAULT the queue is broken until virtq_init(): pop gives the same error again.
+ *
+ * The life of a batch:
+ *
+ *	do {
+ *		virtq_notify_off(q);
+ *		while (virtq_pop(q, &chain) == 1)
+ *			... virtq_push(q, chain.id, written);
+ *		if (virtq_flush(q))
+ *			interrupt;
+ *	} while (virtq_notify_on(q));
+ */
+#ifndef LKVM_VIRTQ_H
+#define LKVM_VIRTQ_H
+
+#include <linux/virtio_ring.h>
+#include <sys/uio.h>
+
+#include "lkvm/ram.h"
+
+#define VIRTQ_MAX_SIZE 1024 /* descriptors a ring */
+#define VIRTQ_MAX_SEGS 1024 /* buffers a chain, its indirect table included */
+
+/* What the driver set up, and the features that change the ring's format. */
+struct virtq_setup {
+	uint16_t size;
+	gpa_t desc, avail, used; /* packed: descriptor ring, driver and device event suppression */
+	bool packed;             /* VIRTIO_F_RING_PACKED */
+	bool event_idx;          /* VIRTIO_F_EVENT_IDX */
+	bool indirect;           /* VIRTIO_F_INDIRECT_DESC */
+};
+
+struct virtq {
+	const struct ram *ram;
+	struct virtq_setup setup;
+	int broken; /* 0 or the -errno that broke it */
+	void *desc, *avail, *used;
+	uint16_t next_avail;  /* split: free running; packed: index */
+	uint16_t next_used;   /* likewise */
+	uint16_t flushed;     /* next_used at the last virtq_flush() */
+	bool avail_wrap, used_wrap; /* packed */
+	uint16_t in_flight;   /* chains taken and not given back */
+	/* By id: ring slots that a chain took (packed), and whether it is out, so that a push can be judged. */
+	uint16_t slots[VIRTQ_MAX_SIZE];
+};
+
+/* One request. Large: keep one a worker, not on small stacks. */
+struct virtq_chain {
+	uint16_t id;          /* for virtq_push() */
+	unsigned n_out, n_in; /* iov[0..n_out) is for the device to read, the n_in behind it to write */
+	uint64_t out_bytes, in_bytes;
+	struct iovec iov[VIRTQ_MAX_SEGS];
+};
+
+/**
+ * virtq_init() - take over a ring that the driver has set up
+ * @setup: size 1..VIRTQ_MAX_SIZE; a power of two for a split ring; addresses as aligned as the spec asks
+ * Return: 0; -EINVAL (size, alignment); -EFAULT (a ring is not all in RAM); @q is then broken
+ * Spec: virtio 1.2, 2.7 and 2.8
+ */
+int virtq_init(struct virtq *q, const struct ram *ram, const struct virtq_setup *setup);
+
+/**
+ * virtq_pop() - take the next chain off the ring
+ * @c: filled on 1; its iov stays valid until the chain is pushed
+ * Readable buffers must come before writable ones; a zero-length buffer, a loop, an index out of
+ * range, an indirect table inside another, with a bad length, or together with NEXT is malformed.
+ * Return: 1 chain, 0 empty, -EPROTO malformed, -EFAULT not in RAM
+ * Spec: virtio 1.2, 2.7.5, 2.7.13, 2.8.6 to 2.8.21
+ */
+int virtq_pop(struct virtq *q, struct virtq_chain *c);
+
+/**
+ * virtq_push() - give a chain back; the driver sees it at the next virtq_flush()
+ * @written: bytes written into its writable buffers
+ */
+void virtq_push(struct virtq *q, uint16_t id, uint32_t written);
+
+/** virtq_flush() - publish all pushed chains; Return: does the driver want an interrupt for them? */
+bool virtq_flush(struct virtq *q);
+
+/** virtq_notify_off() - tell the driver that we are looking anyway */
+void virtq_notify_off(struct virtq *q);
+/**
+ * virtq_notify_on() - ask for a notification of the next chain
+ * Return: true if one came meanwhile: look again
+ */
+bool virtq_notify_on(struct virtq *q);
+
+/* Copying between a chain's buffers and host memory; off counts from the first readable (writable) byte. */
+
+/** virtq_read() - Return: bytes copied, less than @len only at the end of the readable buffers */
+size_t virtq_read(const struct virtq_chain *c, uint64_t off, void *dst, size_t len);
+/** virtq_write() - Return: bytes copied, less than @len only at the end of the writable buffers */
+size_t virtq_write(const struct virtq_chain *c, uint64_t off, const void *src, size_t len);
+/**
+ * virtq_slice() - the part [off, off + len) of the readable or writable buffers as an iovec of its own
+ * Return: number of elements, or -E2BIG (@cap), -ENODATA (the buffers end before)
+ */
+int virtq_slice(const struct virtq_chain *c, bool writable, uint64_t off, uint64_t len,
+		struct iovec *ret_iov, unsigned cap);
+
+#endif
