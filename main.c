@@ -42,10 +42,10 @@ static int close_stdout(int status)
 	bool failed = ferror(stdout);
 
 	errno = 0;
-	if ((!fclose(stdout) && !failed) || status) /* a command that failed has said why */
+	if (!fclose(stdout) && !failed)
 		return status;
 	log_err(-(errno ? errno : EIO), "write 'standard output'");
-	return EXIT_FAILURE;
+	return status ? status : EXIT_FAILURE;
 }
 
 static int dispatch(int argc, char **argv)

@@ -1,6 +1,5 @@
 /*
- * Messages to the user. Standard error only, one line each, "lkvm: " in front. Any thread. Control
- * characters in a message are shown as question marks.
+ * Messages to the user. Standard error only, one line each, "lkvm: " in front. Any thread.
  *
  * A failure is logged once, at the place that knows the name of the thing that failed, and passed
  * up in silence as -errno from there on:

@@ -5,9 +5,9 @@
 GUEST := $(O)/tests/guest
 
 GUEST_REAL := $(filter-out start guest.lds,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
-GUEST_FLAT := i8042 rtc serial timers unclaimed
+GUEST_FLAT := i8042 rtc serial serial-burst serial-poll timers unclaimed
 GUEST_MULTIBOOT := acpi cpuid multiboot ram smp
-GUEST_PVH := pvh
+GUEST_PVH := pvh quit serial-burst serial-poll
 GUEST_BZIMAGE := bzimage
 
 GUEST_BIN := $(GUEST_REAL:%=$(GUEST)/%.bin) $(GUEST_FLAT:%=$(GUEST)/%.bin) \
@@ -53,3 +53,7 @@ $(eval $(call guest_protocol,$(GUEST_FLAT),bin,START_FLAT,0x10000,-O binary))
 $(eval $(call guest_protocol,$(GUEST_MULTIBOOT),mb,START_MULTIBOOT,0x100000,-O elf32-i386))
 $(eval $(call guest_protocol,$(GUEST_PVH),pvh,START_PVH,0x100000,))
 $(eval $(call guest_protocol,$(GUEST_BZIMAGE),bz,START_BZIMAGE,0x100000,-O binary))
+
+# The tests that run them are among the functional ones.
+export GUESTS := $(abspath $(GUEST))
+$(FUNCTIONAL): $(GUEST_BIN)

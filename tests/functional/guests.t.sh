@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# The guest programs that judge the machine from within: all end well, and say nothing else.
+# shellcheck source=tests/functional/guest.bash
+. "${0%/*}/guest.bash"
+
+# More CPUs than the host has get a warning, which is no failure here.
+warning="^lkvm: warning: [0-9]+ CPUs are more than this host.s KVM_CAP_NR_VCPUS recommends"
+
+# passes PROGRAM OUTPUT [OPTION]...
+passes()
+{
+	local program=$1 output=$2
+	shift 2
+	g_run "$program" "$@"
+	[ "$t_rc" -eq 1 ] && [ "$(t_stdout)" = "$output" ] && ! t_stderr | grep -Evq "$warning"
+	t_report $? "$t_command" "status $t_rc (1 is success)
+standard output: $(t_stdout)
+standard error: $(t_stderr)"
+}
+
+passes unclaimed.bin ''
+passes string-io.bin 'string output'
+passes pit.bin ''
+passes timers.bin ''
+passes msr.bin ''
+passes serial.bin serial
+passes serial-irq.bin x
+passes i8042.bin ''
+
+# ---- the clock tells the host's UTC ----
+
+before=$(date -u +%s)
+g_run rtc.bin
+after=$(date -u +%s)
+t_status 1
+guest=$(date -u -d "$(t_stdout)" +%s)
+t_ok "rtc.bin: '$(t_stdout)' is now" test "$guest" -ge "$before" -a "$guest" -le "$after"
+
+# ---- RAM, to the byte ----
+
+for mb in 64 3327 3328 3329 4096; do
+	passes ram.mb '' -m $mb -p ram=$mb
+done
+
+# ---- processors, and the tables that describe them ----
+
+for cpus in 1 2 8; do
+	passes smp.mb '' -c $cpus -p cpus=$cpus
+	passes cpuid.mb '' -c $cpus -p cpus=$cpus
+	passes acpi.mb '' -c $cpus -p cpus=$cpus
+done
+passes acpi.mb '' -c 255 -p cpus=255
+
+# ---- what each boot protocol passes ----
+
+for i in 0 1 2; do
+	echo "module $i" >"$T_TMP/module$i"
+done
+passes multiboot.mb '' -m 256 -p mods=0 -p alpha=7
+passes multiboot.mb '' -m 256 -p 'mods=1 alpha=7' -i "$T_TMP/module0 arg0"
+passes multiboot.mb '' -m 256 -p 'mods=3 alpha=7' -i "$T_TMP/module0 arg0" \
+	-i "$T_TMP/module1 arg1" -i "$T_TMP/module2 arg2"
+echo 'initrd' >"$T_TMP/initrd"
+passes pvh.pvh '' -m 256 -p alpha=7 -i "$T_TMP/initrd"
+echo 'initrd one' >"$T_TMP/one"
+echo 'initrd two' >"$T_TMP/two"
+passes bzimage.bz '' -m 256 -p alpha=7 -i "$T_TMP/one" -i "$T_TMP/two"
+
+# A check that fails must be seen: the same guest with a wrong expectation.
+g_run ram.mb -m 64 -p ram=65
+t_status 3
+t_stdout_like '^tests/guest/ram\.c:[0-9]+: end is 0x4000000, not 0x4100000$'
+t_done

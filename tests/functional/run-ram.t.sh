@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# Guest RAM as the host sees it: places, advice, sizes, other kinds of memory.
+# shellcheck source=tests/functional/guest.bash
+. "${0%/*}/guest.bash"
+
+# mappings: the address range, rights, kB and flags of lkvm's mappings of 1 MB or more, in order
+mappings()
+{
+	awk '/^[0-9a-f]+-[0-9a-f]+ / { range = $1; rights = $2 }
+	     /^Size:/ { size = $2 }
+	     /^Rss:/ { rss = $2 }
+	     /^VmFlags:/ { sub("VmFlags: *", ""); if (size >= 1024) print range, rights, size, rss, $0 }' \
+		"/proc/$g_pid/smaps"
+}
+
+# flags MAPPING: those that the advice makes, as mg hg dd dc nr in this order
+advice()
+{
+	local flag
+	for flag in mg hg dd dc nr; do
+		[[ " $1 " != *" $flag "* ]] || echo -n "$flag "
+	done
+}
+
+# ram_parts SPAN BASE: "OFFSET kB RIGHTS ADVICE" of each mapping that starts within the span; what a
+# hole has beyond the gap's size is the guard behind the last part
+ram_parts()
+{
+	local base=$((16#$2)) range rights size flags
+	mappings | while read -r range rights size _ flags; do
+		[[ $((16#${range%-*})) -ge $base && $((16#${range%-*})) -lt $((base + $1)) ]] || continue
+		[ "${rights%?}" != --- ] || [ "$size" -le $((768 << 10)) ] || size=$((768 << 10))
+		printf '%x %d %s %s\n' $((16#${range%-*} - base)) "$size" "${rights%?}" "$(advice "$flags")"
+	done
+}
+
+# check_layout MB SPAN-MB: WANTED on standard input
+check_layout()
+{
+	local first=$1
+	[ "$1" -le 3328 ] || first=3328
+	g_start halt.bin -m "$1"
+	base=$(mappings | awk -v kb=$((first * 1024)) '$3 == kb && $2 ~ /^rw/ { sub("-.*", "", $1); print $1; exit }')
+	t_is "-m $1: layout and advice" "$(ram_parts $(($2 << 20)) "${base:-0}")" "$(cat)"
+	t_is "-m $1: base is 2 MB aligned" $((16#${base:-1} & 0x1fffff)) 0
+	t_ok "-m $1: the guest's memory is not resident" \
+		test "$(awk '/^VmRSS:/ { print $2 }' "/proc/$g_pid/status")" -lt 16384
+	"$LKVM" stop test >/dev/null
+	g_wait
+	t_status 0
+}
+
+all='mg hg dd dc nr'
+check_layout 64 64 <<<"0 65536 rw- $all "
+check_layout 256 256 <<<"0 262144 rw- $all "
+check_layout 3327 3327 <<<"0 $((3327 * 1024)) rw- $all "
+check_layout 3328 4096 <<<"0 $((3328 * 1024)) rw- $all 
+d0000000 $((768 * 1024)) --- nr "
+check_layout 3329 4097 <<<"0 $((3328 * 1024)) rw- $all 
+d0000000 $((768 * 1024)) --- nr 
+100000000 1024 rw- $all "
+check_layout 4096 4864 <<<"0 $((3328 * 1024)) rw- $all 
+d0000000 $((768 * 1024)) --- nr 
+100000000 $((768 * 1024)) rw- $all "
+
+# Each piece of advice can be switched off.
+for pair in merge:mg thp:hg dontdump:dd dontfork:dc; do
+	g_start halt.bin -m 256 --mem-${pair%:*}=off
+	line=$(mappings | awk '$3 == 262144 && $2 ~ /^rw/')
+	t_is "--mem-${pair%:*}=off" "$(advice "$line")" "${all/${pair#*:} /} "
+	"$LKVM" stop test >/dev/null
+	g_wait
+done
+
+# A guest that is far larger than the host.
+g_start halt.bin -m 1T
+t_stderr_like '^lkvm: .*Guest memory size 1048576MB exceeds host physical RAM size [0-9]+MB'
+t_ok '-m 1T: little of it is resident' \
+	test "$(awk '/^VmRSS:/ { print $2 }' "/proc/$g_pid/status")" -lt 16384
+"$LKVM" stop test >/dev/null
+g_wait
+t_status 0
+g_run reset.bin -m 16777215T
+t_status 125
+t_stderr_like '^lkvm: .*physical address'
+
+# ---- memory from files and of huge pages ----
+
+g_run ram.mb -m 128 -p ram=128 --mem-path "$T_TMP"
+t_status 1
+t_is 'the file in a folder has no name' "$(find "$T_TMP" -size +1M)" ''
+truncate -s 128M "$T_TMP/ram"
+g_run ram.mb -m 128 -p ram=128 --mem-path "$T_TMP/ram" --mem-share
+t_status 1
+t_is 'a shared file holds the RAM' "$(od -An -tx1 -N1 "$T_TMP/ram")" ' 5a'
+g_run ram.mb -m 128 -p ram=128 --mem-prealloc
+t_status 1
+g_run reset.bin --mem-path "$T_TMP/missing/file"
+t_status 125
+t_stderr_like "^lkvm: .*missing/file.*: No such file or directory"
+mkdir "$T_TMP/small"
+if mount -t tmpfs -o size=16m tmpfs "$T_TMP/small" 2>/dev/null; then
+	g_run reset.bin --mem-path "$T_TMP/small"
+	umount "$T_TMP/small"
+	t_status 125
+	t_stderr_like "^lkvm: Not enough space in '.*/small' for 64MB of guest RAM \(1[56]MB free\)"
+else
+	t_skip 'a file system that is too small' 'mounting a tmpfs needs root'
+fi
+if [ "$(awk '/^HugePages_Free:/ { print $2 }' /proc/meminfo)" -lt 8192 ]; then
+	g_run reset.bin -m 16384 --hugepages=2M
+	t_status 125
+	t_stderr_like '^lkvm: .*huge page'
+else
+	t_skip 'too few huge pages' 'this host has 16 GB of free ones'
+fi
+g_run reset.bin --hugetlbfs "$T_TMP"
+t_status 125
+t_stderr_like '^lkvm: .*hugetlbfs'
+t_is 'nothing is left behind' "$(ls "$LKVM_DIR" 2>/dev/null)" ''
+t_done

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Standard input and output of every kind: nothing hangs, nothing is lost, nothing is added.
+# shellcheck source=tests/functional/guest.bash
+. "${0%/*}/guest.bash"
+
+LINE='hello from the guest'
+
+run_hello()
+{
+	timeout -s KILL 30 "$LKVM" run -c 1 -m 64 -k "$GUESTS/hello.bin"
+}
+
+# ---- standard input ----
+
+t_is 'closed' "$(run_hello <&- 2>&1)" "$LINE"
+t_is '/dev/null' "$(run_hello </dev/null 2>&1)" "$LINE"
+t_is 'a file' "$(run_hello <"$0" 2>&1)" "$LINE"
+t_is 'a pipe that ends' "$(: | run_hello 2>&1)" "$LINE"
+mkfifo "$T_TMP/open"
+exec 4<>"$T_TMP/open"
+t_is 'a pipe that stays open' "$(run_hello <&4 2>&1)" "$LINE"
+exec 4<&-
+t_is 'HOME unset' "$(unset HOME; run_hello </dev/null 2>&1)" "$LINE"
+
+# ---- input reaches the guest, each byte of it, whatever it comes from ----
+
+text=$(seq 500)q
+echo_guest()
+{
+	timeout -s KILL 60 "$LKVM" run -c 1 -m 64 --debug-exit -k "$GUESTS/echo.bin"
+}
+t_is 'echo of a pipe' "$(printf %s "$text" | echo_guest)" ">$text"
+printf %s "$text" >"$T_TMP/input"
+t_is 'echo of a file' "$(echo_guest <"$T_TMP/input")" ">$text"
+t_is 'escape keys are for terminals: Ctrl-a from a pipe is input' \
+	"$(printf '\001xq' | echo_guest | od -An -c | tr -d ' ')" '>001xq'
+
+# ---- standard output ----
+
+t_run bash -c 'exec "$LKVM" run -c 1 -m 64 -k "$GUESTS/hello.bin" >&-'
+t_command='output closed'
+t_ok 'output closed: ends' test "$t_rc" -ne 137
+t_run bash -c 'exec "$LKVM" run -c 1 -m 64 -k "$GUESTS/hello.bin" >/dev/full'
+t_ok 'output to a full device: ends' test "$t_rc" -ne 137
+run_hello >"$T_TMP/file" </dev/null
+t_is 'a file' "$(cat "$T_TMP/file")" "$LINE"
+t_run bash -c '"$LKVM" run -c 1 -m 64 --timeout 5 -k "$GUESTS/flood.bin" | head -c 20000 | wc -c;
+	exit ${PIPESTATUS[0]}'
+t_is 'a reader that leaves: got what it wanted' "$(t_stdout)" 20000
+t_ok 'a reader that leaves: ends' test "$t_rc" -ne 137
+
+# A reader that stops reading: the pipe is full, the guest waits, and stop still works at once.
+g_start flood.bin
+dd if=/dev/zero of="$T_TMP/fifo" oflag=nonblock bs=4096 count=64 2>/dev/null
+t_ok 'a reader that sleeps: stat' "$LKVM" stat test
+t_ok 'a reader that sleeps: stop' timeout 20 "$LKVM" stop test
+g_wait
+t_status 0
+g_no_leftovers 'at the end'
+t_done

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# The host ends the guest: stop, time-out, signals; what is left behind each time.
+# shellcheck source=tests/functional/guest.bash
+. "${0%/*}/guest.bash"
+
+# A guest that never ends by itself, one that sleeps for ever, and one that never stops writing.
+for program in loop halt flood; do
+	g_start $program.bin
+	cat <&3 >/dev/null &
+	t_ok "$t_command: stop" "$LKVM" stop test
+	t_is "$t_command: it is gone when stop returns" "$(ls "$LKVM_DIR")" ''
+	g_wait
+	t_status 0
+	for signal in INT TERM; do
+		g_start $program.bin
+		cat <&3 >/dev/null &
+		kill -$signal "$g_pid"
+		g_wait
+		t_is "$t_command: SIG$signal" "$t_rc" "$((128 + $(kill -l $signal)))"
+		g_no_leftovers "$t_command: SIG$signal"
+	done
+	start=$SECONDS
+	g_run $program.bin --timeout 1
+	t_status 124
+	t_ok "$t_command: takes a second" test $((SECONDS - start)) -le 10
+done
+g_start loop.bin -c 8
+t_ok "$t_command: stop" "$LKVM" stop test
+g_wait
+t_status 0
+
+# Paused, resumed, and stopped while paused.
+g_start halt.bin
+t_ok 'pause' "$LKVM" pause test
+t_ok 'resume' "$LKVM" resume test
+t_ok 'pause again' "$LKVM" pause test
+t_ok 'stop while paused' "$LKVM" stop test
+g_wait
+t_status 0
+
+# SIGKILL leaves the socket, which the next command removes.
+g_start halt.bin
+kill -KILL "$g_pid"
+g_wait
+t_status 137
+t_is 'SIGKILL leaves the socket and nothing else' "$(ls "$LKVM_DIR")" test.sock
+t_run "$LKVM" list
+t_status 0
+t_unlike 'a killed guest is not listed' "$(t_stdout)" test
+t_is 'and its socket is gone' "$(ls "$LKVM_DIR")" ''
+g_no_leftovers 'at the end'
+t_done
