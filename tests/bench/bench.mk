@@ -1,0 +1,13 @@
+# `make bench`: what lkvm costs, each figure beside the floor (bare) and, where they are installed,
+# beside QEMU's microvm and the kvmtool that LKVM_BENCH_KVMTOOL names.
+
+BENCH := $(O)/tests/bench
+BENCH_PROGRAMS := $(BENCH)/bare $(BENCH)/measure
+
+.PHONY: bench
+bench: $(O)/lkvm $(BENCH_PROGRAMS) guests ## measure start-up, memory, serial port, Linux boot
+	$(Q)BENCH=$(BENCH) tests/bench/bench.sh
+
+$(BENCH_PROGRAMS): $(BENCH)/%: $(BENCH)/%.o
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIBS)

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# bench.sh: run by `make bench`, which sets LKVM, GUESTS and BENCH. Prints tables; every comparison
+# is between commands that were run in turn. LKVM_BENCH_ROUNDS (50) is how often.
+set -u
+: "${LKVM:?}" "${GUESTS:?}" "${BENCH:?}"
+ROUNDS=${LKVM_BENCH_ROUNDS:-50}
+QEMU=$(command -v qemu-system-x86_64 || true)
+KVMTOOL=${LKVM_BENCH_KVMTOOL:-}
+MB=256
+
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+export LKVM_DIR=$tmp/sockets
+
+# commands FLAT PVH: fills names[] and lines[] with what is to be compared
+# QEMU cannot load a flat binary: it gets the same program with a PVH entry.
+commands()
+{
+	names=(bare lkvm)
+	lines=("$BENCH/bare -m $MB $GUESTS/$1.bin" "$LKVM run -c 1 -m $MB -k $GUESTS/$1.bin")
+	if [ -n "$QEMU" ]; then
+		names+=('qemu microvm')
+		lines+=("$QEMU -M microvm -accel kvm -cpu host -m $MB -nodefaults -no-user-config -display none \
+-no-reboot -serial stdio -device isa-debug-exit,iobase=0xf4 -kernel $GUESTS/$2.pvh")
+	fi
+	if [ -n "$KVMTOOL" ]; then
+		names+=(kvmtool)
+		lines+=("$KVMTOOL run -c 1 -m $MB -k $GUESTS/$1.bin")
+	fi
+}
+
+# ratio A B: A / B with two digits
+ratio()
+{
+	awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", b ? a / b : 0 }'
+}
+
+# verdict VALUE LIMIT TEXT
+verdict()
+{
+	local word=missed
+	awk -v a="$1" -v b="$2" 'BEGIN { exit !(a <= b) }' && word=met
+	printf '  aim: %s at most %s: %s, %s\n' "$3" "$2" "$1" "$word"
+}
+
+startup()
+{
+	local i wall min cpu rss status bytes bare_wall lkvm_wall lkvm_cpu
+	commands reset quit
+	echo "Start-up: exec to exit of a guest that resets at once, $MB MB, 1 CPU, $ROUNDS rounds in turn"
+	printf '  %-14s %12s %12s %12s %12s %8s\n' '' 'wall median' 'wall min' 'CPU median' 'max RSS' 'x bare'
+	"$BENCH/measure" "$ROUNDS" "${lines[@]}" >"$tmp/startup" || return
+	i=0
+	while read -r wall min cpu rss status bytes; do
+		[ $i -eq 0 ] && bare_wall=$wall
+		[ $i -eq 1 ] && lkvm_wall=$wall lkvm_cpu=$cpu
+		printf '  %-14s %9.2f ms %9.2f ms %9.2f ms %8d KiB %8s%s\n' "${names[i]}" \
+			"${wall}e-3" "${min}e-3" "${cpu}e-3" "$rss" "$(ratio "$wall" "$bare_wall")" \
+			"$([ "$status" -le 1 ] || echo " status $status")"
+		i=$((i + 1))
+	done <"$tmp/startup"
+	verdict "$(ratio "$lkvm_wall" "$bare_wall")" 1.5 'times bare'
+	verdict "$(awk -v us="$lkvm_cpu" 'BEGIN { print us / 1000 }')" 3 'ms of CPU'
+}
+
+# memory_of PID: resident, proportional and peak KiB of everything but guest RAM. Guest RAM is what
+# lies in mappings of at least the guest's size; the peak takes today's guest RAM off the highest
+# resident size there ever was, so that memory freed since start-up counts.
+memory_of()
+{
+	awk -v limit=$((MB * 1024)) '
+		FILENAME ~ /status$/ { if ($1 == "VmHWM:") peak = $2; next }
+		/^Size:/ { guest = $2 >= limit }
+		/^Rss:/ { if (guest) ram += $2; else rss += $2 }
+		/^Pss:/ { if (!guest) pss += $2 }
+		END { print rss, pss, peak - ram }' "/proc/$1/smaps" "/proc/$1/status"
+}
+
+memory()
+{
+	local pid rss pss peak
+	echo
+	echo "Memory of lkvm that is not guest RAM, while a guest sleeps ($MB MB, 1 CPU)"
+	mkfifo "$tmp/fifo"
+	"$LKVM" run -c 1 -m $MB -k "$GUESTS/halt.bin" </dev/null >"$tmp/fifo" &
+	pid=$!
+	read -r -n 1 -t 30 <"$tmp/fifo"
+	read -r rss pss peak < <(memory_of $pid)
+	kill -TERM $pid
+	wait $pid
+	rm "$tmp/fifo"
+	printf '  resident %d KiB, of it its share of pages that others map too %d KiB; peak %d KiB\n' \
+		"$rss" "$pss" "$peak"
+	verdict "$(ratio "$peak" 1024)" 3 'MiB at the peak'
+}
+
+# exits LINE: how often KVM_RUN returned, counted from outside so that it is the same for all
+exits()
+{
+	command -v strace >/dev/null || return
+	# shellcheck disable=SC2086
+	strace -f -qq -e trace=ioctl -e signal=none -o "$tmp/trace" $1 </dev/null >/dev/null 2>&1
+	grep -c 'KVM_RUN' "$tmp/trace"
+}
+
+serial()
+{
+	local program i wall min cpu rss status bytes n
+	echo
+	echo "Serial output of 64000 bytes: one status read a byte (poll), or one for 16 bytes (burst)"
+	printf '  %-14s %-6s %16s %12s %14s\n' '' '' 'bytes/s' 'CPU us/byte' 'exits/byte'
+	for program in poll burst; do
+		commands serial-$program serial-$program
+		"$BENCH/measure" 5 "${lines[@]}" >"$tmp/serial" || return
+		i=0
+		while read -r wall min cpu rss status bytes; do
+			n=$(exits "${lines[i]}")
+			printf '  %-14s %-6s %16.0f %12.2f %14s\n' "${names[i]}" $program \
+				"$(ratio "${bytes}000000" "$wall")" "$(ratio "$cpu" "$bytes")" \
+				"${n:+$(ratio "$n" "$bytes")}"
+			i=$((i + 1))
+		done <"$tmp/serial"
+	done
+}
+
+startup
+memory
+serial
