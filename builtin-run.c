@@ -29,6 +29,7 @@
 
 #define DEFAULT_CMDLINE "console=ttyS0 earlyprintk=ttyS0 panic=-1"
 #define LAST_LINES_BYTES 4096
+#define DRAIN_PATIENCE_MS 500
 
 struct machine {
 	struct vm_config cfg;
@@ -425,6 +426,23 @@ static void undo_timer(struct machine *m)
 
 /* ---- run ---- */
 
+/*
+ * How long a reader of the console may stand still before the rest is dropped. After an ending of
+ * the guest's own he may take his time; one that the host asked for must not hang on him.
+ */
+static int drain_patience(enum stop_cause cause)
+{
+	switch (cause) {
+	case STOP_REQUEST:
+	case STOP_SIGNAL:
+	case STOP_TIMEOUT:
+	case STOP_HOST_ERROR:
+		return DRAIN_PATIENCE_MS;
+	default:
+		return -1;
+	}
+}
+
 /* Until the guest has ended and everything that it printed is written. */
 static int do_run(struct machine *m)
 {
@@ -448,7 +466,7 @@ static int do_run(struct machine *m)
 	kvm_join(&m->kvm);
 	m->result.end_ns = now_ns();
 	m->result.cause = kvm_stop_cause(&m->kvm, &m->result.value);
-	console_drain(m->console, m->signals.fd);
+	console_drain(m->console, m->signals.fd, drain_patience(m->result.cause));
 	return 0;
 }
 

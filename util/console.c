@@ -261,21 +261,22 @@ static void out_room_ready(struct loop_source *src, uint32_t events)
 	run_output(con);
 }
 
-/* Return: false if there was a signal first. */
-static bool wait_for_room(const struct console *con, int interrupt_fd)
+/* Return: false if there was a signal first, or the patience is over. */
+static bool wait_for_room(const struct console *con, int interrupt_fd, int patience_ms)
 {
 	struct pollfd pfd[] = {
 		{ .fd = con->out.fd, .events = POLLOUT },
 		{ .fd = interrupt_fd, .events = POLLIN },
 	};
+	int n;
 
-	while (poll(pfd, ARRAY_SIZE(pfd), -1) < 0)
-		if (errno != EINTR)
-			return false;
-	return !pfd[1].revents;
+	do {
+		n = poll(pfd, ARRAY_SIZE(pfd), patience_ms);
+	} while (n < 0 && errno == EINTR);
+	return n > 0 && !pfd[1].revents;
 }
 
-void console_drain(struct console *con, int interrupt_fd)
+void console_drain(struct console *con, int interrupt_fd, int patience_ms)
 {
 	for (;;) {
 		uint64_t head = ring_look(con);
@@ -286,7 +287,7 @@ void console_drain(struct console *con, int interrupt_fd)
 		if (!write_output(con, head - con->tail, RING_BYTES))
 			continue;
 		tty_restore();
-		if (!wait_for_room(con, interrupt_fd))
+		if (!wait_for_room(con, interrupt_fd, patience_ms))
 			return;
 	}
 }

@@ -83,9 +83,10 @@ void console_send(struct console *con, const uint8_t *buf, size_t len, bool brea
 /**
  * console_drain() - the guest has ended: write out everything that is left
  * Waits for the reader as write(2) would (with the terminal restored, so that Ctrl-C works), but
- * gives up when @interrupt_fd becomes readable (a signalfd, which is not read here; -1: none).
+ * gives up when @interrupt_fd becomes readable (a signalfd, which is not read here; -1: none), and
+ * when the reader has taken nothing for @patience_ms (-1: never).
  */
-void console_drain(struct console *con, int interrupt_fd);
+void console_drain(struct console *con, int interrupt_fd, int patience_ms);
 
 /** console_panic_line() - the "Kernel panic - not syncing: ..." line seen since start, or NULL */
 const char *console_panic_line(const struct console *con);

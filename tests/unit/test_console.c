@@ -471,7 +471,7 @@ static void test_file(int flags)
 	send_all(other, "before\n", 7);
 	new_console(-1, other);
 	put_text("guest\n");
-	console_drain(con, -1);
+	console_drain(con, -1, -1);
 	send_all(other, "after\n", 6);
 	free_console();
 	ck_assert_int_eq(pread(fd, got, sizeof(got), 0), 19);
@@ -507,7 +507,7 @@ START_TEST(test_reader_leaves)
 	RUN_UNTIL(dev.panic);
 	console_last_lines(con, last, sizeof(last));
 	ck_assert_ptr_nonnull(strstr(last, "---[ end"));
-	console_drain(con, -1);
+	console_drain(con, -1, -1);
 	free_console();
 }
 END_TEST
@@ -522,7 +522,7 @@ START_TEST(test_no_streams)
 		settle();
 		ck_assert_str_eq(console_panic_line(con), "Kernel panic - not syncing: x");
 		ck_assert_uint_eq(dev.panic, 0);
-		console_drain(con, -1);
+		console_drain(con, -1, -1);
 		free_console();
 	}
 }
@@ -604,7 +604,7 @@ START_TEST(test_drain_waits)
 	new_console(-1, out[1]);
 	put_all(chunk, sizeof(chunk));
 	ck_assert_int_eq(pthread_create(&thread, NULL, slow_reader, &reader), 0);
-	console_drain(con, -1);
+	console_drain(con, -1, -1);
 	free_console();
 	close(out[1]);
 	pthread_join(thread, &ok);
@@ -621,7 +621,7 @@ START_TEST(test_drain_is_interrupted)
 	ck_assert_int_eq(pipe(out), 0);
 	new_console(-1, out[1]);
 	put_all(chunk, sizeof(chunk));
-	console_drain(con, interrupt); /* nobody reads */
+	console_drain(con, interrupt, -1); /* nobody reads */
 	ck_assert_uint_eq(readable(out[0]), 65536);
 	ck_assert_uint_eq(readable(out[0]), 65536);
 	free_console();
@@ -630,9 +630,22 @@ START_TEST(test_drain_is_interrupted)
 	ck_assert_int_eq(pipe(out), 0);
 	new_console(-1, out[1]);
 	put_text("Kernel panic - not syncing: x\n");
-	console_drain(con, interrupt);
+	console_drain(con, interrupt, -1);
 	ck_assert_uint_eq(readable(out[0]), 30);
 	ck_assert_ptr_nonnull(console_panic_line(con));
+	free_console();
+}
+END_TEST
+
+START_TEST(test_drain_loses_patience)
+{
+	static const uint8_t chunk[200000];
+	int out[2];
+
+	ck_assert_int_eq(pipe(out), 0);
+	new_console(-1, out[1]);
+	put_all(chunk, sizeof(chunk));
+	console_drain(con, -1, 10); /* nobody reads */
 	free_console();
 }
 END_TEST
@@ -916,6 +929,6 @@ UNIT_MAIN("console", test_output_is_exact, test_output_batches, test_output_is_p
 	  test_output_wraps, test_output_of_threads, test_stopped_pipe, test_stopped_socket,
 	  test_stopped_terminal, test_output_to_file, test_reader_leaves, test_no_streams,
 	  test_full_disk, test_panic_with_stopped_reader, test_drain_waits,
-	  test_drain_is_interrupted, test_input_from_pipe, test_input_flow, test_input_race,
-	  test_input_needs_device, test_input_at_end, test_input_endless, test_send, test_terminal,
+	  test_drain_is_interrupted, test_drain_loses_patience, test_input_from_pipe,
+	  test_input_flow, test_input_race, test_input_needs_device, test_input_at_end, test_input_endless, test_send, test_terminal,
 	  test_escape_keys, test_type_ahead, test_type_ahead_limit)
