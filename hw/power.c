@@ -13,7 +13,8 @@
 #define PM1_TMR    (1U << 0)
 #define PM1_GBL    (1U << 5)
 #define PM1_PWRBTN (1U << 8)
-#define PM1_EVENTS (PM1_TMR | PM1_GBL | PM1_PWRBTN)
+#define PM1_RTC    (1U << 10) /* never raised, but Linux insists that it can be enabled */
+#define PM1_EVENTS (PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_RTC)
 
 /* Control register, low byte */
 #define CNT_SCI_EN 0x01U

@@ -8,6 +8,7 @@
 #define PWRBTN 0x0100U
 #define GBL    0x0020U
 #define TMR    0x0001U
+#define RTC    0x0400U
 #define SLP_EN 0x2000U
 #define S5     (POWER_SLP_TYP_S5 << 10)
 
@@ -40,11 +41,11 @@ START_TEST(test_enable)
 {
 	new_chip(&power_type, NULL, 0);
 	out_len(POWER_PM1_EN, 0xffff, 2);
-	ck_assert_uint_eq(in_len(POWER_PM1_EN, 2), PWRBTN | GBL | TMR);
+	ck_assert_uint_eq(in_len(POWER_PM1_EN, 2), RTC | PWRBTN | GBL | TMR);
 	out_len(POWER_PM1_EN, GBL, 2);
 	ck_assert_uint_eq(in_len(POWER_PM1_EN, 2), GBL);
 	out8(POWER_PM1_EN + 1, 0xff); /* one byte leaves the other alone */
-	ck_assert_uint_eq(in_len(POWER_PM1_EN, 2), PWRBTN | GBL);
+	ck_assert_uint_eq(in_len(POWER_PM1_EN, 2), RTC | PWRBTN | GBL);
 	out8(POWER_PM1_EN, 0x01);
 	ck_assert_uint_eq(in8(POWER_PM1_EN), TMR);
 	out8(POWER_PM1_EN, 0xff);
