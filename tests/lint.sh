@@ -24,7 +24,7 @@ report()
 	fi
 	bad=$((bad + 1))
 	echo "not ok $count - $1"
-	printf '%s\n' "$2" | sed 's/^/# /'
+	printf '%s\n' "$2" | sed '/^$/d; s/^/# /'
 }
 
 # ---- who may include whom: ARCHITECTURE, "downward only" ----

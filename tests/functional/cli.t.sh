@@ -114,6 +114,16 @@ for address in '' xyz 0x 0x10000000000000000 -1 '1 '; do
 done
 t_ok "asking for guests creates nothing" test ! -e "$LKVM_DIR"
 
+# ---- check ----
+
+t_fails 125 "unexpected argument 'now'" "$LKVM" check now
+t_run "$LKVM" check
+t_stdout_like '^virtual machine +(ok|FAILED)'
+[ "$t_rc" -eq 0 ] || [ "$t_rc" -eq 1 ]
+t_report $? "lkvm check: status 0 or 1" "status $t_rc"
+t_is "lkvm check: its status agrees with what it says" "$((t_rc != 0))" \
+	"$(t_stdout | grep -cm1 FAILED)"
+
 # ---- standard descriptors, environment ----
 
 t_fails 1 "write 'standard output': No space left on device" bash -c 'exec "$LKVM" version >/dev/full'
