@@ -222,26 +222,17 @@ static void watch_room(struct console *con)
 {
 	con->out_room.fd = con->out.fd;
 	con->out_blocked = loop_add(con->cfg.loop, &con->out_room, EPOLLOUT) == 0;
-	if (!con->out_blocked) /* cannot be watched: try again a little later */
-		arm_timer(con->out_timer.fd, 10 * BATCH_NS);
+	if (!con->out_blocked) /* a file cannot be watched, it is always ready */
+		arm_timer(con->out_timer.fd, 1);
 }
 
 static void run_output(struct console *con)
 {
 	uint64_t head = ring_look(con);
-	uint64_t left, before;
 
 	scan_output(con, head);
-	if (con->out_blocked)
-		return;
-	before = head - con->tail;
-	left = write_output(con, before, TURN_BYTES);
-	if (!left)
-		return;
-	if (before - left < TURN_BYTES)
+	if (!con->out_blocked && write_output(con, head - con->tail, TURN_BYTES))
 		watch_room(con);
-	else
-		arm_timer(con->out_timer.fd, 1);
 }
 
 static void out_timer_ready(struct loop_source *src, uint32_t events)
@@ -589,8 +580,7 @@ static void open_streams(struct console *con)
 	con->out_dead = con->out.kind == STREAM_NONE;
 	stream_open(&con->in, con->cfg.in_fd, O_RDONLY);
 	con->in_ready.fd = con->in.fd;
-	con->in_end = con->in.kind == STREAM_NONE;
-	con->in_tty = !con->in_end && isatty(con->cfg.in_fd);
+	con->in_tty = isatty(con->cfg.in_fd);
 }
 
 int console_new(const struct console_config *cfg, struct console **ret)

@@ -184,6 +184,7 @@ int linux_params_put(struct boot *boot, const struct setup_header *hdr,
 		err = add_rng_seed(boot, &params.hdr);
 	if (err)
 		return err;
-	memcpy(boot_low(boot->ram, LAYOUT_ZERO_PAGE, sizeof(params)), &params, sizeof(params));
+	if (ram_write(boot->ram, GPA(LAYOUT_ZERO_PAGE), &params, sizeof(params)))
+		return file_err(&boot->kernel, -EFBIG, "no guest RAM for the zero page");
 	return 0;
 }

@@ -14,11 +14,13 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
+#include <utmp.h>
 
 #include "lkvm/console.h"
 #include "lkvm/tty.h"
@@ -410,8 +412,11 @@ static void test_stopped_reader(int in_fd, int out_fd, int reader)
 	want = malloc(total);
 	ck_assert_ptr_nonnull(want);
 	fill_pattern(want, total, 0);
-	expect_read(reader, want, total / 4);
-	expect_read(reader, want + total / 4, total - total / 4);
+	/* Not for the first bit of room: each time costs the guest an interrupt. */
+	expect_read(reader, want, total / 8);
+	settle();
+	ck_assert_uint_eq(atomic_load(&dev.writable), 0);
+	expect_read(reader, want + total / 8, total - total / 8);
 	ck_assert_uint_eq(atomic_load(&dev.writable), 1);
 	put_text("again");
 	expect_read(reader, "again", 5);
@@ -491,6 +496,7 @@ END_TEST
 START_TEST(test_reader_leaves)
 {
 	static const uint8_t chunk[65536];
+	uint64_t bytes, writes;
 	char last[100];
 	int out[2];
 
@@ -508,6 +514,8 @@ START_TEST(test_reader_leaves)
 	console_last_lines(con, last, sizeof(last));
 	ck_assert_ptr_nonnull(strstr(last, "---[ end"));
 	console_drain(con, -1, -1);
+	console_stats(con, &bytes, &writes);
+	ck_assert_uint_eq(writes, 2); /* "one", and the one that failed */
 	free_console();
 }
 END_TEST
@@ -515,6 +523,7 @@ END_TEST
 START_TEST(test_no_streams)
 {
 	const int closed = 1000;
+	uint64_t bytes, writes;
 
 	for (int i = 0; i < 2; i++) {
 		new_console(i ? closed : -1, i ? closed : -1);
@@ -523,6 +532,9 @@ START_TEST(test_no_streams)
 		ck_assert_str_eq(console_panic_line(con), "Kernel panic - not syncing: x");
 		ck_assert_uint_eq(dev.panic, 0);
 		console_drain(con, -1, -1);
+		console_stats(con, &bytes, &writes);
+		ck_assert_uint_eq(bytes, 30);
+		ck_assert_uint_eq(writes, 0);
 		free_console();
 	}
 }
@@ -663,12 +675,33 @@ START_TEST(test_input_from_pipe)
 	send_all(in[1], "more", 4);
 	expect_got("hello\001x\nmore");
 	ck_assert_uint_eq(dev.quit, 0);
+	guest_reads(); /* nothing was refused, so there is nothing to do */
+	ck_assert_int_eq(loop_once(&loop, 20), 0);
 	send_all(in[1], "end", 3);
 	close(in[1]);
 	expect_got("hello\001x\nmoreend");
 	ck_assert_int_eq(loop_once(&loop, 0), 1);  /* the end of the pipe is read once ... */
 	ck_assert_int_eq(loop_once(&loop, 20), 0); /* ... and is then no event any more */
 	ck_assert_int_eq(fcntl(in[0], F_GETFL) & O_NONBLOCK, 0);
+	free_console();
+}
+END_TEST
+
+/* The guest has room again while there is nothing to read: that is not the end of the input. */
+START_TEST(test_input_pauses)
+{
+	int in[2];
+
+	ck_assert_int_eq(pipe(in), 0);
+	new_console(in[0], -1);
+	dev.fifo_bytes = 3;
+	send_all(in[1], "abcd", 4);
+	expect_got("abc");
+	guest_reads();
+	expect_got("abcd");
+	settle();
+	send_all(in[1], "e", 1);
+	expect_got("abcde");
 	free_console();
 }
 END_TEST
@@ -798,7 +831,9 @@ START_TEST(test_send)
 	dev.fifo_bytes = dev.n_fifo;
 	memset(many, 'm', sizeof(many));
 	console_send(con, (const uint8_t *)many, 4000, true);
-	console_send(con, (const uint8_t *)many, 95, true);
+	console_send(con, (const uint8_t *)many, 94, true); /* room for one more */
+	console_send(con, (const uint8_t *)"x", 1, true);
+	console_send(con, (const uint8_t *)"m", 1, false);
 	console_send(con, (const uint8_t *)"x", 1, false);
 	console_send(con, NULL, 0, true);
 	ck_assert_uint_eq(dev.n_got, 1);
@@ -925,10 +960,384 @@ START_TEST(test_type_ahead_limit)
 }
 END_TEST
 
+/* ---- job control: a session leader (the shell) and lkvm in a process group of its own ---- */
+
+static int job_says[2];
+static int job_master;
+
+#define CHECK(cond)                                                                                \
+	do {                                                                                       \
+		if (!(cond)) {                                                                     \
+			fprintf(stderr, "line %d: %s\n", __LINE__, #cond);                         \
+			_exit(1);                                                                  \
+		}                                                                                  \
+	} while (0)
+
+/* The shell waits for the job to say @what. */
+static void hear(char what)
+{
+	struct pollfd pfd = { .fd = job_says[0], .events = POLLIN };
+	char c = 0;
+
+	CHECK(poll(&pfd, 1, 20000) == 1);
+	CHECK(read(job_says[0], &c, 1) == 1);
+	if (c != what)
+		fprintf(stderr, "want '%c', got '%c'\n", what, c);
+	CHECK(c == what);
+}
+
+static void say(char what)
+{
+	CHECK(write(job_says[1], &what, 1) == 1);
+}
+
+static void cooked(void)
+{
+	struct termios t;
+
+	tcgetattr(0, &t);
+	t.c_lflag |= ICANON | ECHO | ISIG;
+	t.c_oflag |= OPOST;
+	tcsetattr(0, TCSANOW, &t);
+}
+
+static pid_t start_job(void (*job)(void), bool front)
+{
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (!pid) {
+		signal(SIGTTOU, SIG_DFL);
+		setpgid(0, 0);
+		while (front && tcgetpgrp(0) != getpgrp())
+			usleep(1000);
+		job();
+		_exit(0);
+	}
+	setpgid(pid, pid);
+	if (front)
+		CHECK(tcsetpgrp(0, pid) == 0);
+	return pid;
+}
+
+static void expect_running(pid_t pid)
+{
+	int status;
+
+	CHECK(waitpid(pid, &status, WNOHANG | WUNTRACED) == 0);
+}
+
+static void expect_stopped(pid_t pid)
+{
+	int status;
+
+	CHECK(waitpid(pid, &status, WUNTRACED) == pid);
+	CHECK(WIFSTOPPED(status));
+	CHECK(WSTOPSIG(status) == SIGSTOP);
+}
+
+static void expect_exit(pid_t pid)
+{
+	int status;
+
+	CHECK(waitpid(pid, &status, WUNTRACED) == pid);
+	CHECK(status == 0);
+}
+
+static void run_session(void (*shell)(void))
+{
+	int slave, status;
+	pid_t pid;
+
+	ck_assert_int_eq(openpty(&job_master, &slave, NULL, NULL, NULL), 0);
+	ck_assert_int_eq(pipe(job_says), 0);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (!pid) {
+		int err = dup(2);
+
+		CHECK(login_tty(slave) == 0);
+		dup2(err, 2);
+		signal(SIGTTOU, SIG_IGN);
+		shell();
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(!status, "status %#x", status);
+}
+
+static void background_job(void)
+{
+	new_console(0, -1);
+	say(is_raw(0) ? 'r' : 'c');
+	RUN_UNTIL(is_raw(0));
+	CHECK(loop_once(&loop, 300) == 0); /* stops looking for it */
+	say('r');
+	RUN_UNTIL(dev.n_got == 3);
+	CHECK(!memcmp(dev.got, "key", 3));
+	say('k');
+	RUN_UNTIL(tcgetpgrp(0) != getpgrp());
+	say('b');
+	RUN_UNTIL(dev.quit && dev.n_got == 4);
+	CHECK(!memcmp(dev.got, "key\n", 4));
+	free_console();
+}
+
+/* `lkvm run &`, fg, and away again: what is typed meanwhile is the shell's. */
+static void background_shell(void)
+{
+	pid_t pid = start_job(background_job, false);
+	char line[16];
+
+	hear('c');
+	expect_running(pid);
+	send_all(job_master, "first\n", 6);
+	CHECK(read(0, line, sizeof(line)) == 6);
+	expect_running(pid);
+	CHECK(tcsetpgrp(0, pid) == 0);
+	hear('r');
+	send_all(job_master, "key", 3);
+	hear('k');
+	CHECK(tcsetpgrp(0, getpgrp()) == 0);
+	cooked();
+	hear('b');
+	send_all(job_master, "second\n", 7);
+	CHECK(read(0, line, sizeof(line)) == 7);
+	expect_running(pid);
+	CHECK(!is_raw(0));
+	CHECK(tcsetpgrp(0, pid) == 0);
+	send_all(job_master, "\001x\n", 3);
+	expect_exit(pid);
+	CHECK(!is_raw(0));
+}
+
+START_TEST(test_background)
+{
+	run_session(background_shell);
+}
+END_TEST
+
+static void on_continue(struct loop_source *src, uint32_t events)
+{
+	struct signalfd_siginfo info;
+
+	(void)events;
+	CHECK(read(src->fd, &info, sizeof(info)) == sizeof(info));
+	console_continued(con);
+}
+
+static void suspended_job(void)
+{
+	struct loop_source continued = { .ready = on_continue };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCONT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	continued.fd = signalfd(-1, &set, 0);
+	new_console(0, -1);
+	CHECK(is_raw(0));
+	console_suspend(con); /* SIGTSTP */
+	say(is_raw(0) ? 'r' : 'c');
+	RUN_UNTIL(is_raw(0));
+	CHECK(loop_add(&loop, &continued, EPOLLIN) == 0);
+	loop_once(&loop, 0); /* the signal that ended the first stop */
+	say('r');
+	RUN_UNTIL(dev.quit);
+	free_console();
+}
+
+static void suspended_shell(void)
+{
+	pid_t pid = start_job(suspended_job, true);
+
+	expect_stopped(pid);
+	CHECK(!is_raw(0));
+	CHECK(tcsetpgrp(0, getpgrp()) == 0);
+	kill(pid, SIGCONT); /* bg */
+	hear('c');
+	expect_running(pid);
+	CHECK(!is_raw(0));
+	CHECK(tcsetpgrp(0, pid) == 0); /* fg */
+	hear('r');
+
+	kill(pid, SIGSTOP); /* nobody could prepare for this one */
+	expect_stopped(pid);
+	CHECK(is_raw(0));
+	CHECK(tcsetpgrp(0, getpgrp()) == 0);
+	cooked();
+	CHECK(tcsetpgrp(0, pid) == 0);
+	kill(pid, SIGCONT);
+	for (unsigned i = 0; !is_raw(0); i++) {
+		CHECK(i < 20000);
+		usleep(1000);
+	}
+	send_all(job_master, "\001x", 2);
+	expect_exit(pid);
+	CHECK(!is_raw(0));
+}
+
+START_TEST(test_suspend)
+{
+	run_session(suspended_shell);
+}
+END_TEST
+
+static void leaving_job(void)
+{
+	new_console(0, -1);
+	CHECK(is_raw(0));
+	say('r');
+	while (tcgetpgrp(0) == getpgrp())
+		usleep(1000);
+	say('b');
+	free_console();
+}
+
+/* lkvm ends in the background: the terminal is not its any more. */
+static void leaving_shell(void)
+{
+	pid_t pid = start_job(leaving_job, true);
+
+	hear('r');
+	CHECK(tcsetpgrp(0, getpgrp()) == 0);
+	hear('b');
+	expect_exit(pid);
+	CHECK(is_raw(0));
+}
+
+START_TEST(test_leave_in_background)
+{
+	run_session(leaving_shell);
+}
+END_TEST
+
+/* A reader who does not read must be able to end it: Ctrl-C works again. */
+START_TEST(test_drain_restores_terminal)
+{
+	static const uint8_t chunk[200000];
+	int master, slave, interrupt = eventfd(1, 0);
+
+	ck_assert_int_eq(openpty(&master, &slave, NULL, NULL, NULL), 0);
+	new_console(slave, slave);
+	put_text("short");
+	console_drain(con, interrupt, -1);
+	ck_assert(is_raw(slave));
+	put_all(chunk, sizeof(chunk));
+	console_drain(con, interrupt, -1);
+	ck_assert(!is_raw(slave));
+	free_console();
+}
+END_TEST
+
+/* A signal before the start must not take the terminal. */
+START_TEST(test_continued_early)
+{
+	struct console_config cfg = { .out_fd = -1, .loop = &loop };
+	int master;
+
+	ck_assert_int_eq(openpty(&master, &cfg.in_fd, NULL, NULL, NULL), 0);
+	ck_assert_int_eq(loop_init(&loop), 0);
+	ck_assert_int_eq(console_new(&cfg, &con), 0);
+	console_continued(con);
+	ck_assert(!is_raw(cfg.in_fd));
+	free_console();
+}
+END_TEST
+
+/* ---- construction ---- */
+
+static unsigned count_fds(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+START_TEST(test_free_closes)
+{
+	int in[2], out[2];
+	unsigned fds;
+
+	ck_assert_int_eq(pipe(in), 0);
+	ck_assert_int_eq(pipe(out), 0);
+	fds = count_fds();
+	new_console(in[0], out[1]);
+	ck_assert_uint_gt(count_fds(), fds + 2);
+	free_console();
+	ck_assert_uint_eq(count_fds(), fds);
+}
+END_TEST
+
+static uint64_t resident_bytes(void)
+{
+	FILE *f = fopen("/proc/self/statm", "r");
+	unsigned long size, resident;
+
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_eq(fscanf(f, "%lu %lu", &size, &resident), 2);
+	fclose(f);
+	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The ring is used from its start whenever it was empty: as long as it is read, little is touched.
+ */
+START_TEST(test_memory)
+{
+	static uint8_t chunk[4096];
+	uint64_t before;
+	int out[2];
+
+	ck_assert_int_eq(pipe(out), 0);
+	new_console(-1, out[1]);
+	put_all(chunk, sizeof(chunk));
+	expect_read(out[0], chunk, sizeof(chunk));
+	before = resident_bytes();
+	for (size_t total = 0; total < 2 * RING_BYTES; total += sizeof(chunk)) {
+		put_all(chunk, sizeof(chunk));
+		expect_read(out[0], chunk, sizeof(chunk));
+	}
+	ck_assert_uint_lt(resident_bytes(), before + RING_BYTES / 2);
+	free_console();
+}
+END_TEST
+
+START_TEST(test_new_fails)
+{
+	struct console_config cfg = { .in_fd = -1, .out_fd = -1, .loop = &loop };
+	struct rlimit limit;
+	unsigned failed = 0, fds;
+	int next;
+
+	ck_assert_int_eq(loop_init(&loop), 0);
+	next = dup(0);
+	close(next);
+	fds = count_fds();
+	getrlimit(RLIMIT_NOFILE, &limit);
+	for (int err = -1; err; failed++) {
+		limit.rlim_cur = (rlim_t)next + failed;
+		setrlimit(RLIMIT_NOFILE, &limit);
+		con = NULL;
+		err = console_new(&cfg, &con);
+		ck_assert_int_eq(err, con ? 0 : -EMFILE);
+		console_free(con);
+		ck_assert_uint_eq(count_fds(), fds);
+	}
+	ck_assert_uint_eq(failed, 4); /* none, one, two and three descriptors to be had */
+	console_free(NULL);
+	loop_fini(&loop);
+}
+END_TEST
+
 UNIT_MAIN("console", test_output_is_exact, test_output_batches, test_output_is_prompt,
 	  test_output_wraps, test_output_of_threads, test_stopped_pipe, test_stopped_socket,
 	  test_stopped_terminal, test_output_to_file, test_reader_leaves, test_no_streams,
 	  test_full_disk, test_panic_with_stopped_reader, test_drain_waits,
 	  test_drain_is_interrupted, test_drain_loses_patience, test_input_from_pipe,
-	  test_input_flow, test_input_race, test_input_needs_device, test_input_at_end, test_input_endless, test_send, test_terminal,
-	  test_escape_keys, test_type_ahead, test_type_ahead_limit)
+	  test_input_pauses, test_input_flow, test_input_race, test_input_needs_device,
+	  test_input_at_end, test_input_endless, test_send, test_terminal, test_escape_keys,
+	  test_type_ahead, test_type_ahead_limit, test_background, test_suspend,
+	  test_leave_in_background, test_drain_restores_terminal, test_continued_early,
+	  test_free_closes, test_memory, test_new_fails)
