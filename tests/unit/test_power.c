@@ -50,7 +50,7 @@ START_TEST(test_enable)
 	ck_assert_uint_eq(in8(POWER_PM1_EN), TMR);
 	out8(POWER_PM1_EN, 0xff);
 	ck_assert_uint_eq(in8(POWER_PM1_EN), TMR | GBL);
-	ck_assert_uint_eq(in8(POWER_PM1_EN + 1), PWRBTN >> 8);
+	ck_assert_uint_eq(in8(POWER_PM1_EN + 1), (RTC | PWRBTN) >> 8);
 	out_len(POWER_PM1_STS, GBL << 16, 4); /* across status and enable */
 	ck_assert_uint_eq(in_len(POWER_PM1_STS, 4), GBL << 16);
 	ck_assert_uint_eq(machine.irq_sets, 0);
