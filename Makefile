@@ -83,8 +83,8 @@ lint: $(O)/lkvm $(MAN) ## check the source: layers, headers, shellcheck, cppchec
 .PHONY: coverage
 coverage: ## show which lines the unit and functional tests run
 	$(Q)find $(O)-coverage -name '*.gcda' -delete 2>/dev/null || true
-	$(Q)$(MAKE) O=$(O)-coverage CC=gcc SAN= CFLAGS='-O0 -g --coverage' check-unit check-functional
-	$(Q)tests/coverage.sh $(O)-coverage
+	$(Q)$(MAKE) -k O=$(O)-coverage CC=gcc SAN= CFLAGS='-O0 -g --coverage' check-unit check-functional; \
+		status=$$?; tests/coverage.sh $(O)-coverage && exit $$status
 
 # One file that runs anywhere: containers, an initramfs. Libraries that are opened when they are
 # needed elsewhere are linked in here, as far as their headers and archives are installed.

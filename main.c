@@ -42,10 +42,10 @@ static int close_stdout(int status)
 	bool failed = ferror(stdout);
 
 	errno = 0;
-	if (!fclose(stdout) && !failed)
+	if ((!fclose(stdout) && !failed) || status) /* a command that failed has said why */
 		return status;
 	log_err(-(errno ? errno : EIO), "write 'standard output'");
-	return status ? status : EXIT_FAILURE;
+	return EXIT_FAILURE;
 }
 
 static int dispatch(int argc, char **argv)

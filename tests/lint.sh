@@ -41,9 +41,9 @@ never()
 	local name=$1 regex=$2 file complaints=''
 	shift 2
 	for file; do
-		complaints+=$(reached "$file" | grep -Ex "$regex" | sed "s|^|$file includes |")
+		complaints+=$(reached "$file" | grep -Ex "$regex" | sed "s|^|$file includes |; s|$|;|")
 	done
-	report "$name" "$complaints"
+	report "$name" "${complaints//;/$'\n'}"
 }
 
 # only NAME REGEX FILE...: of this project's headers the files reach none but those that match
@@ -52,9 +52,9 @@ only()
 	local name=$1 regex=$2 file complaints=''
 	shift 2
 	for file; do
-		complaints+=$(reached "$file" | grep '^lkvm/' | grep -Evx "$regex" | sed "s|^|$file includes |")
+		complaints+=$(reached "$file" | grep '^lkvm/' | grep -Evx "$regex" | sed "s|^|$file includes |; s|$|;|")
 	done
-	report "$name" "$complaints"
+	report "$name" "${complaints//;/$'\n'}"
 }
 
 # without PATTERN FILE...: the files that do not match
@@ -78,7 +78,7 @@ check_layers()
 	only "back ends include nothing but util" "lkvm/(types|disk|net|$util_headers)\.h" disk/*.c net/*.c
 	mapfile -t x86_parts < <(without 'x86/platform\.c' x86/*.c)
 	never "x86 parts do not know the machine that they are part of" "$machine" "${x86_parts[@]}"
-	mapfile -t kvm_parts < <(without 'kvm-ipc\.c' kvm*.c)
+	mapfile -t kvm_parts < <(without 'kvm-ipc\.c|kvm-control.*\.c' kvm*.c)
 	never "the VM does not know commands and devices" \
 		'lkvm/(builtin|options|run|chips|console)\.h|lkvm/x86/platform\.h' "${kvm_parts[@]}"
 	never "the control socket does not know what it controls" \
@@ -106,11 +106,11 @@ check_headers()
 
 check_text()
 {
-	local commands_only
+	local commands_only no_scripts=("${sources[@]}" "${headers[@]}" tests/*/*.[ch] Makefile */*.mk tests/*/*.mk)
 	mapfile -t commands_only < <(without 'main\.c|builtin-.*\.c' "${sources[@]}")
 	report "exit() stands in main.c and builtin-* only" \
 		"$(grep -nE '\b(exit|_Exit|quick_exit|die|abort)\(' "${commands_only[@]}")"
-	report "no trailing blanks" "$(grep -nE '[[:blank:]]+$' "${texts[@]}" 2>/dev/null)"
+	report "no trailing blanks" "$(grep -nE '[[:blank:]]+$' "${no_scripts[@]}" Documentation/*.in)"
 	report "no carriage returns" "$(grep -ln $'\r' "${texts[@]}" 2>/dev/null)"
 	report "only ASCII" "$(LC_ALL=C grep -nP '[^\x00-\x7f]' "${texts[@]}" 2>/dev/null)"
 	report "tabs indent C" "$(grep -nE '^ {8}' "${sources[@]}" "${headers[@]}")"

@@ -25,25 +25,52 @@ static const struct {
 static atomic_uint topics_on;
 static atomic_bool raw_tty;
 
-static void emit(const char *level, int err, const char *fmt, va_list ap)
+/* Names come from the user and texts from the guest: neither may make lines or move the cursor. */
+static void mask_controls(char *text, size_t len)
 {
-	char line[LINE_MAX_BYTES];
-	const size_t cap = sizeof(line) - 2; /* room for the line end */
-	size_t len = (size_t)snprintf(line, cap, "lkvm: %s", level);
-	int n = vsnprintf(line + len, cap - len, fmt, ap);
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+			text[i] = '?';
+}
+
+/* One line under construction; the end of what is too long is cut. */
+struct line {
+	size_t len;
+	char text[LINE_MAX_BYTES];
+};
+
+static void append_va(struct line *line, const char *fmt, va_list ap)
+{
+	size_t room = sizeof(line->text) - 1 - line->len; /* CR LF takes one byte more than NUL */
+	int n = vsnprintf(line->text + line->len, room, fmt, ap);
 
 	if (n > 0)
-		len = (size_t)n < cap - len ? len + (size_t)n : cap - 1;
-	if (err) {
-		n = snprintf(line + len, cap - len, ": %s", strerror(-err));
-		if (n > 0)
-			len = (size_t)n < cap - len ? len + (size_t)n : cap - 1;
-	}
+		line->len += (size_t)n < room ? (size_t)n : room - 1;
+}
+
+static void __attribute__((format(printf, 2, 3))) append(struct line *line, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	append_va(line, fmt, ap);
+	va_end(ap);
+}
+
+static void emit(const char *level, int err, const char *fmt, va_list ap)
+{
+	struct line line = { .len = 0 };
+
+	append(&line, "lkvm: %s", level);
+	append_va(&line, fmt, ap);
+	if (err)
+		append(&line, ": %s", strerror(-err));
+	mask_controls(line.text, line.len);
 	if (atomic_load(&raw_tty))
-		line[len++] = '\r';
-	line[len++] = '\n';
+		line.text[line.len++] = '\r';
+	line.text[line.len++] = '\n';
 	/* A closed standard error is the user's wish; there is nowhere to complain about it. */
-	if (write(STDERR_FILENO, line, len) < 0)
+	if (write(STDERR_FILENO, line.text, line.len) < 0)
 		return;
 }
 

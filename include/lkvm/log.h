@@ -1,5 +1,6 @@
 /*
- * Messages to the user. Standard error only, one line each, "lkvm: " in front. Any thread.
+ * Messages to the user. Standard error only, one line each, "lkvm: " in front. Any thread. Control
+ * characters in a message are shown as question marks.
  *
  * A failure is logged once, at the place that knows the name of the thing that failed, and passed
  * up in silence as -errno from there on:

@@ -113,6 +113,7 @@ for address in '' xyz 0x 0x10000000000000000 -1 '1 '; do
 		"$LKVM" debug --translate "$address" nosuch
 done
 t_ok "asking for guests creates nothing" test ! -e "$LKVM_DIR"
+t_fails 1 "write the list: No space left on device" bash -c 'exec "$LKVM" list >/dev/full'
 
 # ---- check ----
 

@@ -74,6 +74,7 @@ t_run()
 {
 	t_command="${*//$LKVM/lkvm}"
 	t_command="${t_command//$T_TMP/TMP}"
+	t_command="${t_command//$'\n'/?}"
 	t_rc=0
 	timeout -s KILL "${T_LIMIT:-60}" "$@" >"$T_TMP/stdout" 2>"$T_TMP/stderr" || t_rc=$?
 }
@@ -115,10 +116,10 @@ t_stderr_like()
 }
 
 # t_fails STATUS MESSAGE CMD [ARG]...: ends with STATUS, nothing on standard output, and exactly the
-# one line "lkvm: MESSAGE" on standard error
+# one line "lkvm: MESSAGE" on standard error (a newline in MESSAGE is shown as a question mark)
 t_fails()
 {
-	local status=$1 message=$2
+	local status=$1 message=${2//$'\n'/?}
 	shift 2
 	t_run "$@"
 	[ "$t_rc" -eq "$status" ] && [ ! -s "$T_TMP/stdout" ] && [ "$(t_stderr)" = "lkvm: $message" ]

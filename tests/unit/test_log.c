@@ -130,10 +130,23 @@ START_TEST(test_long)
 		ck_assert_uint_ge(strlen(line), 1000);
 		ck_assert_ptr_eq(strchr(line, '\n'), line + strlen(line) - 1);
 		ck_assert_int_eq(line[strlen(line) - 2] == '\r', len % 2);
+		ck_assert_ptr_null(strchr(line, '?'));
 	}
 	memset(text, 'x', sizeof(text) - 1);
 	log_warn("%s", text);
 	ck_assert_uint_le(strlen(logged()), 1024);
+}
+END_TEST
+
+/* One message is one line, and the guest cannot talk to the terminal through it. */
+START_TEST(test_control_characters)
+{
+	capture();
+	log_info("a\nb\rc\td\033[2Je\177f\001");
+	ck_assert_str_eq(logged(), "lkvm: a?b?c?d?[2Je?f?\n");
+	log_set_raw(true);
+	log_info("gr\303\274n\n");
+	ck_assert_str_eq(logged(), "lkvm: gr\303\274n?\r\n");
 }
 END_TEST
 
@@ -197,4 +210,4 @@ START_TEST(test_ratelimit)
 END_TEST
 
 UNIT_MAIN("log", test_levels, test_topics, test_topic_names, test_raw, test_long,
-	  test_closed_stderr, test_threads, test_ratelimit)
+	  test_control_characters, test_closed_stderr, test_threads, test_ratelimit)
