@@ -46,13 +46,15 @@ struct virtq {
 	struct virtq_setup setup;
 	int broken; /* 0 or the -errno that broke it */
 	void *desc, *avail, *used;
-	uint16_t next_avail;  /* split: free running; packed: index */
-	uint16_t next_used;   /* likewise */
-	uint16_t flushed;     /* next_used at the last virtq_flush() */
+	uint16_t next_avail; /* split: free running; packed: index */
+	uint16_t seen_avail; /* split: the driver's index when last looked at */
+	uint16_t next_used;  /* as next_avail */
+	uint16_t unflushed;  /* ring entries used since the last virtq_flush() */
+	uint16_t taken;      /* ring entries that are out: never more than the ring has */
+	uint16_t held_flags; /* packed: what makes the first unflushed entry visible */
 	bool avail_wrap, used_wrap; /* packed */
-	uint16_t in_flight;   /* chains taken and not given back */
-	/* By id: ring slots that a chain took (packed), and whether it is out, so that a push can be judged. */
-	uint16_t slots[VIRTQ_MAX_SIZE];
+	/* By id: entries of the ring that a chain took, 0: it is not out. */
+	uint16_t out[VIRTQ_MAX_SIZE];
 };
 
 /* One request. Large: keep one a worker, not on small stacks. */
@@ -74,8 +76,10 @@ int virtq_init(struct virtq *q, const struct ram *ram, const struct virtq_setup 
 /**
  * virtq_pop() - take the next chain off the ring
  * @c: filled on 1; its iov stays valid until the chain is pushed
- * Readable buffers must come before writable ones; a zero-length buffer, a loop, an index out of
- * range, an indirect table inside another, with a bad length, or together with NEXT is malformed.
+ * Malformed are: a writable buffer before a readable one, a loop, an index out of range, a head that
+ * is already out, more than 2^32 bytes or VIRTQ_MAX_SEGS buffers, an indirect table inside another,
+ * with a bad length, together with NEXT, or without the feature. The text forbids no buffer of zero
+ * bytes: it is skipped, wherever it points.
  * Return: 1 chain, 0 empty, -EPROTO malformed, -EFAULT not in RAM
  * Spec: virtio 1.2, 2.7.5, 2.7.13, 2.8.6 to 2.8.21
  */
@@ -83,7 +87,8 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c);
 
 /**
  * virtq_push() - give a chain back; the driver sees it at the next virtq_flush()
- * @written: bytes written into its writable buffers
+ * @id:      of a chain that is out; anything else is our own bug
+ * @written: bytes written into its writable buffers, from their beginning
  */
 void virtq_push(struct virtq *q, uint16_t id, uint32_t written);
 
