@@ -410,10 +410,10 @@ START_TEST(test_debug_messages)
 END_TEST
 
 /* A folder of its own as current directory, with boot/ in it */
-static void make_file(const char *path, time_t mtime)
+static void make_file(const char *path, long mtime)
 {
 	int fd = open(path, O_WRONLY | O_CREAT, 0644);
-	const struct timespec times[2] = { { mtime, 0 }, { mtime, 0 } };
+	const struct timespec t = { mtime, 5 }, times[2] = { t, t };
 
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(futimens(fd, times), 0);
@@ -453,6 +453,19 @@ START_TEST(test_find_kernel)
 	check_found("boot/vmlinuz-5.9");
 	make_file("boot/vmlinuz-6.0", 2000);
 	check_found("boot/vmlinuz-5.9");
+	/* Nanoseconds count only within the same second. */
+	ck_assert_int_eq(utimensat(AT_FDCWD, "boot/vmlinuz-6.0",
+				   (const struct timespec[2]){ { 3000, 4 }, { 3000, 4 } }, 0),
+			 0);
+	check_found("boot/vmlinuz-5.9");
+	ck_assert_int_eq(utimensat(AT_FDCWD, "boot/vmlinuz-6.0",
+				   (const struct timespec[2]){ { 3000, 6 }, { 3000, 6 } }, 0),
+			 0);
+	check_found("boot/vmlinuz-6.0");
+	ck_assert_int_eq(utimensat(AT_FDCWD, "boot/vmlinuz-6.0",
+				   (const struct timespec[2]){ { 3001, 0 }, { 3001, 0 } }, 0),
+			 0);
+	check_found("boot/vmlinuz-6.0");
 	make_file("boot/vmlinuz-6.1-this", 500);
 	check_found("boot/vmlinuz-6.1-this");
 	make_file("vmlinux", 500);

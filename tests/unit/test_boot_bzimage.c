@@ -125,7 +125,9 @@ START_TEST(test_entry32)
 {
 	static const struct {
 		uint16_t version, xloadflags;
-	} cases[] = { { 0x20f, 0 }, { 0x20b, XLF_KERNEL_64 }, { 0x20a, 0 }, { 0x205, 0 } };
+	} cases[] = { { 0x20f, 0 }, { 0x20b, XLF_KERNEL_64 },
+		      { 0x20a, 0 }, { 0x205, 0 },
+		      { 0x208, 0 }, { 0x209, 0 } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct bz bz = bz_default();
@@ -190,8 +192,11 @@ START_TEST(test_real_entry_setup_too_long)
 
 	bz.hdr.version = 0x207;
 	bz.hdr.code32_start = 0;
-	bz.hdr.setup_sects = 64;
+	bz.hdr.setup_sects = 63;
 	rig_init(&rig, 64);
+	rig.cfg.kernel = bz_file(&bz);
+	ck_assert_int_eq(rig_load(&rig), 0);
+	bz.hdr.setup_sects = 64;
 	rig.cfg.kernel = bz_file(&bz);
 	rig_load_fails(&rig, -ENOEXEC, rig.cfg.kernel,
 		       "setup of 33280 bytes, at most 32768 can run");
@@ -435,6 +440,7 @@ START_TEST(test_cmdline_limits)
 	cmdline_case(0x20f, "", 2048, "command line of 2048 bytes, but this kernel takes 2047");
 	cmdline_case(0x20f, "console=ttyS0", 2033, NULL);
 	cmdline_case(0x20f, "console=ttyS0", 2034, "of 2048 bytes, but this kernel takes 2047");
+	cmdline_case(0x206, "", 256, NULL);
 	cmdline_case(0x205, "", 255, NULL);
 	cmdline_case(0x205, "", 256, "of 256 bytes, but this kernel takes 255");
 	cmdline_case(0x20e, "", 65535, NULL);
@@ -518,7 +524,8 @@ START_TEST(test_initrd_place)
 		{ 64, 0x20f, 0x7fffffff, 0x3fff000 },    { 64, 0x20f, 0x3ffffff, 0x3fff000 },
 		{ 64, 0x20f, 0x3fffffe, 0x3ffe000 },     { 64, 0x20f, 0x2ffffff, 0x2fff000 },
 		{ 1024, 0x20f, 0x37ffffff, 0x37fff000 }, { 1024, 0x202, 0xffffffff, 0x37fff000 },
-		{ 4096, 0x20f, 0x7fffffff, 0x7ffff000 }, { 4096, 0x20f, 0xffffffff, 0xcffff000 },
+		{ 1024, 0x203, 0xffffffff, 0x3ffff000 }, { 4096, 0x20f, 0x7fffffff, 0x7ffff000 },
+		{ 4096, 0x20f, 0xffffffff, 0xcffff000 },
 	};
 	static uint8_t data[4096];
 

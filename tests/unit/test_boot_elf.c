@@ -237,6 +237,27 @@ START_TEST(test_other_notes)
 }
 END_TEST
 
+/* 64 program headers, the last one of which matters */
+START_TEST(test_most_segments)
+{
+	static uint8_t img[ELF_DATA_AT + 8192];
+	Elf64_Phdr last;
+	struct elf_file f;
+	struct rig rig;
+
+	vmlinux(&f);
+	last = f.phdr[0];
+	f.phdr[0].p_type = PT_NULL;
+	f.ehdr.e_phnum = 64;
+	elf_bytes(&f, img);
+	memcpy(img + sizeof(Elf64_Ehdr) + 63 * sizeof(last), &last, sizeof(last));
+	rig_init(&rig, 64);
+	rig.cfg.kernel = rig_file(img, sizeof(img));
+	rig_load_ok(&rig);
+	ck_assert_mem_eq(rig_at(&rig, 0x1000000, 4096), f.data, 4096);
+}
+END_TEST
+
 /* A megabyte of notes is not worth reading. */
 START_TEST(test_notes_too_large)
 {
@@ -250,6 +271,11 @@ START_TEST(test_notes_too_large)
 	rig_init(&rig, 64);
 	rig.cfg.kernel = rig_file(img, sizeof(img));
 	rig_load_fails(&rig, -ENOEXEC, rig.cfg.kernel, "1048577 bytes of notes");
+	f.phdr[3].p_filesz--;
+	elf_bytes(&f, img);
+	memset(img + ELF_DATA_AT, 0, 12);
+	rig.cfg.kernel = rig_file(img, sizeof(img));
+	rig_load_fails(&rig, -ENOEXEC, rig.cfg.kernel, "note longer than its segment");
 }
 END_TEST
 
@@ -429,6 +455,6 @@ START_TEST(test_cmdline_limit)
 END_TEST
 
 UNIT_MAIN("boot-elf", test_linux64, test_entry_virtual, test_pvh, test_pvh_align8,
-	  test_damaged_notes, test_other_notes, test_notes_too_large, test_machines,
-	  test_damaged_header, test_truncated, test_damaged_segments, test_low_segments,
-	  test_initrd_above_segments, test_cmdline_limit)
+	  test_damaged_notes, test_other_notes, test_most_segments, test_notes_too_large,
+	  test_machines, test_damaged_header, test_truncated, test_damaged_segments,
+	  test_low_segments, test_initrd_above_segments, test_cmdline_limit)

@@ -173,6 +173,26 @@ START_TEST(test_damaged_header)
 }
 END_TEST
 
+/* The entry may be the first byte or the last, the bss empty. */
+START_TEST(test_address_limits)
+{
+	struct image img;
+	struct rig rig;
+
+	image_init(&img, 64, 0);
+	rig_init(&rig, 64);
+	img.h.entry_addr = 0x200000;
+	img.h.bss_end_addr = img.h.load_end_addr;
+	rig.cfg.kernel = image_file(&img);
+	rig_load_ok(&rig);
+	check_entry(&rig, 0x200000);
+	img.h.entry_addr = 0x200000 + 2999;
+	rig.cfg.kernel = image_file(&img);
+	rig_load_ok(&rig);
+	check_entry(&rig, 0x200000 + 2999);
+}
+END_TEST
+
 START_TEST(test_low_address)
 {
 	struct image img;
@@ -454,5 +474,6 @@ START_TEST(test_cmdline_limit)
 END_TEST
 
 UNIT_MAIN("boot-multiboot", test_addresses, test_addresses_open_end, test_damaged_header,
-	  test_low_address, test_search, test_video, test_elf, test_damaged_elf, test_info,
-	  test_mmap, test_modules, test_module_errors, test_too_many_modules, test_cmdline_limit)
+	  test_address_limits, test_low_address, test_search, test_video, test_elf,
+	  test_damaged_elf, test_info, test_mmap, test_modules, test_module_errors,
+	  test_too_many_modules, test_cmdline_limit)
