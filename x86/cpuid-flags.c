@@ -209,15 +209,19 @@ bool cpuid_has(const struct kvm_cpuid2 *table, const char *name)
 	return false;
 }
 
-/* Does @name stand at the same bit as @pos, perhaps under another name? */
-static bool same_place(const char *name, unsigned pos)
+/* Does @name stand at @pos, perhaps beside another name? */
+static bool stands_at(const char *name, unsigned pos)
 {
-	const struct row *want = &rows[pos / 32], *row;
+	const struct row *want = &rows[pos / 32];
 
-	for (unsigned at = 0; (row = next_place(name, &at)); at++)
-		if (row->function == want->function && row->index == want->index &&
-		    row->reg == want->reg && at % 32 == pos % 32)
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct row *row = &rows[i];
+		const char *here = row->bit[pos % 32];
+
+		if (here && row->function == want->function && row->index == want->index &&
+		    row->reg == want->reg && same_name(here, name))
 			return true;
+	}
 	return false;
 }
 
@@ -232,7 +236,7 @@ void cpuid_clear(struct kvm_cpuid2 *table, const char *name, bool dependents)
 			*reg &= ~(1u << pos % 32);
 		/* dependencies[] has no circle, so this ends. */
 		for (size_t i = 0; dependents && i < ARRAY_SIZE(dependencies); i++)
-			if (same_place(dependencies[i].needs, pos))
+			if (stands_at(dependencies[i].needs, pos))
 				cpuid_clear(table, dependencies[i].feature, true);
 	}
 }
