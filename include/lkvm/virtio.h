@@ -123,8 +123,9 @@ struct virtio_dev {
 	struct virtq_chain *chain;       /* the worker's scratch */
 	/* A vCPU thread asks the worker to do something and waits. */
 	struct loop_source call;         /* eventfd */
-	void (*call_fn)(struct virtio_dev *dev, unsigned index);
+	int (*call_fn)(struct virtio_dev *dev, unsigned index);
 	unsigned call_index;
+	int call_ret;
 	sem_t called;
 };
 
