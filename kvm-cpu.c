@@ -237,8 +237,19 @@ static void print_internal_error(FILE *out, const struct kvm_run *run)
 	const char *what = sub < ARRAY_SIZE(internal_error) ? internal_error[sub] : NULL;
 
 	fprintf(out, "KVM internal error, suberror %u (%s)", sub, what ? what : "unknown");
+}
+
+/* What else KVM says about an internal error: words whose meaning depends on the suberror. */
+static void print_internal_data(FILE *out, const struct kvm_cpu *cpu)
+{
+	const struct kvm_run *run = cpu->run;
+
+	if (cpu->run_errno || run->exit_reason != KVM_EXIT_INTERNAL_ERROR || !run->internal.ndata)
+		return;
+	fprintf(out, "lkvm: vCPU %u: KVM's data:", cpu->id);
 	for (uint32_t i = 0; i < run->internal.ndata && i < ARRAY_SIZE(run->internal.data); i++)
 		fprintf(out, " 0x%llx", (unsigned long long)run->internal.data[i]);
+	fputc('\n', out);
 }
 
 void kvm_cpu_print_reason(FILE *out, const struct kvm_cpu *cpu)
@@ -287,6 +298,7 @@ void kvm_cpu_print_fault(FILE *out, const struct kvm_cpu *cpu)
 	fprintf(out, "lkvm: vCPU %u: ", cpu->id);
 	kvm_cpu_print_reason(out, cpu);
 	fputc('\n', out);
+	print_internal_data(out, cpu);
 	if (ioctl(cpu->fd, KVM_GET_REGS, &regs) || ioctl(cpu->fd, KVM_GET_SREGS, &sregs)) {
 		fprintf(out, "lkvm: vCPU %u: its registers cannot be read: %s\n", cpu->id,
 			strerror(errno));

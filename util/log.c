@@ -188,6 +188,5 @@ bool ratelimit_ok(struct ratelimit *rl)
 		rl->count++;
 		return true;
 	}
-	rl->suppressed++;
 	return false;
 }

@@ -18,6 +18,8 @@
 
 #define MSR_MISC_ENABLE 0x1a0
 #define MISC_FAST_STRING 1
+#define MISC_BTS_UNAVAILABLE (1 << 11)
+#define MISC_PEBS_UNAVAILABLE (1 << 12)
 #define MSR_MTRR_DEF_TYPE 0x2ff
 #define MTRR_ENABLED_WRITE_BACK (1 << 11 | 6)
 
@@ -38,7 +40,8 @@ static int set_msrs(int vcpu_fd, unsigned id)
 {
 	static const struct kvm_msr_entry wanted[] = {
 		{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED_WRITE_BACK },
-		{ .index = MSR_MISC_ENABLE, .data = MISC_FAST_STRING },
+		{ .index = MSR_MISC_ENABLE,
+		  .data = MISC_FAST_STRING | MISC_BTS_UNAVAILABLE | MISC_PEBS_UNAVAILABLE },
 	};
 	union {
 		struct kvm_msrs msrs;

@@ -63,7 +63,6 @@ void log_set_raw(bool raw);
 struct ratelimit {
 	uint64_t window_start_ns;
 	unsigned count;
-	unsigned suppressed;
 };
 
 /**
