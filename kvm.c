@@ -293,8 +293,16 @@ int kvm_pause(struct kvm *kvm)
 
 int kvm_resume(struct kvm *kvm)
 {
-	/* The guest's watchdogs must not take the pause for a lock-up; a guest without kvm-clock has none. */
-	for (unsigned i = 0; i < kvm->n_cpus; i++)
+	bool paused;
+
+	pthread_mutex_lock(&kvm->lock);
+	paused = kvm->state == KVM_PAUSED;
+	pthread_mutex_unlock(&kvm->lock);
+	/*
+	 * The guest's watchdogs must not take the pause for a lock-up; a guest without kvm-clock has
+	 * none. A vCPU that is in the guest would keep the ioctl waiting for ever.
+	 */
+	for (unsigned i = 0; paused && i < kvm->n_cpus; i++)
 		ioctl(kvm->cpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
 	return kvm_change_state(kvm, KVM_PAUSED, KVM_RUNNING);
 }
