@@ -156,7 +156,7 @@ static void e820_json(const struct ram *ram, struct json *json)
 	struct e820_range e820[E820_MAX];
 	unsigned n = e820_build(ram, e820);
 
-	json_array(json, "e820");
+	json_array(json, "e820_map"); /* jq 1.6 cannot parse .e820 */
 	for (unsigned i = 0; i < n; i++) {
 		json_object(json, NULL);
 		json_range(json, e820[i].start, e820[i].size_bytes);

@@ -217,24 +217,6 @@ static int handle_memmap(struct control *ctl, const void *body, struct ipc_reply
 	return text_or_json(ctl, body, reply, control_memmap);
 }
 
-static int print_translation(const struct ram *ram, uint64_t virt, const struct walk *walk, FILE *out)
-{
-	void *host;
-
-	fault_print_walk(out, ram, virt, walk);
-	if (!walk->mapped)
-		return -EFAULT;
-	fprintf(out, "guest virtual   0x%016" PRIx64 "\n", virt);
-	fprintf(out, "guest physical  0x%016" PRIx64 ", page of %llu KiB\n", walk->gpa.v,
-		walk->page_bytes / KIB);
-	if (ram_window(ram, walk->gpa, 1, 1, &host) < 0) {
-		fprintf(out, "host virtual    none: not RAM\n");
-		return 0;
-	}
-	fprintf(out, "host virtual    0x%016" PRIx64 "\n", (uint64_t)(uintptr_t)host);
-	return 0;
-}
-
 static int handle_translate(struct control *ctl, const void *body, struct ipc_reply *reply)
 {
 	struct ipc_translate req;
@@ -242,7 +224,7 @@ static int handle_translate(struct control *ctl, const void *body, struct ipc_re
 	bool was_running;
 	struct walk walk;
 	FILE *out;
-	int err = freeze(ctl->kvm, &was_running), too_long;
+	int err = freeze(ctl->kvm, &was_running);
 
 	if (err)
 		return err;
@@ -256,9 +238,9 @@ static int handle_translate(struct control *ctl, const void *body, struct ipc_re
 	out = reply_open(reply);
 	if (!out)
 		return -ENOMEM;
-	err = print_translation(ctl->kvm->ram, req.virt, &walk, out);
-	too_long = reply_close(out, reply);
-	return too_long ? too_long : err;
+	fault_print_walk(out, ctl->kvm->ram, req.virt, &walk);
+	err = reply_close(out, reply);
+	return err || walk.mapped ? err : -EFAULT;
 }
 
 static const struct {

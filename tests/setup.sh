@@ -34,6 +34,7 @@ table() {
 		check   check               checkmk
 		check   clang               clang
 		check   libclang-rt-14-dev  -
+		check   jq                  jq
 		check   acpica-tools        iasl
 		check   mandoc              mandoc
 		check   shellcheck          shellcheck

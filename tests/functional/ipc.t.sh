@@ -1,0 +1,396 @@
+#!/usr/bin/env bash
+# The commands on running guests: list, stop, pause, resume, stat, debug. Guests are a few bytes of
+# real-mode code each, so they run on every KVM.
+# shellcheck source=tests/functional/lib.sh
+. "${0%/*}/lib.sh"
+
+if ! { : <>/dev/kvm; } 2>/dev/null; then
+	t_skip "commands on running guests" "/dev/kvm cannot be opened"
+	t_done
+fi
+
+# ---- guests ----
+
+# asm NAME BYTES: a flat binary, entered at 0x1000:0
+asm()
+{
+	# shellcheck disable=SC2059 # the bytes are the format
+	printf "$2" >"$T_TMP/$1.bin"
+}
+
+asm spin '\xeb\xfe'                                 # jmp .
+asm halt '\xf4\xeb\xfd'                             # hlt; jmp
+asm hello '\xb0\x48\xba\xf8\x03\xee\xf4\xeb\xfd'    # 'H' to 0x3f8; hlt; jmp
+# echo: wait for LSR.DR at 0x3fd; 0x3f8 back to 0x3f8; jmp
+asm echo '\xba\xfd\x03\xec\xa8\x01\x74\xf8\xba\xf8\x03\xec\xee\xeb\xf1'
+# nmi: vector 2 to 0x1000:0x19, 'R' to 0x3f8; hlt; jmp; handler: 'N' to 0x3f8; iret
+asm nmi '\x31\xc0\x8e\xd8\xc7\x06\x08\x00\x19\x00\xc7\x06\x0a\x00\x00\x10\xb0\x52\xba\xf8\x03\xee\xf4\xeb\xfd\xb0\x4e\xba\xf8\x03\xee\xcf'
+# button: enable PWRBTN (0x602), 'R', wait for its status (0x600), then S5 through 0x604
+asm button '\xba\x02\x06\xb8\x00\x01\xef\xb0\x52\xba\xf8\x03\xee\xba\x00\x06\xed\xf6\xc4\x01\x74\xfa\xba\x04\x06\xb8\x00\x34\xef\xf4\xeb\xfd'
+# deaf: the same without taking notice: enable PWRBTN, 'R'; hlt; jmp
+asm deaf '\xba\x02\x06\xb8\x00\x01\xef\xb0\x52\xba\xf8\x03\xee\xf4\xeb\xfd'
+
+trap 'kill -9 $(jobs -p) 2>/dev/null; rm -rf "$T_TMP"' EXIT
+
+# until_true SECONDS CMD...: poll for what has no event that a shell could wait for
+until_true()
+{
+	local tries=$(($1 * 50))
+	shift
+	until "$@"; do
+		[ $((tries -= 1)) -gt 0 ] || return 1
+		sleep 0.02
+	done
+}
+
+# start NAME PROGRAM [OPTION]...: returns once the guest has a control socket
+start()
+{
+	local name=$1 program=$2
+	shift 2
+	"$LKVM" run --name "$name" -m 64 -c 1 -k "$T_TMP/$program.bin" "$@" \
+		>"$T_TMP/$name.out" 2>"$T_TMP/$name.err" </dev/null &
+	pid=$!
+	until_true 30 test -S "$LKVM_DIR/$name.sock"
+}
+
+# said NAME TEXT: waits until the guest has printed it
+said()
+{
+	until_true 30 grep -q "$2" "$T_TMP/$1.out"
+}
+
+# ended PID STATUS NAME: the `lkvm run` process
+ended()
+{
+	local rc=0
+	wait "$1" || rc=$?
+	t_is "lkvm run $3 ends with status" "$rc" "$2"
+}
+
+no_socket()
+{
+	t_ok "$1 has no socket any more" test ! -e "$LKVM_DIR/$1.sock"
+}
+
+t_json()
+{
+	t_ok "$t_command: $1" jq -e "$1" "$T_TMP/stdout"
+}
+
+# ---- a guest that does not answer: its 10 s pass while the rest is tested ----
+
+frozen_guest()
+{
+	local folder=$T_TMP/frozen
+	LKVM_DIR=$folder "$LKVM" run --name frozen -m 64 -c 1 -k "$T_TMP/halt.bin" &
+	pid=$!
+	until_true 30 test -S "$folder/frozen.sock"
+	kill -STOP "$pid"
+	LKVM_DIR=$folder "$LKVM" list >"$T_TMP/frozen.list" 2>"$T_TMP/frozen.list.err"
+	echo $? >"$T_TMP/frozen.status"
+	kill -9 "$pid"
+}
+frozen_guest </dev/null >/dev/null 2>&1 &
+frozen=$!
+
+# ---- nothing runs ----
+
+t_run "$LKVM" list
+t_status 0
+t_stdout_is "NAME                        PID STATE               RAM  CPUS"
+t_run "$LKVM" list --json
+t_status 0
+t_json '. == []'
+t_run "$LKVM" stop --all
+t_status 0
+t_stdout_is ""
+for command in stop pause resume stat debug; do
+	t_fails 1 "no guest named 'x' is running" "$LKVM" "$command" x
+	t_fails 1 "invalid guest name '../x'" "$LKVM" "$command" ../x
+done
+for command in stop pause resume; do
+	t_fails 125 "$command: which guest? NAME or --all" "$LKVM" "$command"
+	t_fails 125 "$command: either NAME or --all" "$LKVM" "$command" --all x
+done
+t_fails 125 "stat: give one NAME" "$LKVM" stat
+t_fails 125 "debug: give one NAME" "$LKVM" debug a b
+t_fails 125 "debug: --json is for --memmap" "$LKVM" debug a --json
+t_fails 125 "--translate '0x': not a hexadecimal address of 64 bits" "$LKVM" debug a --translate 0x
+t_fails 125 "--translate '12345678123456789': not a hexadecimal address of 64 bits" \
+	"$LKVM" debug a --translate 12345678123456789
+t_fails 125 "--translate '-1': not a hexadecimal address of 64 bits" "$LKVM" debug a --translate -1
+t_fails 125 "--sysrq 'cc': must be one character" "$LKVM" debug a --sysrq cc
+t_fails 125 "--nmi 'x': not the number of a virtual CPU" "$LKVM" debug a --nmi x
+t_fails 125 "unexpected argument 'a'" "$LKVM" list a
+
+# ---- one guest ----
+
+start a spin -m 128
+t_ok "mode of the socket folder is 0700" test "$(stat -c %a "$LKVM_DIR")" = 700
+t_run "$LKVM" list
+t_status 0
+t_stdout_like "^a +$pid running +128M +1\$"
+t_run "$LKVM" list --json
+t_json ".[0].name == \"a\" and .[0].pid == $pid and .[0].state == \"running\""
+t_json '.[0].ram_bytes == 134217728 and .[0].cpus == 1 and .[0].uptime_ns > 0'
+
+t_fails 125 "a guest named 'a' is running already" \
+	"$LKVM" run --name a -m 64 -c 1 -k "$T_TMP/halt.bin"
+t_run "$LKVM" pause a
+t_status 0
+t_stdout_is "lkvm: guest 'a' paused"
+t_run "$LKVM" pause --name a
+t_status 0
+t_stdout_is "lkvm: guest 'a' is paused already"
+t_run "$LKVM" list --json
+t_json '.[0].state == "paused"'
+t_run "$LKVM" resume a
+t_status 0
+t_stdout_is "lkvm: guest 'a' resumed"
+t_run "$LKVM" resume -n a
+t_status 0
+t_stdout_is "lkvm: guest 'a' is running already"
+t_run "$LKVM" pause a
+t_run "$LKVM" stop a
+t_status 0
+t_stdout_is "lkvm: guest 'a' stopped"
+t_ok "the process of a is gone when stop returns" test ! -e "/proc/$pid/exe"
+no_socket a
+ended "$pid" 0 a
+
+# ---- several guests, dead guests ----
+
+start a halt
+a=$pid
+start b spin
+b=$pid
+start c halt
+c=$pid
+kill -9 "$b"
+wait "$b" 2>/dev/null
+t_run "$LKVM" stop a b c d
+t_status 1
+t_is "$t_command: standard output, in whatever order they end" "$(sort "$T_TMP/stdout")" \
+	"lkvm: guest 'a' stopped
+lkvm: guest 'c' stopped"
+t_stderr_is "lkvm: guest 'b' has died; its control socket was removed
+lkvm: no guest named 'd' is running"
+no_socket b
+ended "$a" 0 a
+ended "$c" 0 c
+
+start b halt
+kill -9 "$pid"
+wait "$pid" 2>/dev/null
+t_run "$LKVM" list --json
+t_status 0
+t_json '. == []'
+t_stderr_is "lkvm: warning: guest 'b' has died; its control socket was removed"
+no_socket b
+
+start b halt
+kill -9 "$pid"
+wait "$pid" 2>/dev/null
+rm "$T_TMP/b.out"
+start b hello
+said b H
+t_report $? "a dead guest's name can be taken" "$(cat "$T_TMP/b.err")"
+t_run "$LKVM" stop b
+t_status 0
+ended "$pid" 0 b
+
+# ---- every way out removes the socket ----
+
+for signal in TERM INT HUP; do
+	start s spin
+	kill "-$signal" "$pid"
+	wait "$pid"
+	no_socket s
+done
+start s button
+said s R
+t_run "$LKVM" stop --graceful 30 s
+t_stdout_is "lkvm: guest 's' powered off"
+no_socket s
+ended "$pid" 0 s
+t_run "$LKVM" run --name s -m 64 -c 1 -k "$T_TMP"
+t_status 125
+no_socket s
+
+# ---- stop --graceful ----
+
+start s button
+said s R
+t_run "$LKVM" pause s
+t_run "$LKVM" stop --graceful 30 s
+t_status 0
+t_stdout_is "lkvm: guest 's' resumed
+lkvm: guest 's' powered off"
+ended "$pid" 0 s
+start s deaf
+said s R
+t_run "$LKVM" stop --graceful 1 s
+t_status 0
+t_stdout_is "lkvm: guest 's' stopped"
+t_stderr_is "lkvm: guest 's' did not power off in 1 s, stopping it"
+ended "$pid" 0 s
+start s halt
+t_run "$LKVM" stop -g 1 s
+t_status 0
+t_stdout_is "lkvm: guest 's' stopped"
+t_stderr_is "lkvm: guest 's' did not listen to its power button for 1 s, stopping it"
+ended "$pid" 0 s
+
+# ---- stat, debug ----
+
+start d hello -c 2
+said d H
+t_run "$LKVM" stat d
+t_status 0
+t_stdout_like '^state: +running$'
+t_stdout_like '^RAM: +65536 KiB, of which [0-9]+ KiB resident$'
+t_stdout_like '^console: +1 bytes in 1 writes$'
+t_stdout_like '^ +0 +[1-9]'
+t_stdout_like '^ +1 +[0-9]'
+t_run "$LKVM" stat --json -n d
+t_status 0
+t_json '.name == "d" and .state == "running" and .ram_bytes == 67108864'
+t_json '.ram_resident_bytes > 0 and .ram_resident_bytes <= 67108864'
+t_json '.console_bytes == 1 and .console_writes == 1'
+t_json '(.vcpus | map(.id)) == [0, 1] and .vcpus[0].io >= 1 and .vcpus[0].exits >= .vcpus[0].io'
+
+t_run "$LKVM" debug d
+t_status 0
+t_is "debug shows both vCPUs" "$(grep -Eic 'vcpu [01]' "$T_TMP/stdout")" 2
+t_run "$LKVM" debug d --cpu 1
+t_status 0
+t_is "debug --cpu shows one vCPU" "$(grep -Eic 'vcpu [01]' "$T_TMP/stdout")" 1
+t_fails 1 "guest 'd' has no virtual CPU 2: it has 2, from 0" "$LKVM" debug d --cpu 2
+t_fails 1 "guest 'd' has no virtual CPU 9: it has 2, from 0" "$LKVM" debug d --nmi 9
+t_run "$LKVM" list --json
+t_json '.[0].state == "running"'
+
+t_run "$LKVM" debug d --memmap
+t_status 0
+t_stdout_like '^RAM: 65536 KiB$'
+t_stdout_like '^  0x000000000000-0x000003ffffff  65536 KiB  0x[0-9a-f]+  0x0  anonymous, private$'
+t_stdout_like '^  0x0000d0000000-0x0000ffffffff$'
+t_stdout_like '^  0x03f8-0x03ff  serial$'
+t_run "$LKVM" debug d --memmap --json
+t_status 0
+t_json '.ram_bytes == 67108864 and .gap.start == "0xd0000000"'
+t_json '.slots | length == 1 and .[0].start == "0x0" and .[0].size_bytes == 67108864'
+t_json '[.ports[] | select(.start == "0x3f8")] | length == 1'
+t_json '[.e820_map[] | select(.type == "RAM")] | length == 2'
+host=$(jq -r '.slots[0].host' "$T_TMP/stdout")
+
+# Real mode: paging is off, so an address is its own physical one.
+t_run "$LKVM" debug d --translate 0x12345
+t_status 0
+t_stdout_like "^  physical 0+12345, no paging, host 0x$(printf %x $((host + 0x12345)))\$"
+t_run "$LKVM" debug d --translate d0000000
+t_status 0
+t_stdout_like '^  physical 0+d0000000, no paging, not RAM$'
+t_run "$LKVM" stop d
+ended "$pid" 0 d
+
+start n nmi
+said n R
+t_run "$LKVM" debug n --nmi 0
+t_status 0
+t_ok "the guest got the NMI" said n N
+t_run "$LKVM" stop n
+ended "$pid" 0 n
+
+start e echo
+t_run "$LKVM" debug e --sysrq c
+t_status 0
+t_ok "the guest got a break and the character" said e c
+t_run "$LKVM" stop e
+ended "$pid" 0 e
+
+# ---- bad clients of a real guest; Debian's perl-base is always there ----
+
+cat >"$T_TMP/client.pl" <<'END'
+use Socket;
+my ($path, $kind) = @ARGV;
+$SIG{PIPE} = "IGNORE";
+socket(S, AF_UNIX, SOCK_SEQPACKET, 0) && connect(S, sockaddr_un($path)) or die "$!\n";
+if ($kind eq "silent") {
+	sleep 600;
+} elsif ($kind eq "garbage") {
+	for (1 .. 50) {
+		send(S, join("", map { chr rand 256 } 1 .. rand 200), 0) or last;
+	}
+} else {
+	send(S, pack("LSSLL", 0x4d564b4c, 1, 6, 4, 0), 0) or die "$!\n";
+}
+END
+
+client()
+{
+	perl "$T_TMP/client.pl" "$LKVM_DIR/$1.sock" "$2"
+}
+
+start f halt
+silent=()
+for _ in 1 2 3; do
+	perl "$T_TMP/client.pl" "$LKVM_DIR/f.sock" silent &
+	silent+=($!)
+done
+for _ in 1 2 3 4 5; do
+	t_ok "a client sends garbage" client f garbage
+	t_ok "a client leaves before its answer" client f leave
+done
+for i in 1 2 3 4; do
+	"$LKVM" stat f >"$T_TMP/parallel.$i" &
+	clients[i]=$!
+done
+for i in 1 2 3 4; do
+	wait "${clients[$i]}"
+	t_report $? "client $i of 4 at once is answered"
+	t_ok "client $i of 4 at once has the whole answer" grep -q '^   0' "$T_TMP/parallel.$i"
+done
+t_run "$LKVM" stop f
+t_status 0
+ended "$pid" 0 f
+kill "${silent[@]}" 2>/dev/null
+wait "${silent[@]}" 2>/dev/null
+
+# ---- 50 at once ----
+
+pids=()
+for i in $(seq 50); do
+	"$LKVM" run --name "many-$i" -m 64 -c 1 -k "$T_TMP/halt.bin" >/dev/null 2>>"$T_TMP/many.err" </dev/null &
+	pids+=($!)
+done
+all_there()
+{
+	[ "$(find "$LKVM_DIR" -name 'many-*.sock' | wc -l)" -eq 50 ]
+}
+t_ok "50 guests start at once" until_true 60 all_there
+t_run "$LKVM" list --json
+t_status 0
+t_json 'length == 50 and all(.state == "running") and (map(.name) | unique | length) == 50'
+t_json '(map(.pid) | unique | length) == 50'
+t_run "$LKVM" pause --all
+t_is "all 50 are paused" "$(grep -c paused "$T_TMP/stdout")" 50
+t_run "$LKVM" stop --all
+t_status 0
+t_is "all 50 are stopped" "$(grep -c stopped "$T_TMP/stdout")" 50
+bad=0
+for pid in "${pids[@]}"; do
+	wait "$pid" || bad=$((bad + 1))
+done
+t_is "none of the 50 has failed" "$bad" 0
+t_is "they had nothing to complain of" "$(cat "$T_TMP/many.err")" ""
+t_is "the folder is empty" "$(ls -A "$LKVM_DIR")" ""
+
+# ---- the guest that did not answer ----
+
+wait "$frozen"
+t_is "list with a guest that does not answer: status" "$(cat "$T_TMP/frozen.status")" 0
+t_like "it is listed as unresponsive" "$(cat "$T_TMP/frozen.list")" '^frozen +[0-9]+ unresponsive +- +-$'
+t_is "and named" "$(cat "$T_TMP/frozen.list.err")" "lkvm: guest 'frozen': Connection timed out"
+t_done

@@ -1,0 +1,426 @@
+/* Links: kvm-control.o kvm-control-stat.o kvm-control-memmap.o kvm-ipc.o util/json.o util/loop.o util/log.o hw/bus.o hw/ram.o hw/ram-fault.o x86/e820.o */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "lkvm/config.h"
+#include "lkvm/console.h"
+#include "lkvm/control.h"
+#include "lkvm/kvm-cpu.h"
+#include "lkvm/kvm.h"
+#include "lkvm/x86/cpu.h"
+#include "lkvm/x86/platform.h"
+#include "unit.h"
+
+#define MAX_CPUS 255
+
+static struct kvm_cpu cpus[MAX_CPUS];
+static struct kvm kvm;
+static struct ram ram;
+static struct vm_config config;
+static struct control ctl;
+static struct ipc_reply reply;
+
+/* What the parts below the handlers were asked for, and what they are to say. */
+static struct {
+	int ioctl_errno; /* 0: ioctls succeed */
+	unsigned long ioctl_seen[8];
+	int ioctl_fd;
+	unsigned n_ioctls;
+	bool button_heard;
+	uint8_t sysrq;
+	bool sysrq_break;
+	size_t regs_bytes; /* that fault_print_regs() prints */
+	struct walk walk;
+} fake;
+
+/* Instead of libc's: no vCPU may be in the guest when its state is asked for. */
+int ioctl(int fd, unsigned long request, ...)
+{
+	ck_assert_int_eq(kvm.state, KVM_PAUSED);
+	fake.ioctl_fd = fd;
+	fake.ioctl_seen[fake.n_ioctls++ % 8] = request;
+	errno = fake.ioctl_errno;
+	return fake.ioctl_errno ? -1 : 0;
+}
+
+static int change(enum kvm_state from, enum kvm_state to)
+{
+	if (kvm.state == KVM_STOPPING)
+		return -ESHUTDOWN;
+	if (kvm.state != from)
+		return -EALREADY;
+	kvm.state = to;
+	return 0;
+}
+
+int kvm_pause(struct kvm *vm)
+{
+	ck_assert_ptr_eq(vm, &kvm);
+	return change(KVM_RUNNING, KVM_PAUSED);
+}
+
+int kvm_resume(struct kvm *vm)
+{
+	ck_assert_ptr_eq(vm, &kvm);
+	return change(KVM_PAUSED, KVM_RUNNING);
+}
+
+void kvm_stop(void *vm, enum stop_cause cause, uint32_t value)
+{
+	ck_assert_ptr_eq(vm, &kvm);
+	ck_assert_int_eq(cause, STOP_REQUEST);
+	ck_assert_uint_eq(value, 0);
+	kvm.state = KVM_STOPPING;
+}
+
+bool platform_power_button(struct platform *platform)
+{
+	ck_assert_ptr_null(platform);
+	return fake.button_heard;
+}
+
+void console_send(struct console *con, const uint8_t *buf, size_t len, bool break_first)
+{
+	ck_assert_ptr_eq(con, ctl.console);
+	ck_assert_uint_eq(len, 1);
+	fake.sysrq = *buf;
+	fake.sysrq_break = break_first;
+}
+
+void console_stats(struct console *con, uint64_t *ret_bytes, uint64_t *ret_writes)
+{
+	ck_assert_ptr_eq(con, ctl.console);
+	*ret_bytes = UINT64_MAX;
+	*ret_writes = 3;
+}
+
+void fault_print_regs(FILE *out, const struct ram *of, unsigned cpu_id, const struct kvm_regs *regs,
+		      const struct kvm_sregs *sregs)
+{
+	(void)regs, (void)sregs;
+	ck_assert_ptr_eq(of, &ram);
+	ck_assert_int_eq(kvm.state, KVM_PAUSED);
+	for (size_t i = 0; i < fake.regs_bytes; i++)
+		putc('r', out);
+	if (!fake.regs_bytes)
+		fprintf(out, "registers of %u\n", cpu_id);
+}
+
+void walk_page_tables(const struct ram *of, const struct kvm_sregs *sregs, uint64_t virt,
+		      struct walk *ret)
+{
+	(void)sregs, (void)virt;
+	ck_assert_ptr_eq(of, &ram);
+	*ret = fake.walk;
+}
+
+void fault_print_walk(FILE *out, const struct ram *of, uint64_t virt, const struct walk *walk)
+{
+	(void)of, (void)walk;
+	fprintf(out, "walk of %lx\n", virt);
+}
+
+static void start_machine(uint64_t ram_mib, unsigned n_cpus)
+{
+	static struct ram_config advice;
+	struct ram_backing backing = { .fd = -1, .advice = &advice };
+
+	ck_assert_int_eq(ram_init(&ram, ram_mib * MIB, &backing), 0);
+	kvm = (struct kvm){ .ram = &ram, .n_cpus = n_cpus, .cpus = cpus, .state = KVM_RUNNING };
+	pthread_mutex_init(&kvm.lock, NULL);
+	bus_init(&kvm.pio);
+	bus_init(&kvm.mmio);
+	for (unsigned i = 0; i < n_cpus; i++)
+		cpus[i] = (struct kvm_cpu){ .kvm = &kvm, .id = i, .fd = 1000 + (int)i };
+	config.name = "unit";
+	ctl = (struct control){ .kvm = &kvm, .console = (struct console *)&fake, .config = &config };
+}
+
+static int ask(enum ipc_op op, const void *body, size_t len)
+{
+	reply.len = 0;
+	return control_handle(&ctl, op, body, len, &reply);
+}
+
+static int ask_u32(enum ipc_op op, uint32_t body)
+{
+	return ask(op, &body, sizeof(body));
+}
+
+static const char *text(void)
+{
+	ck_assert_uint_lt(reply.len, sizeof(reply.body));
+	reply.body[reply.len] = '\0';
+	return (const char *)reply.body;
+}
+
+static void expect_text(const char *part)
+{
+	ck_assert_msg(strstr(text(), part), "'%s' is not in:\n%s", part, text());
+}
+
+/* Every request has a handler, which gets a body of its own length only. */
+START_TEST(test_body_lengths)
+{
+	static const size_t want[IPC_N_OPS] = {
+		[IPC_STAT] = 4, [IPC_REGS] = 4, [IPC_NMI] = 4, [IPC_SYSRQ] = 1, [IPC_MEMMAP] = 4,
+		[IPC_TRANSLATE] = 16,
+	};
+	static const uint8_t body[32];
+
+	start_machine(64, 1);
+	for (int op = 1; op < IPC_N_OPS; op++)
+		for (size_t len = 0; len <= sizeof(body); len++)
+			if (len != want[op])
+				ck_assert_int_eq(ask((enum ipc_op)op, body, len), -EPROTO);
+			else
+				ck_assert_int_ne(ask((enum ipc_op)op, body, len), -EPROTO);
+}
+END_TEST
+
+START_TEST(test_info)
+{
+	struct ipc_info info;
+
+	start_machine(3329, 2);
+	kvm.state = KVM_PAUSED;
+	ck_assert_int_eq(ask(IPC_INFO, NULL, 0), 0);
+	ck_assert_uint_eq(reply.len, sizeof(info));
+	memcpy(&info, reply.body, sizeof(info));
+	ck_assert_str_eq(info.name, "unit");
+	ck_assert_int_eq(info.pid, getpid());
+	ck_assert_uint_eq(info.state, KVM_PAUSED);
+	ck_assert_uint_eq(info.cpus, 2);
+	ck_assert_uint_eq(info.ram_bytes, 3329 * MIB);
+	ck_assert_uint_gt(info.uptime_ns, 0);
+}
+END_TEST
+
+START_TEST(test_state_changes)
+{
+	start_machine(64, 1);
+	ck_assert_int_eq(ask(IPC_RESUME, NULL, 0), -EALREADY);
+	ck_assert_int_eq(ask(IPC_PAUSE, NULL, 0), 0);
+	ck_assert_int_eq(ask(IPC_PAUSE, NULL, 0), -EALREADY);
+	ck_assert_int_eq(ask(IPC_RESUME, NULL, 0), 0);
+	ck_assert_int_eq(ask(IPC_POWER_BUTTON, NULL, 0), -EAGAIN);
+	fake.button_heard = true;
+	ck_assert_int_eq(ask(IPC_POWER_BUTTON, NULL, 0), 0);
+	ck_assert_int_eq(ask(IPC_STOP, NULL, 0), 0);
+	ck_assert_int_eq(kvm.state, KVM_STOPPING);
+	ck_assert_int_eq(ask(IPC_PAUSE, NULL, 0), -ESHUTDOWN);
+}
+END_TEST
+
+START_TEST(test_regs)
+{
+	start_machine(64, 2);
+	ck_assert_int_eq(ask_u32(IPC_REGS, 1), 0);
+	ck_assert_str_eq(text(), "registers of 1\n");
+	ck_assert_int_eq(fake.ioctl_fd, 1001);
+	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+	ck_assert_int_eq(ask_u32(IPC_REGS, 2), -ENXIO);
+	ck_assert_uint_eq(reply.len, 0);
+	ck_assert_int_eq(ask_u32(IPC_REGS, UINT32_MAX), -ENXIO);
+	fake.ioctl_errno = EIO;
+	ck_assert_int_eq(ask_u32(IPC_REGS, 0), -EIO);
+	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+	fake.ioctl_errno = 0;
+
+	kvm.state = KVM_PAUSED; /* by the user: it stays so */
+	ck_assert_int_eq(ask_u32(IPC_REGS, 0), 0);
+	ck_assert_int_eq(kvm.state, KVM_PAUSED);
+	kvm.state = KVM_STOPPING;
+	ck_assert_int_eq(ask_u32(IPC_REGS, 0), -ESHUTDOWN);
+}
+END_TEST
+
+START_TEST(test_reply_length)
+{
+	start_machine(64, 1);
+	fake.regs_bytes = IPC_MAX_BODY - 1;
+	ck_assert_int_eq(ask_u32(IPC_REGS, 0), 0);
+	ck_assert_uint_eq(reply.len, IPC_MAX_BODY - 1);
+	ck_assert_uint_eq(reply.body[IPC_MAX_BODY - 2], 'r');
+	fake.regs_bytes = IPC_MAX_BODY;
+	ck_assert_int_eq(ask_u32(IPC_REGS, 0), -EMSGSIZE);
+	ck_assert_uint_eq(reply.len, 0);
+	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+}
+END_TEST
+
+START_TEST(test_nmi)
+{
+	start_machine(64, 2);
+	ck_assert_int_eq(ask_u32(IPC_NMI, 1), 0);
+	ck_assert_uint_eq(fake.ioctl_seen[0], KVM_NMI);
+	ck_assert_int_eq(fake.ioctl_fd, 1001);
+	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+	ck_assert_int_eq(ask_u32(IPC_NMI, 2), -ENXIO);
+	ck_assert_uint_eq(fake.n_ioctls, 1);
+	kvm.state = KVM_PAUSED;
+	ck_assert_int_eq(ask_u32(IPC_NMI, 0), 0);
+	ck_assert_int_eq(kvm.state, KVM_PAUSED);
+	kvm.state = KVM_STOPPING;
+	ck_assert_int_eq(ask_u32(IPC_NMI, 0), -ESHUTDOWN);
+}
+END_TEST
+
+START_TEST(test_sysrq)
+{
+	static const char bad[] = { 0, '\n', ' ', 0x7f, (char)0x80, (char)0xff };
+
+	start_machine(64, 1);
+	for (size_t i = 0; i < sizeof(bad); i++)
+		ck_assert_int_eq(ask(IPC_SYSRQ, &bad[i], 1), -EINVAL);
+	ck_assert_uint_eq(fake.sysrq, 0);
+	ck_assert_int_eq(ask(IPC_SYSRQ, "c", 1), 0);
+	ck_assert_uint_eq(fake.sysrq, 'c');
+	ck_assert(fake.sysrq_break);
+	ctl.console = NULL;
+	ck_assert_int_eq(ask(IPC_SYSRQ, "c", 1), -ENODEV);
+	ck_assert_int_eq(ask_u32(IPC_STAT, 0), 0);
+}
+END_TEST
+
+START_TEST(test_stat)
+{
+	start_machine(64, 2);
+	kvm.cpus[1].stats.hlt = 17;
+	ck_assert_int_eq(ask_u32(IPC_STAT, 0), 0);
+	expect_text("name:     unit\n");
+	expect_text("state:    running\n");
+	expect_text("RAM:      65536 KiB, of which ");
+	expect_text("console:  18446744073709551615 bytes in 3 writes\n");
+	ck_assert_int_eq(ask_u32(IPC_STAT, 1), 0);
+	expect_text("{\n  \"name\": \"unit\",\n");
+	expect_text("  \"state\": \"running\",\n");
+	expect_text("    {\"id\": 1, \"exits\": 0, \"io\": 0, \"mmio\": 0, \"hlt\": 17, \"intr\": 0, "
+		    "\"other\": 0}\n  ]\n}\n");
+	ck_assert_int_eq(ask_u32(IPC_STAT, 2), -EINVAL);
+}
+END_TEST
+
+static uint64_t resident_kib(void)
+{
+	uint64_t kib = 0;
+
+	ck_assert_int_eq(ask_u32(IPC_STAT, 0), 0);
+	ck_assert_int_eq(sscanf(strstr(text(), "of which"), "of which %lu KiB resident", &kib), 1);
+	return kib;
+}
+
+/* Counted are the RAM's pages, in both of its parts, and nothing else of the process. */
+START_TEST(test_stat_resident)
+{
+	char *other = malloc(16 * MIB);
+
+	start_machine(4096, 1);
+	memset(other, 1, 16 * MIB);
+	ck_assert_uint_eq(resident_kib(), 0);
+	ck_assert_int_eq(madvise(ram.base, ram.span_bytes, MADV_NOHUGEPAGE), 0);
+	memset(ram.base + MIB, 1, MIB);
+	memset(ram.base + 4 * GIB, 1, MIB);
+	ck_assert_uint_eq(resident_kib(), 2048);
+	free(other);
+}
+END_TEST
+
+START_TEST(test_stat_largest)
+{
+	start_machine(64, MAX_CPUS);
+	for (unsigned i = 0; i < MAX_CPUS; i++)
+		memset(&cpus[i].stats, 0xff, sizeof(cpus[i].stats));
+	ck_assert_int_eq(ask_u32(IPC_STAT, 0), 0);
+	ck_assert_int_eq(ask_u32(IPC_STAT, 1), 0);
+	ck_assert_str_eq(text() + reply.len - 4, "]\n}\n");
+}
+END_TEST
+
+static void add_range(struct bus *bus, uint64_t base, uint64_t size, const char *name)
+{
+	const struct bus_range range = { .base = base, .size = size, .name = name };
+
+	ck_assert_int_eq(bus_add(bus, &range), 0);
+}
+
+START_TEST(test_memmap)
+{
+	char slot[96];
+
+	start_machine(3329, 1);
+	add_range(&kvm.pio, 0x3f8, 8, "serial");
+	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 0), 0);
+	expect_text("RAM: 3408896 KiB\n");
+	expect_text("\n  0x0000d0000000-0x0000ffffffff\n");
+	snprintf(slot, sizeof(slot), "0x000100000000-0x0001000fffff  1024 KiB  %p  0x0  anonymous, private\n",
+		 (void *)(ram.base + 4 * GIB));
+	expect_text(slot);
+	expect_text("  0x03f8-0x03ff  serial\n");
+	expect_text("  0x0000fec00000-0x0000fec00fff  IOAPIC (KVM)\n");
+	/* KVM's and ours are one list, in order */
+	ck_assert(strstr(text(), "PIC (KVM)") < strstr(text(), "serial"));
+	ck_assert(strstr(text(), "serial") < strstr(text(), "PIC edge/level (KVM)"));
+
+	config.ram.path = "/a \"file\"";
+	config.ram.share = true;
+	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 0), 0);
+	expect_text("  0x0  file /a \"file\", shared\n");
+	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 1), 0);
+	expect_text("{\n  \"ram_bytes\": 3490709504,\n"
+		    "  \"slots\": [\n    {\"slot\": 0, \"start\": \"0x0\", \"size_bytes\": 3489660928, ");
+	snprintf(slot, sizeof(slot), "\"host\": \"%p\", \"flags\": 0, ",
+		 (void *)(ram.base + 4 * GIB));
+	expect_text(slot);
+	expect_text("\"backing\": \"file\", \"path\": \"/a \\\"file\\\"\", \"shared\": true}\n  ],\n"
+		    "  \"gap\": {\n    \"start\": \"0xd0000000\",\n    \"size_bytes\": 805306368\n  },\n"
+		    "  \"e820_map\": [\n");
+	expect_text("    {\"start\": \"0x3f8\", \"size_bytes\": 8, \"name\": \"serial\"},\n");
+	expect_text("    {\"start\": \"0xfec00000\", \"size_bytes\": 4096, \"name\": \"IOAPIC (KVM)\"},\n");
+	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 2), -EINVAL);
+}
+END_TEST
+
+START_TEST(test_memmap_largest)
+{
+	start_machine(64, 1);
+	for (unsigned i = 0; i < BUS_MAX_RANGES; i++) {
+		add_range(&kvm.pio, 0x1000 + 0x10ULL * i, 0x10, "a device of some name");
+		add_range(&kvm.mmio, 0x3fffff000000 + 0x1000ULL * i, 0x1000, "a device of some name");
+	}
+	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 0), 0);
+	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 1), 0);
+	ck_assert_str_eq(text() + reply.len - 4, "]\n}\n");
+}
+END_TEST
+
+START_TEST(test_translate)
+{
+	struct ipc_translate req = { .virt = 0xffff888000001234, .cpu = 1 };
+
+	start_machine(64, 2);
+	fake.walk = (struct walk){ .mapped = true, .gpa = GPA(0x1234), .page_bytes = 4096 };
+	ck_assert_int_eq(ask(IPC_TRANSLATE, &req, sizeof(req)), 0);
+	ck_assert_int_eq(fake.ioctl_fd, 1001);
+	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+	expect_text("walk of ffff888000001234\n");
+
+	fake.walk.mapped = false;
+	ck_assert_int_eq(ask(IPC_TRANSLATE, &req, sizeof(req)), -EFAULT);
+	ck_assert_str_eq(text(), "walk of ffff888000001234\n");
+	req.cpu = 2;
+	ck_assert_int_eq(ask(IPC_TRANSLATE, &req, sizeof(req)), -ENXIO);
+	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+	kvm.state = KVM_STOPPING;
+	ck_assert_int_eq(ask(IPC_TRANSLATE, &req, sizeof(req)), -ESHUTDOWN);
+}
+END_TEST
+
+UNIT_MAIN("control", test_body_lengths, test_info, test_state_changes, test_regs,
+	  test_reply_length, test_nmi, test_sysrq, test_stat, test_stat_resident, test_stat_largest,
+	  test_memmap, test_memmap_largest, test_translate)
