@@ -1,0 +1,9 @@
+# pty runs a command on a terminal and types; see pty.c.
+PTY := $(O)/tests/functional/pty
+export PTY
+
+$(PTY): $(O)/tests/functional/pty.o
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+tests/functional/console.t.sh: $(PTY)
