@@ -161,20 +161,18 @@ static size_t readable(int fd)
 
 static void expect_read(int fd, const void *want, size_t len)
 {
-	char *got = malloc(len);
-	size_t n = 0;
+	static uint8_t got[65536];
 
-	ck_assert_ptr_nonnull(got);
-	while (n < len) {
-		ssize_t more;
+	for (size_t at = 0; at < len;) {
+		size_t most = len - at < sizeof(got) ? len - at : sizeof(got);
+		ssize_t n;
 
 		RUN_UNTIL(readable(fd));
-		more = read(fd, got + n, len - n);
-		ck_assert_int_gt(more, 0);
-		n += (size_t)more;
+		n = read(fd, got, most);
+		ck_assert_int_gt(n, 0);
+		ck_assert_mem_eq(got, (const uint8_t *)want + at, (size_t)n);
+		at += (size_t)n;
 	}
-	ck_assert_mem_eq(got, want, len);
-	free(got);
 }
 
 static void send_all(int fd, const void *buf, size_t len)
@@ -1286,7 +1284,7 @@ static uint64_t resident_bytes(void)
  */
 START_TEST(test_memory)
 {
-	static uint8_t chunk[4096];
+	static uint8_t chunk[32768];
 	uint64_t before;
 	int out[2];
 
@@ -1307,7 +1305,7 @@ END_TEST
 START_TEST(test_new_fails)
 {
 	struct console_config cfg = { .in_fd = -1, .out_fd = -1, .loop = &loop };
-	struct rlimit limit;
+	struct rlimit limit, before;
 	unsigned failed = 0, fds;
 	int next;
 
@@ -1315,7 +1313,8 @@ START_TEST(test_new_fails)
 	next = dup(0);
 	close(next);
 	fds = count_fds();
-	getrlimit(RLIMIT_NOFILE, &limit);
+	getrlimit(RLIMIT_NOFILE, &before);
+	limit = before;
 	for (int err = -1; err; failed++) {
 		limit.rlim_cur = (rlim_t)next + failed;
 		setrlimit(RLIMIT_NOFILE, &limit);
@@ -1325,6 +1324,7 @@ START_TEST(test_new_fails)
 		console_free(con);
 		ck_assert_uint_eq(count_fds(), fds);
 	}
+	setrlimit(RLIMIT_NOFILE, &before);
 	ck_assert_uint_eq(failed, 4); /* none, one, two and three descriptors to be had */
 	console_free(NULL);
 	loop_fini(&loop);

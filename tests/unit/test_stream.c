@@ -34,17 +34,19 @@ static void check_kind(int fd, int flags, enum stream_kind kind)
 	ck_assert_int_eq(s.owned, s.fd != fd && s.fd >= 0);
 }
 
-/* Descriptors that a second open would need are not to be had. */
-static void forbid_opens(void)
+/* No descriptor is to be had for a second open. Return: the limit to go back to. */
+static struct rlimit forbid_opens(void)
 {
+	struct rlimit before, limit;
 	int next = dup(0);
-	struct rlimit limit;
 
 	ck_assert_int_ge(next, 0);
 	close(next);
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	limit = before;
 	limit.rlim_cur = (rlim_t)next;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	return before;
 }
 
 static void open_pty(int *ret_master, int *ret_slave)
@@ -186,12 +188,13 @@ END_TEST
 START_TEST(test_nothing_blocks_polled)
 {
 	int in[2], out[2], master, slave, master2, slave2;
+	struct rlimit before;
 
 	ck_assert_int_eq(pipe(in), 0);
 	ck_assert_int_eq(pipe(out), 0);
 	open_pty(&master, &slave);
 	open_pty(&master2, &slave2);
-	forbid_opens();
+	before = forbid_opens();
 	check_kind(out[1], O_WRONLY, STREAM_POLLED);
 	ck_assert_uint_ge(write_until_blocked(), PIPE_BUF);
 	check_kind(in[0], O_RDONLY, STREAM_POLLED);
@@ -205,6 +208,7 @@ START_TEST(test_nothing_blocks_polled)
 	check_kind(in[0], O_RDONLY, STREAM_NONBLOCK);
 	ck_assert(!s.owned);
 	check_read(in[1]);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 END_TEST
 
