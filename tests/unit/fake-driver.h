@@ -11,7 +11,8 @@
  *	virtio_fini(&dev);
  *	fake_fini(&d);
  *
- * What goes wrong with the host aborts. Link tests/unit/fake-driver.o.
+ * What goes wrong with the host aborts. Link tests/unit/fake-ring.o for memory and rings, and
+ * tests/unit/fake-driver.o beside it for a device.
  */
 #ifndef TESTS_FAKE_DRIVER_H
 #define TESTS_FAKE_DRIVER_H

@@ -1,4 +1,4 @@
-/* Links: virtio/virtio.o virtio/virtq.o hw/ram.o util/log.o util/loop.o tests/unit/fake-driver.o */
+/* Links: virtio/virtio.o virtio/virtq.o hw/ram.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
 
 /* The core, with a device that echoes: what it reads from a chain it writes back, times one. */
 #include "unit.h"
