@@ -84,13 +84,18 @@ static void finish(struct bare *b, int status)
 
 static void create_vm(struct bare *b)
 {
-	const uint64_t identity = 0xfffbc000;
-	const struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
-
 	b->dev_fd = must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
 	if (ioctl(b->dev_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
 		die("KVM_GET_API_VERSION");
 	b->vm_fd = must(ioctl(b->dev_fd, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
+}
+
+/* After the memory slot, as in lkvm: the other way round, the slot waits for what this starts. */
+static void create_chips(struct bare *b)
+{
+	const uint64_t identity = 0xfffbc000;
+	const struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
+
 	must(ioctl(b->vm_fd, KVM_SET_TSS_ADDR, 0xfffbd000UL), "KVM_SET_TSS_ADDR");
 	must(ioctl(b->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity), "KVM_SET_IDENTITY_MAP_ADDR");
 	if (b->no_irqchip)
@@ -242,6 +247,7 @@ int main(int argc, char **argv)
 		return 125;
 	create_vm(&b);
 	map_ram(&b);
+	create_chips(&b);
 	load(&b, argv[optind]);
 	get_cpuid(&b);
 	b.run_bytes = (size_t)must(ioctl(b.dev_fd, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");

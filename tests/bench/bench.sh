@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# bench.sh: run by `make bench`, which sets LKVM, GUESTS and BENCH. Prints tables; every comparison
-# is between commands that were run in turn. LKVM_BENCH_ROUNDS (50) is how often.
+# bench.sh [startup|memory|serial|boot]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
+# Prints tables; every comparison is between commands that were run in turn. LKVM_BENCH_ROUNDS (50)
+# is how often.
 set -u
 : "${LKVM:?}" "${GUESTS:?}" "${BENCH:?}"
 ROUNDS=${LKVM_BENCH_ROUNDS:-50}
@@ -82,12 +83,12 @@ memory()
 	echo
 	echo "Memory of lkvm that is not guest RAM, while a guest sleeps ($MB MB, 1 CPU)"
 	mkfifo "$tmp/fifo"
-	"$LKVM" run -c 1 -m $MB -k "$GUESTS/halt.bin" </dev/null >"$tmp/fifo" &
+	"$LKVM" run -c 1 -m $MB -k "$GUESTS/halt.bin" </dev/null >"$tmp/fifo" 2>"$tmp/errors" &
 	pid=$!
 	read -r -n 1 -t 30 <"$tmp/fifo"
 	read -r rss pss peak < <(memory_of $pid)
 	kill -TERM $pid
-	wait $pid
+	wait $pid 2>/dev/null
 	rm "$tmp/fifo"
 	printf '  resident %d KiB, of it its share of pages that others map too %d KiB; peak %d KiB\n' \
 		"$rss" "$pss" "$peak"
@@ -123,6 +124,15 @@ serial()
 	done
 }
 
-startup
-memory
-serial
+# boot.sh says what its columns mean.
+boot()
+{
+	echo
+	echo "Debian's cloud kernel, $MB MB, 1 CPU, on an emulated host whose clock counts instructions"
+	"${0%/*}/boot.sh"
+}
+
+[ $# -gt 0 ] || set -- startup memory serial boot
+for table; do
+	"$table" || exit
+done
