@@ -81,13 +81,24 @@ int boot_file_read(const struct boot_file *file, uint64_t off, void *dst, uint64
 	return 0;
 }
 
+int boot_segment_to_ram(const struct boot_file *file, uint64_t off, uint64_t filesz,
+			const struct ram *ram, gpa_t dst, uint64_t memsz)
+{
+	void *window;
+	int err;
+
+	if (ram_window(ram, dst, memsz, 1, &window))
+		return file_err(file, -EFBIG, "no guest RAM at [%#" PRIx64 ", %#" PRIx64 ")", dst.v,
+				dst.v + memsz);
+	err = boot_file_read(file, off, window, filesz);
+	/* RAM that comes from a file need not be zero. */
+	if (!err)
+		memset((uint8_t *)window + filesz, 0, memsz - filesz);
+	return err;
+}
+
 int boot_file_to_ram(const struct boot_file *file, uint64_t off, const struct ram *ram, gpa_t dst,
 		     uint64_t len)
 {
-	void *window;
-
-	if (ram_window(ram, dst, len, 1, &window))
-		return file_err(file, -EFBIG, "no guest RAM at [%#" PRIx64 ", %#" PRIx64 ")", dst.v,
-				dst.v + len);
-	return boot_file_read(file, off, window, len);
+	return boot_segment_to_ram(file, off, len, ram, dst, len);
 }

@@ -80,10 +80,17 @@ int boot_file_read(const struct boot_file *file, uint64_t off, void *dst, uint64
 int boot_file_to_ram(const struct boot_file *file, uint64_t off, const struct ram *ram, gpa_t dst,
 		     uint64_t len);
 
+/** boot_segment_to_ram() - the same for @filesz bytes, with zeros behind them up to @memsz */
+int boot_segment_to_ram(const struct boot_file *file, uint64_t off, uint64_t filesz,
+			const struct ram *ram, gpa_t dst, uint64_t memsz);
+
 /* x86/boot-place.c */
 
 /** boot_low_end() - end of the RAM below the gap: nothing is loaded above it */
 uint64_t boot_low_end(const struct ram *ram);
+
+/** boot_low() - guest memory below 1 MB, at an address of layout.h; boot_load() checked it */
+void *boot_low(const struct ram *ram, uint64_t at, uint64_t len);
 
 /**
  * boot_place_check() - may @len bytes of the kernel go to @at?

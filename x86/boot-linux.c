@@ -184,7 +184,6 @@ int linux_params_put(struct boot *boot, const struct setup_header *hdr,
 		err = add_rng_seed(boot, &params.hdr);
 	if (err)
 		return err;
-	if (ram_write(boot->ram, GPA(LAYOUT_ZERO_PAGE), &params, sizeof(params)))
-		return file_err(&boot->kernel, -EFBIG, "no guest RAM for the zero page");
+	memcpy(boot_low(boot->ram, LAYOUT_ZERO_PAGE, sizeof(params)), &params, sizeof(params));
 	return 0;
 }

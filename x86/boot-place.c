@@ -1,6 +1,7 @@
 /* Where in guest memory things go: what the kernel must leave free, and room for small tables. */
 #include "boot-internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 
@@ -17,6 +18,16 @@ static const struct {
 uint64_t boot_low_end(const struct ram *ram)
 {
 	return ram->part[0].start.v + ram->part[0].size_bytes;
+}
+
+void *boot_low(const struct ram *ram, uint64_t at, uint64_t len)
+{
+	void *host = NULL;
+	int err = ram_window(ram, GPA(at), len, 1, &host);
+
+	assert(!err && at < LAYOUT_HIGH && len <= LAYOUT_HIGH - at);
+	(void)err;
+	return host;
 }
 
 int boot_place_check(const struct boot *boot, uint64_t at, uint64_t len)
@@ -41,13 +52,12 @@ int boot_info_alloc(struct boot *boot, size_t len, size_t align, gpa_t *ret_at, 
 {
 	uint64_t at = ALIGN_UP(boot->info_next, align);
 
-	if (at > LAYOUT_BOOT_INFO_END || len > LAYOUT_BOOT_INFO_END - at ||
-	    ram_window(boot->ram, GPA(at), len, align, ret_host))
+	if (at > LAYOUT_BOOT_INFO_END || len > LAYOUT_BOOT_INFO_END - at)
 		return file_err(&boot->kernel, -EFBIG,
 				"boot information of %" PRIu64 " bytes exceeds %d bytes",
 				at + len - LAYOUT_BOOT_INFO,
 				LAYOUT_BOOT_INFO_END - LAYOUT_BOOT_INFO);
-	memset(*ret_host, 0, len);
+	*ret_host = memset(boot_low(boot->ram, at, len), 0, len);
 	boot->info_next = at + len;
 	*ret_at = GPA(at);
 	return 0;
@@ -71,8 +81,7 @@ int boot_cmdline_put(const struct boot *boot, const char *first, const char *sec
 	size_t n2 = second ? strlen(second) : 0;
 	size_t blank = n1 && n2 ? 1 : 0;
 	size_t len = n1 + blank + n2;
-	void *window;
-	char *p;
+	char *start, *p;
 
 	if (max_bytes > LAYOUT_CMDLINE_MAX - 1)
 		max_bytes = LAYOUT_CMDLINE_MAX - 1;
@@ -80,9 +89,7 @@ int boot_cmdline_put(const struct boot *boot, const char *first, const char *sec
 		return file_err(&boot->kernel, -EFBIG,
 				"command line of %zu bytes, but this kernel takes %" PRIu64, len,
 				max_bytes);
-	if (ram_window(boot->ram, GPA(LAYOUT_CMDLINE), len + 1, 1, &window))
-		return file_err(&boot->kernel, -EFBIG, "no guest RAM for the command line");
-	p = window;
+	start = p = boot_low(boot->ram, LAYOUT_CMDLINE, len + 1);
 	if (n1)
 		p = mempcpy(p, first, n1);
 	if (blank)
@@ -90,6 +97,6 @@ int boot_cmdline_put(const struct boot *boot, const char *first, const char *sec
 	if (n2)
 		p = mempcpy(p, second, n2);
 	*p = '\0';
-	log_debug(LOG_BOOT, "command line at %#x: %s", LAYOUT_CMDLINE, (const char *)window);
+	log_debug(LOG_BOOT, "command line at %#x: %s", LAYOUT_CMDLINE, start);
 	return 0;
 }

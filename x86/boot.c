@@ -90,8 +90,8 @@ static int load(struct boot *boot)
 		err = judge_foreign(boot);
 	if (!err)
 		err = protocol->load(boot);
-	if (!err && boot_tables_put(boot->ram, boot->entry->mode))
-		err = file_err(&boot->kernel, -EFBIG, "no guest RAM for the boot tables");
+	if (!err)
+		err = boot_tables_put(boot->ram, boot->entry->mode);
 	return err;
 }
 
@@ -101,8 +101,12 @@ int boot_load(struct ram *ram, const struct boot_config *cfg, struct boot_entry 
 	struct boot boot = {
 		.ram = ram, .cfg = cfg, .entry = &entry, .info_next = LAYOUT_BOOT_INFO
 	};
-	int err = boot_file_open(&boot.kernel, "kernel", cfg->kernel);
+	int err;
 
+	if (boot_low_end(ram) < LAYOUT_HIGH)
+		return log_errx(-EFBIG, "kernel '%s': guest RAM of %" PRIu64 " bytes is below 1 MB",
+				cfg->kernel, boot_low_end(ram));
+	err = boot_file_open(&boot.kernel, "kernel", cfg->kernel);
 	if (err)
 		return err;
 	err = load(&boot);

@@ -166,7 +166,6 @@ static int enter_real(struct boot *boot, const struct bzimage *bz,
 		      const struct linux_initrd *initrd)
 {
 	struct setup_header hdr = bz->hdr;
-	gpa_t at = GPA(LAYOUT_FLAT);
 	int err;
 
 	if (bz->setup_bytes > SETUP_MAX)
@@ -179,12 +178,11 @@ static int enter_real(struct boot *boot, const struct bzimage *bz,
 	hdr.cmd_line_ptr = LAYOUT_CMDLINE;
 	hdr.ramdisk_image = (uint32_t)initrd->start;
 	hdr.ramdisk_size = (uint32_t)initrd->size_bytes;
-	err = boot_file_to_ram(&boot->kernel, 0, boot->ram, at, bz->setup_bytes);
+	err = boot_file_to_ram(&boot->kernel, 0, boot->ram, GPA(LAYOUT_FLAT), bz->setup_bytes);
 	if (err)
 		return err;
-	err = ram_write(boot->ram, GPA(at.v + HEADER_AT), &hdr, REAL_HEADER_BYTES);
-	if (err)
-		return file_err(&boot->kernel, err, "no guest RAM for the setup code");
+	memcpy(boot_low(boot->ram, LAYOUT_FLAT + HEADER_AT, REAL_HEADER_BYTES), &hdr,
+	       REAL_HEADER_BYTES);
 	log_warn("kernel '%s' starts in real mode only and may ask for a BIOS, which is not here",
 		 boot->kernel.name);
 	*boot->entry = (struct boot_entry){

@@ -174,20 +174,15 @@ static bool is_loaded(const struct elf_segment *seg)
 
 static int load_segment(const struct boot *boot, const struct elf_segment *seg)
 {
-	void *window;
-	int err;
+	int err = boot_segment_to_ram(&boot->kernel, seg->offset, seg->filesz, boot->ram,
+				      GPA(seg->paddr), seg->memsz);
 
-	err = boot_file_to_ram(&boot->kernel, seg->offset, boot->ram, GPA(seg->paddr), seg->filesz);
-	if (err)
-		return err;
-	/* RAM that comes from a file need not be zero. */
-	if (ram_window(boot->ram, GPA(seg->paddr), seg->memsz, 1, &window))
-		return file_err(&boot->kernel, -EFBIG, "no guest RAM at %#" PRIx64, seg->paddr);
-	memset((uint8_t *)window + seg->filesz, 0, seg->memsz - seg->filesz);
-	log_debug(LOG_BOOT,
-		  "kernel segment at [%#" PRIx64 ", %#" PRIx64 "), %#" PRIx64 " from the file",
-		  seg->paddr, seg->paddr + seg->memsz, seg->filesz);
-	return 0;
+	if (!err)
+		log_debug(LOG_BOOT,
+			  "kernel segment at [%#" PRIx64 ", %#" PRIx64 "), %#" PRIx64
+			  " from the file",
+			  seg->paddr, seg->paddr + seg->memsz, seg->filesz);
+	return err;
 }
 
 int elf_load(const struct boot *boot, struct elf_image *elf)

@@ -159,18 +159,15 @@ static int load_flat(const struct boot *boot, const struct mb_header *header, ui
 		     uint64_t *ret_entry, uint64_t *ret_end)
 {
 	struct placed p = { 0 };
-	void *window;
 	int err = judge_addresses(boot, header, header_at, &p);
 
 	if (!err)
 		err = boot_place_check(boot, p.start, p.memsz);
 	if (!err)
-		err = boot_file_to_ram(&boot->kernel, p.offset, boot->ram, GPA(p.start), p.filesz);
+		err = boot_segment_to_ram(&boot->kernel, p.offset, p.filesz, boot->ram,
+					  GPA(p.start), p.memsz);
 	if (err)
 		return err;
-	if (ram_window(boot->ram, GPA(p.start), p.memsz, 1, &window))
-		return file_err(&boot->kernel, -EFBIG, "no guest RAM at %#" PRIx64, p.start);
-	memset((uint8_t *)window + p.filesz, 0, p.memsz - p.filesz);
 	log_debug(LOG_BOOT, "kernel at [%#" PRIx64 ", %#" PRIx64 "), %#" PRIx64 " from the file",
 		  p.start, p.start + p.memsz, p.filesz);
 	*ret_entry = header->entry_addr;

@@ -2,6 +2,7 @@
 /* Files, the choice of protocol, flat binaries, boot tables, the memory map, finding a kernel. */
 #include "boot-rig.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -298,29 +299,76 @@ START_TEST(test_gdt)
 }
 END_TEST
 
-/* RAM far smaller than -m allows: every table has its own way to fail. */
-START_TEST(test_no_ram_for_tables)
+/* RAM that has not even the low area */
+START_TEST(test_tiny_ram)
 {
 	static struct ram_config advice;
-	static const uint64_t sizes[] = { 0x8000, 0xf000, 0x20000, 0x30000 };
+	struct ram_backing backing = { .fd = -1, .advice = &advice };
+	struct rig rig = { 0 };
+
+	ck_assert_int_eq(ram_init(&rig.ram, LAYOUT_HIGH - 4096, &backing), 0);
+	rig.cfg.kernel = rig_file("\xf4", 1);
+	rig_load_fails(&rig, -EFBIG, rig.cfg.kernel, "guest RAM of 1044480 bytes is below 1 MB");
+	ram_fini(&rig.ram);
+	ck_assert_int_eq(ram_init(&rig.ram, LAYOUT_HIGH, &backing), 0);
+	rig_load_ok(&rig);
+	ram_fini(&rig.ram);
+	ck_assert_int_eq(ram_init(&rig.ram, LAYOUT_PAGE_TABLES + 5 * 4096, &backing), 0);
+	ck_assert_int_eq(boot_tables_put(&rig.ram, BOOT_PROTECTED32), 0);
+	ck_assert_int_eq(boot_tables_put(&rig.ram, BOOT_LONG64), -EFAULT);
+}
+END_TEST
+
+START_TEST(test_segment_to_ram)
+{
 	int log_fd = memfd_create("log", 0);
+	struct boot_file file;
+	struct rig rig;
 
+	rig_init(&rig, 64);
 	dup2(log_fd, STDERR_FILENO);
-	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-		struct ram_backing backing = { .fd = -1, .advice = &advice };
-		struct boot boot = { .kernel.what = "kernel", .info_next = LAYOUT_BOOT_INFO };
-		struct ram ram = { 0 };
-		void *host;
-		gpa_t at;
+	ck_assert_int_eq(boot_file_open(&file, "kernel", rig_file("abcd", 4)), 0);
+	memset(rig_at(&rig, 0x200000, 16), 0xff, 16);
+	ck_assert_int_eq(boot_segment_to_ram(&file, 1, 2, &rig.ram, GPA(0x200000), 6), 0);
+	ck_assert_mem_eq(rig_at(&rig, 0x200000, 8), "bc\0\0\0\0\xff\xff", 8);
+	ck_assert_int_eq(boot_segment_to_ram(&file, 0, 4, &rig.ram, GPA(0x3fffffc), 4), 0);
+	ck_assert_int_eq(boot_segment_to_ram(&file, 0, 4, &rig.ram, GPA(0x3fffffc), 5), -EFBIG);
+	ck_assert_int_eq(boot_segment_to_ram(&file, 0, 5, &rig.ram, GPA(0x200000), 5), -ENOEXEC);
+	boot_file_close(&file);
+}
+END_TEST
 
-		ck_assert_int_eq(ram_init(&ram, sizes[i], &backing), 0);
-		boot.ram = &ram;
-		ck_assert_int_eq(boot_tables_put(&ram, BOOT_LONG64), i < 2 ? -EFAULT : 0);
-		ck_assert_int_eq(boot_cmdline_put(&boot, "x", NULL, 100), i < 3 ? -EFBIG : 0);
-		ck_assert_int_eq(boot_info_alloc(&boot, 1, 1, &at, &host), -EFBIG);
-		ck_assert_uint_eq(boot.info_next, LAYOUT_BOOT_INFO);
-		ram_fini(&ram);
+/* What pread() does, once, then as usual */
+static enum { AS_USUAL, INTERRUPTED, FAILS, SHORT } pread_does;
+
+ssize_t pread(int fd, void *buf, size_t len, off_t off)
+{
+	ssize_t (*real)(int, void *, size_t, off_t) =
+		(ssize_t(*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread");
+	int does = pread_does;
+
+	pread_does = AS_USUAL;
+	if (does == INTERRUPTED || does == FAILS) {
+		errno = does == INTERRUPTED ? EINTR : EIO;
+		return -1;
 	}
+	return real(fd, buf, does == SHORT ? 1 : len, off);
+}
+
+START_TEST(test_read_failures)
+{
+	struct rig rig;
+
+	rig_init(&rig, 64);
+	rig.cfg.kernel = rig_file("program", 7);
+	pread_does = FAILS;
+	rig_load_fails(&rig, -EIO, rig.cfg.kernel, "read: Input/output error");
+	pread_does = INTERRUPTED;
+	rig_load_ok(&rig);
+	memset(rig_at(&rig, LAYOUT_FLAT, 7), 0, 7);
+	pread_does = SHORT;
+	rig_load_ok(&rig);
+	ck_assert_str_eq(rig_at(&rig, LAYOUT_FLAT, 8), "program");
 }
 END_TEST
 
@@ -504,5 +552,5 @@ END_TEST
 
 UNIT_MAIN("boot", test_no_kernel_file, test_fifo, test_unreadable, test_file_shrinks,
 	  test_read_bounds, test_flat, test_flat_takes_nothing, test_foreign, test_order,
-	  test_page_map, test_gdt, test_no_ram_for_tables, test_info_alloc, test_e820,
-	  test_debug_messages, test_find_kernel, test_find_unreadable)
+	  test_page_map, test_gdt, test_tiny_ram, test_segment_to_ram, test_read_failures,
+	  test_info_alloc, test_e820, test_debug_messages, test_find_kernel, test_find_unreadable)

@@ -2,6 +2,9 @@
 /* The bzImage protocol, and what it shares with vmlinux: command line, initrds, zero page. */
 #include "boot-rig.h"
 
+#include <dlfcn.h>
+#include <sys/random.h>
+
 static struct boot_params *zero_page(struct rig *rig)
 {
 	return rig_at(rig, LAYOUT_ZERO_PAGE, sizeof(struct boot_params));
@@ -103,6 +106,31 @@ START_TEST(test_rng_seed)
 	memcpy(first, node->data, 32);
 	rig_load_ok(&rig);
 	ck_assert_mem_ne(node->data, first, 32);
+}
+END_TEST
+
+static bool no_random;
+
+ssize_t getrandom(void *buf, size_t len, unsigned flags)
+{
+	ssize_t (*real)(void *, size_t, unsigned) =
+		(ssize_t(*)(void *, size_t, unsigned))dlsym(RTLD_NEXT, "getrandom");
+
+	if (!no_random)
+		return real(buf, len, flags);
+	errno = ENOSYS;
+	return -1;
+}
+
+START_TEST(test_no_random)
+{
+	struct bz bz = bz_default();
+	struct rig rig;
+
+	rig_init(&rig, 64);
+	rig.cfg.kernel = bz_file(&bz);
+	no_random = true;
+	rig_load_fails(&rig, -ENOSYS, "getrandom", "Function not implemented");
 }
 END_TEST
 
@@ -622,7 +650,7 @@ START_TEST(test_initrd_missing)
 END_TEST
 
 UNIT_MAIN("boot-bzimage", test_entry64, test_zero_page, test_e820_in_zero_page, test_rng_seed,
-	  test_setup_data_of_the_file, test_entry32, test_real_entry,
+	  test_no_random, test_setup_data_of_the_file, test_entry32, test_real_entry,
 	  test_real_entry_setup_too_long, test_load_address, test_setup_sects_zero_is_four,
 	  test_syssize, test_header_end, test_damaged_headers, test_init_size_exact,
 	  test_pref_address_low, test_cmdline_limits, test_cmdline_joined, test_initrds_joined,
