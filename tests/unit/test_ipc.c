@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -23,16 +24,49 @@ static struct loop loop;
 static unsigned handled;
 static struct ipc_reply reply;
 
-/* What SO_PEERCRED is to say from now on; -1: the truth. Takes libc's place in this program. */
-static uid_t fake_uid = (uid_t)-1;
+/*
+ * Calls that take libc's place in this program, to play other users, short time limits and a server
+ * that closes at the worst moment.
+ */
+static struct {
+	uid_t peer_uid, own_uid; /* -1: the truth */
+	bool short_timeouts;
+	int resets;           /* recvmsg() fails so many times with ECONNRESET */
+	void (*before_recv)(void);
+} fake = { .peer_uid = (uid_t)-1, .own_uid = (uid_t)-1 };
 
 int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict len)
 {
 	int ret = (int)syscall(SYS_getsockopt, fd, level, name, value, len);
 
-	if (level == SOL_SOCKET && name == SO_PEERCRED && fake_uid != (uid_t)-1)
-		((struct ucred *)value)->uid = fake_uid;
+	if (level == SOL_SOCKET && name == SO_PEERCRED && fake.peer_uid != (uid_t)-1)
+		((struct ucred *)value)->uid = fake.peer_uid;
 	return ret;
+}
+
+int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	const struct timeval soon = { .tv_usec = 20000 };
+
+	if (fake.short_timeouts && (name == SO_RCVTIMEO || name == SO_SNDTIMEO))
+		value = &soon;
+	return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
+}
+
+uid_t geteuid(void)
+{
+	return fake.own_uid != (uid_t)-1 ? fake.own_uid : (uid_t)syscall(SYS_geteuid);
+}
+
+ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	if (fake.resets-- > 0) {
+		errno = ECONNRESET;
+		return -1;
+	}
+	if (fake.before_recv)
+		fake.before_recv();
+	return syscall(SYS_recvmsg, fd, msg, flags);
 }
 
 static void remove_folder(void)
@@ -370,6 +404,8 @@ START_TEST(test_path_length)
 	setenv("LKVM_DIR", path, 1);
 	ck_assert_int_eq(try_serve("a"), -ENAMETOOLONG);
 	ck_assert_int_eq(ipc_connect("a", &pid), -ENAMETOOLONG);
+	path[max] = '\0'; /* nothing was made by the cut name */
+	ck_assert_int_eq(access(path, F_OK), -1);
 }
 END_TEST
 
@@ -399,6 +435,7 @@ START_TEST(test_duplicate_full_backlog)
 {
 	struct ipc_server *server;
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	pid_t pid;
 	int fd;
 
 	use_folder();
@@ -410,6 +447,8 @@ START_TEST(test_duplicate_full_backlog)
 	ck_assert_int_eq(errno, EAGAIN);
 	ck_assert_int_eq(try_serve("a"), -EEXIST);
 	ck_assert(exists("a.sock"));
+	fake.short_timeouts = true;
+	ck_assert_int_eq(ipc_connect("a", &pid), -ETIMEDOUT);
 	pump();
 	ipc_server_free(server);
 }
@@ -431,6 +470,46 @@ START_TEST(test_stale_socket)
 	close(ipc_connect("a", &seen));
 	ck_assert_int_eq(seen, pid);
 	kill_guest(pid);
+}
+END_TEST
+
+static bool waits_for_lock(pid_t pid)
+{
+	char line[256], want[32];
+	bool found = false;
+	FILE *locks = fopen("/proc/locks", "re");
+
+	ck_assert_ptr_nonnull(locks);
+	snprintf(want, sizeof(want), " %d ", pid);
+	while (fgets(line, sizeof(line), locks))
+		found |= strstr(line, "-> FLOCK") && strstr(line, want);
+	fclose(locks);
+	return found;
+}
+
+/* A client that comes between the bind() and the listen() of a guest: it waits, and is served. */
+START_TEST(test_not_dead_yet)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int folder, fd = raw_socket(), status;
+	pid_t client, pid;
+
+	use_folder();
+	folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ck_assert_int_eq(flock(folder, LOCK_EX), 0);
+	strcpy(addr.sun_path, in_folder("a.sock"));
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	client = fork();
+	ck_assert_int_ge(client, 0);
+	if (client == 0)
+		_exit(ipc_connect("a", &pid) >= 0 ? 0 : 1);
+	while (!waits_for_lock(client))
+		ck_assert_int_eq(waitpid(client, &status, WNOHANG), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	ck_assert_int_eq(flock(folder, LOCK_UN), 0);
+	ck_assert_int_eq(waitpid(client, &status, 0), client);
+	ck_assert_int_eq(status, 0);
+	ck_assert(exists("a.sock"));
 }
 END_TEST
 
@@ -743,7 +822,7 @@ START_TEST(test_peer_refused)
 	use_folder();
 	server = serve("a");
 	fd = raw_client("a.sock");
-	fake_uid = geteuid() + 1;
+	fake.peer_uid = geteuid() + 1;
 	send_request(fd, IPC_STOP);
 	pump();
 	/* it had asked already, so the close is told first */
@@ -758,7 +837,8 @@ START_TEST(test_peer_refused)
 	ck_assert(is_closed(fd));
 	ck_assert_uint_eq(handled, 0);
 
-	fake_uid = 0; /* root may */
+	fake.peer_uid = 0; /* root may */
+	fake.own_uid = 1000;
 	fd = raw_client("a.sock");
 	send_request(fd, IPC_INFO);
 	pump();
@@ -825,6 +905,8 @@ START_TEST(test_bad_answers)
 		{ { IPC_MAGIC, 0, 0 }, 4, -EPROTO },
 		{ { IPC_MAGIC, 0, 1 }, sizeof(struct ipc_answer), -EPROTO },
 		{ { IPC_MAGIC, 0, 0 }, sizeof(struct ipc_answer) + 1, -EPROTO },
+		{ { IPC_MAGIC, 0, IPC_MAX_BODY }, sizeof(struct ipc_answer) + IPC_MAX_BODY, 0 },
+		{ { IPC_MAGIC, 0, IPC_MAX_BODY }, sizeof(struct ipc_answer) + IPC_MAX_BODY + 1, -EPROTO },
 		{ { IPC_MAGIC, 0, IPC_MAX_BODY + 1 }, sizeof(struct ipc_answer) + IPC_MAX_BODY + 1, -EPROTO },
 	};
 	static uint8_t packet[sizeof(struct ipc_answer) + IPC_MAX_BODY + 1];
@@ -838,6 +920,30 @@ START_TEST(test_bad_answers)
 		close(server);
 		close(fd);
 	}
+}
+END_TEST
+
+static int refusing_server;
+
+static void refuse(void)
+{
+	const struct ipc_answer answer = { IPC_MAGIC, -EPERM, 0 };
+
+	fake.before_recv = NULL;
+	ck_assert_int_eq(send(refusing_server, &answer, sizeof(answer), 0), sizeof(answer));
+	close(refusing_server); /* with the request unread: the client sees a reset first */
+}
+
+START_TEST(test_refused_call)
+{
+	int fd;
+
+	refusing_server = fake_server(&fd);
+	fake.before_recv = refuse;
+	ck_assert_int_eq(ipc_call(fd, IPC_STOP, NULL, 0, &reply), -EPERM);
+	fake.resets = 2; /* it does not try for ever */
+	ck_assert_int_eq(ipc_call(fd, IPC_STOP, NULL, 0, &reply), -ECONNRESET);
+	ck_assert_int_eq(fake.resets, 0);
 }
 END_TEST
 
@@ -906,6 +1012,16 @@ static int note_guest(void *ctx, const char *name, int fd, pid_t pid)
 	return end_at && !strcmp(name, end_at) ? -ECANCELED : 0;
 }
 
+static void leave_dead_socket(const char *file)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = raw_socket();
+
+	strcpy(addr.sun_path, in_folder(file));
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	close(fd);
+}
+
 START_TEST(test_for_each)
 {
 	struct ipc_server *a, *b, *c;
@@ -916,7 +1032,7 @@ START_TEST(test_for_each)
 	b = serve("b"), c = serve("c.sock"), a = serve("a");
 	kill_guest(serve_forked("dead"));
 	ck_assert_int_eq(close(creat(in_folder("file.sock"), 0600)), 0);
-	ck_assert_int_eq(close(creat(in_folder("bad name.sock"), 0600)), 0);
+	leave_dead_socket("bad name.sock");
 	ck_assert_int_eq(close(creat(in_folder(".sock"), 0600)), 0);
 	ck_assert_int_eq(close(creat(in_folder("other"), 0600)), 0);
 
@@ -974,9 +1090,9 @@ END_TEST
 
 UNIT_MAIN("ipc", test_names, test_bad_name_refused, test_folder_made, test_folder_choice,
 	  test_folder_mode, test_folder_owner, test_folder_kind, test_path_length,
-	  test_duplicate_name, test_duplicate_full_backlog, test_stale_socket, test_not_a_socket,
-	  test_claim_race, test_bad_requests, test_call, test_slow_reader, test_slow_reader_leaves,
-	  test_client_leaves, test_silent_clients, test_many_connections, test_out_of_fds,
-	  test_peer_refused, test_other_user, test_bad_answers, test_answer_without_room,
-	  test_no_answer, test_state_names, test_connect_timeout_set, test_for_each, test_unlink,
-	  test_fds_returned)
+	  test_duplicate_name, test_duplicate_full_backlog, test_stale_socket, test_not_dead_yet,
+	  test_not_a_socket, test_claim_race, test_bad_requests, test_call, test_slow_reader,
+	  test_slow_reader_leaves, test_client_leaves, test_silent_clients, test_many_connections,
+	  test_out_of_fds, test_peer_refused, test_other_user, test_bad_answers, test_refused_call,
+	  test_answer_without_room, test_no_answer, test_state_names, test_connect_timeout_set,
+	  test_for_each, test_unlink, test_fds_returned)
