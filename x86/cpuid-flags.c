@@ -1,7 +1,6 @@
 /* CPU features by name, as `--cpu -avx,+monitor` has them. */
 #include <asm/kvm_para.h>
 #include <errno.h>
-#include <string.h>
 
 #include "lkvm/options.h"
 #include "lkvm/x86/cpu.h"
@@ -157,10 +156,15 @@ static const struct {
 };
 /* clang-format on */
 
+static bool is_joint(char c)
+{
+	return c == '-' || c == '.' || c == '_';
+}
+
 static bool same_name(const char *a, const char *b)
 {
 	for (; *a && *b; a++, b++)
-		if (*a != *b && !(strchr("-._", *a) && strchr("-._", *b)))
+		if (*a != *b && !(is_joint(*a) && is_joint(*b)))
 			return false;
 	return *a == *b;
 }

@@ -236,10 +236,11 @@ static uint32_t xsave_bytes(const struct kvm_cpuid2 *table, uint64_t components)
 static void adapt_xsave(struct kvm_cpuid2 *table)
 {
 	struct kvm_cpuid_entry2 *all = cpuid_find(table, LEAF_XSAVE, 0), *e;
+	const bool xsave = cpuid_has(table, "xsave");
 
 	if (!all)
 		return;
-	for (uint32_t i = 0; i < table->nent && !cpuid_has(table, "xsave"); i++)
+	for (uint32_t i = 0; i < table->nent && !xsave; i++)
 		if (table->entries[i].function == LEAF_XSAVE)
 			clear_regs(&table->entries[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(xsave_components); i++) {
