@@ -21,6 +21,8 @@ static void on_queue_irq(void *transport, unsigned index)
 	d->queue_irqs[index]++;
 	pthread_cond_broadcast(&d->irq);
 	pthread_mutex_unlock(&d->lock);
+	if (d->on_queue_irq)
+		d->on_queue_irq(d, index);
 }
 
 static void on_config_irq(void *transport)

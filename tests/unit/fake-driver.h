@@ -66,7 +66,8 @@ struct fake_driver {
 	struct fake_queue *queue; /* dev->n_queues of them */
 	/* The transport's side */
 	bool no_notify_fd; /* refuse to take eventfds: notifications go by virtio_notify() */
-	int notify_fd[VIRTIO_MAX_QUEUES]; /* -1: none */
+	int notify_fd[VIRTIO_MAX_QUEUES];                            /* -1: none */
+	void (*on_queue_irq)(struct fake_driver *d, unsigned index); /* NULL, or on the worker */
 	pthread_mutex_t lock;
 	pthread_cond_t irq;
 	unsigned queue_irqs[VIRTIO_MAX_QUEUES], config_irqs;

@@ -2,6 +2,7 @@
 #include "fake-driver.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define load(ptr)     __atomic_load_n(ptr, __ATOMIC_SEQ_CST)
 #define store(ptr, v) __atomic_store_n(ptr, v, __ATOMIC_SEQ_CST)
@@ -41,6 +42,7 @@ gpa_t fake_alloc(struct fake_driver *d, uint64_t bytes, uint64_t align)
 
 	d->next = at.v + bytes;
 	must(d->next <= d->ram.part[0].size_bytes);
+	memset(fake_at(d, at), 0, bytes);
 	return at;
 }
 

@@ -1,80 +1,1129 @@
 /* Links: virtio/virtio.o virtio/virtq.o hw/ram.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
 
-/* The core, with a device that echoes: what it reads from a chain it writes back, times one. */
+/*
+ * The core, with a toy device of two queues: it echoes what it reads from a chain, or holds the
+ * chains until it is drained.
+ */
 #include "unit.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "fake-driver.h"
 
-static struct virtio_dev dev;
-static struct fake_driver drv;
+#define ACK         VIRTIO_CONFIG_S_ACKNOWLEDGE
+#define DRIVER      VIRTIO_CONFIG_S_DRIVER
+#define FEATURES_OK VIRTIO_CONFIG_S_FEATURES_OK
+#define DRIVER_OK   VIRTIO_CONFIG_S_DRIVER_OK
+#define NEEDS_RESET VIRTIO_CONFIG_S_NEEDS_RESET
+#define FAILED      VIRTIO_CONFIG_S_FAILED
+#define LIVE        (ACK | DRIVER | FEATURES_OK | DRIVER_OK)
 
-static void echo_one(struct virtio_dev *d, unsigned index)
+#define TOY_A 3 /* feature bits; B needs A */
+#define TOY_B 5
+
+struct toy {
+	struct virtio_dev dev;
+	uint32_t config[4];
+	/* What to do */
+	bool hold;
+	int activate_ret;
+	void (*on_kick)(struct virtio_dev *dev, unsigned index);
+	void (*on_handle)(struct virtio_dev *dev, unsigned index);
+	/* What happened */
+	atomic_uint activates, kicks[2], handled, resets, ends, kicks_after_end;
+	atomic_uint drains[2];
+	atomic_bool ended;
+	uint16_t held[2][64];
+	unsigned n_held[2];
+	sigset_t mask;
+	char thread[16];
+};
+
+static struct toy toy;
+static struct virtio_dev *const dev = &toy.dev;
+static struct fake_driver drv;
+static gpa_t out, in;
+
+static void toy_handle(struct virtio_dev *d, unsigned index)
 {
 	char bytes[256];
 	size_t n = virtq_read(d->chain, 0, bytes, sizeof(bytes));
 
+	if (toy.on_handle)
+		toy.on_handle(d, index);
+	atomic_fetch_add(&toy.handled, 1);
+	if (toy.hold) {
+		toy.held[index][toy.n_held[index]++] = d->chain->id;
+		return;
+	}
 	n = virtq_write(d->chain, 0, bytes, n);
 	virtq_push(&d->queue[index].vq, d->chain->id, (uint32_t)n);
 }
 
-static void echo_kick(struct virtio_dev *d, unsigned index)
+static void toy_kick(struct virtio_dev *d, unsigned index)
 {
-	virtio_serve(d, index, echo_one);
+	atomic_fetch_add(&toy.kicks[index], 1);
+	if (atomic_load(&toy.ended))
+		atomic_fetch_add(&toy.kicks_after_end, 1);
+	pthread_sigmask(SIG_BLOCK, NULL, &toy.mask);
+	pthread_getname_np(pthread_self(), toy.thread, sizeof(toy.thread));
+	if (toy.on_kick)
+		toy.on_kick(d, index);
+	else
+		virtio_serve(d, index, toy_handle);
 }
 
-static const struct virtio_type echo = {
-	.name = "echo",
+static void toy_drain_queue(struct virtio_dev *d, unsigned index)
+{
+	for (unsigned i = 0; i < toy.n_held[index]; i++)
+		virtq_push(&d->queue[index].vq, toy.held[index][i], 0);
+	toy.n_held[index] = 0;
+	virtio_complete(d, index);
+}
+
+static void toy_drain(struct virtio_dev *d, int index)
+{
+	if (index >= 0) {
+		toy_drain_queue(d, (unsigned)index);
+		atomic_fetch_add(&toy.drains[index], 1);
+		return;
+	}
+	toy_drain_queue(d, 0);
+	toy_drain_queue(d, 1);
+	atomic_fetch_add(&toy.ends, 1);
+	atomic_store(&toy.ended, true);
+}
+
+static int toy_activate(struct virtio_dev *d)
+{
+	ck_assert_int_ge(d->loop.epfd, 0);
+	atomic_fetch_add(&toy.activates, 1);
+	atomic_store(&toy.ended, false);
+	return toy.activate_ret;
+}
+
+static void toy_reset(struct virtio_dev *d)
+{
+	ck_assert(!d->live);
+	atomic_fetch_add(&toy.resets, 1);
+}
+
+static bool toy_features_ok(const struct virtio_dev *d, uint64_t features)
+{
+	ck_assert_ptr_eq(d, dev);
+	ck_assert(features & FAKE_VERSION_1);
+	return !(features & 1 << TOY_B) || (features & 1 << TOY_A);
+}
+
+static uint64_t toy_config_read(struct virtio_dev *d, unsigned off, unsigned width)
+{
+	uint64_t value = 0;
+
+	ck_assert_ptr_eq(d, dev);
+	ck_assert_uint_le(off + width, d->config_bytes);
+	memcpy(&value, (char *)toy.config + off, width);
+	return value;
+}
+
+static void toy_config_write(struct virtio_dev *d, unsigned off, unsigned width, uint64_t value)
+{
+	ck_assert_uint_le(off + width, d->config_bytes);
+	memcpy((char *)toy.config + off, &value, width);
+}
+
+static const struct virtio_type toy_type = {
+	.name = "toy",
 	.id = 42,
 	.queue_size = 64,
-	.kick = echo_kick,
+	.features_ok = toy_features_ok,
+	.activate = toy_activate,
+	.kick = toy_kick,
+	.drain = toy_drain,
+	.reset = toy_reset,
+	.config_read = toy_config_read,
+	.config_write = toy_config_write,
 };
+
+/* A device may do without most of it. */
+static const struct virtio_type least_type = {
+	.name = "least", .id = 43, .queue_size = 64, .kick = toy_kick
+};
+
+static void setup_type(const struct virtio_type *type, uint64_t offered)
+{
+	fake_init(&drv, 16);
+	toy = (struct toy){
+		.dev = {
+			.type = type,
+			.name = "toy0",
+			.ram = &drv.ram,
+			.n_queues = 2,
+			.config_bytes = 12,
+			.device_features = offered,
+		},
+		.config = { 0x03020100, 0x07060504, 0x0b0a0908, 0xdeadbeef },
+	};
+	ck_assert_int_eq(virtio_init(dev), 0);
+	fake_attach(&drv, dev);
+	out = fake_alloc(&drv, 64, 1);
+	in = fake_alloc(&drv, 64, 1);
+}
 
 static void setup(uint64_t offered)
 {
-	fake_init(&drv, 16);
-	dev = (struct virtio_dev){ .type = &echo, .name = "echo0", .ram = &drv.ram, .n_queues = 2,
-				   .device_features = offered };
-	ck_assert_int_eq(virtio_init(&dev), 0);
-	fake_attach(&drv, &dev);
+	setup_type(&toy_type, offered);
 }
 
 static void teardown(void)
 {
-	virtio_fini(&dev);
+	virtio_fini(dev);
 	fake_fini(&drv);
 }
 
-static void echo_some(uint64_t features)
+/* A thread of the process ends a moment after it was joined, so its folder is waited for. */
+static unsigned threads(void)
 {
-	gpa_t out, in;
+	char line[128];
+	unsigned n = 0;
+	FILE *f = fopen("/proc/self/status", "r");
 
-	setup(features);
-	ck_assert(fake_probe(&drv, features, 16));
-	out = fake_alloc(&drv, 64, 1);
-	in = fake_alloc(&drv, 64, 1);
-	for (int i = 0; i < 100; i++) {
-		struct fake_buf bufs[] = { FAKE_OUT(out, 20), FAKE_IN(in, 10), FAKE_IN(GPA(in.v + 10), 30) };
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "Threads: %u", &n) == 1)
+			break;
+	fclose(f);
+	return n;
+}
 
-		memset(fake_at(&drv, out), i, 20);
-		ck_assert_int_eq(fake_request(&drv, (unsigned)i % 2, bufs, 3), 20);
+/* One request goes through queue @index. */
+static int64_t echo(unsigned index)
+{
+	struct fake_buf bufs[] = { FAKE_OUT(out, 20), FAKE_IN(in, 10),
+				   FAKE_IN(GPA(in.v + 10), 30) };
+	static unsigned char pattern;
+	int64_t n;
+
+	memset(fake_at(&drv, out), ++pattern, 20);
+	n = fake_request(&drv, index, bufs, 3);
+	if (n >= 0)
 		ck_assert(!memcmp(fake_at(&drv, in), fake_at(&drv, out), 20));
-	}
-	teardown();
+	return n;
+}
+
+/* Adds one readable buffer to queue @index and tells nobody. */
+static void add(unsigned index)
+{
+	struct fake_buf buf = FAKE_OUT(out, 20);
+
+	ck_assert_int_ge(fake_add(&drv.queue[index], &buf, 1), 0);
+}
+
+static void wait_for(atomic_uint *counter, unsigned value)
+{
+	while (atomic_load(counter) < value)
+		sched_yield();
 }
 
 START_TEST(test_echo)
 {
 	static const uint64_t formats[] = {
-		0, FAKE_EVENT_IDX, FAKE_INDIRECT, FAKE_EVENT_IDX | FAKE_INDIRECT,
+		0,
+		FAKE_EVENT_IDX,
+		FAKE_INDIRECT,
+		FAKE_EVENT_IDX | FAKE_INDIRECT,
 	};
 
-	for (size_t i = 0; i < 4; i++) {
-		echo_some(formats[i]);
-		echo_some(formats[i] | FAKE_PACKED);
+	for (size_t i = 0; i < 4 * ARRAY_SIZE(formats); i++) {
+		uint64_t features = formats[i / 4] | (i & 1 ? FAKE_PACKED : 0);
+
+		setup_type(i & 2 ? &toy_type : &least_type, features);
+		drv.no_notify_fd = i & 2;
+		ck_assert(fake_probe(&drv, features, 16));
+		for (unsigned n = 0; n < 100; n++)
+			ck_assert_int_eq(echo(n % 2), 20);
+		teardown();
 	}
 }
 END_TEST
 
-UNIT_MAIN("virtio", test_echo)
+/* ---- status ---- */
+
+START_TEST(test_status)
+{
+	static const struct {
+		uint8_t write[6], read[6];
+	} table[] = {
+		/* the way it is meant */
+		{ { 0, 1, 3, 11, 15, 0 }, { 0, 1, 3, 11, 15, 0 } },
+		{ { 11, 15 }, { 11, 15 } },
+		{ { 15 }, { 15 } },
+		/* each bit needs those before it */
+		{ { 2, 8, 4, 10, 14, 12 }, { 0, 0, 0, 0, 0, 0 } },
+		{ { 1, 9, 5, 13 }, { 1, 1, 1, 1 } },
+		{ { 3, 7, 4 }, { 3, 3, 3 } },
+		/* bits that are set stay so */
+		{ { 3, 1, 2, 8, 4, 1 }, { 3, 3, 3, 11, 15, 15 } },
+		/* not the driver's bits */
+		{ { 64, 16, 32, 0x70, 0x73 }, { 0, 0, 0, 0, 3 } },
+		/* nothing follows FAILED but reset */
+		{ { 3, 128, 131, 139, 0, 3 }, { 3, 131, 131, 131, 0, 3 } },
+		{ { 15, 143, 15, 0, 15 }, { 15, 143, 143, 0, 15 } },
+		{ { 143, 0 }, { 128, 0 } },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		setup(0);
+		for (unsigned j = 0; j < 6; j++) {
+			/* features may be written before they are judged, and are forgotten at
+			 * reset */
+			virtio_set_features(dev, 1, 1);
+			if (j && !table[i].write[j] && !table[i].read[j] &&
+			    table[i].read[j - 1] == 0)
+				break;
+			virtio_set_status(dev, table[i].write[j]);
+			ck_assert_msg(virtio_get_status(dev) == table[i].read[j],
+				      "line %zu, step %u: %#x", i, j, virtio_get_status(dev));
+			if (!table[i].read[j] && !table[i].write[j] && j)
+				ck_assert_uint_eq(dev->driver_features, 0);
+		}
+		teardown();
+	}
+}
+END_TEST
+
+START_TEST(test_features_offered)
+{
+	setup(1 << TOY_A);
+	ck_assert_uint_eq(virtio_get_features(dev, 0),
+			  1U << TOY_A | (uint32_t)(FAKE_INDIRECT | FAKE_EVENT_IDX));
+	ck_assert_uint_eq(virtio_get_features(dev, 1),
+			  (uint32_t)(FAKE_VERSION_1 >> 32 | FAKE_RESET >> 32));
+	ck_assert_uint_eq(virtio_get_features(dev, 2), 0);
+	ck_assert_uint_eq(virtio_get_features(dev, UINT32_MAX), 0);
+	teardown();
+	setup(FAKE_PACKED);
+	ck_assert(virtio_get_features(dev, 1) & (uint32_t)(FAKE_PACKED >> 32));
+	teardown();
+}
+END_TEST
+
+START_TEST(test_features_judged)
+{
+	static const struct {
+		uint32_t low, high, beyond;
+		bool good;
+	} table[] = {
+		{ 0, 1, 0, true },           { 0, 0, 0, false }, /* without VERSION_1 */
+		{ 1 << TOY_A, 1, 0, true },  { 1 << TOY_A | 1 << TOY_B, 1, 0, true },
+		{ 1 << TOY_B, 1, 0, false },                     /* B needs A */
+		{ 1 << TOY_A, 0, 0, false }, { 1, 1, 0, false }, /* not offered */
+		{ 0, 5, 0, false },          { 0, 1, 1, false }, /* bit 64 */
+	};
+
+	setup(1 << TOY_A | 1 << TOY_B);
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(table); i++) {
+		virtio_set_status(dev, 0);
+		virtio_set_status(dev, ACK | DRIVER);
+		/* A refused set may be replaced by another one. */
+		if (i % 2) {
+			virtio_set_features(dev, 0, UINT32_MAX);
+			virtio_set_features(dev, 1, UINT32_MAX);
+			virtio_set_status(dev, ACK | DRIVER | FEATURES_OK);
+			ck_assert_uint_eq(virtio_get_status(dev), ACK | DRIVER);
+		}
+		virtio_set_features(dev, 0, table[i / 2].low);
+		virtio_set_features(dev, 1, table[i / 2].high);
+		virtio_set_features(dev, 2, table[i / 2].beyond);
+		virtio_set_features(dev, 3, 0);
+		virtio_set_status(dev, ACK | DRIVER | FEATURES_OK);
+		ck_assert_msg(!!(virtio_get_status(dev) & FEATURES_OK) == table[i / 2].good,
+			      "line %zu", i / 2);
+		/* no DRIVER_OK without it */
+		virtio_set_status(dev, LIVE);
+		ck_assert_uint_eq(virtio_get_status(dev), table[i / 2].good ? LIVE : ACK | DRIVER);
+		ck_assert_int_eq(dev->live, table[i / 2].good);
+	}
+	teardown();
+}
+END_TEST
+
+START_TEST(test_features_frozen)
+{
+	setup(1 << TOY_A | 1 << TOY_B);
+	ck_assert(fake_negotiate(&drv, 1 << TOY_A));
+	virtio_set_features(dev, 0, 0);
+	virtio_set_features(dev, 1, 0);
+	virtio_set_features(dev, 2, 1);
+	ck_assert(virtio_has(dev, TOY_A));
+	ck_assert(!virtio_has(dev, TOY_B));
+	ck_assert(virtio_has(dev, VIRTIO_F_VERSION_1));
+	ck_assert(!dev->foreign_features);
+	/* The status may only have been read wrongly before. */
+	virtio_set_status(dev, LIVE);
+	ck_assert_uint_eq(virtio_get_status(dev), LIVE);
+	virtio_set_status(dev, 0);
+	ck_assert(!virtio_has(dev, TOY_A));
+	teardown();
+}
+END_TEST
+
+/* ---- queues ---- */
+
+static uint64_t get(unsigned index, enum virtio_queue_field field)
+{
+	return virtio_queue_get(dev, index, field);
+}
+
+START_TEST(test_queue_size)
+{
+	static const struct {
+		uint64_t size;
+		bool split, packed;
+	} table[] = {
+		{ 1, true, true },
+		{ 32, true, true },
+		{ 0, false, false },
+		{ 65, false, false },
+		{ 128, false, false },
+		{ 33, false, true },
+		{ 63, false, true },
+		{ 65536, false, false },
+		{ 65536 + 32, false, false },
+		{ UINT64_MAX, false, false },
+	};
+
+	for (unsigned packed = 0; packed < 2; packed++) {
+		setup(FAKE_PACKED);
+		for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+			bool good = packed ? table[i].packed : table[i].split;
+
+			ck_assert(fake_negotiate(&drv, packed ? FAKE_PACKED : 0));
+			ck_assert_uint_eq(get(1, VIRTIO_QUEUE_SIZE), 64);
+			virtio_queue_set(dev, 1, VIRTIO_QUEUE_SIZE, table[i].size);
+			ck_assert_msg(get(1, VIRTIO_QUEUE_SIZE) == (good ? table[i].size : 64),
+				      "line %zu", i);
+		}
+		ck_assert_uint_eq(get(1, VIRTIO_QUEUE_MAX_SIZE), 64);
+		teardown();
+	}
+}
+END_TEST
+
+/* All fields read back, can be written until the queue is ready, and are forgotten at reset. */
+START_TEST(test_queue_fields)
+{
+	static const enum virtio_queue_field fields[] = {
+		VIRTIO_QUEUE_SIZE,
+		VIRTIO_QUEUE_DESC,
+		VIRTIO_QUEUE_AVAIL,
+		VIRTIO_QUEUE_USED,
+	};
+
+	setup(0);
+	ck_assert(fake_negotiate(&drv, 0));
+	for (unsigned i = 0; i < 4; i++) {
+		virtio_queue_set(dev, 0, fields[i], 16 + i * 0x1000000000ULL);
+		ck_assert_uint_eq(get(0, fields[i]), 16 + i * 0x1000000000ULL);
+		ck_assert_uint_eq(get(1, fields[i]), i ? 0 : 64);
+	}
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_READY, 2);
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_READY, 1ULL << 32 | 1);
+	ck_assert_uint_eq(get(0, VIRTIO_QUEUE_READY), 0);
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_READY, 1);
+	ck_assert_uint_eq(get(0, VIRTIO_QUEUE_READY), 1);
+	for (unsigned i = 0; i < 4; i++) {
+		virtio_queue_set(dev, 0, fields[i], 32);
+		ck_assert_uint_eq(get(0, fields[i]), 16 + i * 0x1000000000ULL);
+	}
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_MAX_SIZE, 4);
+	ck_assert_uint_eq(get(0, VIRTIO_QUEUE_MAX_SIZE), 64);
+	/* Not without the feature */
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_RESET, 1);
+	ck_assert_uint_eq(get(0, VIRTIO_QUEUE_READY), 1);
+	ck_assert_uint_eq(get(0, VIRTIO_QUEUE_RESET), 0);
+	virtio_set_status(dev, 0);
+	ck_assert_uint_eq(get(0, VIRTIO_QUEUE_READY), 0);
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_uint_eq(get(0, fields[i]), i ? 0 : 64);
+	teardown();
+}
+END_TEST
+
+START_TEST(test_queue_index)
+{
+	static const unsigned bad[] = { 2, 3, 64, 65535, UINT32_MAX };
+
+	setup(0);
+	ck_assert(fake_probe(&drv, FAKE_RESET, 16));
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		for (unsigned field = VIRTIO_QUEUE_MAX_SIZE; field <= VIRTIO_QUEUE_RESET; field++) {
+			virtio_queue_set(dev, bad[i], field, 1);
+			ck_assert_uint_eq(get(bad[i], field), 0);
+			virtio_notify(dev, bad[i]);
+		}
+	ck_assert_int_eq(echo(0), 20);
+	teardown();
+}
+END_TEST
+
+/* ---- life of the worker ---- */
+
+/* Nothing is taken before DRIVER_OK, and what was added before it needs no notification. */
+START_TEST(test_driver_ok)
+{
+	unsigned before;
+	uint32_t written;
+
+	setup(0);
+	before = threads();
+	ck_assert(fake_negotiate(&drv, 0));
+	fake_setup_queue(&drv, 0, 16);
+	add(0);
+	virtio_notify(dev, 0);
+	ck_assert_uint_eq(threads(), before);
+	ck_assert_uint_eq(drv.queue[0].used->idx, 0);
+	ck_assert_uint_eq(atomic_load(&toy.activates), 0);
+	virtio_set_status(dev, LIVE);
+	ck_assert_uint_eq(atomic_load(&toy.activates), 1);
+	ck_assert_uint_eq(threads(), before + 1);
+	ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+	ck_assert_str_eq(toy.thread, "dev/toy0");
+	/* The other queue is not there: nothing may come of a notification. */
+	virtio_notify(dev, 1);
+	ck_assert_int_eq(drv.notify_fd[1], -1);
+	ck_assert_int_eq(echo(0), 20);
+	ck_assert_uint_eq(atomic_load(&toy.kicks[1]), 0);
+	/* Again DRIVER_OK: no second worker */
+	virtio_set_status(dev, LIVE);
+	ck_assert_uint_eq(atomic_load(&toy.activates), 1);
+	virtio_set_status(dev, 0);
+	ck_assert_uint_eq(atomic_load(&toy.ends), 1);
+	ck_assert_int_eq(drv.notify_fd[0], -1);
+	teardown();
+}
+END_TEST
+
+/* The process's signals are others' business, but a fault of its own must be reported. */
+START_TEST(test_worker_signals)
+{
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE };
+	const int others[] = { SIGINT, SIGTERM, SIGUSR1, SIGCHLD, SIGWINCH, SIGRTMIN };
+	sigset_t now;
+
+	setup(0);
+	ck_assert(fake_probe(&drv, 0, 16));
+	ck_assert_int_eq(echo(0), 20);
+	virtio_set_status(dev, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
+		ck_assert_int_eq(sigismember(&toy.mask, faults[i]), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		ck_assert_int_eq(sigismember(&toy.mask, others[i]), 1);
+	pthread_sigmask(SIG_BLOCK, NULL, &now);
+	ck_assert_int_eq(sigismember(&now, SIGINT), 0);
+	teardown();
+}
+END_TEST
+
+START_TEST(test_late_queue)
+{
+	setup(FAKE_PACKED);
+	for (unsigned packed = 0; packed < 2; packed++) {
+		ck_assert(fake_negotiate(&drv, packed ? FAKE_PACKED : 0));
+		fake_setup_queue(&drv, 0, 16);
+		virtio_set_status(dev, LIVE);
+		ck_assert_int_eq(echo(0), 20);
+		fake_setup_queue(&drv, 1, 32);
+		ck_assert_int_eq(echo(1), 20);
+		ck_assert_int_eq(echo(0), 20);
+		ck_assert_uint_eq(atomic_load(&toy.activates), packed + 1);
+	}
+	teardown();
+}
+END_TEST
+
+/* One queue is drained and forgotten, the other goes on; then it starts again, in another size. */
+START_TEST(test_queue_reset)
+{
+	uint32_t written;
+
+	setup(0);
+	ck_assert(fake_probe(&drv, FAKE_RESET, 16));
+	for (unsigned round = 1; round <= 10; round++) {
+		toy.hold = true;
+		add(1);
+		fake_notify(&drv, 1);
+		wait_for(&toy.handled, round * 3 - 2);
+		/* By PCI's register, or by MMIO's */
+		if (round % 2)
+			virtio_queue_set(dev, 1, VIRTIO_QUEUE_RESET, 1);
+		else
+			virtio_queue_set(dev, 1, VIRTIO_QUEUE_READY, 0);
+		ck_assert_uint_eq(atomic_load(&toy.drains[1]), round);
+		ck_assert_int_ge(fake_used(&drv.queue[1], &written), 0);
+		ck_assert_uint_eq(get(1, VIRTIO_QUEUE_RESET), 0);
+		ck_assert_uint_eq(get(1, VIRTIO_QUEUE_READY), 0);
+		ck_assert_uint_eq(get(1, VIRTIO_QUEUE_SIZE), round % 2 ? 64 : 32);
+		ck_assert_int_eq(drv.notify_fd[1], -1);
+		virtio_notify(dev, 1);
+		toy.hold = false;
+		ck_assert_int_eq(echo(0), 20);
+		fake_setup_queue(&drv, 1, 32);
+		ck_assert_int_eq(echo(1), 20);
+	}
+	ck_assert_uint_eq(atomic_load(&toy.drains[0]), 0);
+	ck_assert_uint_eq(atomic_load(&toy.activates), 1);
+	ck_assert_uint_eq(virtio_get_status(dev), LIVE);
+	teardown();
+}
+END_TEST
+
+/* A batch is one interrupt. */
+START_TEST(test_one_interrupt)
+{
+	uint32_t written;
+
+	setup(FAKE_PACKED);
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned before = fake_queue_irqs(&drv, 0);
+
+		ck_assert(fake_negotiate(&drv,
+					 (i & 1 ? FAKE_PACKED : 0) | (i & 2 ? FAKE_EVENT_IDX : 0)));
+		fake_setup_queue(&drv, 0, 16);
+		for (unsigned n = 0; n < 10; n++)
+			add(0);
+		virtio_set_status(dev, LIVE);
+		for (unsigned n = 0; n < 10; n++)
+			ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+		virtio_set_status(dev, 0);
+		ck_assert_uint_eq(fake_queue_irqs(&drv, 0) - before, 1);
+	}
+	ck_assert_uint_eq(fake_queue_irqs(&drv, 1), 0);
+	teardown();
+}
+END_TEST
+
+/* After a reset all is as in the beginning: 50 times, with requests in flight. */
+START_TEST(test_reset_in_flight)
+{
+	setup(FAKE_PACKED);
+	for (unsigned i = 0; i < 50; i++) {
+		unsigned before = atomic_load(&toy.handled);
+		uint32_t written;
+
+		toy.hold = true;
+		ck_assert(fake_probe(&drv, i % 2 ? FAKE_PACKED : 0, 16));
+		for (unsigned n = 0; n < 5; n++)
+			add(i / 2 % 2);
+		fake_notify(&drv, i / 2 % 2);
+		wait_for(&toy.handled, before + 5);
+		virtio_set_status(dev, 0);
+		ck_assert_uint_eq(virtio_get_status(dev), 0);
+		ck_assert_uint_eq(atomic_load(&toy.ends), i + 1);
+		/* All came back before the reset was over. */
+		for (unsigned n = 0; n < 5; n++)
+			ck_assert_int_ge(fake_used(&drv.queue[i / 2 % 2], &written), 0);
+		toy.hold = false;
+		drv.next = 1 * MIB;
+	}
+	ck_assert_uint_eq(atomic_load(&toy.kicks_after_end), 0);
+	teardown();
+}
+END_TEST
+
+static atomic_bool stop;
+
+/* Another vCPU: it sends requests whatever the state is, and looks for one that comes too late. */
+static void *sender(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&stop)) {
+		virtio_notify(dev, 0);
+		virtio_notify(dev, 1);
+		virtio_get_status(dev);
+		virtio_config_read(dev, 0, 4);
+		virtio_queue_get(dev, 0, VIRTIO_QUEUE_SIZE);
+	}
+	return NULL;
+}
+
+START_TEST(test_reset_at_any_moment)
+{
+	pthread_t thread;
+
+	setup(0);
+	drv.no_notify_fd = true;
+	atomic_store(&stop, false);
+	ck_assert_int_eq(pthread_create(&thread, NULL, sender, NULL), 0);
+	for (unsigned i = 0; i < 300; i++) {
+		struct vring_used *used;
+		uint16_t idx;
+
+		ck_assert(fake_probe(&drv, 0, 16));
+		used = drv.queue[0].used;
+		for (unsigned n = 0; n < i % 17; n++)
+			add(0);
+		for (unsigned n = 0; n < i % 7 * 20; n++)
+			sched_yield();
+		virtio_set_status(dev, 0);
+		idx = used->idx;
+		/* The device has no memory of it any more: its owner may do with it what it likes.
+		 */
+		memset(fake_at(&drv, drv.queue[0].setup.desc), 0xff, 256);
+		ck_assert_uint_eq(used->idx, idx);
+		drv.next = 1 * MIB;
+	}
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(atomic_load(&toy.ends), 300);
+	teardown();
+}
+END_TEST
+
+static sem_t gate, at_gate;
+
+static void wait_at_gate(struct virtio_dev *d, unsigned index)
+{
+	(void)d;
+	(void)index;
+	sem_post(&at_gate);
+	sem_wait(&gate);
+}
+
+static void *resetter(void *arg)
+{
+	(void)arg;
+	virtio_set_status(dev, 0);
+	return NULL;
+}
+
+/* A notification that arrives together with the order to end is not served behind the drain. */
+START_TEST(test_no_kick_after_drain)
+{
+	struct pollfd called;
+	pthread_t thread;
+
+	setup(0);
+	sem_init(&gate, 0, 0);
+	sem_init(&at_gate, 0, 0);
+	ck_assert(fake_probe(&drv, 0, 16));
+	wait_for(&toy.kicks[1], 1);
+	toy.on_handle = wait_at_gate;
+	add(0);
+	fake_notify(&drv, 0);
+	sem_wait(&at_gate);
+	called = (struct pollfd){ dev->call.fd, POLLIN, 0 };
+	ck_assert_int_eq(pthread_create(&thread, NULL, resetter, NULL), 0);
+	ck_assert_int_eq(poll(&called, 1, -1), 1);
+	fake_notify(&drv, 1);
+	sem_post(&gate);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(atomic_load(&toy.ends), 1);
+	ck_assert_uint_eq(atomic_load(&toy.kicks_after_end), 0);
+	teardown();
+}
+END_TEST
+
+/* The driver's other CPU refills the ring as fast as it is emptied. */
+static void refill(struct fake_driver *d, unsigned index)
+{
+	uint32_t written;
+
+	if (atomic_load(&toy.ends))
+		return;
+	while (fake_used(&d->queue[index], &written) >= 0)
+		;
+	add(index);
+}
+
+START_TEST(test_reset_of_a_busy_device)
+{
+	setup(0);
+	ck_assert(fake_negotiate(&drv, 0));
+	fake_setup_queue(&drv, 0, 16);
+	drv.on_queue_irq = refill;
+	add(0);
+	virtio_set_status(dev, LIVE);
+	/* More than one turn of the loop: what one leaves is not forgotten. */
+	wait_for(&toy.handled, 100);
+	virtio_set_status(dev, 0);
+	ck_assert_uint_eq(atomic_load(&toy.ends), 1);
+	teardown();
+}
+END_TEST
+
+/* ---- broken ---- */
+
+static void break_ring(unsigned index)
+{
+	struct fake_queue *q = &drv.queue[index];
+
+	q->avail->ring[q->next_avail++ % q->setup.size] = 0xffff;
+	__atomic_store_n(&q->avail->idx, q->next_avail, __ATOMIC_RELEASE);
+	fake_notify(&drv, index);
+}
+
+START_TEST(test_broken_ring)
+{
+	setup(0);
+	for (unsigned i = 1; i <= 3; i++) {
+		unsigned handled;
+
+		ck_assert(fake_probe(&drv, FAKE_RESET, 16));
+		ck_assert_int_eq(echo(0), 20);
+		break_ring(0);
+		fake_wait_config_irq(&drv, i);
+		ck_assert_uint_eq(virtio_get_status(dev), LIVE | NEEDS_RESET);
+		/* Nothing is served any more, of the other queue neither. */
+		handled = atomic_load(&toy.handled);
+		add(1);
+		fake_notify(&drv, 1);
+		virtio_queue_set(dev, 1, VIRTIO_QUEUE_RESET, 1);
+		ck_assert_uint_eq(atomic_load(&toy.handled), handled);
+		ck_assert_uint_eq(drv.queue[1].used->idx, 0);
+		/* One interrupt for all of it */
+		virtio_break(dev, "again");
+		ck_assert_uint_eq(fake_config_irqs(&drv), i);
+		virtio_set_status(dev, 0);
+		ck_assert_uint_eq(virtio_get_status(dev), 0);
+	}
+	ck_assert(fake_probe(&drv, 0, 16));
+	ck_assert_int_eq(echo(1), 20);
+	teardown();
+}
+END_TEST
+
+/* A buffer outside RAM, and what is in flight then: it may still complete. */
+START_TEST(test_broken_in_flight)
+{
+	struct fake_buf bad;
+	uint32_t written;
+
+	setup(0);
+	toy.hold = true;
+	ck_assert(fake_probe(&drv, 0, 16));
+	add(0);
+	fake_notify(&drv, 0);
+	wait_for(&toy.handled, 1);
+	bad = FAKE_OUT(GPA(RAM_GAP_START), 20);
+	ck_assert_int_ge(fake_add(&drv.queue[0], &bad, 1), 0);
+	fake_notify(&drv, 0);
+	fake_wait_config_irq(&drv, 1);
+	virtio_set_status(dev, 0);
+	ck_assert_int_ge(fake_used(&drv.queue[0], &written), 0);
+	ck_assert_int_eq(fake_used(&drv.queue[0], &written), -1);
+	teardown();
+}
+END_TEST
+
+static void break_in_handler(struct virtio_dev *d, unsigned index)
+{
+	virtio_break(d, "queue %u: a request that nobody understands", index);
+}
+
+/* A device breaks itself within a batch: the rest of the batch stays where it is. */
+START_TEST(test_broken_request)
+{
+	setup(0);
+	ck_assert(fake_negotiate(&drv, 0));
+	fake_setup_queue(&drv, 0, 16);
+	toy.on_handle = break_in_handler;
+	for (unsigned i = 0; i < 5; i++)
+		add(0);
+	virtio_set_status(dev, LIVE);
+	fake_wait_config_irq(&drv, 1);
+	virtio_set_status(dev, 0);
+	ck_assert_uint_eq(atomic_load(&toy.handled), 1);
+	ck_assert_uint_eq(drv.queue[0].used->idx, 1);
+	teardown();
+}
+END_TEST
+
+/* Rings that are not in RAM, or misaligned: at DRIVER_OK, or later. */
+START_TEST(test_bad_addresses)
+{
+	static const enum virtio_queue_field fields[] = {
+		VIRTIO_QUEUE_DESC,
+		VIRTIO_QUEUE_AVAIL,
+		VIRTIO_QUEUE_USED,
+	};
+	static const uint64_t bad[] = { RAM_GAP_START, 0x1001, UINT64_MAX, 16 * MIB - 1 };
+	unsigned irqs = 0;
+
+	setup(0);
+	for (unsigned i = 0; i < 3 * ARRAY_SIZE(bad) * 2; i++) {
+		const bool late = i % 2;
+
+		ck_assert(fake_negotiate(&drv, 0));
+		if (late)
+			virtio_set_status(dev, LIVE);
+		fake_setup_queue(&drv, 0, 16);
+		if (late)
+			ck_assert_int_eq(echo(0), 20);
+		virtio_queue_set(dev, 1, VIRTIO_QUEUE_DESC, 0x1000);
+		virtio_queue_set(dev, 1, VIRTIO_QUEUE_AVAIL, 0x2000);
+		virtio_queue_set(dev, 1, VIRTIO_QUEUE_USED, 0x3000);
+		virtio_queue_set(dev, 1, fields[i / 2 % 3], bad[i / 6]);
+		virtio_queue_set(dev, 1, VIRTIO_QUEUE_READY, 1);
+		virtio_set_status(dev, LIVE);
+		ck_assert_uint_eq(virtio_get_status(dev), LIVE | NEEDS_RESET);
+		ck_assert_uint_eq(fake_config_irqs(&drv), ++irqs);
+		ck_assert_int_eq(drv.notify_fd[1], -1);
+		virtio_queue_set(dev, 0, VIRTIO_QUEUE_READY, 0);
+		virtio_queue_set(dev, 0, VIRTIO_QUEUE_READY, 1);
+		ck_assert_uint_eq(fake_config_irqs(&drv), irqs);
+	}
+	ck_assert(fake_probe(&drv, 0, 16));
+	ck_assert_int_eq(echo(1), 20);
+	teardown();
+}
+END_TEST
+
+START_TEST(test_activate_fails)
+{
+	unsigned before;
+
+	setup(0);
+	before = threads();
+	toy.activate_ret = -EIO;
+	ck_assert(!fake_probe(&drv, 0, 16));
+	ck_assert_uint_eq(virtio_get_status(dev), LIVE | NEEDS_RESET);
+	ck_assert_uint_eq(fake_config_irqs(&drv), 1);
+	ck_assert_uint_eq(threads(), before);
+	fake_notify(&drv, 0);
+	toy.activate_ret = 0;
+	ck_assert(fake_probe(&drv, 0, 16));
+	ck_assert_int_eq(echo(1), 20);
+	teardown();
+}
+END_TEST
+
+/* The host has one descriptor too few, two, ...: broken until the reset, nothing leaks. */
+START_TEST(test_host_failures)
+{
+	struct rlimit limit, low;
+	int first_free;
+	unsigned failures = 0;
+
+	setup(0);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	first_free = dup(0);
+	close(first_free);
+	for (rlim_t n = 0;; n++) {
+		bool good;
+
+		low = (struct rlimit){ (rlim_t)first_free + n, limit.rlim_max };
+		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+		good = fake_probe(&drv, 0, 16);
+		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		if (good)
+			break;
+		failures++;
+		ck_assert_uint_eq(virtio_get_status(dev), LIVE | NEEDS_RESET);
+		ck_assert_uint_eq(fake_config_irqs(&drv), failures);
+		virtio_set_status(dev, 0);
+		ck_assert_int_eq(dup(0), first_free);
+		close(first_free);
+	}
+	ck_assert_uint_eq(failures, 4); /* epoll, the call, two queues */
+	ck_assert_int_eq(echo(1), 20);
+	teardown();
+	ck_assert_int_eq(dup(0), first_free);
+}
+END_TEST
+
+/* ---- configuration ---- */
+
+START_TEST(test_config)
+{
+	static const struct {
+		uint64_t off;
+		unsigned width;
+		uint64_t want;
+	} table[] = {
+		{ 0, 1, 0x00 },        { 5, 1, 0x05 },
+		{ 11, 1, 0x0b },       { 10, 2, 0x0b0a },
+		{ 8, 4, 0x0b0a0908 },  { 0, 8, 0x0706050403020100 },
+		{ 12, 1, 0 }, /* behind the end */
+		{ 12, 4, 0 },          { 8, 8, 0 },
+		{ 11, 2, 0 },          { 10, 4, 0 }, /* misaligned */
+		{ 1, 2, 0 },           { 4, 8, 0 },
+		{ 0, 0, 0 }, /* no such width */
+		{ 0, 3, 0 },           { 0, 16, 0 },
+		{ 0x100000000, 4, 0 }, /* does not wrap */
+		{ UINT64_MAX, 1, 0 },  { UINT64_MAX - 3, 4, 0 },
+	};
+
+	setup(0);
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		ck_assert_msg(virtio_config_read(dev, table[i].off, table[i].width) ==
+				      table[i].want,
+			      "line %zu", i);
+	for (size_t i = 6; i < ARRAY_SIZE(table); i++)
+		virtio_config_write(dev, table[i].off, table[i].width, UINT64_MAX);
+	ck_assert_uint_eq(toy.config[0], 0x03020100);
+	ck_assert_uint_eq(toy.config[2], 0x0b0a0908);
+	ck_assert_uint_eq(toy.config[3], 0xdeadbeef);
+	virtio_config_write(dev, 10, 2, 0x1234);
+	ck_assert_uint_eq(toy.config[2], 0x12340908);
+	teardown();
+	setup_type(&least_type, 0);
+	ck_assert_uint_eq(virtio_config_read(dev, 0, 4), 0);
+	virtio_config_write(dev, 0, 4, 1);
+	teardown();
+}
+END_TEST
+
+START_TEST(test_config_interrupt)
+{
+	unsigned generation;
+
+	setup(0);
+	generation = atomic_load(&dev->config_generation);
+	virtio_config_begin(dev);
+	virtio_config_end(dev);
+	ck_assert_uint_eq(atomic_load(&dev->config_generation), generation + 1);
+	virtio_break(dev, "before DRIVER_OK");
+	ck_assert_uint_eq(fake_config_irqs(&drv), 0); /* not before DRIVER_OK */
+	ck_assert_uint_eq(virtio_get_status(dev), NEEDS_RESET);
+	ck_assert(fake_probe(&drv, 0, 16));
+	virtio_config_begin(dev);
+	virtio_config_end(dev);
+	ck_assert_uint_eq(atomic_load(&dev->config_generation), generation + 2);
+	ck_assert_uint_eq(fake_config_irqs(&drv), 1);
+	teardown();
+}
+END_TEST
+
+static void *changer(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&stop)) {
+		virtio_config_begin(dev);
+		toy.config[0]++;
+		toy.config[1]++;
+		virtio_config_end(dev);
+	}
+	return NULL;
+}
+
+/* Two halves and the generation, as a driver reads them: never one old and one new. */
+START_TEST(test_config_is_whole)
+{
+	unsigned good = 0;
+	pthread_t thread;
+
+	setup(0);
+	toy.config[0] = toy.config[1] = 0;
+	atomic_store(&stop, false);
+	ck_assert_int_eq(pthread_create(&thread, NULL, changer, NULL), 0);
+	while (good < 3000) {
+		unsigned before = atomic_load(&dev->config_generation);
+		uint64_t low = virtio_config_read(dev, 0, 4), high = virtio_config_read(dev, 4, 4);
+
+		if (atomic_load(&dev->config_generation) != before)
+			continue;
+		ck_assert_uint_eq(low, high);
+		good++;
+	}
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+	teardown();
+}
+END_TEST
+
+static void change_and_break(struct virtio_dev *d, unsigned index)
+{
+	virtio_config_begin(d);
+	virtio_config_end(d);
+	virtio_break(d, "queue %u", index);
+}
+
+/* The worker tells the driver something while a vCPU holds the lock and waits for it. */
+START_TEST(test_reset_while_telling)
+{
+	pthread_t thread;
+
+	setup(0);
+	toy.on_kick = change_and_break;
+	atomic_store(&stop, false);
+	ck_assert_int_eq(pthread_create(&thread, NULL, sender, NULL), 0);
+	for (unsigned i = 0; i < 300; i++) {
+		fake_probe(&drv, FAKE_RESET, 16);
+		virtio_queue_set(dev, i % 2, VIRTIO_QUEUE_RESET, 1);
+		virtio_set_status(dev, 0);
+		ck_assert_uint_eq(virtio_get_status(dev), 0);
+		drv.next = 1 * MIB;
+	}
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+	teardown();
+}
+END_TEST
+
+/* ---- serving ---- */
+
+static void serve_both(struct virtio_dev *d, unsigned index)
+{
+	(void)index;
+	virtio_serve(d, 0, toy_handle);
+	virtio_serve(d, 1, toy_handle);
+	ck_assert(!virtio_pop(d, 1));
+	virtio_complete(d, 1);
+}
+
+/* A device may look at a queue that the driver has not set up, or has stopped. */
+START_TEST(test_serve_absent_queue)
+{
+	setup(0);
+	toy.on_kick = serve_both;
+	ck_assert(fake_negotiate(&drv, FAKE_RESET));
+	fake_setup_queue(&drv, 0, 16);
+	virtio_set_status(dev, LIVE);
+	ck_assert_int_eq(echo(0), 20);
+	fake_setup_queue(&drv, 1, 16);
+	ck_assert_int_eq(echo(1), 20);
+	virtio_queue_set(dev, 1, VIRTIO_QUEUE_RESET, 1);
+	ck_assert_int_eq(echo(0), 20);
+	teardown();
+}
+END_TEST
+
+static unsigned open_fds(void)
+{
+	int fd = dup(0);
+
+	close(fd);
+	return (unsigned)fd;
+}
+
+/* virtio_fini() of a live device, and of one that never lived */
+START_TEST(test_fini)
+{
+	unsigned before = threads(), fds = open_fds();
+
+	for (unsigned i = 0; i < 100; i++) {
+		setup(0);
+		if (i % 2)
+			ck_assert(fake_probe(&drv, 0, 16));
+		teardown();
+		ck_assert_uint_eq(atomic_load(&toy.ends), i % 2);
+	}
+	ck_assert_uint_eq(threads(), before);
+	ck_assert_uint_eq(open_fds(), fds);
+}
+END_TEST
+
+UNIT_MAIN("virtio", test_echo, test_status, test_features_offered, test_features_judged,
+	  test_features_frozen, test_queue_size, test_queue_fields, test_queue_index,
+	  test_driver_ok, test_worker_signals, test_late_queue, test_queue_reset,
+	  test_one_interrupt, test_reset_in_flight, test_reset_at_any_moment,
+	  test_no_kick_after_drain, test_reset_of_a_busy_device, test_broken_ring,
+	  test_broken_in_flight, test_broken_request, test_bad_addresses, test_activate_fails,
+	  test_host_failures, test_config, test_config_interrupt, test_config_is_whole,
+	  test_reset_while_telling, test_serve_absent_queue, test_fini)
