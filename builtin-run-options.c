@@ -191,7 +191,9 @@ const struct opt run_options[] = {
 	{ OPT_PARSE, 'p', "params", "TEXT", .parse = parse_params,
 	  .help = "Add to the kernel command line. May be given several times." },
 	{ OPT_FLAG, 0, "nodefaults", FIELD(nodefaults),
-	  .help = "Leave the default kernel command line out." },
+	  .help = "Leave the default kernel command line out: " RUN_DEFAULT_CMDLINE ".\n"
+		  "Each part of it can also be taken back by a later one: with -p cryptomgr.notests=0 "
+		  "the self-tests of the kernel's crypto run as usual." },
 	{ OPT_GROUP, .help = "Machine" },
 	{ OPT_PARSE, 'm', "mem", "SIZE", .parse = parse_mem,
 	  .help = "Guest RAM in MB, or with a unit of B, K, M, G, T, P. Default: 64 MB x (CPUs + 3), at "

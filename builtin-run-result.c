@@ -78,6 +78,7 @@ static void write_json(FILE *out, const struct vm_config *cfg, const struct run_
 		json_u64(&json, "signal", r->value);
 	json_str(&json, "command_status", NULL);
 	json_str(&json, "panic", panic ? r->panic : NULL);
+	json_str(&json, "fault", r->fault);
 	json_str(&json, "name", cfg->name);
 	json_str(&json, "kernel", cfg->kernel);
 	json_u64(&json, "setup_ns", r->boot_ns ? r->boot_ns - r->start_ns : 0);
@@ -87,13 +88,18 @@ static void write_json(FILE *out, const struct vm_config *cfg, const struct run_
 	json_end(&json);
 }
 
-int run_result_write(const struct vm_config *cfg, const struct run_result *result)
+int run_result_open(const struct vm_config *cfg, FILE **ret)
 {
-	FILE *out = fopen(cfg->result, "we");
+	*ret = cfg->result ? fopen(cfg->result, "we") : NULL;
+	return cfg->result && !*ret ? log_err(-errno, "create '%s'", cfg->result) : 0;
+}
+
+int run_result_close(FILE *out, const struct vm_config *cfg, const struct run_result *result)
+{
 	int err = 0;
 
 	if (!out)
-		return log_err(-errno, "create '%s'", cfg->result);
+		return 0;
 	write_json(out, cfg, result);
 	if (ferror(out))
 		err = -EIO;

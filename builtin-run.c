@@ -27,7 +27,6 @@
 #include "lkvm/x86/layout.h"
 #include "lkvm/x86/platform.h"
 
-#define DEFAULT_CMDLINE "console=ttyS0 earlyprintk=ttyS0 panic=-1"
 #define LAST_LINES_BYTES 4096
 #define DRAIN_PATIENCE_MS 500
 
@@ -47,6 +46,7 @@ struct machine {
 	struct boot_entry entry;
 	struct kvm_cpuid2 *cpuid;
 	struct run_result result;
+	FILE *result_file; /* --result, or NULL */
 };
 
 /* ---- signals ---- */
@@ -281,6 +281,7 @@ static void undo_socket(struct machine *m)
 {
 	leftover_socket = NULL;
 	ipc_server_free(m->ipc);
+	m->ipc = NULL;
 }
 
 static int do_irqchip(struct machine *m)
@@ -354,7 +355,7 @@ static int do_boot(struct machine *m)
 		.initrd = m->cfg.initrd,
 		.n_initrds = m->cfg.n_initrds,
 		.cmdline = m->cfg.params,
-		.default_cmdline = m->cfg.nodefaults ? NULL : DEFAULT_CMDLINE,
+		.default_cmdline = m->cfg.nodefaults ? NULL : RUN_DEFAULT_CMDLINE,
 	};
 	int err = build_tables(m, &boot.rsdp, &boot.acpi_bytes);
 
@@ -466,8 +467,23 @@ static int do_run(struct machine *m)
 	kvm_join(&m->kvm);
 	m->result.end_ns = now_ns();
 	m->result.cause = kvm_stop_cause(&m->kvm, &m->result.value);
+	/* Nobody answers requests any more, and the output's reader may take his time. */
+	undo_socket(m);
 	console_drain(m->console, m->signals.fd, drain_patience(m->result.cause));
 	return 0;
+}
+
+static char *fault_reason(const struct kvm_cpu *cpu)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return NULL;
+	kvm_cpu_print_reason(out, cpu);
+	fclose(out);
+	return text;
 }
 
 /* Judge and report while the console and the vCPUs are still there to be asked. */
@@ -482,10 +498,14 @@ static void undo_run(struct machine *m)
 	r->panic = console_panic_line(m->console);
 	console_last_lines(m->console, last_lines, sizeof(last_lines));
 	r->last_lines = last_lines;
+	if (r->cause == STOP_FAULT)
+		r->fault = fault_reason(&m->kvm.cpus[r->value]);
 	r->status = run_status(r->cause, r->value, r->panic);
 	run_result_print(&m->kvm, &m->cfg, r);
-	if (m->cfg.result && run_result_write(&m->cfg, r))
+	if (run_result_close(m->result_file, &m->cfg, r))
 		r->status = EXIT_USAGE;
+	m->result_file = NULL;
+	free(r->fault);
 }
 
 static const struct step {
@@ -523,6 +543,18 @@ static void machine_run(struct machine *m)
 			steps[i].undo(m);
 }
 
+/* Return: the exit status */
+static int run_machine(struct machine *m)
+{
+	if (run_result_open(&m->cfg, &m->result_file))
+		return EXIT_USAGE;
+	machine_run(m);
+	/* Still open: the guest never started. */
+	m->result.end_ns = now_ns();
+	run_result_close(m->result_file, &m->cfg, &m->result);
+	return m->result.status;
+}
+
 static int run(const struct command *cmd, int argc, char **argv)
 {
 	/* Static: it is large, and a process runs one machine. Everything else gets a pointer to it. */
@@ -533,12 +565,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 	m.backing.fd = -1;
 	switch (run_config_parse(cmd, argc, argv, &m.cfg)) {
 	case OPTIONS_OK:
-		machine_run(&m);
-		status = m.result.status;
-		if (m.cfg.result && m.result.cause == STOP_NONE) {
-			m.result.end_ns = now_ns();
-			run_result_write(&m.cfg, &m.result);
-		}
+		status = run_machine(&m);
 		break;
 	case OPTIONS_HELP:
 		status = EXIT_SUCCESS;

@@ -526,7 +526,8 @@ int ipc_server_new(struct loop *loop, const char *name, ipc_handler handler, voi
 
 void ipc_server_unlink_now(const struct ipc_server *server)
 {
-	unlinkat(server->folder.fd, server->file, 0);
+	if (server)
+		unlinkat(server->folder.fd, server->file, 0);
 }
 
 void ipc_server_free(struct ipc_server *server)

@@ -98,7 +98,7 @@ int ipc_server_new(struct loop *loop, const char *name, ipc_handler handler, voi
 		   struct ipc_server **ret);
 /** ipc_server_free() - unlink the socket, close all clients; takes NULL */
 void ipc_server_free(struct ipc_server *server);
-/** ipc_server_unlink_now() - async-signal-safe part of the clean-up, for the second SIGINT */
+/** ipc_server_unlink_now() - async-signal-safe part of the clean-up, for the second SIGINT; takes NULL */
 void ipc_server_unlink_now(const struct ipc_server *server);
 
 /* Client side: builtin-*.c */

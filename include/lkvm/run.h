@@ -13,6 +13,12 @@
 
 /* builtin-run-options.c */
 
+/*
+ * Talk on the console from the first line on, end on a panic. The self-tests of the kernel's crypto
+ * would take nearly half of the time to user space.
+ */
+#define RUN_DEFAULT_CMDLINE "console=ttyS0 earlyprintk=ttyS0 panic=-1 cryptomgr.notests"
+
 extern const struct opt run_options[];
 extern const char run_description[];
 
@@ -36,13 +42,20 @@ struct run_result {
 	uint64_t end_ns;       /* and had ended */
 	const char *panic;     /* the panic's line, or NULL */
 	const char *last_lines; /* of the guest's console, or NULL */
+	char *fault;            /* STOP_FAULT: why, in one line; heap, or NULL */
 };
 
 /** run_status() - the exit status of a cause; the table of lkvm-run(1) */
 int run_status(enum stop_cause cause, uint32_t value, bool panicked);
 
-/** run_result_write() - --result FILE: the same as JSON; Return: 0 or -errno, logged */
-int run_result_write(const struct vm_config *cfg, const struct run_result *result);
+/**
+ * run_result_open() - --result FILE: create it before anything is started, empty
+ * @ret: NULL if the option was not given
+ * Return: 0 or -errno, logged
+ */
+int run_result_open(const struct vm_config *cfg, FILE **ret);
+/** run_result_close() - write the result as JSON and close @out; takes NULL; 0 or -errno, logged */
+int run_result_close(FILE *out, const struct vm_config *cfg, const struct run_result *result);
 
 /** run_result_print() - tell the user on standard error about every ending but a good one */
 void run_result_print(const struct kvm *kvm, const struct vm_config *cfg,

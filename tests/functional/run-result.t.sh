@@ -26,6 +26,7 @@ result poweroff.bin 0 poweroff
 t_is 'name' "$(field name)" '"result-test"'
 t_is 'kernel' "$(field kernel)" "\"$GUESTS/poweroff.bin\""
 t_is 'no panic' "$(field panic)" null
+t_is 'no fault' "$(field fault)" null
 t_is 'the times add up' $(($(field setup_ns) + $(field guest_ns))) "$(field total_ns)"
 t_ok 'the guest took some time' test "$(field guest_ns)" -gt 0
 result reset.bin 0 reset
@@ -36,6 +37,7 @@ t_is 'what the guest wrote' "$(field debug_exit)" 0
 result pvpanic.bin 120 panic
 result fault.bin 121 fault
 result triple-fault.bin 121 fault
+t_is 'why' "$(field fault)" '"triple fault"'
 result loop.bin 124 timeout --timeout 1
 t_ok 'a second of it' test "$(field guest_ns)" -ge 1000000000
 result no-such-file 125 error
@@ -50,8 +52,9 @@ t_ok 'stop' "$LKVM" stop test
 g_wait
 t_is 'stop' "$(field status) $(field reason)" '0 "stop"'
 
-# A file that cannot be made is an error.
-g_run reset.bin --result "$T_TMP/no/such/folder"
+# A file that cannot be made is an error before the guest starts.
+g_run hello.bin --result "$T_TMP/no/such/folder"
 t_status 125
+t_stdout_is ''
 t_stderr_like "^lkvm: create '.*/no/such/folder': No such file or directory"
 t_done
