@@ -60,7 +60,7 @@ expect() { # WHAT COMMAND...: it succeeds
 run() {
 	local name=$1
 	shift
-	timeout "$per_guest" lkvm run --name "$name" "$@" >"$name.out" 2>"$name.err"
+	timeout -k 10 "$per_guest" lkvm run --name "$name" "$@" >"$name.out" 2>"$name.err"
 	echo $? >"$name.status"
 }
 
@@ -97,16 +97,17 @@ expect_machine() { # NAME CPUS MIB
 	[ "$low" -le 3328 ] || low=3328 high=$(($3 - 3328))
 	end=$(printf '%08x' $((low * 1048576 - 1)))
 	expect_line "$1" "guest: cpus $2"
-	expect_line "$1" "guest: iomem 00001000-0009fbff : System RAM"
-	expect_line "$1" "guest: iomem 00100000-$end : System RAM"
+	expect_line "$1" "guest: ram 00001000-0009fbff"
+	expect_line "$1" "guest: ram 00100000-$end"
 	expect_line "$1" "guest: zone DMA +\[mem 0x0000000000001000-0x0000000000ffffff\]"
-	expect_line "$1" "guest: zone DMA32 +\[mem 0x0000000001000000-0x00000000$end\]"
 	if [ "$high" -gt 0 ]; then
+		expect_line "$1" "guest: zone DMA32 +\[mem 0x0000000001000000-0x00000000ffffffff\]"
 		end=$(printf '%09x' $((0x100000000 + high * 1048576 - 1)))
-		expect_line "$1" "guest: iomem 100000000-$end : System RAM"
+		expect_line "$1" "guest: ram 100000000-$end"
 		expect_line "$1" "guest: zone Normal +\[mem 0x0000000100000000-0x0000000$end\]"
 	else
-		expect_no_line "$1" "guest: iomem [0-9a-f]{9}-.*"
+		expect_line "$1" "guest: zone DMA32 +\[mem 0x0000000001000000-0x00000000$end\]"
+		expect_no_line "$1" "guest: ram [0-9a-f]{9}-.*"
 		expect_line "$1" "guest: zone Normal +empty"
 	fi
 	kb=$(tr -d '\r' <"$1.out" | sed -n 's/^guest: memory \([0-9]*\) kB$/\1/p')
@@ -156,7 +157,7 @@ test_panic() {
 }
 
 test_pvpanic() {
-	run pvpanic -k generic -c 1 -m 256 -i initrd -i generic-modules -p "quiet lkvm.test=panic" </dev/null
+	run pvpanic -k cloud -c 1 -m 256 -i initrd -i cloud-modules -p "quiet lkvm.test=panic" </dev/null
 	expect_panic pvpanic
 }
 

@@ -22,14 +22,14 @@ kernels=$(./kernels.sh cloud generic rt backport memtest)
 { read -r cloud && read -r generic && read -r rt && read -r backport && read -r memtest; } <<<"$kernels"
 ./initrd.sh guest "$work/initrd"
 ./initrd.sh modules "$work/rt-modules" "$rt" button evdev
-./initrd.sh modules "$work/generic-modules" "$generic" pvpanic-mmio
+./initrd.sh modules "$work/cloud-modules" "$cloud" pvpanic-mmio
 ./vmlinux.sh "$cloud"/boot/vmlinuz-* "$work/vmlinux"
 
 status=0
-./host.sh --auto --cpus 2 --memory 8192 --timeout 900 \
+./host.sh --auto --cpus 2 --memory 8192 --timeout 1200 \
 	--file "$(echo "$cloud"/boot/vmlinuz-*)=cloud" --file "$(echo "$generic"/boot/vmlinuz-*)=generic" \
 	--file "$(echo "$rt"/boot/vmlinuz-*)=rt" --file "$(echo "$backport"/boot/vmlinuz-*)=backport" \
 	--file "$memtest/boot/memtest86+x64.bin=memtest" --file "$work/vmlinux" \
-	--file "$work/initrd" --file "$work/rt-modules" --file "$work/generic-modules" \
+	--file "$work/initrd" --file "$work/rt-modules" --file "$work/cloud-modules" \
 	linux-job.sh "$@" || status=$?
 exit "$status"
