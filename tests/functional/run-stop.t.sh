@@ -31,6 +31,7 @@ t_status 0
 
 # Paused, resumed, and stopped while paused.
 g_start halt.bin
+t_ok 'resume of a guest that runs, asleep in KVM_RUN' timeout 5 "$LKVM" resume test
 t_ok 'pause' "$LKVM" pause test
 t_ok 'resume' "$LKVM" resume test
 t_ok 'pause again' "$LKVM" pause test
