@@ -61,37 +61,26 @@ static void on_second_signal(int sig)
 	_exit(128 + sig);
 }
 
-static sigset_t signal_set(const int *signals, size_t n)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	while (n-- > 0)
-		sigaddset(&set, signals[n]);
-	return set;
-}
-
-static sigset_t ending_signals(void)
-{
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-
-	return signal_set(signals, ARRAY_SIZE(signals));
-}
-
-static sigset_t handled_signals(void)
+static void handled_signals(sigset_t *ret)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, KVM_KICK_SIGNAL };
 
-	return signal_set(signals, ARRAY_SIZE(signals));
+	sigemptyset(ret);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaddset(ret, signals[i]);
 }
 
 /* From now on a terminating signal ends lkvm at once. */
 static void arm_second_signal(struct machine *m)
 {
 	struct sigaction act = { .sa_handler = on_second_signal };
-	sigset_t end = ending_signals();
+	sigset_t end;
 
 	leftover_socket = m->ipc;
+	sigemptyset(&end);
+	sigaddset(&end, SIGINT);
+	sigaddset(&end, SIGTERM);
+	sigaddset(&end, SIGHUP);
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
 	sigaction(SIGHUP, &act, NULL);
@@ -123,8 +112,9 @@ static void signals_ready(struct loop_source *src, uint32_t events)
 
 static int do_signals(struct machine *m)
 {
-	sigset_t set = handled_signals();
+	sigset_t set;
 
+	handled_signals(&set);
 	/* Writing to a reader that left is an error code, not the end. */
 	signal(SIGPIPE, SIG_IGN);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
@@ -344,30 +334,34 @@ static void undo_platform(struct machine *m)
 
 /* ---- boot ---- */
 
-static int build_tables(struct machine *m, gpa_t *ret_rsdp, uint64_t *ret_bytes)
+static int build_tables(struct machine *m, const struct acpi_config *acpi, gpa_t *ret_rsdp,
+			uint64_t *ret_bytes)
 {
-	const struct acpi_config acpi = { .cpus = m->cfg.cpus, .has_pvpanic = true,
-					  .com = { true, true, true, true } };
-	gpa_t end;
-	int err = acpi_build(&m->ram, &acpi, ret_rsdp, &end);
+	gpa_t end = GPA(LAYOUT_BIOS);
+	int err = m->cfg.no_acpi ? 0 : acpi_build(&m->ram, acpi, ret_rsdp, &end);
 
 	if (err)
 		return log_err(err, "ACPI tables");
-	*ret_bytes = end.v - ret_rsdp->v;
+	*ret_bytes = end.v - LAYOUT_BIOS;
 	err = mptable_build(&m->ram, m->cfg.cpus, GPA(ALIGN_UP(end.v, 16)), &end);
 	return err ? log_err(err, "MP table") : 0;
 }
 
 static int do_boot(struct machine *m)
 {
+	const struct acpi_config hardware = { .cpus = m->cfg.cpus, .has_pvpanic = true,
+					      .com = { true, true, true, true } };
 	struct boot_config boot = {
 		.kernel = m->cfg.kernel,
 		.initrd = m->cfg.initrd,
 		.n_initrds = m->cfg.n_initrds,
 		.cmdline = m->cfg.params,
 		.default_cmdline = m->cfg.nodefaults ? NULL : RUN_DEFAULT_CMDLINE,
+		.machine = &hardware,
+		.pass_dtb = m->cfg.no_acpi,
+		.dump_dtb = m->cfg.dump_dtb,
 	};
-	int err = build_tables(m, &boot.rsdp, &boot.acpi_bytes);
+	int err = build_tables(m, &hardware, &boot.rsdp, &boot.acpi_bytes);
 
 	return err ? err : boot_load(&m->ram, &boot, &m->entry);
 }
@@ -458,7 +452,6 @@ static int drain_patience(enum stop_cause cause)
 static int do_run(struct machine *m)
 {
 	int err = console_start(m->console);
-	sigset_t end;
 
 	m->control = (struct control){
 		.kvm = &m->kvm,
@@ -480,9 +473,6 @@ static int do_run(struct machine *m)
 	m->result.cause = kvm_stop_cause(&m->kvm, &m->result.value);
 	/* Nobody answers requests any more, and the output's reader may take his time. */
 	undo_socket(m);
-	/* The terminal's job control must not cut the output short. */
-	end = ending_signals();
-	signalfd(m->signals.fd, &end, 0);
 	console_drain(m->console, m->signals.fd, drain_patience(m->result.cause));
 	return 0;
 }

@@ -26,7 +26,7 @@ table() {
 		build   liblzma-dev         -
 		build   libzstd-dev         -
 		build   liblz4-dev          -
-		build   libaio-dev          -
+		build   libfdt-dev          -
 		guests  busybox-static      busybox
 		guests  xz-utils            xz
 		guests  zstd                zstd
@@ -37,6 +37,7 @@ table() {
 		check   libclang-rt-14-dev  -
 		check   jq                  jq
 		check   acpica-tools        iasl
+		check   device-tree-compiler dtc
 		check   mandoc              mandoc
 		check   shellcheck          shellcheck
 	END

@@ -25,6 +25,11 @@ struct boot_file {
 	uint8_t *mem; /* the contents, once unpacked on the host; else NULL */
 };
 
+struct linux_initrd {
+	uint64_t start;
+	uint64_t size_bytes; /* 0: none */
+};
+
 struct boot {
 	struct ram *ram;
 	const struct boot_config *cfg;
@@ -33,6 +38,9 @@ struct boot {
 	uint8_t head[BOOT_HEAD_BYTES]; /* first bytes of the kernel, zeros behind its end */
 	size_t head_len;
 	uint64_t info_next; /* first free byte in [LAYOUT_BOOT_INFO, LAYOUT_BOOT_INFO_END) */
+	/* What has been placed so far, for the device tree */
+	const char *cmdline; /* in guest RAM; NULL: none */
+	struct linux_initrd initrd;
 };
 
 struct boot_protocol {
@@ -114,7 +122,7 @@ int boot_info_string(struct boot *boot, const char *str, gpa_t *ret_at);
  * @max_bytes: what the kernel takes, without the NUL
  * Return: 0, or -EFBIG after one logged line: it is never cut
  */
-int boot_cmdline_put(const struct boot *boot, const char *first, const char *second,
+int boot_cmdline_put(struct boot *boot, const char *first, const char *second,
 		     uint64_t max_bytes);
 
 /* x86/boot-linux.c: what bzImage and vmlinux have in common */
@@ -128,25 +136,30 @@ struct linux_image {
 	uint64_t cmdline_bytes; /* longest command line, without the NUL */
 };
 
-struct linux_initrd {
-	uint64_t start;
-	uint64_t size_bytes; /* 0: none */
-};
-
 /** linux_cmdline_put() - the default command line, then the user's */
-int linux_cmdline_put(const struct boot *boot, const struct linux_image *image);
+int linux_cmdline_put(struct boot *boot, const struct linux_image *image);
 
-/** linux_initrd_load() - all initrds, one after another, as high as possible */
-int linux_initrd_load(const struct boot *boot, const struct linux_image *image,
-		      struct linux_initrd *ret);
+/** linux_initrd_load() - all initrds, one after another, as high as possible; sets @boot->initrd */
+int linux_initrd_load(struct boot *boot, const struct linux_image *image);
 
 /**
  * linux_params_put() - write the zero page (struct boot_params) and its setup_data chain
  * @hdr: the kernel's setup header; what belongs to the boot loader is filled in here
  * Spec: Linux, Documentation/arch/x86/boot.rst and zero-page.rst
  */
-int linux_params_put(struct boot *boot, const struct setup_header *hdr,
-		     const struct linux_initrd *initrd);
+int linux_params_put(struct boot *boot, const struct setup_header *hdr);
+
+/* x86/boot-dtb.c: the device tree, as far as it is wanted */
+
+/**
+ * boot_dtb_build() - the machine of the configuration, and what has been placed
+ * @ret: heap, free() it
+ * Return: 0, or -errno after one logged line
+ */
+int boot_dtb_build(const struct boot *boot, void **ret, size_t *ret_bytes);
+
+/** boot_dtb_dump() - write it to the file that was asked for; 0, or -errno after one logged line */
+int boot_dtb_dump(const struct boot *boot);
 
 /* x86/elf.c: the reader for vmlinux and multiboot */
 

@@ -21,7 +21,7 @@
 #define SETUP_RNG_SEED 9
 #endif
 
-int linux_cmdline_put(const struct boot *boot, const struct linux_image *image)
+int linux_cmdline_put(struct boot *boot, const struct linux_image *image)
 {
 	return boot_cmdline_put(boot, boot->cfg->default_cmdline, boot->cfg->cmdline,
 				image->cmdline_bytes);
@@ -93,8 +93,7 @@ static int load_all(const struct boot *boot, const struct boot_file *files, unsi
 	return 0;
 }
 
-int linux_initrd_load(const struct boot *boot, const struct linux_image *image,
-		      struct linux_initrd *ret)
+int linux_initrd_load(struct boot *boot, const struct linux_image *image)
 {
 	const struct boot_config *cfg = boot->cfg;
 	struct linux_initrd initrd = { 0, 0 };
@@ -114,7 +113,7 @@ int linux_initrd_load(const struct boot *boot, const struct linux_image *image,
 		boot_file_close(&files[--n]);
 	free(files);
 	if (!err)
-		*ret = initrd;
+		boot->initrd = initrd;
 	return err;
 }
 
@@ -148,6 +147,31 @@ static int add_rng_seed(struct boot *boot, struct setup_header *hdr)
 	return add_setup_data(boot, hdr, SETUP_RNG_SEED, seed, sizeof(seed));
 }
 
+static int add_device_tree(struct boot *boot, struct setup_header *hdr)
+{
+	size_t bytes;
+	void *dtb;
+	int err = boot_dtb_build(boot, &dtb, &bytes);
+
+	if (err)
+		return err;
+	err = add_setup_data(boot, hdr, SETUP_DTB, dtb, (uint32_t)bytes);
+	free(dtb);
+	return err;
+}
+
+static int add_all_setup_data(struct boot *boot, struct setup_header *hdr)
+{
+	int err;
+
+	if (hdr->version < VERSION_SETUP_DATA)
+		return 0;
+	err = add_rng_seed(boot, hdr);
+	if (!err && boot->cfg->pass_dtb)
+		err = add_device_tree(boot, hdr);
+	return err;
+}
+
 static void fill_e820(const struct ram *ram, struct boot_params *params)
 {
 	struct e820_range map[E820_MAX];
@@ -167,21 +191,19 @@ static void fill_initrd(const struct linux_initrd *initrd, struct boot_params *p
 	params->ext_ramdisk_size = (uint32_t)(initrd->size_bytes >> 32);
 }
 
-int linux_params_put(struct boot *boot, const struct setup_header *hdr,
-		     const struct linux_initrd *initrd)
+int linux_params_put(struct boot *boot, const struct setup_header *hdr)
 {
 	/* All else stays zero, the sentinel and the screen above all: there is no display. */
 	struct boot_params params = { .hdr = *hdr };
-	int err = 0;
+	int err;
 
 	params.hdr.type_of_loader = LOADER_UNDEFINED;
 	params.hdr.cmd_line_ptr = LAYOUT_CMDLINE;
 	params.hdr.setup_data = 0;
 	params.acpi_rsdp_addr = boot->cfg->rsdp.v; /* padding before 2.14 */
 	fill_e820(boot->ram, &params);
-	fill_initrd(initrd, &params);
-	if (hdr->version >= VERSION_SETUP_DATA)
-		err = add_rng_seed(boot, &params.hdr);
+	fill_initrd(&boot->initrd, &params);
+	err = add_all_setup_data(boot, &params.hdr);
 	if (err)
 		return err;
 	memcpy(boot_low(boot->ram, LAYOUT_ZERO_PAGE, sizeof(params)), &params, sizeof(params));

@@ -74,8 +74,7 @@ int boot_info_string(struct boot *boot, const char *str, gpa_t *ret_at)
 	return err;
 }
 
-int boot_cmdline_put(const struct boot *boot, const char *first, const char *second,
-		     uint64_t max_bytes)
+int boot_cmdline_put(struct boot *boot, const char *first, const char *second, uint64_t max_bytes)
 {
 	size_t n1 = first ? strlen(first) : 0;
 	size_t n2 = second ? strlen(second) : 0;
@@ -97,6 +96,7 @@ int boot_cmdline_put(const struct boot *boot, const char *first, const char *sec
 	if (n2)
 		p = mempcpy(p, second, n2);
 	*p = '\0';
+	boot->cmdline = start;
 	log_debug(LOG_BOOT, "command line at %#x: %s", LAYOUT_CMDLINE, start);
 	return 0;
 }

@@ -90,6 +90,8 @@ static int load(struct boot *boot)
 		err = judge_foreign(boot);
 	if (!err)
 		err = protocol->load(boot);
+	if (!err && boot->cfg->dump_dtb)
+		err = boot_dtb_dump(boot);
 	if (!err)
 		err = boot_tables_put(boot->ram, boot->entry->mode);
 	return err;

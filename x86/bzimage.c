@@ -162,8 +162,7 @@ static void set_limits(struct bzimage *bz)
  * No 32-bit entry: iPXE has only the setup code. It is put where it may run, but it will call a
  * BIOS, so this is the last resort.
  */
-static int enter_real(struct boot *boot, const struct bzimage *bz,
-		      const struct linux_initrd *initrd)
+static int enter_real(struct boot *boot, const struct bzimage *bz)
 {
 	struct setup_header hdr = bz->hdr;
 	int err;
@@ -176,8 +175,8 @@ static int enter_real(struct boot *boot, const struct bzimage *bz,
 	hdr.loadflags |= CAN_USE_HEAP;
 	hdr.heap_end_ptr = REAL_STACK_TOP - 0x1000 - 0x200; /* counts from 0x200 */
 	hdr.cmd_line_ptr = LAYOUT_CMDLINE;
-	hdr.ramdisk_image = (uint32_t)initrd->start;
-	hdr.ramdisk_size = (uint32_t)initrd->size_bytes;
+	hdr.ramdisk_image = (uint32_t)boot->initrd.start;
+	hdr.ramdisk_size = (uint32_t)boot->initrd.size_bytes;
 	err = boot_file_to_ram(&boot->kernel, 0, boot->ram, GPA(LAYOUT_FLAT), bz->setup_bytes);
 	if (err)
 		return err;
@@ -195,8 +194,7 @@ static int enter_real(struct boot *boot, const struct bzimage *bz,
 	return 0;
 }
 
-static int enter_protected(struct boot *boot, const struct bzimage *bz,
-			   const struct linux_initrd *initrd)
+static int enter_protected(struct boot *boot, const struct bzimage *bz)
 {
 	struct setup_header hdr = bz->hdr;
 	bool entry64 = has_entry64(&hdr);
@@ -213,16 +211,15 @@ static int enter_protected(struct boot *boot, const struct bzimage *bz,
 		.protocol = entry64 ? "bzImage, 64-bit entry" : "bzImage, 32-bit entry",
 	};
 	hdr.code32_start = (uint32_t)bz->load;
-	return linux_params_put(boot, &hdr, initrd);
+	return linux_params_put(boot, &hdr);
 }
 
 static int load_parts(struct boot *boot, struct bzimage *bz)
 {
-	struct linux_initrd initrd;
 	int err = linux_cmdline_put(boot, &bz->image);
 
 	if (!err)
-		err = linux_initrd_load(boot, &bz->image, &initrd);
+		err = linux_initrd_load(boot, &bz->image);
 	if (!err)
 		err = boot_file_to_ram(&boot->kernel, bz->setup_bytes, boot->ram, GPA(bz->load),
 				       bz->code_bytes);
@@ -231,8 +228,8 @@ static int load_parts(struct boot *boot, struct bzimage *bz)
 	log_debug(LOG_BOOT, "kernel at [%#" PRIx64 ", %#" PRIx64 "), needs RAM up to %#" PRIx64,
 		  bz->load, bz->load + bz->code_bytes, bz->image.end);
 	if (!has_entry64(&bz->hdr) && !bz->hdr.code32_start)
-		return enter_real(boot, bz, &initrd);
-	return enter_protected(boot, bz, &initrd);
+		return enter_real(boot, bz);
+	return enter_protected(boot, bz);
 }
 
 static int bzimage_load(struct boot *boot)

@@ -67,28 +67,27 @@ static int put_memmap(struct boot *boot, struct pvh_start_info *info)
 	return 0;
 }
 
-static int put_module(struct boot *boot, const struct linux_initrd *initrd,
-		      struct pvh_start_info *info)
+static int put_module(struct boot *boot, struct pvh_start_info *info)
 {
 	struct pvh_module *module;
 	void *host;
 	gpa_t at;
 	int err;
 
-	if (!initrd->size_bytes)
+	if (!boot->initrd.size_bytes)
 		return 0;
 	err = boot_info_alloc(boot, sizeof(*module), 8, &at, &host);
 	if (err)
 		return err;
 	module = host;
-	module->start = initrd->start;
-	module->size_bytes = initrd->size_bytes;
+	module->start = boot->initrd.start;
+	module->size_bytes = boot->initrd.size_bytes;
 	info->modules = at.v;
 	info->n_modules = 1;
 	return 0;
 }
 
-static int enter_pvh(struct boot *boot, uint64_t entry, const struct linux_initrd *initrd)
+static int enter_pvh(struct boot *boot, uint64_t entry)
 {
 	struct pvh_start_info *info;
 	void *host;
@@ -104,7 +103,7 @@ static int enter_pvh(struct boot *boot, uint64_t entry, const struct linux_initr
 	info->rsdp = boot->cfg->rsdp.v;
 	err = put_memmap(boot, info);
 	if (!err)
-		err = put_module(boot, initrd, info);
+		err = put_module(boot, info);
 	if (err)
 		return err;
 	*boot->entry = (struct boot_entry){
@@ -117,7 +116,7 @@ static int enter_pvh(struct boot *boot, uint64_t entry, const struct linux_initr
 	return 0;
 }
 
-static int enter_linux64(struct boot *boot, uint64_t entry, const struct linux_initrd *initrd)
+static int enter_linux64(struct boot *boot, uint64_t entry)
 {
 	/* What the setup header of the bzImage around this kernel would say. */
 	const struct setup_header hdr = {
@@ -137,7 +136,7 @@ static int enter_linux64(struct boot *boot, uint64_t entry, const struct linux_i
 		.rsp = LAYOUT_STACK_TOP,
 		.protocol = "ELF, 64-bit entry",
 	};
-	return linux_params_put(boot, &hdr, initrd);
+	return linux_params_put(boot, &hdr);
 }
 
 /* Return: 1 and the entry, 0 if there is no such note, or -errno (logged) */
@@ -160,7 +159,6 @@ static int find_pvh(const struct boot *boot, const struct elf_image *elf, uint64
 static int vmlinux_load(struct boot *boot)
 {
 	struct linux_image image = { .initrd_max = UINT32_MAX, .cmdline_bytes = CMDLINE_BYTES };
-	struct linux_initrd initrd;
 	struct elf_image elf;
 	uint64_t entry = 0;
 	int err = elf_read(boot, &elf);
@@ -168,7 +166,8 @@ static int vmlinux_load(struct boot *boot)
 
 	if (err)
 		return err;
-	pvh = find_pvh(boot, &elf, &entry);
+	/* PVH's start info has no room for a device tree. */
+	pvh = boot->cfg->pass_dtb && elf.is64 ? 0 : find_pvh(boot, &elf, &entry);
 	if (pvh < 0)
 		return pvh;
 	if (!pvh && !elf.is64)
@@ -183,10 +182,10 @@ static int vmlinux_load(struct boot *boot)
 	if (!err)
 		err = linux_cmdline_put(boot, &image);
 	if (!err)
-		err = linux_initrd_load(boot, &image, &initrd);
+		err = linux_initrd_load(boot, &image);
 	if (err)
 		return err;
-	return pvh ? enter_pvh(boot, entry, &initrd) : enter_linux64(boot, entry, &initrd);
+	return pvh ? enter_pvh(boot, entry) : enter_linux64(boot, entry);
 }
 
 const struct boot_protocol vmlinux_protocol = { elf_match, vmlinux_load };

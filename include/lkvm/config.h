@@ -16,6 +16,8 @@ struct vm_config {
 	unsigned n_initrds;
 	char *params;     /* all -p joined with blanks, heap, or NULL */
 	bool nodefaults;  /* no default kernel command line */
+	bool no_acpi;     /* a device tree instead of ACPI tables */
+	const char *dump_dtb; /* file for the device tree, or NULL */
 	const char *cpu_flag[CONFIG_MAX_CPU_FLAGS]; /* "-avx2", "+x2apic" */
 	unsigned n_cpu_flags;
 	unsigned cpus; /* 0: online CPUs of the host */

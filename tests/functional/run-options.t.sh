@@ -70,6 +70,7 @@ taken -m 64 --name "$(printf '%064d' 0)"
 for name in '' . .. a/b 'a b' $'a\nb' "$(printf '%065d' 0)"; do
 	refused "'$name' is not a guest name (1 to 64 of A-Z a-z 0-9 . _ -)" --name "$name"
 done
+taken -m 64 --no-acpi --dump-dtb "$T_TMP/dtb"
 taken -m 64 --debug-exit
 taken -m 64 --debug-exit=0xf4
 taken -m 64 --debug-exit=1280

@@ -8,7 +8,7 @@ GUEST_REAL := $(filter-out start guest.lds,$(patsubst tests/guest/%.S,%,$(wildca
 GUEST_FLAT := i8042 rtc serial serial-burst serial-poll timers unclaimed
 GUEST_MULTIBOOT := acpi cpuid multiboot ram smp
 GUEST_PVH := pvh quit serial-burst serial-poll
-GUEST_BZIMAGE := bzimage
+GUEST_BZIMAGE := bzimage dtb
 
 GUEST_BIN := $(GUEST_REAL:%=$(GUEST)/%.bin) $(GUEST_FLAT:%=$(GUEST)/%.bin) \
 	$(GUEST_MULTIBOOT:%=$(GUEST)/%.mb) $(GUEST_PVH:%=$(GUEST)/%.pvh) $(GUEST_BZIMAGE:%=$(GUEST)/%.bz)

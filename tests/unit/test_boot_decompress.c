@@ -1,4 +1,4 @@
-/* Links: x86/boot.o x86/boot-file.o x86/boot-find.o x86/boot-linux.o x86/boot-place.o x86/boot-tables.o x86/bzimage.o x86/decompress.o x86/e820.o x86/elf.o x86/flat.o x86/multiboot.o x86/vmlinux.o hw/ram.o util/log.o */
+/* Links: x86/boot.o x86/boot-file.o x86/boot-find.o x86/boot-linux.o x86/boot-dtb.o x86/boot-place.o x86/fdt.o x86/boot-tables.o x86/bzimage.o x86/decompress.o x86/e820.o x86/elf.o x86/flat.o x86/multiboot.o x86/vmlinux.o hw/ram.o util/log.o */
 /*
  * Compressed kernels. The files were made with gzip, xz, zstd and lz4: "text" is a line many times
  * over, "full" is 64 KB of zeros, "bomb" one byte more. With 16 KB of RAM the limit is 64 KB.

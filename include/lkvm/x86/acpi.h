@@ -7,10 +7,15 @@
 
 #include "lkvm/ram.h"
 
+struct virtio_mmio_place;
+
+/* What the machine has; also for the device tree (x86/fdt.h). */
 struct acpi_config {
 	unsigned cpus;    /* 1..MAX_VCPUS; APIC id of vCPU n is n */
 	bool has_pvpanic; /* QEMU0001 at PORT_PVPANIC */
 	bool com[4];      /* which serial ports exist */
+	const struct virtio_mmio_place *virtio_mmio; /* LNRO0005 each */
+	unsigned n_virtio_mmio;
 };
 
 /**

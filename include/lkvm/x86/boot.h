@@ -40,6 +40,8 @@ struct boot_entry {
 	const char *protocol;  /* for messages: "bzImage, 64-bit entry" */
 };
 
+struct acpi_config;
+
 struct boot_config {
 	const char *kernel;              /* path */
 	const char *const *initrd;       /* paths (multiboot: modules; text after a blank is the module's command line) */
@@ -48,6 +50,9 @@ struct boot_config {
 	const char *default_cmdline;     /* put in front for Linux only (bzImage and vmlinux); NULL: none */
 	gpa_t rsdp;                      /* ACPI root pointer, 0 if none */
 	uint64_t acpi_bytes;
+	const struct acpi_config *machine; /* for the device tree; NULL: none of what follows */
+	bool pass_dtb;                   /* give Linux a device tree (SETUP_DTB) */
+	const char *dump_dtb;            /* write the device tree to this file; NULL: do not */
 };
 
 /**

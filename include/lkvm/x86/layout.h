@@ -21,6 +21,7 @@
 #define LAYOUT_HIGH        0x00100000 /* 1 MB */
 
 /* In the gap */
+#define LAYOUT_VIRTIO_MMIO 0xe1000000 /* one page a device: virtio-mmio.h */
 #define LAYOUT_IOAPIC   0xfec00000
 #define LAYOUT_LAPIC    0xfee00000
 #define LAYOUT_IDENTITY 0xfffbc000 /* KVM_SET_IDENTITY_MAP_ADDR, 1 page */
@@ -43,6 +44,14 @@
 #define GSI_COM1 4
 #define GSI_RTC  8
 #define GSI_SCI  9
+
+/*
+ * Interrupts for virtio over MMIO: the pins above the ISA interrupts (a machine with it has no PCI,
+ * which else has them), then those of ISA that no chip here uses. A guest that finds the devices on
+ * its command line knows ISA interrupts only: for it, the second part.
+ */
+#define GSIS_VIRTIO_MMIO     { 16, 17, 18, 19, 20, 21, 22, 23, 5, 10, 11, 6, 14, 15 }
+#define GSIS_VIRTIO_MMIO_ISA 8 /* where the second part begins */
 
 #define MAX_VCPUS 255 /* xAPIC ids 0..254; more needs x2APIC */
 

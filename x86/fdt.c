@@ -1,0 +1,293 @@
+#include "lkvm/x86/fdt.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <libfdt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lkvm/virtio-mmio.h"
+#include "lkvm/x86/layout.h"
+
+#define FIRST_BYTES 8192
+#define MAX_BYTES   (1 << 20)
+
+#define MODEL         "lkvm"
+#define UART_CLOCK_HZ 1843200
+#define UART_BAUD     115200
+#define STDOUT_PATH   "/soc/isa@0/serial@i3f8:115200n8"
+
+/* The one node that others point to */
+#define PHANDLE_IOAPIC 1
+
+/* Second cell of an interrupt specifier: intel,ce4100-ioapic */
+enum { IRQ_EDGE_RISING = 0 };
+
+/* First cell of an ISA address: IEEE 1275 ISA binding */
+enum { ISA_IO = 1 };
+
+/*
+ * A tree that is being written, front to back. After the first error every call does nothing, so
+ * that the tree is written without a test after each step.
+ */
+struct tree {
+	char *blob;
+	int err; /* 0 or libfdt's -FDT_ERR_* */
+};
+
+static void begin(struct tree *t, const char *name)
+{
+	if (!t->err)
+		t->err = fdt_begin_node(t->blob, name);
+}
+
+/* "name@address" */
+static void begin_at(struct tree *t, const char *name, uint64_t at)
+{
+	char full[64];
+
+	snprintf(full, sizeof(full), "%s@%llx", name, (unsigned long long)at);
+	begin(t, full);
+}
+
+/* At an I/O port: "name@iport" */
+static void begin_isa(struct tree *t, const char *name, unsigned port)
+{
+	char full[64];
+
+	snprintf(full, sizeof(full), "%s@i%x", name, port);
+	begin(t, full);
+}
+
+static void end(struct tree *t)
+{
+	if (!t->err)
+		t->err = fdt_end_node(t->blob);
+}
+
+static void put(struct tree *t, const char *name, const void *value, size_t bytes)
+{
+	if (!t->err)
+		t->err = fdt_property(t->blob, name, value, (int)bytes);
+}
+
+static void put_empty(struct tree *t, const char *name)
+{
+	put(t, name, NULL, 0);
+}
+
+static void put_string(struct tree *t, const char *name, const char *value)
+{
+	put(t, name, value, strlen(value) + 1);
+}
+
+#define MAX_CELLS 16
+
+static void put_array(struct tree *t, const char *name, const uint32_t *cells, size_t n)
+{
+	uint32_t be[MAX_CELLS];
+
+	for (size_t i = 0; i < n; i++)
+		be[i] = htobe32(cells[i]);
+	put(t, name, be, n * sizeof(*be));
+}
+
+/* put_cells(t, "reg", 0, 0x1000): 32-bit cells */
+#define put_cells(t, name, ...)                                                                    \
+	do {                                                                                       \
+		const uint32_t cells[] = { __VA_ARGS__ };                                          \
+		_Static_assert(ARRAY_SIZE(cells) <= MAX_CELLS, "too many cells");                  \
+		put_array(t, name, cells, ARRAY_SIZE(cells));                                      \
+	} while (0)
+
+/* Two cells */
+#define CELLS64(v) (uint32_t)((uint64_t)(v) >> 32), (uint32_t)(v)
+
+static void put_irq(struct tree *t, unsigned gsi)
+{
+	put_cells(t, "interrupts", gsi, IRQ_EDGE_RISING);
+}
+
+static void put_chosen(struct tree *t, const struct fdt_config *cfg)
+{
+	begin(t, "chosen");
+	if (cfg->bootargs)
+		put_string(t, "bootargs", cfg->bootargs);
+	if (cfg->machine->com[0])
+		put_string(t, "stdout-path", STDOUT_PATH);
+	if (cfg->initrd_bytes) {
+		put_cells(t, "linux,initrd-start", CELLS64(cfg->initrd_start));
+		put_cells(t, "linux,initrd-end", CELLS64(cfg->initrd_start + cfg->initrd_bytes));
+	}
+	end(t);
+}
+
+static void put_memory(struct tree *t, const struct ram *ram)
+{
+	for (unsigned i = 0; i < ram->n_parts; i++) {
+		uint64_t start = ram->part[i].start.v;
+
+		begin_at(t, "memory", start);
+		put_string(t, "device_type", "memory");
+		put_cells(t, "reg", CELLS64(start), CELLS64(ram->part[i].size_bytes));
+		end(t);
+	}
+}
+
+static void put_cpus(struct tree *t, unsigned cpus)
+{
+	begin(t, "cpus");
+	put_cells(t, "#address-cells", 1);
+	put_cells(t, "#size-cells", 0);
+	for (unsigned i = 0; i < cpus; i++) {
+		begin_at(t, "cpu", i);
+		put_string(t, "device_type", "cpu");
+		put_cells(t, "reg", i); /* the local APIC's id */
+		end(t);
+	}
+	end(t);
+}
+
+static void put_interrupt_controllers(struct tree *t)
+{
+	begin_at(t, "interrupt-controller", LAYOUT_IOAPIC);
+	put_string(t, "compatible", "intel,ce4100-ioapic");
+	put_cells(t, "reg", CELLS64(LAYOUT_IOAPIC), CELLS64(0x1000));
+	put_empty(t, "interrupt-controller");
+	put_cells(t, "#address-cells", 0);
+	put_cells(t, "#interrupt-cells", 2);
+	put_cells(t, "phandle", PHANDLE_IOAPIC);
+	end(t);
+	begin_at(t, "interrupt-controller", LAYOUT_LAPIC);
+	put_string(t, "compatible", "intel,ce4100-lapic");
+	put_cells(t, "reg", CELLS64(LAYOUT_LAPIC), CELLS64(0x1000));
+	put_empty(t, "interrupt-controller");
+	put_cells(t, "#address-cells", 0);
+	put_cells(t, "#interrupt-cells", 2);
+	put_empty(t, "intel,virtual-wire-mode"); /* the PICs lead to LINT0 */
+	end(t);
+}
+
+static void put_virtio_mmio(struct tree *t, const struct acpi_config *machine)
+{
+	for (unsigned i = 0; i < machine->n_virtio_mmio; i++) {
+		const struct virtio_mmio_place *place = &machine->virtio_mmio[i];
+
+		begin_at(t, "virtio_mmio", place->base);
+		put_string(t, "compatible", "virtio,mmio");
+		put_cells(t, "reg", CELLS64(place->base), CELLS64(VIRTIO_MMIO_BYTES));
+		put_irq(t, place->gsi);
+		put_empty(t, "dma-coherent");
+		end(t);
+	}
+}
+
+static void put_serial(struct tree *t, const struct acpi_config *machine)
+{
+	static const struct {
+		uint16_t port;
+		uint8_t gsi;
+	} com[ARRAY_SIZE(machine->com)] = { { PORT_COM1, GSI_COM1 },
+					    { PORT_COM2, GSI_COM2 },
+					    { PORT_COM3, GSI_COM1 },
+					    { PORT_COM4, GSI_COM2 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(com); i++) {
+		if (!machine->com[i])
+			continue;
+		begin_isa(t, "serial", com[i].port);
+		put_string(t, "compatible", "ns16550a");
+		put_cells(t, "reg", ISA_IO, com[i].port, 8);
+		put_irq(t, com[i].gsi);
+		put_cells(t, "clock-frequency", UART_CLOCK_HZ);
+		put_cells(t, "current-speed", UART_BAUD);
+		end(t);
+	}
+}
+
+/* Chips at I/O ports. */
+static void put_isa(struct tree *t, const struct acpi_config *machine)
+{
+	begin(t, "isa@0");
+	put_string(t, "compatible", "isa");
+	put_cells(t, "#address-cells", 2);
+	put_cells(t, "#size-cells", 1);
+	put_cells(t, "ranges", ISA_IO, 0, CELLS64(0), 0x10000);
+	put_serial(t, machine);
+	begin_isa(t, "rtc", PORT_RTC);
+	put_string(t, "compatible", "motorola,mc146818");
+	put_cells(t, "reg", ISA_IO, PORT_RTC, 2);
+	put_irq(t, GSI_RTC);
+	end(t);
+	end(t);
+}
+
+static void put_soc(struct tree *t, const struct acpi_config *machine)
+{
+	begin(t, "soc");
+	put_string(t, "compatible", "simple-bus");
+	put_cells(t, "#address-cells", 2);
+	put_cells(t, "#size-cells", 2);
+	put_empty(t, "ranges"); /* the same addresses as in the root */
+	put_interrupt_controllers(t);
+	put_virtio_mmio(t, machine);
+	put_isa(t, machine);
+	end(t);
+}
+
+static void put_root(struct tree *t, const struct fdt_config *cfg)
+{
+	begin(t, "");
+	put_string(t, "model", MODEL);
+	put_string(t, "compatible", "lkvm,x86");
+	put_cells(t, "#address-cells", 2);
+	put_cells(t, "#size-cells", 2);
+	put_cells(t, "interrupt-parent", PHANDLE_IOAPIC);
+	put_chosen(t, cfg);
+	put_memory(t, cfg->ram);
+	put_cpus(t, cfg->machine->cpus);
+	put_soc(t, cfg->machine);
+	end(t);
+}
+
+/* Return: 0 or -FDT_ERR_* */
+static int write_tree(const struct fdt_config *cfg, char *blob, int bytes)
+{
+	struct tree t = { .blob = blob };
+
+	t.err = fdt_create(blob, bytes);
+	if (!t.err)
+		t.err = fdt_finish_reservemap(blob);
+	put_root(&t, cfg);
+	return t.err ? t.err : fdt_finish(blob);
+}
+
+int fdt_build(const struct fdt_config *cfg, void **ret, size_t *ret_bytes, const char **ret_why)
+{
+	char *blob = NULL;
+	int bytes = FIRST_BYTES, err;
+
+	*ret_why = NULL;
+	for (;;) {
+		char *larger = realloc(blob, (size_t)bytes);
+
+		if (!larger) {
+			free(blob);
+			return -ENOMEM;
+		}
+		blob = larger;
+		err = write_tree(cfg, blob, bytes);
+		if (err != -FDT_ERR_NOSPACE || bytes >= MAX_BYTES)
+			break;
+		bytes *= 2;
+	}
+	if (err) {
+		*ret_why = fdt_strerror(err);
+		free(blob);
+		return -EINVAL;
+	}
+	*ret = blob;
+	*ret_bytes = fdt_totalsize(blob);
+	return 0;
+}
