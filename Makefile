@@ -27,10 +27,11 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-
 ALL_CPPFLAGS := -D_GNU_SOURCE -Iinclude $(CPPFLAGS)
 ALL_CFLAGS := -std=gnu11 $(WARN) $(SANFLAGS) $(CFLAGS) -fvisibility=hidden
 ALL_LDFLAGS := $(SANFLAGS) $(LDFLAGS)
-# libfdt from its archive where there is one: it is rarely used, and a shared library would cost
-# every start its loading.
-LIBFDT := $(or $(filter /%,$(shell $(CC) -print-file-name=libfdt.a)),-lfdt)
-LIBS := -pthread -ldl $(LIBFDT)
+# Small libraries that are always needed come from their archives where there are any: a shared one
+# would cost every start its loading, used or not.
+archive = $(or $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)),-l$(1))
+NEEDED_LIBS := $(call archive,aio) $(call archive,fdt)
+LIBS := -pthread -ldl $(NEEDED_LIBS)
 
 SRC := $(wildcard *.c util/*.c hw/*.c x86/*.c virtio/*.c disk/*.c net/*.c)
 OBJ := $(SRC:%.c=$(O)/%.o) $(patsubst %.S,$(O)/%.o,$(wildcard x86/*.S))
@@ -98,7 +99,7 @@ static_have = $(shell for lib in $(STATIC_LIBS); do $(PKG_CONFIG) --exists $$lib
 static: ## build static/lkvm in the build folder, without shared libraries
 	$(Q)$(MAKE) --no-print-directory O=$(O)/static CPPFLAGS='$(CPPFLAGS) -DLKVM_STATIC' \
 		LDFLAGS='-static $(LDFLAGS)' \
-		LIBS='-pthread $(LIBFDT) $(if $(static_have),$(shell $(PKG_CONFIG) --static --libs $(static_have)))' \
+		LIBS='-pthread $(NEEDED_LIBS) $(if $(static_have),$(shell $(PKG_CONFIG) --static --libs $(static_have)))' \
 		$(O)/static/lkvm
 	@echo "$(O)/static/lkvm: with $(or $(static_have),no library); left out:" \
 		"$(or $(filter-out $(static_have),$(STATIC_LIBS)),nothing)"

@@ -61,26 +61,37 @@ static void on_second_signal(int sig)
 	_exit(128 + sig);
 }
 
-static void handled_signals(sigset_t *ret)
+static sigset_t signal_set(const int *signals, size_t n)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	while (n-- > 0)
+		sigaddset(&set, signals[n]);
+	return set;
+}
+
+static sigset_t ending_signals(void)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+
+	return signal_set(signals, ARRAY_SIZE(signals));
+}
+
+static sigset_t handled_signals(void)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, KVM_KICK_SIGNAL };
 
-	sigemptyset(ret);
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
-		sigaddset(ret, signals[i]);
+	return signal_set(signals, ARRAY_SIZE(signals));
 }
 
 /* From now on a terminating signal ends lkvm at once. */
 static void arm_second_signal(struct machine *m)
 {
 	struct sigaction act = { .sa_handler = on_second_signal };
-	sigset_t end;
+	sigset_t end = ending_signals();
 
 	leftover_socket = m->ipc;
-	sigemptyset(&end);
-	sigaddset(&end, SIGINT);
-	sigaddset(&end, SIGTERM);
-	sigaddset(&end, SIGHUP);
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
 	sigaction(SIGHUP, &act, NULL);
@@ -112,9 +123,8 @@ static void signals_ready(struct loop_source *src, uint32_t events)
 
 static int do_signals(struct machine *m)
 {
-	sigset_t set;
+	sigset_t set = handled_signals();
 
-	handled_signals(&set);
 	/* Writing to a reader that left is an error code, not the end. */
 	signal(SIGPIPE, SIG_IGN);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
@@ -452,6 +462,7 @@ static int drain_patience(enum stop_cause cause)
 static int do_run(struct machine *m)
 {
 	int err = console_start(m->console);
+	sigset_t end;
 
 	m->control = (struct control){
 		.kvm = &m->kvm,
@@ -473,6 +484,9 @@ static int do_run(struct machine *m)
 	m->result.cause = kvm_stop_cause(&m->kvm, &m->result.value);
 	/* Nobody answers requests any more, and the output's reader may take his time. */
 	undo_socket(m);
+	/* The terminal's job control must not cut the output short. */
+	end = ending_signals();
+	signalfd(m->signals.fd, &end, 0);
 	console_drain(m->console, m->signals.fd, drain_patience(m->result.cause));
 	return 0;
 }

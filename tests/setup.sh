@@ -26,6 +26,7 @@ table() {
 		build   liblzma-dev         -
 		build   libzstd-dev         -
 		build   liblz4-dev          -
+		build   libaio-dev          -
 		build   libfdt-dev          -
 		guests  busybox-static      busybox
 		guests  xz-utils            xz

@@ -23,6 +23,7 @@
 #include <utmp.h>
 
 #include "lkvm/console.h"
+#include "lkvm/log.h"
 #include "lkvm/tty.h"
 #include "lkvm/types.h"
 
@@ -962,11 +963,12 @@ END_TEST
 
 static int job_says[2];
 static int job_master;
+static int job_diag = 2; /* what 2 was before it became the terminal */
 
 #define CHECK(cond)                                                                                \
 	do {                                                                                       \
 		if (!(cond)) {                                                                     \
-			fprintf(stderr, "line %d: %s\n", __LINE__, #cond);                         \
+			dprintf(job_diag, "line %d: %s\n", __LINE__, #cond);                       \
 			_exit(1);                                                                  \
 		}                                                                                  \
 	} while (0)
@@ -980,7 +982,7 @@ static void hear(char what)
 	CHECK(poll(&pfd, 1, 20000) == 1);
 	CHECK(read(job_says[0], &c, 1) == 1);
 	if (c != what)
-		fprintf(stderr, "want '%c', got '%c'\n", what, c);
+		dprintf(job_diag, "want '%c', got '%c'\n", what, c);
 	CHECK(c == what);
 }
 
@@ -1052,10 +1054,8 @@ static void run_session(void (*shell)(void))
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (!pid) {
-		int err = dup(2);
-
+		job_diag = dup(2);
 		CHECK(login_tty(slave) == 0);
-		dup2(err, 2);
 		signal(SIGTTOU, SIG_IGN);
 		shell();
 		_exit(0);
@@ -1076,9 +1076,29 @@ static void background_job(void)
 	say('k');
 	RUN_UNTIL(tcgetpgrp(0) != getpgrp());
 	say('b');
+	while (!loop_once(&loop, 1000))
+		;               /* what was typed is not ours to read */
+	log_info("background"); /* the terminal makes CR LF of LF again by itself */
+	say('m');
 	RUN_UNTIL(dev.quit && dev.n_got == 4);
 	CHECK(!memcmp(dev.got, "key\n", 4));
 	free_console();
+}
+
+static void expect_shown(const char *text)
+{
+	struct pollfd pfd = { .fd = job_master, .events = POLLIN };
+	char shown[1024] = "";
+	size_t len = 0;
+
+	while (!strstr(shown, text)) {
+		ssize_t n;
+
+		CHECK(poll(&pfd, 1, 20000) == 1);
+		n = read(job_master, shown + len, sizeof(shown) - 1 - len);
+		CHECK(n > 0);
+		len += (size_t)n;
+	}
 }
 
 /* `lkvm run &`, fg, and away again: what is typed meanwhile is the shell's. */
@@ -1100,9 +1120,11 @@ static void background_shell(void)
 	cooked();
 	hear('b');
 	send_all(job_master, "second\n", 7);
-	CHECK(read(0, line, sizeof(line)) == 7);
+	hear('m');
 	expect_running(pid);
+	CHECK(read(0, line, sizeof(line)) == 7);
 	CHECK(!is_raw(0));
+	expect_shown("lkvm: background\r\n");
 	CHECK(tcsetpgrp(0, pid) == 0);
 	send_all(job_master, "\001x\n", 3);
 	expect_exit(pid);

@@ -1,0 +1,66 @@
+/*
+ * What the back ends share. They include nothing of the machine: only util and disk.h.
+ */
+#ifndef DISK_INTERNAL_H
+#define DISK_INTERNAL_H
+
+#include "lkvm/disk.h"
+
+/* ---- disk/request.c: requests in memory ---- */
+
+/* Requests that wait, in order. */
+struct disk_fifo {
+	struct disk_request *first, **end;
+};
+
+void disk_fifo_init(struct disk_fifo *fifo);
+void disk_fifo_push(struct disk_fifo *fifo, struct disk_request *req);
+/** disk_fifo_unpop() - put back in front */
+void disk_fifo_unpop(struct disk_fifo *fifo, struct disk_request *req);
+/** disk_fifo_pop() - Return: NULL if none waits */
+struct disk_request *disk_fifo_pop(struct disk_fifo *fifo);
+
+/**
+ * disk_iov_part() - the bytes [off, off + len) of an iovec, as far as @cap elements reach
+ * @ret_bytes: how many that are
+ * Return: number of elements
+ */
+unsigned disk_iov_part(const struct iovec *iov, unsigned n, uint64_t off, uint64_t len,
+		       struct iovec *ret, unsigned cap, uint64_t *ret_bytes);
+/** disk_gather(), disk_scatter() - copy @len bytes from (to) an iovec, @off bytes into it */
+void disk_gather(const struct iovec *iov, unsigned n, uint64_t off, void *dst, uint64_t len);
+void disk_scatter(const struct iovec *iov, unsigned n, uint64_t off, const void *src, uint64_t len);
+
+/* ---- disk/format.c: what an image is ---- */
+
+#define DISK_HEADER_BYTES 512
+
+/**
+ * disk_format() - by `format=` or the extension of the path, never by content
+ * Return: "raw", "qcow2", ..., "nbd" for a URI, or NULL: format= names none that goes with the path
+ */
+const char *disk_format(const struct disk_config *cfg);
+
+/**
+ * disk_foreign_header() - does this, at offset 0, look like an image that is not raw?
+ * @len: as much of the disk's first DISK_HEADER_BYTES as there is
+ * Return: the name of its format, or NULL
+ */
+const char *disk_foreign_header(const void *header, size_t len);
+
+/* ---- disk/lock.c ---- */
+
+/**
+ * disk_lock() - keep other guests off an image, until the last copy of @fd is closed
+ * @exclusive: nobody else at all, otherwise no other writer
+ * Return: 0, or -errno after one logged line, which names the process that has the lock
+ */
+int disk_lock(int fd, const char *name, bool exclusive);
+
+/* ---- the back ends: 0, or -errno after one logged line ---- */
+
+int raw_open(const struct disk_config *cfg, struct disk **ret);
+/** raw_open_fd() - @fd is an unlocked regular file; the disk closes it, also on failure */
+int raw_open_fd(int fd, const char *name, struct disk **ret);
+
+#endif

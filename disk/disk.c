@@ -1,0 +1,42 @@
+/* Choosing a back end, and what they all do alike. */
+#include "disk-internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "lkvm/log.h"
+
+int disk_open(const struct disk_config *cfg, struct disk **ret)
+{
+	const char *format = disk_format(cfg);
+
+	if (!format)
+		return log_errx(-EINVAL, "disk '%s': unknown format '%s'", cfg->path, cfg->format);
+	if (!strcmp(format, "raw"))
+		return raw_open(cfg, ret);
+	return log_errx(-ENOTSUP, "disk '%s': format %s is not supported by this version",
+			cfg->path, format);
+}
+
+void disk_close(struct disk *disk)
+{
+	if (disk)
+		disk->ops->close(disk);
+}
+
+void disk_failed(struct disk *disk, const struct disk_request *req, int err)
+{
+	static const char *const names[] = { "read", "write", "flush", "discard", "write zeroes" };
+
+	if (disk->failed_ops & 1U << req->op)
+		return;
+	disk->failed_ops |= 1U << req->op;
+	if (req->op == DISK_FLUSH)
+		log_err(err, "disk '%s': flush failed (further ones are not reported)", disk->name);
+	else
+		log_err(err,
+			"disk '%s': %s of %" PRIu64 " bytes at %" PRIu64
+			" failed (further ones are not reported)",
+			disk->name, names[req->op], req->len, req->off);
+}

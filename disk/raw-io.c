@@ -1,0 +1,453 @@
+/*
+ * Raw files and block devices by Linux AIO: one io_submit() for a batch of requests, one
+ * io_getevents() for what has completed.
+ *
+ * What is not opened with O_DIRECT goes through the page cache, and then io_submit() itself does
+ * the copying: that is why a device has a worker thread. Discarding has no asynchronous call at
+ * all.
+ *
+ * A request is done in pieces if it is very large, if its buffers must be copied (bounced), or if
+ * the kernel transfers less than it was asked for. What waits for its turn stands in @todo; as long
+ * as something does, something is in flight whose completion starts it.
+ */
+#include "raw.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "lkvm/log.h"
+
+#define PIECE_BYTES   (16 * MIB) /* of one request at a time */
+#define BOUNCE_BYTES  (256 * KIB)
+#define FLIGHT_BYTES  (64 * MIB) /* in flight: a drain waits for no more than this */
+#define GUARDED_BYTES 4096       /* at the beginning of a disk: see guard_header() */
+
+/* ---- the end of a request, or of a piece ---- */
+
+static void finish(struct disk_request *req, int ret)
+{
+	free(req->bounce);
+	req->bounce = NULL;
+	req->done(req, ret);
+}
+
+/* The last sector of a file need not be whole: the rest of it reads as zeros. */
+static bool pad_last_sector(const struct raw *raw, const struct disk_request *req)
+{
+	static const char zeros[DISK_SECTOR_BYTES];
+	uint64_t left = req->len - req->done_bytes;
+
+	if (req->off + req->done_bytes < raw->file_bytes || left >= DISK_SECTOR_BYTES)
+		return false;
+	disk_scatter(req->iov, req->n_iov, req->done_bytes, zeros, left);
+	return true;
+}
+
+static void account(struct raw *raw, struct disk_request *req, uint64_t bytes)
+{
+	if (req->bounce && req->op == DISK_READ)
+		disk_scatter(req->iov, req->n_iov, req->done_bytes,
+			     (char *)req->bounce + (req->done_bytes - req->piece_start), bytes);
+	req->done_bytes += bytes;
+	if (req->done_bytes == req->piece_start + req->piece_bytes) {
+		free(req->bounce);
+		req->bounce = NULL;
+	}
+	if (req->done_bytes == req->len || (req->op == DISK_READ && pad_last_sector(raw, req)))
+		finish(req, 0);
+	else if (raw->align > 1 && bytes % raw->align)
+		finish(req, -EIO); /* no aligned way to go on */
+	else
+		disk_fifo_unpop(&raw->todo, req);
+}
+
+/* @res: bytes or -errno, as the kernel gives it */
+static void transferred(struct raw *raw, struct disk_request *req, int64_t res)
+{
+	if (res < 0) {
+		if (req->op == DISK_FLUSH)
+			raw->lost = true;
+		finish(req, (int)res);
+	} else if (req->op == DISK_FLUSH) {
+		raw_update_size(raw);
+		finish(req, 0);
+	} else if (!res && !(req->op == DISK_READ && pad_last_sector(raw, req))) {
+		finish(req, -EIO); /* the file is shorter than it was */
+	} else if (!res) {
+		finish(req, 0);
+	} else {
+		account(raw, req, (uint64_t)res);
+	}
+}
+
+/* ---- bounce buffers ---- */
+
+static bool piece_must_bounce(const struct raw *raw, const struct disk_request *req)
+{
+	if (raw->guard && req->op == DISK_WRITE && req->off + req->done_bytes < GUARDED_BYTES)
+		return true;
+	for (unsigned i = 0; raw->align > 1 && i < req->n_iov; i++)
+		if (((uintptr_t)req->iov[i].iov_base | req->iov[i].iov_len) % raw->align)
+			return true;
+	return false;
+}
+
+/*
+ * A raw disk whose format nobody has stated must not become something else, or it could not be used
+ * again without stating it. The guest must not change the bytes between this look and the write:
+ * they are in the bounce buffer.
+ */
+static int guard_header(struct raw *raw, const struct disk_request *req)
+{
+	const char *format;
+
+	if (!raw->guard || req->op != DISK_WRITE || req->off || req->done_bytes)
+		return 0;
+	format = disk_foreign_header(req->bounce, req->piece_bytes);
+	if (!format)
+		return 0;
+	if (!raw->guard_logged)
+		log_errx(-EPERM,
+			 "disk '%s': refused to let the guest write a %s header at offset 0; "
+			 "format=raw allows it",
+			 raw->disk.name, format);
+	raw->guard_logged = true;
+	return -EPERM;
+}
+
+static int bounce(struct raw *raw, struct disk_request *req)
+{
+	uint64_t at = req->off + req->done_bytes, left = req->len - req->done_bytes;
+
+	req->piece_bytes = left < BOUNCE_BYTES ? left : BOUNCE_BYTES;
+	if (raw->guard && at < GUARDED_BYTES && req->piece_bytes > GUARDED_BYTES - at)
+		req->piece_bytes = GUARDED_BYTES - at;
+	if (posix_memalign(&req->bounce, 4096, req->piece_bytes)) {
+		req->bounce = NULL;
+		return -ENOMEM;
+	}
+	if (req->op == DISK_WRITE)
+		disk_gather(req->iov, req->n_iov, req->done_bytes, req->bounce, req->piece_bytes);
+	return guard_header(raw, req);
+}
+
+/* ---- pieces: buffers for the next transfer, in the request itself or in the scratch ---- */
+
+static unsigned own_piece(struct disk_request *req, const struct iovec **ret_iov)
+{
+	req->piece_bytes = req->len;
+	*ret_iov = req->iov;
+	return req->n_iov;
+}
+
+static unsigned bounced_piece(struct disk_request *req, struct iovec *iov)
+{
+	uint64_t skip = req->done_bytes - req->piece_start;
+
+	*iov = (struct iovec){ (char *)req->bounce + skip, req->piece_bytes - skip };
+	return 1;
+}
+
+static unsigned partial_piece(struct disk_request *req, struct iovec *iov, unsigned cap)
+{
+	return disk_iov_part(req->iov, req->n_iov, req->done_bytes, PIECE_BYTES, iov, cap,
+			     &req->piece_bytes);
+}
+
+static unsigned zero_piece(const struct raw *raw, struct disk_request *req, struct iovec *iov,
+			   unsigned cap)
+{
+	uint64_t left = req->len - req->done_bytes;
+	unsigned n;
+
+	for (n = 0; n < cap && left && n < PIECE_BYTES / RAW_ZEROS_BYTES; n++) {
+		iov[n] = (struct iovec){ raw->zeros,
+					 left < RAW_ZEROS_BYTES ? left : RAW_ZEROS_BYTES };
+		left -= iov[n].iov_len;
+	}
+	req->piece_bytes = req->len - req->done_bytes - left;
+	return n;
+}
+
+/* Return: number of elements, or -errno */
+static int next_piece(struct raw *raw, struct disk_request *req, const struct iovec **ret_iov)
+{
+	struct iovec *iov = raw->iov + raw->n_iov;
+	unsigned cap = DISK_MAX_SEGS - raw->n_iov, n;
+	int err;
+
+	*ret_iov = iov;
+	if (!req->bounce) {
+		req->piece_start = req->done_bytes;
+		if (req->op != DISK_WRITE_ZEROES && piece_must_bounce(raw, req)) {
+			err = bounce(raw, req);
+			if (err)
+				return err;
+		}
+	}
+	if (req->bounce)
+		n = bounced_piece(req, iov);
+	else if (req->op == DISK_WRITE_ZEROES)
+		n = zero_piece(raw, req, iov, cap);
+	else if (!req->done_bytes && req->len <= PIECE_BYTES)
+		return (int)own_piece(req, ret_iov);
+	else
+		n = partial_piece(req, iov, cap);
+	raw->n_iov += n;
+	return (int)n;
+}
+
+/* ---- starting ---- */
+
+static int make_zeros(struct raw *raw)
+{
+	if (raw->zeros)
+		return 0;
+	/* Never written: all of it is the kernel's one page of zeros. */
+	raw->zeros = mmap(NULL, RAW_ZEROS_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (raw->zeros != MAP_FAILED)
+		return 0;
+	raw->zeros = NULL;
+	return -ENOMEM;
+}
+
+static int discard(const struct raw *raw, const struct disk_request *req)
+{
+	uint64_t range[2] = { req->off, req->len };
+	int ret;
+
+	if (raw->device)
+		ret = ioctl(raw->fd, BLKDISCARD, range);
+	else
+		ret = fallocate(raw->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				(off_t)req->off, (off_t)req->len);
+	return ret ? -errno : 0;
+}
+
+/* Return: 0, -errno, or -EOPNOTSUPP: it must be written */
+static int allocate_zeros(struct raw *raw, const struct disk_request *req)
+{
+	static const int modes[] = { FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+				     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE };
+	bool *refused[] = { &raw->no_zero_range, &raw->no_punch_hole };
+
+	for (int i = req->unmap; i >= 0; i--) {
+		if (*refused[i])
+			continue;
+		if (!fallocate(raw->fd, modes[i], (off_t)req->off, (off_t)req->len))
+			return 0;
+		if (errno != EOPNOTSUPP)
+			return -errno;
+		*refused[i] = true;
+	}
+	return -EOPNOTSUPP;
+}
+
+/* Requests that need no AIO. Return: true: it is finished */
+static bool done_at_once(struct raw *raw, struct disk_request *req)
+{
+	int err;
+
+	if (!req->len && req->op != DISK_FLUSH) {
+		finish(req, 0);
+		return true;
+	}
+	if (req->op == DISK_DISCARD) {
+		finish(req, discard(raw, req));
+		return true;
+	}
+	if (req->op == DISK_WRITE_ZEROES && !req->done_bytes) {
+		err = allocate_zeros(raw, req);
+		if (err == -EOPNOTSUPP)
+			err = make_zeros(raw) ? -ENOMEM : -EOPNOTSUPP;
+		if (err != -EOPNOTSUPP)
+			finish(req, err);
+		return err != -EOPNOTSUPP;
+	}
+	if (req->op == DISK_FLUSH && (raw->disk.read_only || raw->lost)) {
+		finish(req, raw->lost ? -EIO : 0);
+		return true;
+	}
+	if (req->op == DISK_FLUSH && raw->no_fdsync) {
+		transferred(raw, req, fdatasync(raw->fd) ? -errno : 0);
+		return true;
+	}
+	return false;
+}
+
+static uint64_t flight_bytes(const struct disk_request *req)
+{
+	return req->op == DISK_FLUSH ? 0 : req->piece_bytes;
+}
+
+/* Adds the next transfer of @req to the batch. Return: 0 or -errno */
+static int prepare(struct raw *raw, struct disk_request *req)
+{
+	struct iocb *cb = &raw->iocb[raw->n_batch];
+	const struct iovec *iov;
+	off_t at = (off_t)(req->off + req->done_bytes);
+	int n;
+
+	if (req->op == DISK_FLUSH) {
+		io_prep_fdsync(cb, raw->fd);
+	} else {
+		n = next_piece(raw, req, &iov);
+		if (n < 0)
+			return n;
+		if (req->op == DISK_READ)
+			io_prep_preadv(cb, raw->fd, iov, n, at);
+		else
+			io_prep_pwritev(cb, raw->fd, iov, n, at);
+	}
+	io_set_eventfd(cb, raw->event.fd);
+	cb->data = req;
+	raw->batch[raw->n_batch++] = cb;
+	return 0;
+}
+
+static bool batch_full(const struct raw *raw)
+{
+	return raw->n_flying + raw->n_batch == RAW_DEPTH || raw->n_iov == DISK_MAX_SEGS;
+}
+
+static void fill_batch(struct raw *raw)
+{
+	uint64_t bytes = raw->flying_bytes;
+	struct disk_request *req;
+	int err;
+
+	raw->n_batch = raw->n_iov = 0;
+	while (!batch_full(raw) && bytes < FLIGHT_BYTES && (req = disk_fifo_pop(&raw->todo))) {
+		if (done_at_once(raw, req))
+			continue;
+		err = prepare(raw, req);
+		if (err)
+			finish(req, err);
+		else
+			bytes += flight_bytes(req);
+	}
+}
+
+/* Without AIO, because the kernel does not take it. Return: as an AIO completion has it */
+static int64_t transfer_now(const struct raw *raw, const struct iocb *cb)
+{
+	const struct disk_request *req = cb->data;
+	const struct iovec *iov = cb->u.c.buf;
+	ssize_t ret;
+
+	if (req->op == DISK_FLUSH)
+		ret = fdatasync(raw->fd);
+	else if (req->op == DISK_READ)
+		ret = preadv(raw->fd, iov, (int)cb->u.c.nbytes, cb->u.c.offset);
+	else
+		ret = pwritev(raw->fd, iov, (int)cb->u.c.nbytes, cb->u.c.offset);
+	return ret < 0 ? -errno : ret;
+}
+
+/* The first of the batch was refused. Return: true: it was dealt with */
+static bool refused(struct raw *raw, const struct iocb *cb, int err)
+{
+	struct disk_request *req = cb->data;
+
+	if (err == -EAGAIN && raw->n_flying)
+		return false;
+	if (req->op == DISK_FLUSH && err == -EINVAL)
+		raw->no_fdsync = true;
+	if (err == -EAGAIN || (req->op == DISK_FLUSH && err == -EINVAL))
+		transferred(raw, req, transfer_now(raw, cb));
+	else
+		finish(req, err);
+	return true;
+}
+
+static void put_back(struct raw *raw, unsigned from)
+{
+	for (unsigned i = raw->n_batch; i-- > from;)
+		disk_fifo_unpop(&raw->todo, raw->batch[i]->data);
+}
+
+/* Return: true if that got us further */
+static bool send_batch(struct raw *raw)
+{
+	int n = io_submit(raw->aio, (long)raw->n_batch, raw->batch);
+
+	for (int i = 0; i < n; i++) {
+		raw->n_flying++;
+		raw->flying_bytes += flight_bytes(raw->batch[i]->data);
+	}
+	if (n > 0) {
+		put_back(raw, (unsigned)n);
+		return true;
+	}
+	put_back(raw, 1);
+	if (refused(raw, raw->batch[0], n ? n : -EAGAIN))
+		return true;
+	disk_fifo_unpop(&raw->todo, raw->batch[0]->data);
+	return false;
+}
+
+void raw_submit(struct disk *disk, struct disk_request *req)
+{
+	req->bounce = NULL;
+	req->done_bytes = req->piece_start = req->piece_bytes = 0;
+	disk_fifo_push(&raw_of(disk)->todo, req);
+}
+
+void raw_commit(struct disk *disk)
+{
+	struct raw *raw = raw_of(disk);
+
+	do
+		fill_batch(raw);
+	while (raw->n_batch && send_batch(raw));
+}
+
+/* ---- completions ---- */
+
+static void reap(struct raw *raw, bool wait)
+{
+	struct timespec now = { 0 };
+	int n;
+
+	do {
+		n = io_getevents(raw->aio, wait, RAW_DEPTH, raw->events, wait ? NULL : &now);
+		for (int i = 0; i < n; i++) {
+			struct disk_request *req = raw->events[i].data;
+
+			raw->n_flying--;
+			raw->flying_bytes -= flight_bytes(req);
+			transferred(raw, req, (int64_t)raw->events[i].res);
+		}
+	} while (n == -EINTR);
+}
+
+void raw_completions_ready(struct loop_source *src, uint32_t events)
+{
+	struct raw *raw = container_of(src, struct raw, event);
+
+	(void)events;
+	reap(raw, false);
+	raw_commit(&raw->disk);
+	if (raw->disk.reaped)
+		raw->disk.reaped(&raw->disk);
+}
+
+void raw_drain(struct disk *disk, bool cancel)
+{
+	struct raw *raw = raw_of(disk);
+	struct disk_request *req;
+
+	while (raw->todo.first || raw->n_flying) {
+		while (cancel && (req = disk_fifo_pop(&raw->todo)))
+			finish(req, -ECANCELED);
+		raw_commit(disk);
+		if (raw->n_flying)
+			reap(raw, true);
+	}
+}

@@ -1,0 +1,57 @@
+/*
+ * A raw file or block device: disk/raw.c opens it, disk/raw-io.c does the I/O.
+ */
+#ifndef DISK_RAW_H
+#define DISK_RAW_H
+
+#include <libaio.h>
+
+#include "disk-internal.h"
+#include "lkvm/types.h"
+
+#define RAW_DEPTH       256 /* requests in flight */
+#define RAW_ZEROS_BYTES (64 * KIB)
+
+struct raw {
+	struct disk disk;
+	int fd;
+	uint64_t file_bytes; /* size_bytes, before it was rounded up to a sector */
+	unsigned align;      /* O_DIRECT: of offsets, lengths and addresses; else 1 */
+	bool device;         /* a block device */
+	bool guard;          /* no header of another format may be written */
+	bool guard_logged;
+	bool no_fdsync;                    /* this kernel's AIO cannot flush */
+	bool no_zero_range, no_punch_hole; /* this file system cannot */
+	bool lost;   /* a flush failed: the kernel may have dropped what was written before */
+	void *zeros; /* RAW_ZEROS_BYTES to write from, once needed */
+
+	struct disk_fifo todo;
+	unsigned n_flying;
+	uint64_t flying_bytes;
+	io_context_t aio;
+	struct loop_source event, watch; /* eventfd of the completions; inotify on the file */
+
+	/* Scratch of one batch */
+	unsigned n_batch, n_iov;
+	struct iocb iocb[RAW_DEPTH];
+	struct iocb *batch[RAW_DEPTH];
+	struct iovec iov[DISK_MAX_SEGS];
+	struct io_event events[RAW_DEPTH];
+};
+
+static inline struct raw *raw_of(struct disk *disk)
+{
+	return container_of(disk, struct raw, disk);
+}
+
+/** raw_update_size() - look whether the file has another size by now */
+void raw_update_size(struct raw *raw);
+
+/* As in struct disk_ops */
+void raw_submit(struct disk *disk, struct disk_request *req);
+void raw_commit(struct disk *disk);
+void raw_drain(struct disk *disk, bool cancel);
+/** raw_completions_ready() - of the eventfd's source */
+void raw_completions_ready(struct loop_source *src, uint32_t events);
+
+#endif

@@ -1,0 +1,740 @@
+/* Links: disk/disk.o disk/raw.o disk/raw-io.o disk/request.o disk/format.o disk/lock.o util/log.o util/loop.o */
+
+/* The raw back end on its own: opening, pieces, alignment, the kernel's refusals. */
+#include "unit.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "aio.h"
+#include "lkvm/disk.h"
+#include "lkvm/types.h"
+
+#define SECTOR 512U
+
+static struct loop loop;
+static struct disk_config cfg;
+static struct disk *disk;
+static char path[64];
+static int image = -1;
+static unsigned n_done, n_reaped;
+
+/* ---- a rig: an image in memory, or in a file, and requests that are waited for ---- */
+
+static void use_memory(uint64_t bytes)
+{
+	image = memfd_create("image", MFD_CLOEXEC);
+	ck_assert_int_eq(ftruncate(image, (off_t)bytes), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", image);
+	cfg.path = path;
+}
+
+/* On the file system of the working directory, without a name */
+static void use_file(uint64_t bytes)
+{
+	image = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	ck_assert_int_ge(image, 0);
+	ck_assert_int_eq(ftruncate(image, (off_t)bytes), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", image);
+	cfg.path = path;
+}
+
+static void reaped(struct disk *d)
+{
+	ck_assert_ptr_eq(d, disk);
+	n_reaped++;
+}
+
+static void start(void)
+{
+	ck_assert_int_eq(disk_open(&cfg, &disk), 0);
+	disk->reaped = reaped;
+	ck_assert_int_eq(loop_init(&loop), 0);
+	ck_assert_int_eq(disk->ops->attach(disk, &loop), 0);
+}
+
+static void stop(void)
+{
+	disk->ops->drain(disk, false);
+	disk->ops->detach(disk, &loop);
+	loop_fini(&loop);
+	disk_close(disk);
+	close(image);
+}
+
+struct waited {
+	struct disk_request req;
+	bool done;
+	int ret;
+};
+
+static void done(struct disk_request *req, int ret)
+{
+	struct waited *w = container_of(req, struct waited, req);
+
+	ck_assert(!w->done);
+	w->done = true;
+	w->ret = ret;
+	n_done++;
+}
+
+static void submit(struct waited *w, enum disk_op op, uint64_t off, uint64_t len,
+		   const struct iovec *iov, unsigned n)
+{
+	*w = (struct waited){ .req = { .op = op, .off = off, .len = len, .iov = iov, .n_iov = n,
+				       .done = done } };
+	disk->ops->submit(disk, &w->req);
+}
+
+static int finish(struct waited *w)
+{
+	disk->ops->commit(disk);
+	while (!w->done)
+		loop_once(&loop, -1);
+	return w->ret;
+}
+
+static int request(enum disk_op op, uint64_t off, uint64_t len, const struct iovec *iov, unsigned n)
+{
+	struct waited w;
+
+	submit(&w, op, off, len, iov, n);
+	return finish(&w);
+}
+
+static int transfer(enum disk_op op, uint64_t off, void *buf, size_t len)
+{
+	struct iovec iov = { buf, len };
+
+	return request(op, off, len, &iov, 1);
+}
+
+static int zero(uint64_t off, uint64_t len, bool unmap)
+{
+	struct waited w;
+
+	submit(&w, DISK_WRITE_ZEROES, off, len, NULL, 0);
+	w.req.unmap = unmap;
+	return finish(&w);
+}
+
+static void fill(void *buf, size_t len, unsigned seed)
+{
+	for (size_t i = 0; i < len; i++)
+		((uint8_t *)buf)[i] = (uint8_t)(i * 31 + i / 256 + seed);
+}
+
+static void assert_image(uint64_t off, const void *expected, size_t len)
+{
+	void *bytes = malloc(len);
+
+	ck_assert_int_eq(pread(image, bytes, len, (off_t)off), (ssize_t)len);
+	ck_assert(!memcmp(bytes, expected, len));
+	free(bytes);
+}
+
+/* What is printed to standard error from now on can be read there. */
+static int log_fd = -1;
+
+static void catch_log(void)
+{
+	log_fd = memfd_create("log", MFD_CLOEXEC);
+	ck_assert_int_eq(dup2(log_fd, STDERR_FILENO), STDERR_FILENO);
+}
+
+static bool logged(const char *what)
+{
+	char text[4096] = "";
+
+	ck_assert_int_ge(pread(log_fd, text, sizeof(text) - 1, 0), 0);
+	ck_assert_int_eq(ftruncate(log_fd, 0), 0);
+	lseek(log_fd, 0, SEEK_SET);
+	if (!strstr(text, what))
+		printf("# '%s' is not in: %s\n", what, text);
+	return strstr(text, what);
+}
+
+/* ---- opening ---- */
+
+START_TEST(test_open_errors)
+{
+	catch_log();
+	cfg.path = "/nowhere/at/all";
+	ck_assert_int_eq(disk_open(&cfg, &disk), -ENOENT);
+	ck_assert(logged("open disk '/nowhere/at/all': No such file"));
+	cfg.path = "/";
+	ck_assert_int_eq(disk_open(&cfg, &disk), -EINVAL);
+	ck_assert(logged("neither a file nor a block device"));
+	cfg.path = "/dev/null";
+	ck_assert_int_eq(disk_open(&cfg, &disk), -EINVAL);
+	use_memory(MIB);
+	cfg.format = "rwa";
+	ck_assert_int_eq(disk_open(&cfg, &disk), -EINVAL);
+	ck_assert(logged("'rwa'"));
+	close(image);
+}
+END_TEST
+
+/* Not even root may write to it; hence as another user where we are root. */
+START_TEST(test_open_read_only_file)
+{
+	char name[] = "/tmp/lkvm-test-XXXXXX";
+	int fd = mkstemp(name);
+
+	ck_assert_int_eq(fchmod(fd, 0444), 0);
+	close(fd);
+	if (!getuid())
+		ck_assert_int_eq(setuid(65534), 0);
+	catch_log();
+	cfg.path = name;
+	ck_assert_int_eq(disk_open(&cfg, &disk), -EACCES);
+	ck_assert(logged(",ro'"));
+	cfg.read_only = true;
+	ck_assert_int_eq(disk_open(&cfg, &disk), 0);
+	disk_close(disk);
+}
+END_TEST
+
+static const struct {
+	const char *bytes;
+	unsigned off, len;
+	const char *format;
+} headers[] = {
+	{ "QFI\xfb\0\0\0\3", 0, 8, "qcow2" },
+	{ "KDMV\1\0\0\0", 0, 8, "vmdk" },
+	{ "# Disk DescriptorFile\n", 0, 22, "vmdk" },
+	{ "vhdxfile", 0, 8, "vhdx" },
+	{ "conectix", 0, 8, "vpc" },
+	{ "\x7f\x10\xda\xbe", 64, 4, "vdi" },
+	{ "QED\0", 0, 4, "qed" },
+};
+
+START_TEST(test_foreign_header)
+{
+	catch_log();
+	for (unsigned i = 0; i < ARRAY_SIZE(headers); i++) {
+		char option[64];
+
+		use_memory(MIB);
+		ck_assert_int_eq(pwrite(image, headers[i].bytes, headers[i].len, headers[i].off),
+				 headers[i].len);
+		cfg.format = NULL;
+		ck_assert_int_eq(disk_open(&cfg, &disk), -EINVAL);
+		snprintf(option, sizeof(option), "say format=%s, or format=raw", headers[i].format);
+		ck_assert(logged(option));
+		cfg.format = "raw";
+		ck_assert_int_eq(disk_open(&cfg, &disk), 0);
+		disk_close(disk);
+		close(image);
+	}
+	/* A short file has no header at all. */
+	cfg.format = NULL;
+	use_memory(3);
+	ck_assert_int_eq(pwrite(image, "QFI", 3, 0), 3);
+	start();
+	ck_assert_uint_eq(disk->size_bytes, SECTOR);
+	stop();
+}
+END_TEST
+
+/* A guest cannot make its raw disk look like something else, in whatever pieces it tries. */
+START_TEST(test_guard)
+{
+	static char bytes[3 * 4096], zeros[3 * 4096];
+
+	catch_log();
+	for (unsigned i = 0; i < ARRAY_SIZE(headers); i++) {
+		struct iovec split[] = { { bytes, 2 }, { bytes + 2, 70 }, { bytes + 72, 8192 - 72 } };
+
+		memset(bytes, 0, sizeof(bytes));
+		memcpy(bytes + headers[i].off, headers[i].bytes, headers[i].len);
+		use_memory(MIB);
+		cfg.format = NULL;
+		start();
+		ck_assert_int_eq(transfer(DISK_WRITE, 0, bytes, sizeof(bytes)), -EPERM);
+		ck_assert(logged("format=raw allows it"));
+		ck_assert_int_eq(transfer(DISK_WRITE, 0, bytes, SECTOR), -EPERM);
+		ck_assert_int_eq(request(DISK_WRITE, 0, 8192, split, 3), -EPERM);
+		assert_image(0, zeros, sizeof(zeros));
+		ck_assert_int_eq(transfer(DISK_WRITE, SECTOR, bytes, SECTOR), 0);
+		stop();
+		use_memory(MIB);
+		cfg.format = "raw";
+		start();
+		ck_assert_int_eq(transfer(DISK_WRITE, 0, bytes, sizeof(bytes)), 0);
+		assert_image(0, bytes, sizeof(bytes));
+		stop();
+	}
+	/* What is none goes through, beyond the guarded bytes too, and if the kernel takes it in bits. */
+	cfg.format = NULL;
+	fill(bytes, sizeof(bytes), 1);
+	use_memory(MIB);
+	start();
+	ck_assert_int_eq(transfer(DISK_WRITE, 0, bytes, sizeof(bytes)), 0);
+	assert_image(0, bytes, sizeof(bytes));
+	fill(bytes, sizeof(bytes), 2);
+	aio.transfer_most = 1000;
+	ck_assert_int_eq(transfer(DISK_WRITE, 0, bytes, sizeof(bytes)), 0);
+	assert_image(0, bytes, sizeof(bytes));
+	stop();
+}
+END_TEST
+
+/* The guest changes its buffer after the first look, while the write is done in bits. */
+START_TEST(test_guard_race)
+{
+	static char bytes[4096];
+	struct iovec iov = { bytes, sizeof(bytes) };
+	struct waited w;
+
+	use_memory(MIB);
+	start();
+	fill(bytes, sizeof(bytes), 1);
+	aio.transfer_most = 2;
+	submit(&w, DISK_WRITE, 0, sizeof(bytes), &iov, 1);
+	disk->ops->commit(disk);
+	memcpy(bytes, "QFI\xfb", 4);
+	aio.transfer_most = 0;
+	ck_assert_int_eq(finish(&w), 0);
+	fill(bytes, sizeof(bytes), 1);
+	assert_image(0, bytes, sizeof(bytes));
+	stop();
+}
+END_TEST
+
+static int open_in_child(bool read_only)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		cfg.read_only = read_only;
+		_exit(-disk_open(&cfg, &disk));
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	return -WEXITSTATUS(status);
+}
+
+START_TEST(test_lock)
+{
+	char pid[32];
+
+	catch_log();
+	snprintf(pid, sizeof(pid), "by process %d\n", (int)getpid());
+	use_file(MIB);
+	ck_assert_int_eq(disk_open(&cfg, &disk), 0);
+	ck_assert_int_eq(open_in_child(false), -EBUSY);
+	ck_assert(logged(pid));
+	ck_assert_int_eq(open_in_child(true), -EBUSY);
+	disk_close(disk);
+	ck_assert_int_eq(open_in_child(false), 0);
+
+	cfg.read_only = true;
+	ck_assert_int_eq(disk_open(&cfg, &disk), 0);
+	ck_assert_int_eq(open_in_child(true), 0);
+	ck_assert_int_eq(open_in_child(false), -EBUSY);
+	ck_assert(logged(pid));
+	disk_close(disk);
+	close(image);
+}
+END_TEST
+
+/* ---- transfers ---- */
+
+START_TEST(test_vectors)
+{
+	static uint8_t out[64 * 1024], in[64 * 1024];
+	struct iovec iov[5] = { { in, 1 }, { in + 1, 4999 }, { in + 5000, 0 },
+				{ in + 5000, 536 }, { in + 5536, 60000 } };
+
+	use_memory(MIB);
+	start();
+	fill(out, sizeof(out), 3);
+	ck_assert_int_eq(transfer(DISK_WRITE, 1024, out, sizeof(out)), 0);
+	assert_image(1024, out, sizeof(out));
+	ck_assert_int_eq(request(DISK_READ, 1024, sizeof(in), iov, 5), 0);
+	ck_assert(!memcmp(in, out, sizeof(in)));
+	ck_assert_int_eq(request(DISK_READ, 0, 0, NULL, 0), 0);
+	ck_assert_int_eq(request(DISK_FLUSH, 0, 0, NULL, 0), 0);
+	ck_assert_uint_gt(n_reaped, 0);
+	stop();
+}
+END_TEST
+
+START_TEST(test_short_transfers)
+{
+	static const size_t most[] = { 1, 511, 512, 513, 4096, 5000 };
+	static uint8_t out[8192], in[8192];
+	struct iovec iov[] = { { in, 3000 }, { in + 3000, 5192 } };
+
+	use_memory(MIB);
+	cfg.format = "raw"; /* else the first bytes are copied */
+	start();
+	for (unsigned i = 0; i < ARRAY_SIZE(most); i++) {
+		aio.transfer_most = most[i];
+		aio.requests = 0;
+		fill(out, sizeof(out), i);
+		ck_assert_int_eq(transfer(DISK_WRITE, 512, out, sizeof(out)), 0);
+		assert_image(512, out, sizeof(out));
+		memset(in, 0, sizeof(in));
+		ck_assert_int_eq(request(DISK_READ, 512, sizeof(in), iov, 2), 0);
+		ck_assert(!memcmp(in, out, sizeof(in)));
+		ck_assert_uint_ge(aio.requests, 2 * sizeof(in) / most[i]);
+	}
+	/* An error in the middle is one. */
+	aio.transfer_most = 4096;
+	aio.event_result = -ENOSPC;
+	aio.fail_events = 1;
+	ck_assert_int_eq(transfer(DISK_WRITE, 0, out, sizeof(out)), -ENOSPC);
+	stop();
+}
+END_TEST
+
+/* Larger than what is in flight at a time, with more buffers than the scratch has */
+START_TEST(test_huge)
+{
+	size_t len = 100 * MIB;
+	uint8_t *out = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	static struct iovec iov[DISK_MAX_SEGS];
+	size_t each = len / DISK_MAX_SEGS / SECTOR * SECTOR, at = 0;
+
+	ck_assert_ptr_ne(out, MAP_FAILED);
+	use_memory(len);
+	cfg.format = "raw";
+	start();
+	for (size_t i = 0; i < len; i += 4096)
+		memcpy(out + i, &i, sizeof(i));
+	for (unsigned i = 0; i < DISK_MAX_SEGS; i++, at += each)
+		iov[i] = (struct iovec){ out + at, each };
+	iov[DISK_MAX_SEGS - 1].iov_len += len - at;
+	ck_assert_int_eq(request(DISK_WRITE, 0, len, iov, DISK_MAX_SEGS), 0);
+	assert_image(0, out, len);
+	memset(out, 0, len);
+	ck_assert_int_eq(request(DISK_READ, 0, len, iov, DISK_MAX_SEGS), 0);
+	assert_image(0, out, len);
+	ck_assert_uint_ge(aio.requests, 2 * (len / (16 * MIB)));
+	stop();
+}
+END_TEST
+
+/* More requests than may be in flight, of which each has many buffers, all in one batch */
+START_TEST(test_many)
+{
+	static struct waited w[600];
+	static uint8_t bytes[600][SECTOR];
+	static struct iovec iov[600][8];
+
+	use_memory(600 * SECTOR);
+	cfg.format = "raw";
+	start();
+	for (unsigned i = 0; i < 600; i++) {
+		fill(bytes[i], SECTOR, i);
+		for (unsigned j = 0; j < 8; j++)
+			iov[i][j] = (struct iovec){ bytes[i] + j * 64, 64 };
+		submit(&w[i], DISK_WRITE, i * SECTOR, SECTOR, iov[i], 8);
+	}
+	aio.transfer_most = 300; /* the second transfer of each needs scratch */
+	disk->ops->commit(disk);
+	while (n_done < 600)
+		loop_once(&loop, -1);
+	for (unsigned i = 0; i < 600; i++)
+		ck_assert_int_eq(w[i].ret, 0);
+	assert_image(0, bytes, sizeof(bytes));
+	stop();
+}
+END_TEST
+
+START_TEST(test_busy)
+{
+	static struct waited w[64];
+	static uint8_t bytes[64][SECTOR];
+	struct iovec iov[64];
+
+	use_memory(64 * SECTOR);
+	cfg.format = "raw";
+	start();
+	aio.submit_most = 5;
+	aio.submit_errno = -EAGAIN;
+	for (unsigned i = 0; i < 64; i++) {
+		iov[i] = (struct iovec){ bytes[i], SECTOR };
+		fill(bytes[i], SECTOR, i);
+		submit(&w[i], DISK_WRITE, i * SECTOR, SECTOR, &iov[i], 1);
+		if (i % 8 == 7) {
+			aio.fail_submits = 1;
+			disk->ops->commit(disk);
+		}
+	}
+	while (n_done < 64)
+		loop_once(&loop, -1);
+	assert_image(0, bytes, sizeof(bytes));
+	stop();
+}
+END_TEST
+
+/* ---- ends of files ---- */
+
+START_TEST(test_odd_size)
+{
+	uint8_t bytes[1024], expected[1024];
+
+	use_memory(1000);
+	fill(expected, sizeof(expected), 5);
+	ck_assert_int_eq(pwrite(image, expected, 1000, 0), 1000);
+	memset(expected + 1000, 0, 24);
+	start();
+	ck_assert_uint_eq(disk->size_bytes, 1024);
+	memset(bytes, 0xee, sizeof(bytes));
+	ck_assert_int_eq(transfer(DISK_READ, 0, bytes, 1024), 0);
+	ck_assert(!memcmp(bytes, expected, 1024));
+	memset(bytes, 0xee, sizeof(bytes));
+	ck_assert_int_eq(transfer(DISK_READ, 512, bytes, 512), 0);
+	ck_assert(!memcmp(bytes, expected + 512, 512));
+	fill(bytes, sizeof(bytes), 6);
+	ck_assert_int_eq(transfer(DISK_WRITE, 512, bytes, 512), 0);
+	assert_image(512, bytes, 512);
+	stop();
+}
+END_TEST
+
+START_TEST(test_shrunk)
+{
+	uint8_t bytes[4096];
+
+	use_memory(MIB);
+	start();
+	ck_assert_int_eq(ftruncate(image, 1024), 0);
+	ck_assert_int_eq(transfer(DISK_READ, 0, bytes, 1024), 0);
+	ck_assert_int_eq(transfer(DISK_READ, 0, bytes, 4096), -EIO);
+	ck_assert_int_eq(transfer(DISK_READ, 1024, bytes, 512), -EIO);
+	ck_assert_int_eq(transfer(DISK_READ, MIB - 512, bytes, 512), -EIO);
+	stop();
+}
+END_TEST
+
+START_TEST(test_full)
+{
+	static uint8_t bytes[64 * 1024];
+	const struct rlimit most = { 100 * 1024, 100 * 1024 };
+
+	signal(SIGXFSZ, SIG_IGN);
+	use_file(0);
+	ck_assert_int_eq(ftruncate(image, MIB), 0);
+	start();
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &most), 0);
+	ck_assert_int_eq(transfer(DISK_WRITE, 0, bytes, sizeof(bytes)), 0);
+	/* The first part of it fits. */
+	ck_assert_int_eq(transfer(DISK_WRITE, 64 * 1024, bytes, sizeof(bytes)), -EFBIG);
+	ck_assert_int_eq(transfer(DISK_WRITE, 512 * 1024, bytes, sizeof(bytes)), -EFBIG);
+	ck_assert_int_eq(request(DISK_FLUSH, 0, 0, NULL, 0), 0);
+	ck_assert_int_eq(transfer(DISK_WRITE, 0, bytes, sizeof(bytes)), 0);
+	stop();
+}
+END_TEST
+
+/* ---- zeros ---- */
+
+static void assert_zeros(uint64_t off, uint64_t len, uint64_t total)
+{
+	uint8_t *bytes = malloc(total);
+	uint64_t wrong = 0;
+
+	ck_assert_int_eq(pread(image, bytes, total, 0), (ssize_t)total);
+	for (uint64_t i = 0; i < total; i++)
+		wrong += (bytes[i] == 0) != (i >= off && i - off < len);
+	free(bytes);
+	ck_assert_uint_eq(wrong, 0);
+}
+
+static void all_ones(size_t len)
+{
+	void *ones = malloc(len);
+
+	memset(ones, 0xff, len);
+	ck_assert_int_eq(pwrite(image, ones, len, 0), (ssize_t)len);
+	free(ones);
+}
+
+static unsigned refused_modes; /* of fallocate() */
+
+int fallocate(int fd, int mode, off_t off, off_t len)
+{
+	if ((unsigned)mode & refused_modes) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
+	return (int)syscall(SYS_fallocate, fd, mode, off, len);
+}
+
+START_TEST(test_zeroes)
+{
+	static const unsigned refused[] = { 0, FALLOC_FL_ZERO_RANGE, FALLOC_FL_PUNCH_HOLE,
+					    FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE };
+	struct stat st;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(refused); i++) {
+		refused_modes = refused[i];
+		use_file(4 * MIB);
+		start();
+		ck_assert_int_eq(disk->can_discard, !(refused_modes & FALLOC_FL_PUNCH_HOLE));
+		for (unsigned unmap = 0; unmap < 2; unmap++) {
+			all_ones(4 * MIB);
+			ck_assert_int_eq(zero(512, 512, unmap), 0);
+			assert_zeros(512, 512, 4 * MIB);
+			all_ones(4 * MIB);
+			ck_assert_int_eq(zero(3 * 512, 2 * MIB + 1024, unmap), 0);
+			assert_zeros(3 * 512, 2 * MIB + 1024, 4 * MIB);
+			ck_assert_int_eq(zero(0, 0, unmap), 0);
+		}
+		if (refused_modes & FALLOC_FL_PUNCH_HOLE)
+			ck_assert_int_eq(request(DISK_DISCARD, 0, 4096, NULL, 0), -EOPNOTSUPP);
+		ck_assert_int_eq(fstat(image, &st), 0);
+		ck_assert_int_eq(st.st_size, 4 * MIB);
+		stop();
+	}
+}
+END_TEST
+
+START_TEST(test_discard)
+{
+	struct stat full, less;
+
+	use_file(4 * MIB);
+	all_ones(4 * MIB);
+	fsync(image);
+	start();
+	ck_assert_int_eq(fstat(image, &full), 0);
+	ck_assert_int_eq(request(DISK_DISCARD, MIB, 2 * MIB, NULL, 0), 0);
+	ck_assert_int_eq(fstat(image, &less), 0);
+	ck_assert_int_eq(full.st_blocks - less.st_blocks, 2 * MIB / 512);
+	ck_assert_int_eq(less.st_size, 4 * MIB);
+	assert_zeros(MIB, 2 * MIB, 4 * MIB);
+	ck_assert_int_eq(request(DISK_DISCARD, MIB, 0, NULL, 0), 0);
+	stop();
+}
+END_TEST
+
+/* ---- direct I/O ---- */
+
+START_TEST(test_direct)
+{
+	static const unsigned shift[] = { 0, 1, 2, 511, 512, 4095 };
+	uint8_t *out, *in;
+
+	ck_assert_int_eq(posix_memalign((void **)&out, 4096, 2 * MIB), 0);
+	ck_assert_int_eq(posix_memalign((void **)&in, 4096, 2 * MIB), 0);
+	use_file(4 * MIB);
+	cfg.direct = true;
+	start();
+	for (unsigned i = 0; i < ARRAY_SIZE(shift); i++) {
+		size_t len = (i % 2 ? 1048576 : 4096) + 8192;
+		struct iovec iov[] = { { in + shift[i], len - 100 }, { in + MIB + 65536, 100 } };
+
+		fill(out + shift[i], len, i);
+		ck_assert_int_eq(transfer(DISK_WRITE, 4096, out + shift[i], len), 0);
+		assert_image(4096, out + shift[i], len);
+		memset(in, 0, 2 * MIB);
+		ck_assert_int_eq(request(DISK_READ, 4096, len, iov, 2), 0);
+		ck_assert(!memcmp(in + shift[i], out + shift[i], len - 100));
+		ck_assert(!memcmp(in + MIB + 65536, out + shift[i] + len - 100, 100));
+		ck_assert_int_eq(in[shift[i] + len - 100], 0);
+	}
+	ck_assert_int_eq(request(DISK_FLUSH, 0, 0, NULL, 0), 0);
+	stop();
+
+	use_file(4096 + 100);
+	ck_assert_int_eq(pwrite(image, "end", 3, 4097), 3);
+	fsync(image);
+	start();
+	memset(in, 0xee, 8192);
+	ck_assert_int_eq(transfer(DISK_READ, 0, in, disk->size_bytes), 0);
+	ck_assert(!memcmp(in + 4096, "\0end\0", 5));
+	ck_assert_int_eq(in[4607], 0);
+	stop();
+	free(out);
+	free(in);
+}
+END_TEST
+
+/* ---- flushing ---- */
+
+START_TEST(test_old_kernel)
+{
+	use_memory(MIB);
+	start();
+	aio.submit_errno = -EINVAL;
+	aio.fail_submits = 1;
+	ck_assert_int_eq(request(DISK_FLUSH, 0, 0, NULL, 0), 0);
+	ck_assert_int_eq(request(DISK_FLUSH, 0, 0, NULL, 0), 0);
+	ck_assert_uint_eq(aio.flushes, 0);
+	stop();
+}
+END_TEST
+
+START_TEST(test_lost)
+{
+	static uint8_t bytes[SECTOR];
+
+	use_memory(MIB);
+	start();
+	aio.event_result = -EIO;
+	aio.fail_events = 1;
+	ck_assert_int_eq(request(DISK_FLUSH, 0, 0, NULL, 0), -EIO);
+	ck_assert_int_eq(transfer(DISK_WRITE, 0, bytes, SECTOR), 0);
+	ck_assert_int_eq(request(DISK_FLUSH, 0, 0, NULL, 0), -EIO);
+	stop();
+}
+END_TEST
+
+START_TEST(test_cancel)
+{
+	static uint8_t bytes[SECTOR];
+	struct iovec iov = { bytes, SECTOR };
+	struct waited w[3];
+
+	use_memory(MIB);
+	start();
+	for (unsigned i = 0; i < 3; i++)
+		submit(&w[i], DISK_WRITE, i * SECTOR, SECTOR, &iov, 1);
+	disk->ops->drain(disk, true);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_int_eq(w[i].ret, -ECANCELED);
+	ck_assert_uint_eq(aio.submits, 0);
+	/* What is in flight is waited for. */
+	aio.hold = true;
+	submit(&w[0], DISK_WRITE, 0, SECTOR, &iov, 1);
+	disk->ops->commit(disk);
+	submit(&w[1], DISK_WRITE, 0, SECTOR, &iov, 1);
+	disk->ops->drain(disk, true);
+	ck_assert_int_eq(w[0].ret, 0);
+	ck_assert_int_eq(w[1].ret, -ECANCELED);
+	stop();
+}
+END_TEST
+
+START_TEST(test_error_is_logged_once)
+{
+	struct disk_request read = { .op = DISK_READ, .off = 512, .len = 4096 };
+	struct disk_request flush = { .op = DISK_FLUSH };
+
+	catch_log();
+	use_memory(MIB);
+	start();
+	disk_failed(disk, &read, -EIO);
+	ck_assert(logged("read of 4096 bytes at 512 failed"));
+	disk_failed(disk, &read, -EIO);
+	ck_assert(!logged("read"));
+	disk_failed(disk, &flush, -ENOSPC);
+	ck_assert(logged("flush failed"));
+	stop();
+}
+END_TEST
+
+UNIT_MAIN("disk_raw", test_open_errors, test_open_read_only_file, test_foreign_header, test_guard,
+	  test_guard_race, test_lock, test_vectors, test_short_transfers, test_huge, test_many,
+	  test_busy, test_odd_size, test_shrunk, test_full, test_zeroes, test_discard, test_direct,
+	  test_old_kernel, test_lost, test_cancel, test_error_is_logged_once)
