@@ -1,12 +1,14 @@
 # shellcheck shell=bash
 # Sourced by tests/setup.sh and tests/testbed/kernels.sh: Debian packages, quietly.
 
-apt_usable() {
+apt_usable()
+{
 	command -v apt-get >/dev/null && command -v dpkg-query >/dev/null
 }
 
 # apt_missing PACKAGE...: those that are not installed, one a line
-apt_missing() {
+apt_missing()
+{
 	local package installed
 	installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' 2>/dev/null)
 	for package; do
@@ -15,7 +17,8 @@ apt_missing() {
 }
 
 # apt_root COMMAND...: run it as root
-apt_root() {
+apt_root()
+{
 	if [ "$(id -u)" -eq 0 ]; then
 		"$@"
 	elif command -v sudo >/dev/null; then
@@ -27,7 +30,8 @@ apt_root() {
 }
 
 # apt_quiet COMMAND...: show its output only if it fails
-apt_quiet() {
+apt_quiet()
+{
 	local log
 	log=$(mktemp)
 	if "$@" >"$log" 2>&1 </dev/null; then
@@ -39,13 +43,15 @@ apt_quiet() {
 	return 1
 }
 
-apt_update() {
+apt_update()
+{
 	echo "setup: apt-get update" >&2
 	apt_root apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 update </dev/null >&2
 }
 
 # apt_install PACKAGE...: with the package lists that are there; with fresh ones if those will not do
-apt_install() {
+apt_install()
+{
 	local install=(env DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends
 		-o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 install "$@")
 

@@ -11,7 +11,8 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 
 # The newest kernel of this machine, if we may read it; else one of Debian's.
-find_kernel() {
+find_kernel()
+{
 	local kernel
 	while read -r kernel; do
 		[ -r "$kernel" ] && [ -s "$kernel" ] && echo "$kernel" && return 0

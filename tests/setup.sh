@@ -15,7 +15,8 @@ set -euo pipefail
 
 # Three columns: purpose, Debian package, and a program that tells that it is there elsewhere
 # ("-": a library or a set of files, not checked there).
-table() {
+table()
+{
 	cat <<-'END'
 		build   make                make
 		build   gcc                 gcc
@@ -45,7 +46,8 @@ table() {
 }
 
 # A purpose stands for those that it builds upon.
-includes() {
+includes()
+{
 	case $1 in
 	build) echo build ;;
 	guests | demo) echo build guests ;;
@@ -55,7 +57,8 @@ includes() {
 	esac
 }
 
-usage() {
+usage()
+{
 	echo "usage: $0 build|guests|host|demo|check ..." >&2
 	exit 2
 }

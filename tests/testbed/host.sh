@@ -26,12 +26,14 @@ top=$(cd "$here/../.." && pwd)
 auto=0 lkvm=${LKVM:-$top/build/lkvm} seconds=600 terminal=0 memory=3072 cpus=1 icount=0 verbose=0
 files=() modules=(irqbypass kvm kvm-amd)
 
-fail() {
+fail()
+{
 	echo "host: $*" >&2
 	exit 125
 }
 
-parse() {
+parse()
+{
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--auto) auto=1 ;;
@@ -64,7 +66,8 @@ parse() {
 }
 
 # Fills $work/job: the files, and .run with the command line.
-make_job() {
+make_job()
+{
 	local file name
 	mkdir "$work/job"
 	for file in "${files[@]}" "${job[0]}"; do
@@ -79,7 +82,8 @@ make_job() {
 
 # supervise COMMAND...: run it until it ends, the time is over, or we are told to end. It never
 # outlives us, not even if we are killed.
-supervise() {
+supervise()
+{
 	local guard=(setpriv --pdeathsig TERM timeout --kill-after=10)
 	[ "$terminal" -eq 0 ] || guard+=(--foreground)
 	"${guard[@]}" "$seconds" setpriv --pdeathsig KILL "$@" <&3 &
@@ -87,7 +91,8 @@ supervise() {
 	wait "$child"
 }
 
-clean_up() {
+clean_up()
+{
 	trap '' INT TERM HUP
 	if [ -n "$child" ]; then
 		kill -TERM "$child" 2>/dev/null || true
@@ -97,7 +102,8 @@ clean_up() {
 	rm -rf "$work"
 }
 
-run_here() {
+run_here()
+{
 	local status=0
 	mkdir "$work/bin"
 	ln -s "$(realpath "$lkvm")" "$work/bin/lkvm"
@@ -107,7 +113,8 @@ run_here() {
 	return "$status"
 }
 
-run_emulated() {
+run_emulated()
+{
 	local kernel status=0 args
 	kernel=$("$here/kernels.sh" cloud) || fail "no kernel for the emulated host"
 	"$here/initrd.sh" host "$work/initrd" "$kernel" "$lkvm" "${modules[@]}" || fail "no initrd"

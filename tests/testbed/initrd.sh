@@ -13,11 +13,15 @@ here=$(cd "$(dirname "$0")" && pwd)
 # Libraries that lkvm opens only when it meets a kernel compressed in their way.
 optional_libs='libz\.so\.1|liblzma\.so\.5|libzstd\.so\.1|liblz4\.so\.1'
 
-pack() { # FOLDER
+# pack FOLDER
+pack()
+{
 	(cd "$1" && find . | LC_ALL=C sort | busybox cpio -o -H newc -R 0:0 2>/dev/null)
 }
 
-add_busybox() { # ROOT INIT
+# add_busybox ROOT INIT
+add_busybox()
+{
 	mkdir -p "$1/bin" "$1/proc" "$1/sys" "$1/dev" "$1/tmp"
 	cp "$(command -v busybox)" "$1/bin/busybox"
 	ln -s busybox "$1/bin/sh"
@@ -26,7 +30,9 @@ add_busybox() { # ROOT INIT
 
 # Copies modules in the order in which they must be loaded, and lists them in /modules. A name that
 # is neither a module nor built in is an error.
-add_modules() { # ROOT KERNEL_DIR MODULE...
+# add_modules ROOT KERNEL_DIR MODULE...
+add_modules()
+{
 	local root=$1 kernel=$2 version dep line module
 	shift 2
 	version=$(basename "$kernel"/lib/modules/*)
@@ -44,7 +50,9 @@ add_modules() { # ROOT KERNEL_DIR MODULE...
 	done
 }
 
-add_module() { # ROOT FILE
+# add_module ROOT FILE
+add_module()
+{
 	local name
 	name=$(basename "$2")
 	mkdir -p "$1/lib/modules"
@@ -56,7 +64,9 @@ add_module() { # ROOT FILE
 	echo "/lib/modules/${name%.ko*}.ko" >>"$1/modules"
 }
 
-add_program() { # ROOT PROGRAM
+# add_program ROOT PROGRAM
+add_program()
+{
 	local lib
 	install -D -m 755 "$2" "$1/bin/$(basename "$2")"
 	{
@@ -67,7 +77,8 @@ add_program() { # ROOT PROGRAM
 	done
 }
 
-usage() {
+usage()
+{
 	sed -n '2,6s/^# //p' "$0" >&2
 	exit 2
 }

@@ -22,11 +22,13 @@ without=(sound drivers/media drivers/net/wireless drivers/net/ethernet drivers/i
 	drivers/gpu/drm/amd drivers/gpu/drm/i915 drivers/gpu/drm/nouveau drivers/gpu/drm/radeon)
 
 # What a meta package stands for: the newest kernel of its kind.
-depends_of() {
+depends_of()
+{
 	apt-cache depends --important "$1" 2>/dev/null | awk '/Depends: linux-image/ { print $2; exit }'
 }
 
-package_of() {
+package_of()
+{
 	case $1 in
 	cloud) depends_of linux-image-cloud-amd64 ;;
 	generic) depends_of linux-image-amd64 ;;
@@ -45,12 +47,14 @@ package_of() {
 }
 
 # Signed images are made a while after the unsigned ones.
-download() {
+download()
+{
 	apt-get -qq -o APT::Sandbox::User=root -o Acquire::Retries=3 download "$1" >&2 ||
 		apt-get -qq -o APT::Sandbox::User=root download "$1-unsigned" >&2
 }
 
-unpack() {
+unpack()
+{
 	local dir=$1 excludes version
 
 	excludes=("${without[@]/#/--exclude=*/kernel/}")
@@ -66,7 +70,8 @@ unpack() {
 }
 
 # The link NAME -> PACKAGE is what later calls use, without asking apt again.
-fetch() (
+fetch()
+(
 	name=$1
 	package=$(package_of "$name")
 	[ -n "$package" ] || {

@@ -28,28 +28,37 @@ per_guest=300 # seconds; a boot takes 5 to 20 on a machine with nothing else to 
 export LKVM_DIR="$PWD/sockets"
 
 # Each test runs in a subshell; its failures are lines in $failures.
-complain() {
+complain()
+{
 	echo "$*" >>"$failures"
 }
 
-expect_status() { # NAME STATUS: how guest NAME ended
+# expect_status NAME STATUS: how guest NAME ended
+expect_status()
+{
 	local status
 	echo >>"$expectations"
 	status=$(cat "$1.status" 2>/dev/null)
 	[ "$status" = "$2" ] || complain "guest $1 ended with status '$status', not $2"
 }
 
-expect_line() { # NAME REGEX: a whole line of its console
+# expect_line NAME REGEX: a whole line of its console
+expect_line()
+{
 	echo >>"$expectations"
 	tr -d '\r' <"$1.out" | grep -qxE "$2" || complain "guest $1 did not print a line '$2'"
 }
 
-expect_no_line() { # NAME REGEX
+# expect_no_line NAME REGEX
+expect_no_line()
+{
 	echo >>"$expectations"
 	! tr -d '\r' <"$1.out" | grep -qxE "$2" || complain "guest $1 printed a line '$2'"
 }
 
-expect() { # WHAT COMMAND...: it succeeds
+# expect WHAT COMMAND...: it succeeds
+expect()
+{
 	local what=$1
 	shift
 	echo >>"$expectations"
@@ -57,7 +66,8 @@ expect() { # WHAT COMMAND...: it succeeds
 }
 
 # run NAME LKVM-RUN-OPTION...: to its end; output in NAME.out and NAME.err, status in NAME.status
-run() {
+run()
+{
 	local name=$1
 	shift
 	timeout -k 10 "$per_guest" lkvm run --name "$name" "$@" >"$name.out" 2>"$name.err"
@@ -65,12 +75,15 @@ run() {
 }
 
 # start NAME OPTION...: in the background, with a pipe as its standard input: NAME.in, fd 9
-start() {
+start()
+{
 	mkfifo "$1.in"
 	run "$@" <"$1.in" &
 }
 
-wait_until() { # WHAT COMMAND...: it succeeds before long
+# wait_until WHAT COMMAND...: it succeeds before long
+wait_until()
+{
 	local what=$1 i=0
 	shift
 	while ! "$@"; do
@@ -92,7 +105,9 @@ more_lines_than() { ended "$1" || [ "$(lines "$1")" -gt "$2" ]; }
 
 # What REQUIREMENTS say about -m: where RAM is. 3328 MB fill the space up to the gap at 0xd0000000;
 # the rest starts at 4 GB.
-expect_machine() { # NAME CPUS MIB
+# expect_machine NAME CPUS MIB
+expect_machine()
+{
 	local low=$3 high=0 end kb
 	[ "$low" -le 3328 ] || low=3328 high=$(($3 - 3328))
 	end=$(printf '%08x' $((low * 1048576 - 1)))
@@ -115,7 +130,9 @@ expect_machine() { # NAME CPUS MIB
 	expect "memory" [ "${kb:-0}" -le $(($3 * 1024)) ]
 }
 
-machine() { # NAME STATUS END CPUS MIB OPTION...: boot, look at the machine, end in a way
+# machine NAME STATUS END CPUS MIB OPTION...: boot, look at the machine, end in a way
+machine()
+{
 	local name=$1 status=$2 end=$3 cpus=$4 mib=$5
 	shift 5
 	run "$name" -c "$cpus" -m "$mib" -i initrd -p "quiet lkvm.test=show,$end" "$@" </dev/null
@@ -131,7 +148,8 @@ test_generic() { machine generic 0 poweroff 1 3329 -k generic; }
 test_mptable() { machine mptable 0 reboot 2 256 -k generic -p acpi=off; }
 test_backport() { machine backport 0 poweroff 2 4096 -k backport; }
 
-test_rt() {
+test_rt()
+{
 	start rt -k rt -c 2 -m 256 -i initrd -i rt-modules -p "quiet lkvm.test=show,button,poweroff"
 	exec 9>rt.in
 	wait_line rt "guest: waiting for the power button"
@@ -143,36 +161,42 @@ test_rt() {
 	expect_line rt "guest: kernel .*-rt-.*"
 }
 
-expect_panic() {
+expect_panic()
+{
 	expect_status "$1" 120
 	expect_line "$1" ".*Kernel panic - not syncing: .*"
 	expect "report" grep -q "guest '$1' panicked: " "$1.err"
 }
 
-test_panic() {
+test_panic()
+{
 	run panic -k backport -c 2 -m 256 -i initrd -p "quiet lkvm.test=panic" </dev/null
 	expect_panic panic
 	run exit -k cloud -c 1 -m 256 -i initrd -p "quiet lkvm.test=exit" </dev/null
 	expect_panic exit
 }
 
-test_pvpanic() {
+test_pvpanic()
+{
 	run pvpanic -k cloud -c 1 -m 256 -i initrd -i cloud-modules -p "quiet lkvm.test=panic" </dev/null
 	expect_panic pvpanic
 }
 
-test_triple() {
+test_triple()
+{
 	run triple -k cloud -c 1 -m 256 -i initrd -p "quiet reboot=t lkvm.test=reboot" </dev/null
 	expect_status triple 121
 	expect_line triple "guest: user space"
 }
 
-test_timeout() {
+test_timeout()
+{
 	run timeout -k cloud -c 1 -m 256 -i initrd -p "quiet lkvm.test=wait" --timeout 15 </dev/null
 	expect_status timeout 124
 }
 
-test_input() {
+test_input()
+{
 	start input -k vmlinux -c 1 -m 256 -i initrd -p "quiet lkvm.test=show,input,poweroff"
 	exec 9>input.in
 	wait_line input "guest: type a line"
@@ -183,11 +207,14 @@ test_input() {
 	expect_line input "guest: read <a line from the pipe>"
 }
 
-listed() { # NAME STATE
+# listed NAME STATE
+listed()
+{
 	lkvm list | grep -qE "^$1[[:space:]].*$2"
 }
 
-test_two() {
+test_two()
+{
 	local n
 	start clock -k cloud -c 2 -m 256 -i initrd -p "quiet lkvm.test=clock,poweroff"
 	exec 9>clock.in
@@ -216,7 +243,8 @@ test_two() {
 	expect_no_line clock "guest: .* went back .*"
 }
 
-test_memtest() {
+test_memtest()
+{
 	start memtest -k memtest -m 256 -c 1 --nodefaults -p "console=ttyS0,115200"
 	exec 9>memtest.in
 	wait_line memtest "Memtest86"
@@ -228,7 +256,8 @@ test_memtest() {
 }
 
 # Guests of a test that gave up.
-clean_up() {
+clean_up()
+{
 	exec 8>&- 9>&-
 	for pid in $(jobs -p); do
 		kill "$pid" 2>/dev/null
@@ -236,7 +265,9 @@ clean_up() {
 	wait
 }
 
-one_test() { # NUMBER NAME TITLE
+# one_test NUMBER NAME TITLE
+one_test()
+{
 	failures=$2.failures expectations=$2.expectations
 	: >"$failures"
 	: >"$expectations"
@@ -259,7 +290,8 @@ one_test() { # NUMBER NAME TITLE
 }
 
 # Both lanes walk the list; who makes the folder runs the test.
-lane() {
+lane()
+{
 	number=0
 	echo "$tests" | grep . | while read -r name title; do
 		number=$((number + 1))

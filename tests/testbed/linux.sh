@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-skip() {
+skip()
+{
 	echo "1..1"
 	echo "ok 1 - Linux guests # SKIP $*"
 	exit 0

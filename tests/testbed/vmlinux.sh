@@ -3,7 +3,9 @@
 # The header's payload_offset and payload_length (boot protocol 2.08) say where it is.
 set -euo pipefail
 
-number() { # BYTES OFFSET
+# number BYTES OFFSET
+number()
+{
 	od -An -v -t "u$1" -j "$2" -N "$1" "$image" | tr -d ' '
 }
 
