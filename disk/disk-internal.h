@@ -62,5 +62,7 @@ int disk_lock(int fd, const char *name, bool exclusive);
 int raw_open(const struct disk_config *cfg, struct disk **ret);
 /** raw_open_fd() - @fd is an unlocked regular file; the disk closes it, also on failure */
 int raw_open_fd(int fd, const char *name, struct disk **ret);
+/** overlay_open() - @base is read only, and closed with the overlay, also on failure */
+int overlay_open(struct disk *base, struct disk **ret);
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "lkvm/log.h"
 
-int disk_open(const struct disk_config *cfg, struct disk **ret)
+static int open_image(const struct disk_config *cfg, struct disk **ret)
 {
 	const char *format = disk_format(cfg);
 
@@ -17,6 +17,19 @@ int disk_open(const struct disk_config *cfg, struct disk **ret)
 		return raw_open(cfg, ret);
 	return log_errx(-ENOTSUP, "disk '%s': format %s is not supported by this version",
 			cfg->path, format);
+}
+
+int disk_open(const struct disk_config *cfg, struct disk **ret)
+{
+	struct disk_config base_cfg = *cfg;
+	struct disk *base;
+	int err;
+
+	if (!cfg->ephemeral || cfg->read_only)
+		return open_image(cfg, ret);
+	base_cfg.read_only = true;
+	err = open_image(&base_cfg, &base);
+	return err ? err : overlay_open(base, ret);
 }
 
 void disk_close(struct disk *disk)
