@@ -148,19 +148,6 @@ void ram_fini(struct ram *ram)
 	*ram = (struct ram){ 0 };
 }
 
-/* THE bounds test: subtract, then compare, so that nothing can wrap. NULL if not all of it is RAM. */
-static uint8_t *ram_host(const struct ram *ram, gpa_t at, uint64_t len)
-{
-	for (unsigned i = 0; i < ram->n_parts; i++) {
-		uint64_t off = at.v - ram->part[i].start.v;
-
-		if (at.v >= ram->part[i].start.v && off <= ram->part[i].size_bytes &&
-		    len <= ram->part[i].size_bytes - off)
-			return ram->base + at.v;
-	}
-	return NULL;
-}
-
 int ram_read(const struct ram *ram, gpa_t src, void *dst, size_t len)
 {
 	const uint8_t *host = ram_host(ram, src, len);

@@ -32,45 +32,69 @@ struct desc {
 	uint16_t link; /* split: next; packed: id */
 };
 
-static inline int add_buffer(const struct virtq *q, struct virtq_chain *c, const struct desc *d)
+/* What was found so far; the chain gets it when it is complete. */
+struct builder {
+	unsigned n, n_out;
+	uint64_t bytes, out_bytes;
+	bool writable; /* the last buffer is */
+};
+
+static inline int add_buffer(const struct virtq *q, struct virtq_chain *c, struct builder *b,
+			     const struct desc *d)
 {
-	unsigned n = c->n_out + c->n_in;
+	const bool writable = d->flags & VRING_DESC_F_WRITE;
+	uint8_t *host;
 
 	if (!d->len)
 		return 0;
-	if (n == VIRTQ_MAX_SEGS)
-		return -EPROTO;
-	if (d->flags & VRING_DESC_F_WRITE) {
-		c->n_in++;
-		c->in_bytes += d->len;
-	} else {
-		if (c->n_in)
+	if (writable != b->writable) {
+		if (!writable)
 			return -EPROTO;
-		c->n_out++;
-		c->out_bytes += d->len;
+		b->writable = true;
+		b->n_out = b->n;
+		b->out_bytes = b->bytes;
 	}
-	if (c->out_bytes + c->in_bytes > CHAIN_MAX_BYTES)
+	if (b->n == VIRTQ_MAX_SEGS)
 		return -EPROTO;
-	return ram_iov(q->ram, GPA(d->addr), d->len, &c->iov[n], 1) == 1 ? 0 : -EFAULT;
+	host = ram_host(q->ram, GPA(d->addr), d->len);
+	if (!host)
+		return -EFAULT;
+	c->iov[b->n++] = (struct iovec){ host, d->len };
+	b->bytes += d->len;
+	return 0;
+}
+
+static inline int finish_chain(struct virtq_chain *c, const struct builder *b)
+{
+	if (b->bytes > CHAIN_MAX_BYTES)
+		return -EPROTO;
+	c->n_out = b->writable ? b->n_out : b->n;
+	c->n_in = b->n - c->n_out;
+	c->out_bytes = b->writable ? b->out_bytes : b->bytes;
+	c->in_bytes = b->bytes - c->out_bytes;
+	return 0;
 }
 
 /*
  * The table that an indirect descriptor points to. WRITE on that descriptor is ignored; the text
  * asks for no alignment of the table.
  */
-static int open_table(const struct virtq *q, const struct desc *d, const void **ret_table)
+static inline int open_table(const struct virtq *q, const struct desc *d, const void **ret_table,
+			     unsigned *ret_n)
 {
-	void *table;
+	const unsigned n = d->len / sizeof(struct vring_desc);
+	const void *table;
 
 	if (!q->setup.indirect || (d->flags & VRING_DESC_F_NEXT))
 		return -EPROTO;
-	if (!d->len || d->len % sizeof(struct vring_desc) ||
-	    d->len / sizeof(struct vring_desc) > VIRTQ_MAX_SEGS)
+	if (!n || n > VIRTQ_MAX_SEGS || d->len % sizeof(struct vring_desc))
 		return -EPROTO;
-	if (ram_window(q->ram, GPA(d->addr), d->len, 1, &table))
+	table = ram_host(q->ram, GPA(d->addr), d->len);
+	if (!table)
 		return -EFAULT;
 	*ret_table = table;
-	return (int)(d->len / sizeof(struct vring_desc));
+	*ret_n = n;
+	return 0;
 }
 
 /* Volatile, so that no field is loaded a second time behind its check; packed, for odd tables. */
@@ -135,31 +159,37 @@ static int split_look(struct virtq *q)
 }
 
 /*
- * @table: the ring's own, or an indirect one, of @n descriptors; more than @n steps are a loop. The
- * indirect table may well be the ring's own memory, so its address does not tell which one it is.
+ * Through the ring's table, then perhaps through an indirect one; more steps than a table has
+ * entries are a loop. An indirect table may well be the ring's own memory: its address tells
+ * nothing.
  */
-static int split_walk(const struct virtq *q, struct virtq_chain *c, const void *table, unsigned n,
-		      unsigned at, bool indirect)
+static int split_walk(const struct virtq *q, struct virtq_chain *c, unsigned head)
 {
-	for (unsigned step = 0; step < n; step++) {
+	const void *table = q->desc;
+	unsigned n = q->setup.size, at = head, steps = 0;
+	struct builder b = { 0 };
+	bool indirect = false;
+
+	for (;;) {
 		struct desc d;
 		int err;
 
-		if (at >= n)
+		if (at >= n || steps++ == n)
 			return -EPROTO;
 		d = fetch_desc(table, at);
 		if (d.flags & VRING_DESC_F_INDIRECT) {
-			if (indirect)
-				return -EPROTO;
-			err = open_table(q, &d, &table);
-			return err < 0 ? err : split_walk(q, c, table, (unsigned)err, 0, true);
+			err = indirect ? -EPROTO : open_table(q, &d, &table, &n);
+			indirect = true;
+			at = steps = 0;
+		} else {
+			err = add_buffer(q, c, &b, &d);
+			if (!(d.flags & VRING_DESC_F_NEXT))
+				return err ? err : finish_chain(c, &b);
+			at = d.link;
 		}
-		err = add_buffer(q, c, &d);
-		if (err || !(d.flags & VRING_DESC_F_NEXT))
+		if (err)
 			return err;
-		at = d.link;
 	}
-	return -EPROTO;
 }
 
 static int split_pop(struct virtq *q, struct virtq_chain *c)
@@ -176,7 +206,7 @@ static int split_pop(struct virtq *q, struct virtq_chain *c)
 	head = load(&avail->ring[q->next_avail & (q->setup.size - 1)]);
 	if (head >= q->setup.size || q->out[head])
 		return -EPROTO;
-	ret = split_walk(q, c, q->desc, q->setup.size, head, false);
+	ret = split_walk(q, c, head);
 	if (ret)
 		return ret;
 	q->out[head] = 1;
@@ -275,24 +305,27 @@ static inline bool packed_fetch(const struct virtq *q, unsigned at, bool wrap, s
 }
 
 /* All of the table, in order. Flags other than WRITE are reserved there, and ignored. */
-static int packed_table(const struct virtq *q, struct virtq_chain *c, const struct desc *d)
+static inline int packed_table(const struct virtq *q, struct virtq_chain *c, struct builder *b,
+			       const struct desc *d)
 {
 	const void *table;
-	int n = open_table(q, d, &table), err = 0;
+	unsigned n;
+	int err = open_table(q, d, &table, &n);
 
-	for (int i = 0; i < n && !err; i++) {
-		struct desc entry = fetch_desc(table, (unsigned)i);
+	for (unsigned i = 0; !err && i < n; i++) {
+		struct desc entry = fetch_desc(table, i);
 
 		entry.flags = entry.link;
-		err = add_buffer(q, c, &entry);
+		err = add_buffer(q, c, b, &entry);
 	}
-	return n < 0 ? n : err;
+	return err;
 }
 
 static int packed_pop(struct virtq *q, struct virtq_chain *c)
 {
 	const unsigned max = free_entries(q);
 	uint16_t at = q->next_avail;
+	struct builder b = { 0 };
 	bool wrap = q->avail_wrap;
 	unsigned n = 0;
 	struct desc d;
@@ -304,9 +337,9 @@ static int packed_pop(struct virtq *q, struct virtq_chain *c)
 		if (n == max)
 			return -EPROTO;
 		if (d.flags & VRING_DESC_F_INDIRECT)
-			err = n ? -EPROTO : packed_table(q, c, &d);
+			err = n ? -EPROTO : packed_table(q, c, &b, &d);
 		else
-			err = add_buffer(q, c, &d);
+			err = add_buffer(q, c, &b, &d);
 		if (err)
 			return err;
 		packed_step(q, &at, &wrap, 1);
@@ -316,6 +349,9 @@ static int packed_pop(struct virtq *q, struct virtq_chain *c)
 	 */
 	if (d.link >= q->setup.size || q->out[d.link])
 		return -EPROTO;
+	err = finish_chain(c, &b);
+	if (err)
+		return err;
 	q->next_avail = at;
 	q->avail_wrap = wrap;
 	q->out[d.link] = (uint16_t)n;
@@ -399,8 +435,6 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c)
 
 	if (q->broken)
 		return q->broken;
-	c->n_out = c->n_in = 0;
-	c->out_bytes = c->in_bytes = 0;
 	ret = q->setup.packed ? packed_pop(q, c) : split_pop(q, c);
 	if (ret < 0)
 		q->broken = ret;

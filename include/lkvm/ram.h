@@ -83,6 +83,23 @@ int ram_init(struct ram *ram, uint64_t size_bytes, struct ram_backing *backing);
 void ram_fini(struct ram *ram);
 
 /**
+ * ram_host() - THE bounds test: subtract, then compare, so that nothing can wrap
+ * For the functions below and for rings, where a call for each buffer would be felt.
+ * Return: host address of [@at, @at + @len), NULL if not all of it is RAM
+ */
+static inline uint8_t *ram_host(const struct ram *ram, gpa_t at, uint64_t len)
+{
+	for (unsigned i = 0; i < ram->n_parts; i++) {
+		uint64_t off = at.v - ram->part[i].start.v;
+
+		if (at.v >= ram->part[i].start.v && off <= ram->part[i].size_bytes &&
+		    len <= ram->part[i].size_bytes - off)
+			return ram->base + at.v;
+	}
+	return NULL;
+}
+
+/**
  * ram_read() - copy out of the guest's RAM, all or nothing
  * Return: 0, or -EFAULT if any byte of [@src, @src + @len) is not RAM (@dst is then untouched)
  */

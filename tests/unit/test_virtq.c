@@ -385,20 +385,22 @@ static void publish(uint16_t head)
 START_TEST(test_split_malformed)
 {
 	static const struct {
-		uint16_t at, flags, next;
+		uint16_t at, flags, next, len;
 		int want;
 	} table[] = {
-		{ 2, VRING_DESC_F_WRITE, 0, 1 },
-		{ 2, 0, 0, 1 },
-		{ 1, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2, 1 },
-		{ 0, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 1, -EPROTO }, /* readable after it */
-		{ 2, VRING_DESC_F_NEXT, 0, -EPROTO },                      /* loops */
-		{ 2, VRING_DESC_F_NEXT, 2, -EPROTO },
-		{ 0, VRING_DESC_F_NEXT, 0, -EPROTO },
-		{ 1, VRING_DESC_F_NEXT, 8, -EPROTO }, /* outside the table */
-		{ 1, VRING_DESC_F_NEXT, 0xffff, -EPROTO },
-		{ 1, 0, 8, 1 },      /* next does not count */
-		{ 1, 0xff18, 8, 1 }, /* nor do unknown flags */
+		{ 2, VRING_DESC_F_WRITE, 0, 16, 1 },
+		{ 2, 0, 0, 16, 1 },
+		{ 1, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2, 16, 1 },
+		{ 0, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 1, 16,
+		  -EPROTO },                              /* readable after it */
+		{ 2, VRING_DESC_F_NEXT, 0, 16, -EPROTO }, /* loops */
+		{ 2, VRING_DESC_F_NEXT, 0, 0, -EPROTO },  /* of nothing */
+		{ 2, VRING_DESC_F_NEXT, 2, 16, -EPROTO },
+		{ 0, VRING_DESC_F_NEXT, 0, 16, -EPROTO },
+		{ 1, VRING_DESC_F_NEXT, 8, 16, -EPROTO }, /* outside the table */
+		{ 1, VRING_DESC_F_NEXT, 0xffff, 16, -EPROTO },
+		{ 1, 0, 8, 16, 1 },      /* next does not count */
+		{ 1, 0xff18, 8, 16, 1 }, /* nor do unknown flags */
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -406,6 +408,8 @@ START_TEST(test_split_malformed)
 		make_three();
 		r.q.desc[table[i].at].flags = table[i].flags;
 		r.q.desc[table[i].at].next = table[i].next;
+		for (unsigned j = 0; j < 3; j++)
+			r.q.desc[j].len = table[i].len;
 		publish(0);
 		if (table[i].want == 1)
 			ck_assert_msg(virtq_pop(&r.vq, &r.c) == 1, "line %zu", i);
@@ -747,6 +751,7 @@ START_TEST(test_split_event_table)
 		r.q.avail->flags = VRING_AVAIL_F_NO_INTERRUPT; /* does not count now */
 		ck_assert_msg(rig_round(&r, table[i].n) == table[i].want, "line %zu", i);
 		ck_assert_uint_eq(r.q.used->idx, (uint16_t)(from + table[i].n));
+		virtq_notify_off(&r.vq);
 		ck_assert_uint_eq(r.q.used->flags, 0);
 		ck_assert(!virtq_notify_on(&r.vq));
 		ck_assert_uint_eq(avail_event(), (uint16_t)(from + table[i].n));
