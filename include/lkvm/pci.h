@@ -1,10 +1,11 @@
 /*
- * PCI: one host bridge, bus 0, configuration by ports 0xcf8/0xcfc and by ECAM, BARs in the gap,
- * MSI-X and INTx. hw/pci.c; virtio/pci.c is its one kind of function.
+ * PCI: a host bridge, bus 0, configuration by ports 0xcf8/0xcfc and by ECAM, memory BARs in the gap,
+ * MSI-X and INTx. The machine's only PCI functions are virtio devices (virtio/pci.c).
  *
- * A function is embedded in its owner. Its configuration space is read and written under host->lock
- * on vCPU threads; a guest may size, move and disable BARs at any time, and change MSI-X entries
- * while interrupts are delivered.
+ * A function is embedded in its owner. Configuration space, BAR and MSI-X table are vCPU threads'
+ * business, under the host bridge's lock; a guest may size, move and disable BARs and rewrite MSI-X
+ * entries at any time, also while interrupts are signalled. Who signals takes no lock but the one of
+ * the function's INTA: a device's worker never waits for a vCPU.
  */
 #ifndef LKVM_PCI_H
 #define LKVM_PCI_H
@@ -14,80 +15,116 @@
 #include <stdatomic.h>
 
 #include "lkvm/bus.h"
+#include "lkvm/log.h"
 #include "lkvm/machine.h"
 
-#define PCI_MAX_FUNCTIONS 256 /* bus 0: 32 devices of 8 functions */
-#define PCI_CONFIG_BYTES  256 /* the ECAM shows ones behind it */
+#define PCI_MAX_FUNCTIONS 256 /* bus 0: 32 devices of 8 functions; the bridge is one of them */
+#define PCI_CONFIG_BYTES  256 /* the ECAM reads ones behind it: these are no PCI Express functions */
 #define PCI_MAX_VECTORS   129
-#define PCI_NO_VECTOR     0xffff
 
 struct pci_host;
 struct pci_function;
 
-struct pci_bar {
-	uint64_t size;   /* power of two, at least 16; 0: no such BAR */
-	uint64_t base;   /* where it is mapped now; valid if mapped */
-	bool mapped;
-	const struct bus_ops *ops; /* accesses; dev is the function */
-};
-
 struct pci_ops {
-	/* A BAR went to a new place (or away: !mapped): ioeventfds must follow. Under host->lock. */
-	void (*bar_moved)(struct pci_function *fn, unsigned bar);
-	/* Configuration accesses to [PCI_STD_HEADER_SIZEOF, 256) that the function wants to see itself (the
-	 * virtio PCI_CFG capability); Return: true if it handled the access. May be NULL. */
-	bool (*config_read)(struct pci_function *fn, unsigned off, void *data, unsigned len);
-	bool (*config_write)(struct pci_function *fn, unsigned off, const void *data, unsigned len);
+	/* Memory accesses to BAR 0; the bus's contract. MSI-X table and PBA are not seen here. */
+	void (*bar_rw)(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write);
+	/* BAR 0 is decoded at @base now, or no longer (!on): ioeventfds follow. Under the host's lock. */
+	void (*bar_moved)(struct pci_function *fn, uint64_t base, bool on);
+	/* Is there something for which the guest wants INTA? Any thread; takes no lock. */
+	bool (*intx)(struct pci_function *fn);
+	/*
+	 * A configuration access behind the standard header that the function handles by itself (the
+	 * virtio PCI_CFG window). No lock is held. Return: false: an ordinary register. May be NULL.
+	 */
+	bool (*config_rw)(struct pci_function *fn, unsigned off, void *data, unsigned len, bool write);
 };
 
+/* One MSI-X vector. fd is any thread's to signal; the rest is under the host's lock. */
 struct pci_vector {
-	int fd;       /* eventfd: signal it to interrupt */
-	int gsi;      /* -1: no route yet */
-	bool bound;   /* fd is an irqfd of gsi */
-	uint64_t addr;
-	uint32_t data;
-	bool masked;
+	int fd;
+	int gsi;    /* its route, kept for as long as the function lives; -1: none yet */
+	bool bound; /* fd is an irqfd of gsi */
+	uint32_t entry[4]; /* as in the table: address, address high, data, control */
 };
 
 struct pci_function {
-	const char *name;
 	const struct pci_ops *ops;
+	const char *name; /* for messages */
 	uint8_t config[PCI_CONFIG_BYTES];
 	uint8_t writable[PCI_CONFIG_BYTES]; /* bits that the guest may change */
-	struct pci_bar bar[6]; /* memory BARs, 32 bit */
-	unsigned next_cap;
-	/* set by pci_add() */
-	struct pci_host *host;
-	uint8_t devfn;
-	unsigned gsi; /* of its INTx line */
-	/* MSI-X */
-	unsigned n_vectors;
+	unsigned caps_end;
+	uint32_t bar_bytes; /* of BAR 0, a power of two; 0: none */
+	uint64_t bar_base;  /* where it is decoded now */
+	bool bar_on;
+	/* MSI-X, in BAR 0 */
+	unsigned n_vectors, msix_cap, msix_table, msix_pba;
 	struct pci_vector *vector;
-	unsigned msix_cap, msix_bar, msix_table, msix_pba;
-	atomic_bool msix_on;
+	uint16_t msix_control;       /* the one that the vectors follow */
+	atomic_bool msix_on;         /* its enable bit, for those who signal */
+	struct ratelimit no_irq_warning;
+	/* INTA */
+	atomic_bool intx_off;        /* PCI_COMMAND_INTX_DISABLE */
+	pthread_mutex_t intx_lock;   /* the line changes in the order in which that was decided */
+	bool intx_up;
+	/* Set by pci_add() */
+	struct pci_host *host;
+	const struct machine *machine;
+	uint8_t devfn;
+	unsigned gsi; /* of INTA */
 };
 
-/** pci_host_new() - the bridge at 00:00.0, its ports and its ECAM window on the buses */
+/**
+ * pci_host_new() - the bridge at 00:00.0, its ports and its ECAM window
+ * Return: 0 or -errno, logged
+ */
 int pci_host_new(struct bus *pio, struct bus *mmio, const struct machine *machine,
 		 struct pci_host **ret);
+/** pci_host_free() - after all functions; takes NULL */
 void pci_host_free(struct pci_host *host);
+/**
+ * pci_host_config_rw() - what ports and ECAM come down to
+ * @devfn: 0 to 255; where there is no function, reads are ones and writes are ignored, just as
+ * behind PCI_CONFIG_BYTES and where @len is not 1, 2 or 4 or @reg is not a multiple of it
+ */
+void pci_host_config_rw(struct pci_host *host, unsigned devfn, unsigned reg, void *data, unsigned len,
+			bool write);
 
-/** pci_init() - the standard header; then add BARs, capabilities, vectors, then pci_add() */
-void pci_init(struct pci_function *fn, uint16_t vendor, uint16_t device, uint32_t class_rev);
-/** pci_add_cap() - append a capability of @len bytes; Return: its offset, or -ENOSPC */
+/** pci_init() - the standard header: ids, class, revision */
+void pci_init(struct pci_function *fn, uint16_t vendor, uint16_t device, uint32_t class_code,
+	      uint8_t revision);
+/**
+ * pci_add_cap() - append a capability
+ * @body: what follows id and next pointer; @len bytes, read only unless the caller marks fn->writable
+ * Return: its offset in the configuration space, or -ENOSPC
+ */
 int pci_add_cap(struct pci_function *fn, uint8_t id, const void *body, unsigned len);
-/** pci_add_msix() - table and pending bits at these offsets of @bar; Return: 0 or -errno */
-int pci_add_msix(struct pci_function *fn, unsigned n_vectors, unsigned bar, unsigned table,
-		 unsigned pba);
-/** pci_add() - plug it into the next free slot; BARs get their first addresses. Return: 0, -ENOSPC */
+/** pci_set_bar() - BAR 0: 32 bit, memory, not prefetchable */
+void pci_set_bar(struct pci_function *fn, uint32_t bytes);
+/**
+ * pci_add_msix() - @n_vectors eventfds, their table and pending bits at these offsets of BAR 0
+ * Return: 0 or -errno; pci_fini() in either case
+ */
+int pci_add_msix(struct pci_function *fn, unsigned n_vectors, unsigned table, unsigned pba);
+/**
+ * pci_add() - plug it into the next free slot and give its BAR an address; before any vCPU runs
+ * Return: 0 or -ENOSPC
+ */
 int pci_add(struct pci_host *host, struct pci_function *fn);
+/** pci_fini() - take it out; no vCPU runs any more; a half-built function, or a zeroed one, is fine */
 void pci_fini(struct pci_function *fn);
 
-/** pci_msix_access() - the owner's BAR handler passes accesses to table and pending bits on */
-void pci_msix_access(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write);
-/** pci_msix_signal() - any thread; a masked vector becomes pending */
+/** pci_config_get() - copy what the configuration space says now; for config_rw() */
+void pci_config_get(struct pci_function *fn, unsigned off, void *ret, unsigned len);
+/** pci_bar_rw() - one access to BAR 0, MSI-X structures included; lies within it */
+void pci_bar_rw(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write);
+
+/** pci_msix_enabled() - does the guest use MSI-X rather than INTA? Any thread. */
+bool pci_msix_enabled(const struct pci_function *fn);
+/** pci_msix_signal() - raise @vector (< n_vectors); stays pending while masked. Any thread. */
 void pci_msix_signal(struct pci_function *fn, unsigned vector);
-/** pci_intx() - level of the function's line; any thread */
-void pci_intx(struct pci_function *fn, bool level);
+/** pci_msix_clear() - forget what is pending (device reset). Any thread. */
+void pci_msix_clear(struct pci_function *fn);
+/** pci_intx_update() - what ops->intx() says may have changed: INTA follows. Any thread. */
+void pci_intx_update(struct pci_function *fn);
 
 #endif

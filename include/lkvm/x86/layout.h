@@ -21,7 +21,11 @@
 #define LAYOUT_HIGH        0x00100000 /* 1 MB */
 
 /* In the gap */
-#define LAYOUT_VIRTIO_MMIO 0xe1000000 /* one page a device: virtio-mmio.h */
+#define LAYOUT_PCI_WINDOW     0xd0000000 /* BARs */
+#define LAYOUT_PCI_WINDOW_END 0xe0000000ULL
+#define LAYOUT_ECAM           0xe0000000 /* configuration space of bus 0 */
+#define LAYOUT_ECAM_BYTES     0x00100000
+#define LAYOUT_VIRTIO_MMIO    0xe1000000 /* one page a device: virtio-mmio.h */
 #define LAYOUT_IOAPIC   0xfec00000
 #define LAYOUT_LAPIC    0xfee00000
 #define LAYOUT_IDENTITY 0xfffbc000 /* KVM_SET_IDENTITY_MAP_ADDR, 1 page */
@@ -35,6 +39,7 @@
 #define PORT_RTC  0x70
 #define PORT_I8042_DATA 0x60
 #define PORT_I8042_CMD  0x64
+#define PORT_PCI     0xcf8
 #define PORT_POWER   0x600
 #define PORT_PVPANIC 0x505
 #define PORT_DEBUG_EXIT 0xf4 /* default of --debug-exit */
@@ -52,6 +57,10 @@
  */
 #define GSIS_VIRTIO_MMIO     { 16, 17, 18, 19, 20, 21, 22, 23, 5, 10, 11, 6, 14, 15 }
 #define GSIS_VIRTIO_MMIO_ISA 8 /* where the second part begins */
+
+/* INTA of PCI device n is GSI_PCI_FIRST + n % GSI_PCI_PINS: the IOAPIC pins above the ISA interrupts */
+#define GSI_PCI_FIRST 16
+#define GSI_PCI_PINS  8
 
 #define MAX_VCPUS 255 /* xAPIC ids 0..254; more needs x2APIC */
 

@@ -1,0 +1,476 @@
+/* Links: hw/pci.o hw/pci-msix.o hw/bus.o util/log.o */
+#include "pci-rig.h"
+
+#define BAR_BYTES 0x4000
+
+/* A function with a BAR of 16 KiB that remembers its last access. */
+struct toy {
+	struct pci_function fn;
+	uint64_t off, value, moves;
+	unsigned len, hooked;
+	bool write, wants;
+	uint64_t at; /* where its BAR was said to be; 0: nowhere */
+};
+
+static void toy_bar_rw(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write)
+{
+	struct toy *t = container_of(fn, struct toy, fn);
+
+	t->off = off;
+	t->len = len;
+	t->write = write;
+	if (write)
+		t->value = access_get(data, len);
+	else
+		access_put(data, len, t->value);
+}
+
+static void toy_bar_moved(struct pci_function *fn, uint64_t base, bool on)
+{
+	struct toy *t = container_of(fn, struct toy, fn);
+
+	ck_assert_uint_eq(t->at, on ? 0 : base);
+	t->at = on ? base : 0;
+	t->moves++;
+}
+
+static bool toy_intx(struct pci_function *fn)
+{
+	return container_of(fn, struct toy, fn)->wants;
+}
+
+/* The last four bytes of the configuration space; asks for what a held lock would not give. */
+static bool toy_config_rw(struct pci_function *fn, unsigned off, void *data, unsigned len, bool write)
+{
+	struct toy *t = container_of(fn, struct toy, fn);
+	uint16_t vendor;
+
+	ck_assert_uint_ge(off, PCI_STD_HEADER_SIZEOF);
+	pci_config_get(fn, PCI_VENDOR_ID, &vendor, sizeof(vendor));
+	ck_assert_uint_eq(vendor, 0x1234);
+	if (off != 252)
+		return false;
+	t->hooked++;
+	t->len = len;
+	if (!write)
+		access_put(data, len, 0x600dd00d);
+	return true;
+}
+
+static const struct pci_ops toy_ops = { toy_bar_rw, toy_bar_moved, toy_intx, toy_config_rw };
+
+static void toy_init(struct toy *t, uint32_t bar_bytes)
+{
+	*t = (struct toy){ 0 };
+	pci_init(&t->fn, 0x1234, 0x5678, 0x0abcde, 0x42);
+	t->fn.ops = &toy_ops;
+	t->fn.name = "toy";
+	pci_set_bar(&t->fn, bar_bytes);
+}
+
+static struct toy toy;
+
+static void new_toy(void)
+{
+	new_host();
+	toy_init(&toy, BAR_BYTES);
+	ck_assert_int_eq(pci_add(host, &toy.fn), 0);
+	ck_assert_uint_eq(toy.fn.devfn, 8);
+}
+
+static void free_toy(void)
+{
+	pci_fini(&toy.fn);
+	free_host();
+}
+
+static void port_out(uint16_t port, uint32_t value, unsigned len)
+{
+	bus_out(&pio, port, value, len);
+}
+
+static uint32_t port_in(uint16_t port, unsigned len)
+{
+	return (uint32_t)bus_in(&pio, port, len);
+}
+
+START_TEST(test_bridge)
+{
+	new_host();
+	ck_assert_uint_eq(config_in(0, 0, 4), 0x00081b36);
+	ck_assert_uint_eq(config_in(0, 8, 4), 0x06000000);
+	for (unsigned reg = 0; reg < 256; reg += 4) {
+		uint32_t old = config_in(0, reg, 4);
+
+		config_out(0, reg, ~old, 4);
+		ck_assert_uint_eq(config_in(0, reg, 4), old);
+	}
+	free_host();
+}
+END_TEST
+
+START_TEST(test_ports)
+{
+	new_toy();
+	port_out(0xcf8, 0x80000803, 4);
+	ck_assert_uint_eq(port_in(0xcf8, 4), 0x80000800);
+	ck_assert_uint_eq(port_in(0xcfc, 4), 0x56781234);
+	ck_assert_uint_eq(port_in(0xcfc, 2), 0x1234);
+	ck_assert_uint_eq(port_in(0xcfe, 2), 0x5678);
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_uint_eq(port_in((uint16_t)(0xcfc + i), 1), 0x56781234 >> 8 * i & 0xff);
+	ck_assert_uint_eq(port_in(0xcfd, 2), 0xffff); /* misaligned */
+	port_out(0xcf8, 0x8000083c, 4);
+	port_out(0xcfc, 0x77, 1);
+	ck_assert_uint_eq(config_in(8, PCI_INTERRUPT_LINE, 1), 0x77);
+	free_toy();
+}
+END_TEST
+
+START_TEST(test_port_address)
+{
+	new_toy();
+	/* Where nothing is: disabled, another bus, an empty slot */
+	static const uint32_t nowhere[] = { 0x00000800, 0x80010800, 0x80ff0800, 0x80001000 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(nowhere); i++) {
+		port_out(0xcf8, nowhere[i], 4);
+		ck_assert_uint_eq(port_in(0xcfc, 4), 0xffffffff);
+		ck_assert_uint_eq(port_in(0xcfc, 1), 0xff);
+		port_out(0xcfc, 0, 4);
+	}
+	port_out(0xcf8, 0x80000800, 4);
+	/* Parts of the address register are none of it. */
+	for (unsigned len = 1; len <= 2; len++)
+		for (unsigned at = 0; at < 4; at += len) {
+			port_out((uint16_t)(0xcf8 + at), 0, len);
+			ck_assert_uint_eq(port_in((uint16_t)(0xcf8 + at), len),
+					  len == 1 ? 0xff : 0xffff);
+		}
+	ck_assert_uint_eq(port_in(0xcf8, 4), 0x80000800);
+	ck_assert_uint_eq(port_in(0xcfc, 4), 0x56781234);
+	free_toy();
+}
+END_TEST
+
+START_TEST(test_ecam)
+{
+	new_toy();
+	ck_assert_uint_eq(config_in(8, 0, 4), 0x56781234);
+	ck_assert_uint_eq(config_in(8, 2, 2), 0x5678);
+	ck_assert_uint_eq(config_in(8, 8, 4), 0x0abcde42);
+	ck_assert_uint_eq(bus_in(&mmio, ecam(8, 0), 8), 0x56781234);
+	ck_assert_uint_eq(bus_in(&mmio, ecam(8, 8), 8) & 0xffffffff, 0x0abcde42);
+	/* The second half of a quadword is a register of its own, of the next function too. */
+	bus_out(&mmio, ecam(8, 0x38), 0x5500000000, 8);
+	ck_assert_uint_eq(config_in(8, PCI_INTERRUPT_LINE, 1), 0x55);
+	ck_assert_uint_eq(bus_in(&mmio, ecam(7, 0xffc), 8), 0x56781234ffffffff);
+	/* misaligned */
+	ck_assert_uint_eq(config_in(8, 1, 2), 0xffff);
+	ck_assert_uint_eq(config_in(8, 2, 4), 0xffffffff);
+	ck_assert_uint_eq(bus_in(&mmio, ecam(8, 2), 8), UINT64_MAX);
+	bus_out(&mmio, ecam(8, PCI_INTERRUPT_LINE - 1), 0, 2);
+	bus_out(&mmio, ecam(8, PCI_INTERRUPT_LINE - 2), 0, 4);
+	ck_assert_uint_eq(config_in(8, PCI_INTERRUPT_LINE, 1), 0x55);
+	/* behind the configuration space, and where there is no function */
+	for (unsigned reg = 256; reg < 4096; reg += 4)
+		ck_assert_uint_eq(config_in(8, reg, 4), 0xffffffff);
+	config_out(8, 0x13c, 0, 4);
+	for (unsigned devfn = 1; devfn < 256; devfn++)
+		if (devfn != 8)
+			ck_assert_uint_eq(config_in(devfn, 0, 2), 0xffff);
+	config_out(9, PCI_INTERRUPT_LINE, 0, 1);
+	ck_assert_uint_eq(config_in(8, PCI_INTERRUPT_LINE, 1), 0x55);
+	free_toy();
+}
+END_TEST
+
+/* What a guest can change in the header is this and no more. */
+START_TEST(test_hostile_writes)
+{
+	uint8_t may[PCI_CONFIG_BYTES] = { [PCI_COMMAND] = 0x06, [PCI_COMMAND + 1] = 0x04,
+					  [PCI_CACHE_LINE_SIZE] = 0xff, [PCI_INTERRUPT_LINE] = 0xff,
+					  [0x11] = 0xc0, [0x12] = 0xff, [0x13] = 0xff };
+
+	new_toy();
+	for (unsigned reg = 0; reg < 252; reg++) {
+		uint8_t old = (uint8_t)config_in(8, reg, 1);
+
+		config_out(8, reg, 0xff, 1);
+		ck_assert_uint_eq(config_in(8, reg, 1), old | may[reg]);
+		config_out(8, reg, 0, 1);
+		ck_assert_uint_eq(config_in(8, reg, 1), old & ~may[reg]);
+	}
+	free_toy();
+}
+END_TEST
+
+#define BAR 0x10
+
+static void move_bar(uint32_t base)
+{
+	config_out(8, BAR, base, 4);
+}
+
+START_TEST(test_bar_sizing)
+{
+	new_toy();
+	ck_assert_uint_eq(config_in(8, BAR, 4), LAYOUT_PCI_WINDOW);
+	ck_assert_uint_eq(toy.at, 0);
+	config_out(8, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	ck_assert_uint_eq(toy.at, LAYOUT_PCI_WINDOW);
+	move_bar(0xffffffff);
+	ck_assert_uint_eq(toy.at, 0);
+	ck_assert_uint_eq(config_in(8, BAR, 4), ~(BAR_BYTES - 1U));
+	move_bar(LAYOUT_PCI_WINDOW);
+	ck_assert_uint_eq(toy.at, LAYOUT_PCI_WINDOW);
+	ck_assert_uint_eq(toy.moves, 3);
+	/* The others are not there. */
+	for (unsigned reg = BAR + 4; reg < BAR + 24; reg += 4) {
+		config_out(8, reg, 0xffffffff, 4);
+		ck_assert_uint_eq(config_in(8, reg, 4), 0);
+	}
+	config_out(8, PCI_ROM_ADDRESS, 0xffffffff, 4);
+	ck_assert_uint_eq(config_in(8, PCI_ROM_ADDRESS, 4), 0);
+	ck_assert_uint_eq(toy.moves, 3);
+	free_toy();
+	ck_assert_uint_eq(toy.at, 0);
+}
+END_TEST
+
+START_TEST(test_bar_moves)
+{
+	static const struct {
+		uint32_t base;
+		bool decoded;
+	} table[] = {
+		{ 0xd0004000, true },  { 0xcfffc000, false }, { 0xd0000000, true },
+		{ 0xdfffc000, true },  { 0xe0000000, false }, { 0xe0004000, false },
+		{ 0x00000000, false }, { 0xfec00000, false }, { 0xfffffff0, false },
+	};
+
+	new_toy();
+	move_bar(0xd0008000);
+	ck_assert_uint_eq(toy.moves, 0); /* memory decoding is off */
+	config_out(8, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	ck_assert_uint_eq(toy.at, 0xd0008000);
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		toy.value = 0;
+		move_bar(table[i].base);
+		ck_assert_uint_eq(toy.at, table[i].decoded ? table[i].base : 0);
+		ck_assert_uint_eq(mmio.n, 1U + table[i].decoded);
+		bus_out(&mmio, table[i].base + 0x1238ULL, 0x55, 1);
+		ck_assert_uint_eq(toy.value, table[i].decoded ? 0x55 : 0);
+	}
+	ck_assert_uint_eq(config_in(8, 0, 4), 0x56781234); /* it did not shadow the ECAM */
+	move_bar(0xd0004000);
+	config_out(8, PCI_COMMAND, 0, 2);
+	ck_assert_uint_eq(toy.at, 0);
+	ck_assert_uint_eq(mmio.n, 1);
+	free_toy();
+}
+END_TEST
+
+START_TEST(test_bar_access)
+{
+	new_toy();
+	config_out(8, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	for (unsigned len = 1; len <= 8; len *= 2) {
+		bus_out(&mmio, LAYOUT_PCI_WINDOW + BAR_BYTES - len, 0x1122334455667788, len);
+		ck_assert(toy.write && toy.off == BAR_BYTES - len && toy.len == len);
+		ck_assert_uint_eq(bus_in(&mmio, LAYOUT_PCI_WINDOW + 3, len), toy.value);
+		ck_assert(!toy.write && toy.off == 3 && toy.len == len);
+	}
+	free_toy();
+}
+END_TEST
+
+START_TEST(test_bars_overlap)
+{
+	struct toy other;
+
+	new_toy();
+	toy_init(&other, BAR_BYTES);
+	ck_assert_int_eq(pci_add(host, &other.fn), 0);
+	ck_assert_uint_eq(config_in(16, BAR, 4), LAYOUT_PCI_WINDOW + BAR_BYTES);
+	config_out(8, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	config_out(16, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	config_out(16, BAR, LAYOUT_PCI_WINDOW, 4);
+	ck_assert_uint_eq(toy.at, LAYOUT_PCI_WINDOW);
+	ck_assert_uint_eq(other.at, 0);
+	move_bar(LAYOUT_PCI_WINDOW + BAR_BYTES);
+	config_out(16, BAR, LAYOUT_PCI_WINDOW, 4);
+	ck_assert_uint_eq(other.at, LAYOUT_PCI_WINDOW);
+	pci_fini(&other.fn);
+	free_toy();
+}
+END_TEST
+
+START_TEST(test_slots)
+{
+	static struct toy toys[256];
+
+	new_host();
+	for (unsigned i = 0; i < 255; i++) {
+		/* A device each, then further functions; device 0 is the bridge's. */
+		unsigned devfn = i < 31 ? (i + 1) << 3 : ((i + 1) % 32) << 3 | (i + 1) / 32;
+		const struct pci_function *fn = &toys[i].fn;
+
+		toy_init(&toys[i], BAR_BYTES);
+		ck_assert_int_eq(pci_add(host, &toys[i].fn), 0);
+		ck_assert_uint_eq(fn->devfn, devfn);
+		ck_assert_uint_eq(fn->gsi, 16 + devfn / 8 % 8);
+		ck_assert_uint_eq(config_in(devfn, PCI_INTERRUPT_PIN, 1), 1);
+		ck_assert_uint_eq(config_in(devfn, PCI_INTERRUPT_LINE, 1), fn->gsi);
+		ck_assert_uint_eq(config_in(devfn, BAR, 4), LAYOUT_PCI_WINDOW + i * BAR_BYTES);
+		ck_assert_uint_eq(config_in(devfn, PCI_HEADER_TYPE, 1), 0);
+		ck_assert_uint_eq(config_in(devfn & ~7U, PCI_HEADER_TYPE, 1), devfn & 7 ? 0x80 : 0);
+		config_out(devfn, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+		ck_assert_uint_eq(toys[i].at, LAYOUT_PCI_WINDOW + i * BAR_BYTES);
+	}
+	toy_init(&toys[255], BAR_BYTES);
+	ck_assert_int_eq(pci_add(host, &toys[255].fn), -ENOSPC);
+	for (unsigned i = 0; i < 256; i++)
+		pci_fini(&toys[i].fn);
+	free_host();
+}
+END_TEST
+
+START_TEST(test_window_is_full)
+{
+	static struct toy toys[5];
+
+	new_host();
+	for (unsigned i = 0; i < 5; i++) {
+		toy_init(&toys[i], i ? 64 << 20 : BAR_BYTES);
+		ck_assert_int_eq(pci_add(host, &toys[i].fn), 0);
+	}
+	/* aligned, so that three of 64 MB fit behind the small one in 256 MB */
+	ck_assert_uint_eq(config_in(2 << 3, BAR, 4), LAYOUT_PCI_WINDOW + (64 << 20));
+	ck_assert_uint_eq(config_in(4 << 3, BAR, 4), LAYOUT_PCI_WINDOW + (192 << 20));
+	ck_assert_uint_eq(config_in(5 << 3, BAR, 4), 0);
+	config_out(5 << 3, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	ck_assert_uint_eq(toys[4].at, 0);
+	for (unsigned i = 0; i < 5; i++)
+		pci_fini(&toys[i].fn);
+	free_host();
+}
+END_TEST
+
+START_TEST(test_capabilities)
+{
+	static const uint8_t body[100] = { 1, 2, 3, 4, 5, 6 };
+	int first, second;
+
+	new_toy();
+	ck_assert_uint_eq(config_in(8, PCI_STATUS, 2), 0);
+	first = pci_add_cap(&toy.fn, 9, body, 3);
+	second = pci_add_cap(&toy.fn, 5, body, 6);
+	ck_assert_int_eq(first, 64);
+	ck_assert_int_eq(second, 72); /* 2 + 3 bytes, rounded up */
+	ck_assert_uint_eq(config_in(8, PCI_STATUS, 2), PCI_STATUS_CAP_LIST);
+	ck_assert_uint_eq(config_in(8, PCI_CAPABILITY_LIST, 1), 64);
+	ck_assert_uint_eq(config_in(8, 64, 4), 0x02014809);
+	ck_assert_uint_eq(config_in(8, 68, 4), 0x00000003);
+	ck_assert_uint_eq(config_in(8, 72, 4), 0x02010005);
+	ck_assert_int_eq(pci_add_cap(&toy.fn, 9, body, 100), 80);
+	ck_assert_int_eq(pci_add_cap(&toy.fn, 9, body, 71), -ENOSPC); /* 72 are left */
+	ck_assert_int_eq(pci_add_cap(&toy.fn, 9, body, 70), 184);
+	ck_assert_int_eq(pci_add_cap(&toy.fn, 9, body, 0), -ENOSPC);
+	ck_assert_uint_eq(config_in(8, 185, 1), 0);
+	free_toy();
+}
+END_TEST
+
+START_TEST(test_config_hook)
+{
+	new_toy();
+	ck_assert_uint_eq(config_in(8, 252, 4), 0x600dd00d);
+	ck_assert_uint_eq(config_in(8, 252, 1), 0x0d);
+	ck_assert_uint_eq(config_in(8, 248, 4), 0);
+	config_out(8, 252, 1, 2);
+	ck_assert_uint_eq(toy.hooked, 3);
+	ck_assert_uint_eq(toy.len, 2);
+	free_toy();
+}
+END_TEST
+
+#define LINE 17 /* of device 1 */
+
+static void want(bool on)
+{
+	toy.wants = on;
+	pci_intx_update(&toy.fn);
+}
+
+static bool status_bit(void)
+{
+	return config_in(8, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT;
+}
+
+START_TEST(test_intx)
+{
+	new_toy();
+	want(false);
+	ck_assert_uint_eq(fake.line_calls, 0);
+	want(true);
+	want(true);
+	ck_assert_uint_eq(fake.line_calls, 1);
+	ck_assert(fake_machine_line_up(&fake, LINE) && status_bit());
+	ck_assert_uint_eq(fake.line[LINE][0], 1 << 8); /* by devfn */
+	want(false);
+	ck_assert(!fake_machine_line_up(&fake, LINE) && !status_bit());
+	ck_assert_uint_eq(fake.line_calls, 2);
+	free_toy();
+}
+END_TEST
+
+START_TEST(test_intx_disable)
+{
+	new_toy();
+	want(true);
+	config_out(8, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, 2);
+	ck_assert(!fake_machine_line_up(&fake, LINE));
+	ck_assert(status_bit()); /* tells what is asked for, not what the line does */
+	config_out(8, PCI_COMMAND, 0, 2);
+	ck_assert(fake_machine_line_up(&fake, LINE));
+	config_out(8, PCI_COMMAND + 1, PCI_COMMAND_INTX_DISABLE >> 8, 1);
+	ck_assert(!fake_machine_line_up(&fake, LINE));
+	want(false);
+	want(true);
+	ck_assert(!fake_machine_line_up(&fake, LINE));
+	want(false);
+	config_out(8, PCI_COMMAND, 0, 2);
+	ck_assert(!fake_machine_line_up(&fake, LINE) && !status_bit());
+	free_toy();
+}
+END_TEST
+
+START_TEST(test_host_failures)
+{
+	static const struct bus_ops none;
+	const struct bus_range port = { .base = 0xcfb, .size = 1, .ops = &none };
+	const struct bus_range memory = { .base = LAYOUT_ECAM + 5, .size = 1, .ops = &none };
+	struct machine machine = fake_machine_init(&fake);
+	struct pci_function zeroed = { 0 };
+
+	bus_init(&pio);
+	bus_init(&mmio);
+	ck_assert_int_eq(bus_add(&pio, &port), 0);
+	ck_assert_int_eq(pci_host_new(&pio, &mmio, &machine, &host), -EEXIST);
+	ck_assert_uint_eq(pio.n, 1);
+	ck_assert_int_eq(bus_remove(&pio, 0xcfb), 0);
+	ck_assert_int_eq(bus_add(&mmio, &memory), 0);
+	ck_assert_int_eq(pci_host_new(&pio, &mmio, &machine, &host), -EEXIST);
+	ck_assert_uint_eq(pio.n, 0);
+	ck_assert_uint_eq(mmio.n, 1);
+	ck_assert_ptr_null(host);
+	pci_host_free(NULL);
+	pci_fini(&zeroed);
+}
+END_TEST
+
+UNIT_MAIN("pci", test_bridge, test_ports, test_port_address, test_ecam, test_hostile_writes,
+	  test_bar_sizing, test_bar_moves, test_bar_access, test_bars_overlap, test_slots,
+	  test_window_is_full, test_capabilities, test_config_hook, test_intx, test_intx_disable,
+	  test_host_failures)
