@@ -1,0 +1,27 @@
+/*
+ * virtio over PCI: one function for each device, modern interface only.
+ *
+ *	BAR 0   0x0000 common configuration   0x2000 notification, 4 bytes a queue
+ *	        0x0800 ISR status             0x3000 MSI-X table
+ *	        0x1000 device configuration   0x3c00 MSI-X pending bits
+ *
+ * Spec: virtio 1.2, 4.1
+ */
+#ifndef LKVM_VIRTIO_PCI_H
+#define LKVM_VIRTIO_PCI_H
+
+#include "lkvm/pci.h"
+#include "lkvm/virtio.h"
+
+struct virtio_pci;
+
+/**
+ * virtio_pci_new() - plug @dev into the bus; before the vCPUs start
+ * @dev: initialised; must outlive the transport
+ * Return: 0, or -errno: -ENOSPC (no slot, or more queues than vectors)
+ */
+int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_pci **ret);
+/** virtio_pci_free() - after the vCPUs were joined and virtio_fini(); the device may be freed; takes NULL */
+void virtio_pci_free(struct virtio_pci *vp);
+
+#endif

@@ -1,0 +1,511 @@
+/* virtio over PCI; see virtio-pci.h. */
+#include <errno.h>
+#include <linux/virtio_pci.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lkvm/access.h"
+#include "lkvm/log.h"
+#include "lkvm/virtio-pci.h"
+
+#define VENDOR_VIRTIO    0x1af4
+#define DEVICE_FIRST     0x1040 /* + the virtio device id */
+#define SUBSYSTEM_MODERN 0x1100 /* 0x40 or above: 4.1.2.1 */
+#define REVISION_MODERN  1
+#define BAR_BYTES        0x4000
+#define BAR_COMMON       0x0000
+#define BAR_COMMON_BYTES 60 /* up to and with queue_reset */
+#define BAR_ISR          0x0800
+#define BAR_ISR_BYTES    1
+#define BAR_DEVICE       0x1000
+#define BAR_DEVICE_BYTES 0x1000
+#define BAR_NOTIFY       0x2000
+#define BAR_MSIX_TABLE   0x3000
+#define BAR_MSIX_PBA     0x3c00
+#define NOTIFY_STRIDE    4
+
+#define ISR_QUEUE  1
+#define ISR_CONFIG 2
+
+/* Of struct virtio_pci_common_cfg; <linux/virtio_pci.h> may be too old for it */
+#define COMMON_QUEUE_RESET 58
+
+struct virtio_pci {
+	struct pci_function fn;
+	struct virtio_dev *dev;
+	unsigned n_queues; /* dev's: it may be gone before we are */
+	unsigned pci_cfg;  /* offset of the PCI_CFG capability */
+
+	/* Set by the guest; vCPU threads may race on these as on hardware: each is one atomic. */
+	atomic_uint device_feature_select, driver_feature_select, queue_select;
+
+	/* Any thread that interrupts reads these. */
+	atomic_uint config_vector;
+	_Atomic(uint16_t) *queue_vector;
+	atomic_uint isr; /* INTA is asked for while it is not 0 */
+
+	pthread_mutex_t notify_lock; /* innermost: which eventfds are registered, and where */
+	int *notify_fd;              /* by queue; -1: none */
+	uint64_t notify_base;        /* guest address of the notification area, 0: not decoded */
+};
+
+/* ---- interrupts: any thread ---- */
+
+static bool intx(struct pci_function *fn)
+{
+	return atomic_load(&container_of(fn, struct virtio_pci, fn)->isr);
+}
+
+static void isr_set(struct virtio_pci *vp, unsigned bit)
+{
+	atomic_fetch_or(&vp->isr, bit);
+	pci_intx_update(&vp->fn);
+}
+
+static uint8_t isr_take(struct virtio_pci *vp)
+{
+	uint8_t isr = (uint8_t)atomic_exchange(&vp->isr, 0);
+
+	if (isr)
+		pci_intx_update(&vp->fn);
+	return isr;
+}
+
+static void signal_vector(struct virtio_pci *vp, unsigned vector)
+{
+	if (vector < vp->fn.n_vectors)
+		pci_msix_signal(&vp->fn, vector);
+}
+
+static void queue_irq(void *transport, unsigned index)
+{
+	struct virtio_pci *vp = transport;
+
+	if (pci_msix_enabled(&vp->fn))
+		signal_vector(vp, atomic_load(&vp->queue_vector[index]));
+	else
+		isr_set(vp, ISR_QUEUE);
+}
+
+/* Its bit of the ISR is set in either case: 4.1.4.5.1 */
+static void config_irq(void *transport)
+{
+	struct virtio_pci *vp = transport;
+
+	isr_set(vp, ISR_CONFIG);
+	if (pci_msix_enabled(&vp->fn))
+		signal_vector(vp, atomic_load(&vp->config_vector));
+}
+
+/* ---- notifications ---- */
+
+static int notify_switch(struct virtio_pci *vp, unsigned index, bool on)
+{
+	const struct machine *m = vp->fn.machine;
+
+	if (!vp->notify_base || vp->notify_fd[index] < 0)
+		return 0;
+	/* Any width and value: the address says which queue it is. */
+	return m->ops->notify(m->ctx, vp->notify_fd[index], false,
+			      vp->notify_base + index * NOTIFY_STRIDE, 0, -1, on);
+}
+
+static int notify_fd(void *transport, unsigned index, int fd, bool on)
+{
+	struct virtio_pci *vp = transport;
+	int err = 0;
+
+	pthread_mutex_lock(&vp->notify_lock);
+	if (on)
+		vp->notify_fd[index] = fd;
+	err = notify_switch(vp, index, on);
+	if (!on)
+		vp->notify_fd[index] = -1;
+	pthread_mutex_unlock(&vp->notify_lock);
+	return err;
+}
+
+static void bar_moved(struct pci_function *fn, uint64_t base, bool on)
+{
+	struct virtio_pci *vp = container_of(fn, struct virtio_pci, fn);
+
+	pthread_mutex_lock(&vp->notify_lock);
+	if (on)
+		vp->notify_base = base + BAR_NOTIFY;
+	/* Best effort: without an ioeventfd the access comes to bar_rw(). */
+	for (unsigned i = 0; i < vp->n_queues; i++)
+		if (notify_switch(vp, i, on))
+			log_debug(LOG_DEVICE, "%s: queue %u: no ioeventfd", vp->fn.name, i);
+	if (!on)
+		vp->notify_base = 0;
+	pthread_mutex_unlock(&vp->notify_lock);
+}
+
+static const struct virtio_transport_ops transport_ops = { queue_irq, config_irq, notify_fd };
+
+/* ---- common configuration ---- */
+
+static uint16_t check_vector(const struct virtio_pci *vp, uint64_t value)
+{
+	return value < vp->fn.n_vectors ? (uint16_t)value : VIRTIO_MSI_NO_VECTOR;
+}
+
+static uint16_t queue_vector(const struct virtio_pci *vp, unsigned index)
+{
+	return index < vp->n_queues ? atomic_load(&vp->queue_vector[index]) :
+					   VIRTIO_MSI_NO_VECTOR;
+}
+
+static void reset_registers(struct virtio_pci *vp)
+{
+	atomic_store(&vp->device_feature_select, 0);
+	atomic_store(&vp->driver_feature_select, 0);
+	atomic_store(&vp->queue_select, 0);
+	atomic_store(&vp->config_vector, VIRTIO_MSI_NO_VECTOR);
+	for (unsigned i = 0; i < vp->n_queues; i++)
+		atomic_store(&vp->queue_vector[i], VIRTIO_MSI_NO_VECTOR);
+	isr_take(vp);
+	pci_msix_clear(&vp->fn);
+}
+
+static void set_status(struct virtio_pci *vp, uint8_t status)
+{
+	virtio_set_status(vp->dev, status);
+	if (!status)
+		reset_registers(vp);
+}
+
+/* Offset and width of a field in one number, so that a switch can name both. */
+#define FIELD(off, width) ((off) << 4 | (width))
+
+static uint64_t common_read_queue(struct virtio_pci *vp, unsigned field)
+{
+	struct virtio_dev *dev = vp->dev;
+	unsigned q = atomic_load(&vp->queue_select);
+
+	switch (field) {
+	case FIELD(VIRTIO_PCI_COMMON_Q_SIZE, 2):
+		return virtio_queue_get(dev, q, VIRTIO_QUEUE_SIZE);
+	case FIELD(VIRTIO_PCI_COMMON_Q_MSIX, 2):
+		return queue_vector(vp, q);
+	case FIELD(VIRTIO_PCI_COMMON_Q_ENABLE, 2):
+		return virtio_queue_get(dev, q, VIRTIO_QUEUE_READY);
+	case FIELD(VIRTIO_PCI_COMMON_Q_NOFF, 2):
+		return q < vp->n_queues ? q : 0;
+	case FIELD(VIRTIO_PCI_COMMON_Q_DESCLO, 8):
+	case FIELD(VIRTIO_PCI_COMMON_Q_DESCLO, 4):
+		return virtio_queue_get(dev, q, VIRTIO_QUEUE_DESC);
+	case FIELD(VIRTIO_PCI_COMMON_Q_DESCHI, 4):
+		return virtio_queue_get(dev, q, VIRTIO_QUEUE_DESC) >> 32;
+	case FIELD(VIRTIO_PCI_COMMON_Q_AVAILLO, 8):
+	case FIELD(VIRTIO_PCI_COMMON_Q_AVAILLO, 4):
+		return virtio_queue_get(dev, q, VIRTIO_QUEUE_AVAIL);
+	case FIELD(VIRTIO_PCI_COMMON_Q_AVAILHI, 4):
+		return virtio_queue_get(dev, q, VIRTIO_QUEUE_AVAIL) >> 32;
+	case FIELD(VIRTIO_PCI_COMMON_Q_USEDLO, 8):
+	case FIELD(VIRTIO_PCI_COMMON_Q_USEDLO, 4):
+		return virtio_queue_get(dev, q, VIRTIO_QUEUE_USED);
+	case FIELD(VIRTIO_PCI_COMMON_Q_USEDHI, 4):
+		return virtio_queue_get(dev, q, VIRTIO_QUEUE_USED) >> 32;
+	case FIELD(COMMON_QUEUE_RESET, 2):
+		return virtio_queue_get(dev, q, VIRTIO_QUEUE_RESET);
+	default: /* among them the notification data, which is not offered */
+		return 0;
+	}
+}
+
+static uint32_t driver_features(const struct virtio_pci *vp)
+{
+	unsigned select = atomic_load(&vp->driver_feature_select);
+
+	return select < 2 ? (uint32_t)(vp->dev->driver_features >> select * 32) : 0;
+}
+
+static uint64_t common_read(struct virtio_pci *vp, unsigned field)
+{
+	switch (field) {
+	case FIELD(VIRTIO_PCI_COMMON_DFSELECT, 4):
+		return atomic_load(&vp->device_feature_select);
+	case FIELD(VIRTIO_PCI_COMMON_DF, 4):
+		return virtio_get_features(vp->dev, atomic_load(&vp->device_feature_select));
+	case FIELD(VIRTIO_PCI_COMMON_GFSELECT, 4):
+		return atomic_load(&vp->driver_feature_select);
+	case FIELD(VIRTIO_PCI_COMMON_GF, 4):
+		return driver_features(vp);
+	case FIELD(VIRTIO_PCI_COMMON_MSIX, 2):
+		return atomic_load(&vp->config_vector);
+	case FIELD(VIRTIO_PCI_COMMON_NUMQ, 2):
+		return vp->n_queues;
+	case FIELD(VIRTIO_PCI_COMMON_STATUS, 1):
+		return virtio_get_status(vp->dev);
+	case FIELD(VIRTIO_PCI_COMMON_CFGGENERATION, 1):
+		return (uint8_t)atomic_load(&vp->dev->config_generation);
+	case FIELD(VIRTIO_PCI_COMMON_Q_SELECT, 2):
+		return atomic_load(&vp->queue_select);
+	default:
+		return common_read_queue(vp, field);
+	}
+}
+
+/* A 64-bit address comes in one write or in two. */
+static void write_address(struct virtio_pci *vp, enum virtio_queue_field which, unsigned part,
+			  uint64_t value)
+{
+	unsigned q = atomic_load(&vp->queue_select);
+	uint64_t old = virtio_queue_get(vp->dev, q, which);
+
+	if (part == 0)
+		value = (old & ~0xffffffffULL) | value;
+	else if (part == 4)
+		value = (old & 0xffffffffULL) | value << 32;
+	virtio_queue_set(vp->dev, q, which, value);
+}
+
+/* Back to what the queue was after the reset of the device, its vector included: 2.6.1 */
+static void reset_queue(struct virtio_pci *vp, unsigned index)
+{
+	virtio_queue_set(vp->dev, index, VIRTIO_QUEUE_RESET, 1);
+	/* Still ready: resets of single queues were not negotiated. */
+	if (index < vp->n_queues && !virtio_queue_get(vp->dev, index, VIRTIO_QUEUE_READY))
+		atomic_store(&vp->queue_vector[index], VIRTIO_MSI_NO_VECTOR);
+}
+
+static void common_write_queue(struct virtio_pci *vp, unsigned field, uint64_t value)
+{
+	unsigned q = atomic_load(&vp->queue_select);
+
+	switch (field) {
+	case FIELD(VIRTIO_PCI_COMMON_Q_SIZE, 2):
+		virtio_queue_set(vp->dev, q, VIRTIO_QUEUE_SIZE, value);
+		break;
+	case FIELD(VIRTIO_PCI_COMMON_Q_MSIX, 2):
+		if (q < vp->n_queues)
+			atomic_store(&vp->queue_vector[q], check_vector(vp, value));
+		break;
+	case FIELD(VIRTIO_PCI_COMMON_Q_ENABLE, 2):
+		/* Over PCI a queue ends by a reset, of it or of all. */
+		if (value == 1)
+			virtio_queue_set(vp->dev, q, VIRTIO_QUEUE_READY, 1);
+		break;
+	case FIELD(VIRTIO_PCI_COMMON_Q_DESCLO, 8):
+		virtio_queue_set(vp->dev, q, VIRTIO_QUEUE_DESC, value);
+		break;
+	case FIELD(VIRTIO_PCI_COMMON_Q_DESCLO, 4):
+	case FIELD(VIRTIO_PCI_COMMON_Q_DESCHI, 4):
+		write_address(vp, VIRTIO_QUEUE_DESC, (field >> 4) - VIRTIO_PCI_COMMON_Q_DESCLO, value);
+		break;
+	case FIELD(VIRTIO_PCI_COMMON_Q_AVAILLO, 8):
+		virtio_queue_set(vp->dev, q, VIRTIO_QUEUE_AVAIL, value);
+		break;
+	case FIELD(VIRTIO_PCI_COMMON_Q_AVAILLO, 4):
+	case FIELD(VIRTIO_PCI_COMMON_Q_AVAILHI, 4):
+		write_address(vp, VIRTIO_QUEUE_AVAIL, (field >> 4) - VIRTIO_PCI_COMMON_Q_AVAILLO,
+			      value);
+		break;
+	case FIELD(VIRTIO_PCI_COMMON_Q_USEDLO, 8):
+		virtio_queue_set(vp->dev, q, VIRTIO_QUEUE_USED, value);
+		break;
+	case FIELD(VIRTIO_PCI_COMMON_Q_USEDLO, 4):
+	case FIELD(VIRTIO_PCI_COMMON_Q_USEDHI, 4):
+		write_address(vp, VIRTIO_QUEUE_USED, (field >> 4) - VIRTIO_PCI_COMMON_Q_USEDLO, value);
+		break;
+	case FIELD(COMMON_QUEUE_RESET, 2):
+		if (value == 1)
+			reset_queue(vp, q);
+		break;
+	default: /* read-only, or no field of that width */
+		break;
+	}
+}
+
+static void common_write(struct virtio_pci *vp, unsigned field, uint64_t value)
+{
+	switch (field) {
+	case FIELD(VIRTIO_PCI_COMMON_DFSELECT, 4):
+		atomic_store(&vp->device_feature_select, (unsigned)value);
+		break;
+	case FIELD(VIRTIO_PCI_COMMON_GFSELECT, 4):
+		atomic_store(&vp->driver_feature_select, (unsigned)value);
+		break;
+	case FIELD(VIRTIO_PCI_COMMON_GF, 4):
+		virtio_set_features(vp->dev, atomic_load(&vp->driver_feature_select),
+				    (uint32_t)value);
+		break;
+	case FIELD(VIRTIO_PCI_COMMON_MSIX, 2):
+		atomic_store(&vp->config_vector, check_vector(vp, value));
+		break;
+	case FIELD(VIRTIO_PCI_COMMON_STATUS, 1):
+		set_status(vp, (uint8_t)value);
+		break;
+	case FIELD(VIRTIO_PCI_COMMON_Q_SELECT, 2):
+		atomic_store(&vp->queue_select, (unsigned)value);
+		break;
+	default:
+		common_write_queue(vp, field, value);
+	}
+}
+
+/* ---- BAR 0 ---- */
+
+static uint64_t region_read(struct virtio_pci *vp, uint64_t off, unsigned len)
+{
+	if (off < BAR_COMMON + BAR_COMMON_BYTES)
+		return common_read(vp, FIELD((unsigned)off, len));
+	if (off == BAR_ISR && len == BAR_ISR_BYTES)
+		return isr_take(vp);
+	if (off - BAR_DEVICE < BAR_DEVICE_BYTES)
+		return virtio_config_read(vp->dev, off - BAR_DEVICE, len);
+	return 0;
+}
+
+static void region_write(struct virtio_pci *vp, uint64_t off, unsigned len, uint64_t value)
+{
+	if (off < BAR_COMMON + BAR_COMMON_BYTES)
+		common_write(vp, FIELD((unsigned)off, len), value);
+	else if (off - BAR_DEVICE < BAR_DEVICE_BYTES)
+		virtio_config_write(vp->dev, off - BAR_DEVICE, len, value);
+	else if (off - BAR_NOTIFY < (uint64_t)vp->n_queues * NOTIFY_STRIDE)
+		virtio_notify(vp->dev, (unsigned)(off - BAR_NOTIFY) / NOTIFY_STRIDE);
+}
+
+static void bar_rw(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write)
+{
+	struct virtio_pci *vp = container_of(fn, struct virtio_pci, fn);
+
+	if (write)
+		region_write(vp, off, len, access_get(data, len));
+	else
+		access_put(data, len, region_read(vp, off, len));
+}
+
+/* ---- PCI_CFG: the BAR through a window in the configuration space: 4.1.4.9 ---- */
+
+static bool config_rw(struct pci_function *fn, unsigned off, void *data, unsigned len, bool write)
+{
+	struct virtio_pci *vp = container_of(fn, struct virtio_pci, fn);
+	struct virtio_pci_cap window;
+
+	if (off != vp->pci_cfg + sizeof(window))
+		return false;
+	pci_config_get(fn, vp->pci_cfg, &window, sizeof(window));
+	if (window.bar || window.length != len || window.offset % len || window.offset >= BAR_BYTES)
+		return false;
+	pci_bar_rw(fn, window.offset, data, len, write);
+	return true;
+}
+
+/* ---- building ---- */
+
+static int add_virtio_cap(struct virtio_pci *vp, uint8_t type, uint32_t offset, uint32_t length,
+			  const uint32_t *extra)
+{
+	struct {
+		struct virtio_pci_cap cap;
+		uint32_t extra;
+	} c = { .cap = { .cap_len = (uint8_t)(sizeof(c.cap) + (extra ? sizeof(*extra) : 0)),
+			 .cfg_type = type,
+			 .offset = offset,
+			 .length = length },
+		.extra = extra ? *extra : 0 };
+
+	return pci_add_cap(&vp->fn, PCI_CAP_ID_VNDR, (uint8_t *)&c + PCI_CAP_FLAGS,
+			   c.cap.cap_len - (unsigned)PCI_CAP_FLAGS);
+}
+
+/* The order is that of the list which the guest walks. */
+static int add_caps(struct virtio_pci *vp)
+{
+	const uint32_t stride = NOTIFY_STRIDE, window = 0;
+	const unsigned n = vp->n_queues;
+	int cap = add_virtio_cap(vp, VIRTIO_PCI_CAP_COMMON_CFG, BAR_COMMON, BAR_COMMON_BYTES, NULL);
+
+	if (cap >= 0)
+		cap = add_virtio_cap(vp, VIRTIO_PCI_CAP_NOTIFY_CFG, BAR_NOTIFY, n * stride, &stride);
+	if (cap >= 0)
+		cap = add_virtio_cap(vp, VIRTIO_PCI_CAP_ISR_CFG, BAR_ISR, BAR_ISR_BYTES, NULL);
+	if (cap >= 0 && vp->dev->config_bytes)
+		cap = add_virtio_cap(vp, VIRTIO_PCI_CAP_DEVICE_CFG, BAR_DEVICE,
+				     vp->dev->config_bytes, NULL);
+	if (cap >= 0)
+		cap = add_virtio_cap(vp, VIRTIO_PCI_CAP_PCI_CFG, 0, 0, &window);
+	if (cap < 0)
+		return cap;
+	vp->pci_cfg = (unsigned)cap;
+	vp->fn.writable[vp->pci_cfg + offsetof(struct virtio_pci_cap, bar)] = 0xff;
+	memset(&vp->fn.writable[vp->pci_cfg + offsetof(struct virtio_pci_cap, offset)], 0xff, 8);
+	return pci_add_msix(&vp->fn, n + 1, BAR_MSIX_TABLE, BAR_MSIX_PBA);
+}
+
+/* PCI class by what the device is, for lspci and for drivers that look at classes first. */
+static uint32_t class_code(uint16_t id)
+{
+	switch (id) {
+	case VIRTIO_ID_NET:
+		return 0x020000;
+	case VIRTIO_ID_BLOCK:
+	case VIRTIO_ID_FS:
+		return 0x018000;
+	case VIRTIO_ID_CONSOLE:
+		return 0x078000;
+	default:
+		return 0x00ff00;
+	}
+}
+
+static const struct pci_ops ops = { bar_rw, bar_moved, intx, config_rw };
+
+static int build(struct virtio_pci *vp)
+{
+	const struct virtio_dev *dev = vp->dev;
+	const uint16_t subsystem[2] = { VENDOR_VIRTIO, SUBSYSTEM_MODERN };
+
+	pci_init(&vp->fn, VENDOR_VIRTIO, (uint16_t)(DEVICE_FIRST + dev->type->id),
+		 class_code(dev->type->id), REVISION_MODERN);
+	memcpy(&vp->fn.config[PCI_SUBSYSTEM_VENDOR_ID], subsystem, sizeof(subsystem));
+	pci_set_bar(&vp->fn, BAR_BYTES);
+	vp->fn.ops = &ops;
+	vp->fn.name = dev->name;
+	return add_caps(vp);
+}
+
+int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_pci **ret)
+{
+	struct virtio_pci *vp = calloc(1, sizeof(*vp));
+	int err;
+
+	if (!vp)
+		return -ENOMEM;
+	vp->dev = dev;
+	vp->n_queues = dev->n_queues;
+	pthread_mutex_init(&vp->notify_lock, NULL);
+	vp->queue_vector = calloc(dev->n_queues, sizeof(*vp->queue_vector));
+	vp->notify_fd = malloc(dev->n_queues * sizeof(*vp->notify_fd));
+	err = vp->queue_vector && vp->notify_fd && dev->n_queues < PCI_MAX_VECTORS ? 0 : -ENOMEM;
+	for (unsigned i = 0; !err && i < dev->n_queues; i++) {
+		vp->notify_fd[i] = -1;
+		atomic_init(&vp->queue_vector[i], VIRTIO_MSI_NO_VECTOR);
+	}
+	atomic_init(&vp->config_vector, VIRTIO_MSI_NO_VECTOR);
+	if (!err)
+		err = build(vp);
+	if (!err)
+		err = pci_add(host, &vp->fn);
+	if (err) {
+		virtio_pci_free(vp);
+		return err;
+	}
+	virtio_attach(dev, &transport_ops, vp);
+	*ret = vp;
+	return 0;
+}
+
+void virtio_pci_free(struct virtio_pci *vp)
+{
+	if (!vp)
+		return;
+	pci_fini(&vp->fn);
+	pthread_mutex_destroy(&vp->notify_lock);
+	free(vp->queue_vector);
+	free(vp->notify_fd);
+	free(vp);
+}
