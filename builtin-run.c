@@ -353,14 +353,15 @@ static int build_tables(struct machine *m, const struct acpi_config *acpi, gpa_t
 	if (err)
 		return log_err(err, "ACPI tables");
 	*ret_bytes = end.v - LAYOUT_BIOS;
-	err = mptable_build(&m->ram, m->cfg.cpus, GPA(ALIGN_UP(end.v, 16)), &end);
+	err = mptable_build(&m->ram, m->cfg.cpus, acpi->has_pci, GPA(ALIGN_UP(end.v, 16)), &end);
 	return err ? log_err(err, "MP table") : 0;
 }
 
 static int do_boot(struct machine *m)
 {
 	const struct acpi_config hardware = { .cpus = m->cfg.cpus, .has_pvpanic = true,
-					      .com = { true, true, true, true } };
+					      .com = { true, true, true, true },
+					      .has_pci = true };
 	struct boot_config boot = {
 		.kernel = m->cfg.kernel,
 		.initrd = m->cfg.initrd,

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "acpi-internal.h"
 #include "lkvm/chips.h"
-#include "lkvm/x86/aml.h"
 #include "lkvm/x86/layout.h"
 
 #define PACKED __attribute__((packed))
@@ -199,6 +199,16 @@ enum { MADT_LAPIC = 0, MADT_IOAPIC = 1, MADT_OVERRIDE = 2, MADT_LAPIC_NMI = 4 };
 enum { MADT_PCAT_COMPAT = 1, LAPIC_ENABLED = 1, MADT_ALL_PROCESSORS = 0xff };
 enum { MPS_INTI_ACTIVE_HIGH = 1, MPS_INTI_LEVEL = 3 << 2 };
 
+/* PCI Firmware Specification 3.2, 4.1.2, what follows the header: the ECAM of one bus */
+struct mcfg {
+	uint8_t reserved1[8];
+	uint64_t ecam;
+	uint16_t segment;
+	uint8_t first_bus, last_bus;
+	uint8_t reserved2[4];
+} PACKED;
+
+_Static_assert(sizeof(struct mcfg) == 24, "MCFG");
 _Static_assert(sizeof(struct rsdp) == 36, "RSDP");
 _Static_assert(sizeof(struct header) + sizeof(struct fadt) == 276, "FADT");
 _Static_assert(sizeof(struct facs) == 64, "FACS");
@@ -322,6 +332,8 @@ static size_t put_dsdt(struct bytebuf *b, const struct acpi_config *cfg)
 	put_s5(b);
 	scope = aml_scope(b, "_SB_");
 	put_devices(b, cfg);
+	if (cfg->has_pci)
+		acpi_put_pci(b);
 	aml_end(b, scope);
 	table_end(b, at);
 	return at;
@@ -415,12 +427,23 @@ static size_t put_madt(struct bytebuf *b, unsigned cpus)
 	return at;
 }
 
-static size_t put_xsdt(struct bytebuf *b, size_t fadt, size_t madt)
+static size_t put_mcfg(struct bytebuf *b)
+{
+	const struct mcfg mcfg = { .ecam = LAYOUT_ECAM };
+	size_t at = table_begin(b, "MCFG", 1);
+
+	bytebuf_put(b, &mcfg, sizeof(mcfg));
+	table_end(b, at);
+	return at;
+}
+
+/* @mcfg: 0 if there is none */
+static size_t put_xsdt(struct bytebuf *b, size_t fadt, size_t madt, size_t mcfg)
 {
 	size_t at = table_begin(b, "XSDT", 1);
-	uint64_t entries[] = { address_of(fadt), address_of(madt) };
+	uint64_t entries[] = { address_of(fadt), address_of(madt), address_of(mcfg) };
 
-	bytebuf_put(b, entries, sizeof(entries));
+	bytebuf_put(b, entries, sizeof(entries) - (mcfg ? 0 : sizeof(entries[0])));
 	table_end(b, at);
 	return at;
 }
@@ -446,7 +469,7 @@ int acpi_build(struct ram *ram, const struct acpi_config *cfg, gpa_t *ret_rsdp, 
 {
 	static const struct rsdp empty;
 	struct bytebuf b = { .cap = LAYOUT_BIOS_END - LAYOUT_BIOS };
-	size_t rsdp, facs, dsdt, fadt, madt, xsdt;
+	size_t rsdp, facs, dsdt, fadt, madt, mcfg, xsdt;
 	void *bios;
 	int err;
 
@@ -460,7 +483,8 @@ int acpi_build(struct ram *ram, const struct acpi_config *cfg, gpa_t *ret_rsdp, 
 	dsdt = put_dsdt(&b, cfg);
 	fadt = put_fadt(&b, facs, dsdt);
 	madt = put_madt(&b, cfg->cpus);
-	xsdt = put_xsdt(&b, fadt, madt);
+	mcfg = cfg->has_pci ? put_mcfg(&b) : 0;
+	xsdt = put_xsdt(&b, fadt, madt, mcfg);
 	if (bytebuf_full(&b))
 		return -ENOSPC;
 	fill_rsdp(&b, rsdp, xsdt);

@@ -27,7 +27,18 @@ enum {
 	RES_END = 0x79,
 };
 
-#define RES_IO_DECODE16 1
+/* 6.4.3: large ones; two bytes of length follow the tag */
+enum {
+	RES_MEMORY32_FIXED = 0x86,
+	RES_DWORD = 0x87,
+	RES_WORD = 0x88,
+};
+
+enum { WINDOW_MEMORY = 0, WINDOW_BUS = 2 };
+
+#define RES_IO_DECODE16    1
+#define RES_MEMORY_WRITE   1 /* not cacheable */
+#define WINDOW_FIXED       0x0c /* neither end moves; the bridge decodes what is in it */
 #define NAME_SEG_BYTES  4
 #define INT_MAX_BYTES   9
 
@@ -83,6 +94,12 @@ static void put8(struct bytebuf *b, uint8_t v)
 static void put16(struct bytebuf *b, uint16_t v)
 {
 	v = htole16(v);
+	bytebuf_put(b, &v, sizeof(v));
+}
+
+static void put32(struct bytebuf *b, uint32_t v)
+{
+	v = htole32(v);
 	bytebuf_put(b, &v, sizeof(v));
 }
 
@@ -225,6 +242,43 @@ void aml_crs_irq(struct bytebuf *b, unsigned irq)
 {
 	put8(b, RES_IRQ_NO_FLAGS);
 	put16(b, (uint16_t)(1u << irq));
+}
+
+void aml_crs_memory(struct bytebuf *b, uint32_t base, uint32_t bytes)
+{
+	put8(b, RES_MEMORY32_FIXED);
+	put16(b, 9); /* bytes that follow */
+	put8(b, RES_MEMORY_WRITE);
+	put32(b, base);
+	put32(b, bytes);
+}
+
+void aml_crs_bus(struct bytebuf *b, uint8_t first, uint8_t last)
+{
+	put8(b, RES_WORD);
+	put16(b, 13);
+	put8(b, WINDOW_BUS);
+	put8(b, WINDOW_FIXED);
+	put8(b, 0);
+	put16(b, 0); /* granularity */
+	put16(b, first);
+	put16(b, last);
+	put16(b, 0); /* translation */
+	put16(b, (uint16_t)(last - first + 1));
+}
+
+void aml_crs_window(struct bytebuf *b, uint32_t first, uint32_t last)
+{
+	put8(b, RES_DWORD);
+	put16(b, 23);
+	put8(b, WINDOW_MEMORY);
+	put8(b, WINDOW_FIXED);
+	put8(b, RES_MEMORY_WRITE);
+	put32(b, 0); /* granularity */
+	put32(b, first);
+	put32(b, last);
+	put32(b, 0); /* translation */
+	put32(b, last - first + 1);
 }
 
 void aml_crs_end(struct bytebuf *b, size_t mark)

@@ -80,7 +80,10 @@ enum { CPU_ENABLED = 1, CPU_BOOT = 2, IOAPIC_ENABLED = 1 };
 #define IOAPIC_ID      0 /* KVM's after reset */
 #define IOAPIC_VERSION 0x11
 #define ALL_LAPICS     0xff
-#define BUS_ISA        0
+#define BUS_PCI        0 /* its number in the machine, as MP 1.4, D.3 asks for */
+#define BUS_ISA        1
+#define PCI_DEVICES    32
+#define PCI_INTA       0
 #define N_ISA_IRQS     16
 #define ISA_CASCADE    2 /* of the two PICs: no device there */
 #define FEATURE_FPU    (1u << 0)
@@ -133,6 +136,25 @@ static unsigned put_isa_interrupts(struct bytebuf *b)
 	return n;
 }
 
+/* As the DSDT's _PRT says it. A source is device << 2 | pin: D.3 */
+static unsigned put_pci_interrupts(struct bytebuf *b)
+{
+	for (unsigned device = 0; device < PCI_DEVICES; device++) {
+		const struct mp_interrupt entry = {
+			.type = MP_IO_INTERRUPT,
+			.interrupt = INT_VECTORED,
+			.flags = FLAGS_ACTIVE_HIGH_LEVEL,
+			.bus = BUS_PCI,
+			.bus_irq = (uint8_t)(device << 2 | PCI_INTA),
+			.apic = IOAPIC_ID,
+			.pin = (uint8_t)(GSI_PCI_FIRST + device % GSI_PCI_PINS),
+		};
+
+		bytebuf_put(b, &entry, sizeof(entry));
+	}
+	return PCI_DEVICES;
+}
+
 /* KVM wires the PIC to LINT0 of the boot CPU (not to a pin of the IOAPIC), NMI to all LINT1. */
 static unsigned put_local_interrupts(struct bytebuf *b)
 {
@@ -146,9 +168,10 @@ static unsigned put_local_interrupts(struct bytebuf *b)
 }
 
 /* Return: number of entries, sorted by type as 4.3 asks for */
-static unsigned put_entries(struct bytebuf *b, unsigned cpus)
+static unsigned put_entries(struct bytebuf *b, unsigned cpus, bool has_pci)
 {
-	static const struct mp_bus bus = { .type = MP_BUS, .id = BUS_ISA, .name = "ISA   " };
+	static const struct mp_bus pci = { .type = MP_BUS, .id = BUS_PCI, .name = "PCI   " };
+	static const struct mp_bus isa = { .type = MP_BUS, .id = BUS_ISA, .name = "ISA   " };
 	static const struct mp_ioapic ioapic = {
 		.type = MP_IOAPIC,
 		.id = IOAPIC_ID,
@@ -159,14 +182,20 @@ static unsigned put_entries(struct bytebuf *b, unsigned cpus)
 	unsigned n = cpus + 2;
 
 	put_processors(b, cpus);
-	bytebuf_put(b, &bus, sizeof(bus));
+	if (has_pci) {
+		bytebuf_put(b, &pci, sizeof(pci));
+		n++;
+	}
+	bytebuf_put(b, &isa, sizeof(isa));
 	bytebuf_put(b, &ioapic, sizeof(ioapic));
 	n += put_isa_interrupts(b);
+	if (has_pci)
+		n += put_pci_interrupts(b);
 	n += put_local_interrupts(b);
 	return n;
 }
 
-static void put_table(struct bytebuf *b, unsigned cpus)
+static void put_table(struct bytebuf *b, unsigned cpus, bool has_pci)
 {
 	struct mp_header h = { .revision = MP_REVISION, .lapic = LAYOUT_LAPIC };
 
@@ -174,7 +203,7 @@ static void put_table(struct bytebuf *b, unsigned cpus)
 	memcpy(h.oem_id, "LKVM    ", sizeof(h.oem_id));
 	memcpy(h.product_id, "LKVM        ", sizeof(h.product_id));
 	bytebuf_put(b, &h, sizeof(h));
-	h.n_entries = (uint16_t)put_entries(b, cpus);
+	h.n_entries = (uint16_t)put_entries(b, cpus, has_pci);
 	if (bytebuf_full(b))
 		return;
 	h.length = (uint16_t)b->len;
@@ -211,7 +240,7 @@ static int write_ebda(struct ram *ram)
 	return err;
 }
 
-int mptable_build(struct ram *ram, unsigned cpus, gpa_t at, gpa_t *ret_end)
+int mptable_build(struct ram *ram, unsigned cpus, bool has_pci, gpa_t at, gpa_t *ret_end)
 {
 	struct bytebuf b = { 0 };
 	uint64_t start;
@@ -227,7 +256,7 @@ int mptable_build(struct ram *ram, unsigned cpus, gpa_t at, gpa_t *ret_end)
 	if (err)
 		return err;
 	b.data = host;
-	put_table(&b, cpus);
+	put_table(&b, cpus, has_pci);
 	if (bytebuf_full(&b))
 		return -ENOSPC;
 	err = write_ebda(ram);

@@ -1,4 +1,4 @@
-/* Links: x86/acpi.o x86/aml.o hw/ram.o hw/ram-fault.o */
+/* Links: x86/acpi.o x86/acpi-pci.o x86/aml.o hw/ram.o hw/ram-fault.o */
 #include "lkvm/x86/acpi.h"
 
 #include <errno.h>
@@ -39,6 +39,7 @@ static const struct acpi_config full = {
 	.cpus = 2,
 	.has_pvpanic = true,
 	.com = { true, true, true, true },
+	.has_pci = true,
 };
 
 static uint64_t get(uint64_t at, unsigned n)
@@ -105,7 +106,7 @@ START_TEST(test_headers)
 	static const struct {
 		const char *signature;
 		unsigned revision;
-	} table[] = { { "XSDT", 1 }, { "FACP", 6 }, { "APIC", 5 }, { "DSDT", 2 } };
+	} table[] = { { "XSDT", 1 }, { "FACP", 6 }, { "APIC", 5 }, { "MCFG", 1 }, { "DSDT", 2 } };
 
 	build(&full);
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -122,7 +123,7 @@ START_TEST(test_headers)
 		ck_assert(is(at + 10, "LKVM  LKVM    "));
 	}
 	ck_assert_uint_le(end, LAYOUT_BIOS_END);
-	ck_assert_uint_eq(get(find("XSDT") + 4, 4), 36 + 2 * 8);
+	ck_assert_uint_eq(get(find("XSDT") + 4, 4), 36 + 3 * 8);
 	ck_assert_uint_eq(get(end, 1), 0xa5); /* nothing was written behind them */
 }
 END_TEST
@@ -253,6 +254,89 @@ START_TEST(test_dsdt)
 }
 END_TEST
 
+START_TEST(test_mcfg)
+{
+	struct acpi_config cfg = full;
+	uint64_t mcfg;
+
+	build(&full);
+	mcfg = find("MCFG");
+	ck_assert_uint_eq(get(mcfg + 4, 4), 60);
+	/* clang-format off */
+	check_bytes(mcfg + 36,
+		0, 0, 0, 0, 0, 0, 0, 0,
+		0x00, 0x00, 0x00, 0xe0, 0, 0, 0, 0,	/* where bus 0 is */
+		0, 0, 0, 0, 0, 0, 0, 0);		/* segment 0, buses 0 to 0 */
+	/* clang-format on */
+	ram_fini(&ram);
+	cfg.has_pci = false;
+	build(&cfg);
+	ck_assert_uint_eq(get(find("XSDT") + 4, 4), 36 + 2 * 8);
+}
+END_TEST
+
+/* Where these bytes are in the DSDT; each must be there once. */
+static uint64_t find_bytes(const void *bytes, size_t n)
+{
+	uint64_t dsdt = find("DSDT"), len = get(dsdt + 4, 4);
+	const uint8_t *at = memmem(ram.base + dsdt, len, bytes, n);
+
+	ck_assert_ptr_nonnull(at);
+	ck_assert_ptr_null(memmem(at + 1, (size_t)(ram.base + dsdt + len - at - 1), bytes, n));
+	return (uint64_t)(at - ram.base);
+}
+
+START_TEST(test_pci_bridge)
+{
+	/* clang-format off */
+	static const uint8_t bridge[] = {
+		'P', 'C', 'I', '0',
+		0x08, '_', 'H', 'I', 'D', 0x0c, 0x41, 0xd0, 0x0a, 0x08,
+		0x08, '_', 'C', 'I', 'D', 0x0c, 0x41, 0xd0, 0x0a, 0x03,
+		0x08, '_', 'U', 'I', 'D', 0x00,
+		0x08, '_', 'C', 'R', 'S', 0x11, 0x37, 0x0a, 0x34,
+		/* bus 0 to 0 */
+		0x88, 13, 0, 2, 0x0c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0,
+		0x47, 0x01, 0xf8, 0x0c, 0xf8, 0x0c, 0x01, 0x08,
+		/* 0xd0000000 to 0xdfffffff */
+		0x87, 23, 0, 0, 0x0c, 1, 0, 0, 0, 0, 0, 0, 0, 0xd0, 0xff, 0xff, 0xff, 0xdf,
+		0, 0, 0, 0, 0, 0, 0, 0x10,
+		0x79, 0x00,
+		0x08, '_', 'P', 'R', 'T', 0x12,
+	};
+	static const uint8_t ecam[] = {
+		'E', 'C', 'A', 'M',
+		0x08, '_', 'H', 'I', 'D', 0x0c, 0x41, 0xd0, 0x0c, 0x02,
+		0x08, '_', 'U', 'I', 'D', 0x00,
+		0x08, '_', 'C', 'R', 'S', 0x11, 0x11, 0x0a, 0x0e,
+		0x86, 9, 0, 1, 0, 0, 0, 0xe0, 0, 0, 0x10, 0,
+		0x79, 0x00,
+	};
+	/* clang-format on */
+	uint64_t at;
+
+	build(&full);
+	find_bytes(ecam, sizeof(ecam));
+	at = find_bytes(bridge, sizeof(bridge)) + sizeof(bridge);
+	ck_assert_uint_eq(get(at + 2, 1), 32);
+	at += 3;
+	for (unsigned i = 0; i < 32; i++) {
+		uint8_t want[] = { 0x12, 0x0b, 4, 0x0c, 0xff, 0xff, (uint8_t)i, 0, 0x00, 0x00,
+				   0x0a, (uint8_t)(16 + i % 8) };
+
+		if (!i) { /* the address is short enough for a word */
+			const uint8_t first[] = { 0x12, 0x09, 4, 0x0b, 0xff, 0xff, 0, 0, 0x0a, 16 };
+
+			ck_assert_mem_eq(ram.base + at, first, sizeof(first));
+			at += sizeof(first);
+			continue;
+		}
+		ck_assert_mem_eq(ram.base + at, want, sizeof(want));
+		at += sizeof(want);
+	}
+}
+END_TEST
+
 /* Is there a device of this name in the DSDT? */
 static bool has_device(const char *name)
 {
@@ -265,8 +349,8 @@ START_TEST(test_devices_follow_the_machine)
 {
 	static const char *const com[4] = { "COM1", "COM2", "COM3", "COM4" };
 
-	for (unsigned mask = 0; mask < 32; mask++) {
-		struct acpi_config cfg = { .cpus = 1, .has_pvpanic = mask & 16 };
+	for (unsigned mask = 0; mask < 64; mask++) {
+		struct acpi_config cfg = { .cpus = 1, .has_pvpanic = mask & 16, .has_pci = mask & 32 };
 
 		for (unsigned i = 0; i < 4; i++)
 			cfg.com[i] = mask >> i & 1;
@@ -274,6 +358,8 @@ START_TEST(test_devices_follow_the_machine)
 		for (unsigned i = 0; i < 4; i++)
 			ck_assert_int_eq(has_device(com[i]), cfg.com[i]);
 		ck_assert_int_eq(has_device("PEVT"), cfg.has_pvpanic);
+		ck_assert_int_eq(has_device("PCI0"), cfg.has_pci);
+		ck_assert_int_eq(has_device("ECAM"), cfg.has_pci);
 		ck_assert(has_device("RTC0"));
 		ck_assert_uint_eq(sum(find("DSDT"), get(find("DSDT") + 4, 4)), 0);
 		ram_fini(&ram);
@@ -509,7 +595,7 @@ static void check_with_iasl(const char *name, uint64_t at, uint64_t bytes, size_
 
 START_TEST(test_iasl_reads_the_tables)
 {
-	static const char *const table[] = { "XSDT", "FACP", "APIC", "DSDT" };
+	static const char *const table[] = { "XSDT", "FACP", "APIC", "MCFG", "DSDT" };
 	char name[10];
 
 	ck_assert_msg(!system("command -v iasl >/dev/null"), "no iasl: install acpica-tools");
@@ -525,6 +611,6 @@ START_TEST(test_iasl_reads_the_tables)
 END_TEST
 
 UNIT_MAIN("acpi", test_rsdp, test_headers, test_fadt, test_madt, test_most_cpus, test_dsdt,
-	  test_devices_follow_the_machine, test_no_ram_there, test_int, test_pkg_length,
+	  test_mcfg, test_pci_bridge, test_devices_follow_the_machine, test_no_ram_there, test_int, test_pkg_length,
 	  test_string_and_eisa_id, test_align, test_full_buffer_is_not_passed,
 	  test_full_buffer_stays_full, test_iasl_reads_the_tables)

@@ -11,6 +11,7 @@
 
 static struct ram ram;
 static gpa_t end;
+static bool has_pci;
 
 static int build_in(uint64_t ram_bytes, unsigned cpus, uint64_t at)
 {
@@ -20,7 +21,7 @@ static int build_in(uint64_t ram_bytes, unsigned cpus, uint64_t at)
 	ck_assert_int_eq(ram_init(&ram, ram_bytes, &backing), 0);
 	memset(ram.base, 0xa5, ram_bytes);
 	end = GPA(7);
-	return mptable_build(&ram, cpus, GPA(at), &end);
+	return mptable_build(&ram, cpus, has_pci, GPA(at), &end);
 }
 
 static uint64_t get(uint64_t at, unsigned n)
@@ -99,23 +100,23 @@ START_TEST(test_entries)
 	static const uint8_t want[] = {
 		0, 0, 0x14, 3, 0x00, 0x06, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, /* boot CPU */
 		0, 1, 0x14, 1, 0x00, 0x06, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-		1, 0, 'I', 'S', 'A', ' ', ' ', ' ',
+		1, 1, 'I', 'S', 'A', ' ', ' ', ' ',
 		2, 0, 0x11, 1, 0x00, 0x00, 0xc0, 0xfe,
-		3, 0, 0x00, 0, 0, 0, 0, 0,	/* the timer: pin 0 in KVM's routing */
-		3, 0, 0x00, 0, 0, 1, 0, 1,
-		3, 0, 0x00, 0, 0, 3, 0, 3,	/* 2 is the second PIC */
-		3, 0, 0x00, 0, 0, 4, 0, 4,
-		3, 0, 0x00, 0, 0, 5, 0, 5,
-		3, 0, 0x00, 0, 0, 6, 0, 6,
-		3, 0, 0x00, 0, 0, 7, 0, 7,
-		3, 0, 0x00, 0, 0, 8, 0, 8,
-		3, 0, 0x0d, 0, 0, 9, 0, 9,	/* SCI: active high, level */
-		3, 0, 0x00, 0, 0, 10, 0, 10,
-		3, 0, 0x00, 0, 0, 11, 0, 11,
-		3, 0, 0x00, 0, 0, 12, 0, 12,
-		3, 0, 0x00, 0, 0, 13, 0, 13,
-		3, 0, 0x00, 0, 0, 14, 0, 14,
-		3, 0, 0x00, 0, 0, 15, 0, 15,
+		3, 0, 0x00, 0, 1, 0, 0, 0,	/* the timer: pin 0 in KVM's routing */
+		3, 0, 0x00, 0, 1, 1, 0, 1,
+		3, 0, 0x00, 0, 1, 3, 0, 3,	/* 2 is the second PIC */
+		3, 0, 0x00, 0, 1, 4, 0, 4,
+		3, 0, 0x00, 0, 1, 5, 0, 5,
+		3, 0, 0x00, 0, 1, 6, 0, 6,
+		3, 0, 0x00, 0, 1, 7, 0, 7,
+		3, 0, 0x00, 0, 1, 8, 0, 8,
+		3, 0, 0x0d, 0, 1, 9, 0, 9,	/* SCI: active high, level */
+		3, 0, 0x00, 0, 1, 10, 0, 10,
+		3, 0, 0x00, 0, 1, 11, 0, 11,
+		3, 0, 0x00, 0, 1, 12, 0, 12,
+		3, 0, 0x00, 0, 1, 13, 0, 13,
+		3, 0, 0x00, 0, 1, 14, 0, 14,
+		3, 0, 0x00, 0, 1, 15, 0, 15,
 		4, 3, 0x00, 0, 0, 0, 0, 0,	/* PIC: LINT0 of the boot CPU */
 		4, 1, 0x00, 0, 0, 0, 0xff, 1,	/* NMI: every LINT1 */
 	};
@@ -123,6 +124,28 @@ START_TEST(test_entries)
 
 	ck_assert_int_eq(build_in(2 * MIB, 2, AT), 0);
 	ck_assert_mem_eq(ram.base + AT + 44, want, sizeof(want));
+}
+END_TEST
+
+/* Its bus number is the bus' id, so that kernels find the interrupts. */
+START_TEST(test_pci)
+{
+	const uint64_t buses = AT + 44 + 20, interrupts = buses + 16 + 8 + 15 * 8;
+	static const uint8_t bus[] = { 1, 0, 'P', 'C', 'I', ' ', ' ', ' ' };
+
+	has_pci = true;
+	ck_assert_int_eq(build_in(2 * MIB, 1, AT), 0);
+	ck_assert_uint_eq(get(AT + 34, 2), 1 + 2 + 1 + 15 + 32 + 2);
+	ck_assert_uint_eq(get(AT + 4, 2), TABLE_BYTES(1) + 33 * 8);
+	ck_assert_uint_eq(sum(AT, get(AT + 4, 2)), 0);
+	ck_assert_mem_eq(ram.base + buses, bus, sizeof(bus));
+	for (unsigned i = 0; i < 32; i++) {
+		const uint8_t want[] = { 3, 0, 0x0d, 0, 0, (uint8_t)(i << 2), 0,
+					 (uint8_t)(16 + i % 8) };
+
+		ck_assert_mem_eq(ram.base + interrupts + 8 * i, want, sizeof(want));
+	}
+	ck_assert_uint_eq(get(interrupts + 32 * 8, 2), 0x0304);
 }
 END_TEST
 
@@ -164,4 +187,5 @@ START_TEST(test_place)
 }
 END_TEST
 
-UNIT_MAIN("mptable", test_floating_pointer, test_header, test_entries, test_most_cpus, test_place)
+UNIT_MAIN("mptable", test_floating_pointer, test_header, test_entries, test_pci, test_most_cpus,
+	  test_place)

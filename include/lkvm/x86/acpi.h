@@ -16,10 +16,11 @@ struct acpi_config {
 	bool com[4];      /* which serial ports exist */
 	const struct virtio_mmio_place *virtio_mmio; /* LNRO0005 each */
 	unsigned n_virtio_mmio;
+	bool has_pci;     /* a host bridge as layout.h has it */
 };
 
 /**
- * acpi_build() - write RSDP, XSDT, FADT, FACS, MADT, DSDT
+ * acpi_build() - write RSDP, XSDT, FADT, FACS, MADT, DSDT, with PCI an MCFG
  * @ret_rsdp: where the RSDP is; @ret_end: first free byte after the tables
  * Return: 0, -EFAULT (no RAM there), -ENOSPC
  * Spec: ACPI 6.5, 5.2
@@ -28,9 +29,10 @@ int acpi_build(struct ram *ram, const struct acpi_config *cfg, gpa_t *ret_rsdp, 
 
 /**
  * mptable_build() - MP floating pointer in the EBDA, configuration table at @at
+ * @has_pci: as in struct acpi_config
  * Return: 0, -EFAULT, -ENOSPC
  * Spec: Intel MultiProcessor Specification 1.4, 4
  */
-int mptable_build(struct ram *ram, unsigned cpus, gpa_t at, gpa_t *ret_end);
+int mptable_build(struct ram *ram, unsigned cpus, bool has_pci, gpa_t at, gpa_t *ret_end);
 
 #endif

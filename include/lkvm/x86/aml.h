@@ -62,6 +62,11 @@ size_t aml_crs(struct bytebuf *b);
 void aml_crs_io(struct bytebuf *b, uint16_t port, uint8_t n_ports);
 /** aml_crs_irq() - an ISA interrupt, 0..15: edge triggered, active high, not shared */
 void aml_crs_irq(struct bytebuf *b, unsigned irq);
+/** aml_crs_memory() - a fixed range of memory addresses below 4 GB */
+void aml_crs_memory(struct bytebuf *b, uint32_t base, uint32_t bytes);
+/** aml_crs_bus(), aml_crs_window() - what a PCI bridge passes on: bus numbers, memory addresses */
+void aml_crs_bus(struct bytebuf *b, uint8_t first, uint8_t last);
+void aml_crs_window(struct bytebuf *b, uint32_t first, uint32_t last);
 void aml_crs_end(struct bytebuf *b, size_t mark);
 
 #endif
