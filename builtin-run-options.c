@@ -129,11 +129,13 @@ static int parse_hugepages(void *config, const struct opt *opt, const char *arg)
 	return 0;
 }
 
-/* The options whose names start with "mem-" and that take on or off: all are on by default. */
-static int parse_advice(void *config, const struct opt *opt, const char *arg)
+/* Of things that are on by default; the field says that one is not. */
+static int parse_on_off(void *config, const struct opt *opt, const char *arg)
 {
 	bool *off = (bool *)((char *)config + opt->offset);
 
+	if (!arg)
+		arg = "on";
 	if (strcmp(arg, "on") && strcmp(arg, "off"))
 		return log_errx(-EINVAL, "option '--%s': '%s' is neither on nor off", opt->name, arg);
 	*off = !strcmp(arg, "off");
@@ -222,18 +224,22 @@ const struct opt run_options[] = {
 	  .help = "Let other processes map guest RAM." },
 	{ OPT_FLAG, 0, "mem-prealloc", FIELD(ram.prealloc),
 	  .help = "Allocate all of guest RAM before the guest starts." },
-	{ OPT_PARSE, 0, "mem-merge", "on|off", FIELD(ram.no_merge), .parse = parse_advice,
+	{ OPT_PARSE, 0, "mem-merge", "on|off", FIELD(ram.no_merge), .parse = parse_on_off,
 	  .complete = COMPLETE_WORDS, .words = "on off",
 	  .help = "Let the host merge equal pages (on)." },
-	{ OPT_PARSE, 0, "mem-thp", "on|off", FIELD(ram.no_thp), .parse = parse_advice,
+	{ OPT_PARSE, 0, "mem-thp", "on|off", FIELD(ram.no_thp), .parse = parse_on_off,
 	  .complete = COMPLETE_WORDS, .words = "on off",
 	  .help = "Let the host use transparent huge pages (on)." },
-	{ OPT_PARSE, 0, "mem-dontfork", "on|off", FIELD(ram.fork), .parse = parse_advice,
+	{ OPT_PARSE, 0, "mem-dontfork", "on|off", FIELD(ram.fork), .parse = parse_on_off,
 	  .complete = COMPLETE_WORDS, .words = "on off",
 	  .help = "Keep guest RAM out of child processes (on)." },
-	{ OPT_PARSE, 0, "mem-dontdump", "on|off", FIELD(ram.dump), .parse = parse_advice,
+	{ OPT_PARSE, 0, "mem-dontdump", "on|off", FIELD(ram.dump), .parse = parse_on_off,
 	  .complete = COMPLETE_WORDS, .words = "on off",
 	  .help = "Keep guest RAM out of core dumps (on)." },
+	{ OPT_GROUP, .help = "Devices" },
+	{ OPT_PARSE, 0, "rng", "on|off", .arg_optional = true, FIELD(no_rng), .parse = parse_on_off,
+	  .complete = COMPLETE_WORDS, .words = "on off",
+	  .help = "Give the guest the host's random numbers, by a virtio entropy device (on)." },
 	{ OPT_GROUP, .help = "Run" },
 	{ OPT_UNSIGNED, 0, "timeout", "SECONDS", FIELD(timeout_s), .min = 1, .max = 1000000000,
 	  .help = "End the guest after this time, with exit status 124." },

@@ -18,6 +18,7 @@
 #include "lkvm/control.h"
 #include "lkvm/ipc.h"
 #include "lkvm/kvm-cpu.h"
+#include "lkvm/kvm-irq.h"
 #include "lkvm/log.h"
 #include "lkvm/run.h"
 #include "lkvm/tty.h"
@@ -26,11 +27,12 @@
 #include "lkvm/x86/cpu.h"
 #include "lkvm/x86/layout.h"
 #include "lkvm/x86/platform.h"
+#include "lkvm/x86/virtio-list.h"
 
 #define LAST_LINES_BYTES 4096
 #define DRAIN_PATIENCE_MS 500
 
-struct machine {
+struct vm {
 	struct vm_config cfg;
 	struct loop loop;
 	struct loop_source signals; /* signalfd */
@@ -43,6 +45,8 @@ struct machine {
 	struct ram ram;
 	struct console *console;
 	struct platform *platform;
+	struct kvm_irq *irq;
+	struct virtio_list *virtio;
 	struct boot_entry entry;
 	struct kvm_cpuid2 *cpuid;
 	struct run_result result;
@@ -86,7 +90,7 @@ static sigset_t handled_signals(void)
 }
 
 /* From now on a terminating signal ends lkvm at once. */
-static void arm_second_signal(struct machine *m)
+static void arm_second_signal(struct vm *m)
 {
 	struct sigaction act = { .sa_handler = on_second_signal };
 	sigset_t end = ending_signals();
@@ -100,7 +104,7 @@ static void arm_second_signal(struct machine *m)
 
 static void signals_ready(struct loop_source *src, uint32_t events)
 {
-	struct machine *m = container_of(src, struct machine, signals);
+	struct vm *m = container_of(src, struct vm, signals);
 	struct signalfd_siginfo info;
 
 	(void)events;
@@ -121,7 +125,7 @@ static void signals_ready(struct loop_source *src, uint32_t events)
 	}
 }
 
-static int do_signals(struct machine *m)
+static int do_signals(struct vm *m)
 {
 	sigset_t set = handled_signals();
 
@@ -133,7 +137,7 @@ static int do_signals(struct machine *m)
 	return m->signals.fd < 0 ? log_err(-errno, "signalfd") : 0;
 }
 
-static void undo_signals(struct machine *m)
+static void undo_signals(struct vm *m)
 {
 	if (m->signals.fd >= 0)
 		close(m->signals.fd);
@@ -144,10 +148,10 @@ static void undo_signals(struct machine *m)
 static void wake_ready(struct loop_source *src, uint32_t events)
 {
 	(void)events;
-	loop_quit(&container_of(src, struct machine, wake)->loop);
+	loop_quit(&container_of(src, struct vm, wake)->loop);
 }
 
-static int do_loop(struct machine *m)
+static int do_loop(struct vm *m)
 {
 	int err = loop_init(&m->loop);
 
@@ -156,7 +160,7 @@ static int do_loop(struct machine *m)
 	return err ? log_err(err, "event loop") : 0;
 }
 
-static void undo_loop(struct machine *m)
+static void undo_loop(struct vm *m)
 {
 	loop_fini(&m->loop);
 }
@@ -192,7 +196,7 @@ static void warn_large(uint64_t bytes, uint64_t host_bytes)
 }
 
 /* Not given: all that the host has online. */
-static void choose_cpus(struct machine *m)
+static void choose_cpus(struct vm *m)
 {
 	long online = sysconf(_SC_NPROCESSORS_ONLN);
 
@@ -203,7 +207,7 @@ static void choose_cpus(struct machine *m)
 		m->cfg.cpus = MAX_VCPUS;
 }
 
-static void choose_ram_size(struct machine *m)
+static void choose_ram_size(struct vm *m)
 {
 	const char *failed;
 	uint64_t host = ram_host_bytes(&failed);
@@ -221,7 +225,7 @@ static void choose_ram_size(struct machine *m)
 			 (unsigned long long)(host / MIB), (unsigned long long)(*bytes / MIB));
 }
 
-static int do_ram(struct machine *m)
+static int do_ram(struct vm *m)
 {
 	uint64_t *bytes = &m->cfg.ram.size_bytes;
 	int err;
@@ -242,7 +246,7 @@ static int do_ram(struct machine *m)
 	return 0;
 }
 
-static void undo_ram(struct machine *m)
+static void undo_ram(struct vm *m)
 {
 	ram_fault_report(NULL);
 	ram_fini(&m->ram);
@@ -251,7 +255,7 @@ static void undo_ram(struct machine *m)
 
 /* ---- VM ---- */
 
-static int check_cpus(struct machine *m)
+static int check_cpus(struct vm *m)
 {
 	unsigned most = kvm_max_vcpus(&m->kvm), good = kvm_recommended_vcpus(&m->kvm);
 
@@ -264,7 +268,7 @@ static int check_cpus(struct machine *m)
 	return 0;
 }
 
-static int do_vm(struct machine *m)
+static int do_vm(struct vm *m)
 {
 	int err = kvm_open(&m->kvm);
 
@@ -275,45 +279,52 @@ static int do_vm(struct machine *m)
 	return err ? log_err(err, "event loop") : check_cpus(m);
 }
 
-static void undo_vm(struct machine *m)
+static void undo_vm(struct vm *m)
 {
 	kvm_close(&m->kvm);
 }
 
 /* ---- control socket ---- */
 
-static int do_socket(struct machine *m)
+static int do_socket(struct vm *m)
 {
 	return ipc_server_new(&m->loop, m->cfg.name, control_handle, &m->control, &m->ipc);
 }
 
-static void undo_socket(struct machine *m)
+static void undo_socket(struct vm *m)
 {
 	leftover_socket = NULL;
 	ipc_server_free(m->ipc);
 	m->ipc = NULL;
 }
 
-static int do_irqchip(struct machine *m)
+static int do_irqchip(struct vm *m)
 {
 	int err = kvm_map_ram(&m->kvm, &m->ram);
 
-	return err ? err : kvm_create_irqchip(&m->kvm);
+	if (!err)
+		err = kvm_create_irqchip(&m->kvm);
+	return err ? err : kvm_irq_new(&m->kvm, &m->irq);
+}
+
+static void undo_irqchip(struct vm *m)
+{
+	kvm_irq_free(m->irq);
 }
 
 /* ---- console, devices ---- */
 
 static void console_quit(void *ctx)
 {
-	kvm_stop(&((struct machine *)ctx)->kvm, STOP_REQUEST, 0);
+	kvm_stop(&((struct vm *)ctx)->kvm, STOP_REQUEST, 0);
 }
 
 static void console_panic(void *ctx)
 {
-	kvm_stop(&((struct machine *)ctx)->kvm, STOP_PANIC, 0);
+	kvm_stop(&((struct vm *)ctx)->kvm, STOP_PANIC, 0);
 }
 
-static int do_console(struct machine *m)
+static int do_console(struct vm *m)
 {
 	struct console_config cfg = {
 		.in_fd = STDIN_FILENO,
@@ -327,24 +338,42 @@ static int do_console(struct machine *m)
 	return console_new(&cfg, &m->console);
 }
 
-static void undo_console(struct machine *m)
+static void undo_console(struct vm *m)
 {
 	console_free(m->console);
 }
 
-static int do_platform(struct machine *m)
+static int do_platform(struct vm *m)
 {
 	return platform_new(&m->kvm, &m->cfg, m->console, &m->platform);
 }
 
-static void undo_platform(struct machine *m)
+static void undo_platform(struct vm *m)
 {
 	platform_free(m->platform);
 }
 
+static int do_virtio(struct vm *m)
+{
+	const struct virtio_env env = {
+		.config = &m->cfg,
+		.ram = &m->ram,
+		.pio = &m->kvm.pio,
+		.mmio = &m->kvm.mmio,
+		.machine = kvm_irq_machine(m->irq),
+	};
+
+	return virtio_list_new(&env, &m->virtio);
+}
+
+static void undo_virtio(struct vm *m)
+{
+	virtio_list_free(m->virtio);
+}
+
 /* ---- boot ---- */
 
-static int build_tables(struct machine *m, const struct acpi_config *acpi, gpa_t *ret_rsdp,
+static int build_tables(struct vm *m, const struct acpi_config *acpi, gpa_t *ret_rsdp,
 			uint64_t *ret_bytes)
 {
 	gpa_t end = GPA(LAYOUT_BIOS);
@@ -357,7 +386,7 @@ static int build_tables(struct machine *m, const struct acpi_config *acpi, gpa_t
 	return err ? log_err(err, "MP table") : 0;
 }
 
-static int do_boot(struct machine *m)
+static int do_boot(struct vm *m)
 {
 	const struct acpi_config hardware = { .cpus = m->cfg.cpus, .has_pvpanic = true,
 					      .com = { true, true, true, true },
@@ -379,7 +408,7 @@ static int do_boot(struct machine *m)
 
 /* ---- vCPUs ---- */
 
-static int do_cpus(struct machine *m)
+static int do_cpus(struct vm *m)
 {
 	struct kvm *kvm = &m->kvm;
 	int err = cpuid_build(kvm->dev_fd, m->cfg.cpus, m->cfg.cpu_flag, m->cfg.n_cpu_flags,
@@ -401,7 +430,7 @@ static int do_cpus(struct machine *m)
 	return err;
 }
 
-static void undo_cpus(struct machine *m)
+static void undo_cpus(struct vm *m)
 {
 	for (unsigned id = 0; id < m->kvm.n_cpus; id++)
 		kvm_cpu_fini(&m->kvm.cpus[id]);
@@ -416,10 +445,10 @@ static void undo_cpus(struct machine *m)
 static void timer_ready(struct loop_source *src, uint32_t events)
 {
 	(void)events;
-	kvm_stop(&container_of(src, struct machine, timer)->kvm, STOP_TIMEOUT, 0);
+	kvm_stop(&container_of(src, struct vm, timer)->kvm, STOP_TIMEOUT, 0);
 }
 
-static int do_timer(struct machine *m)
+static int do_timer(struct vm *m)
 {
 	const struct itimerspec when = { .it_value.tv_sec = m->cfg.timeout_s };
 	int err;
@@ -434,7 +463,7 @@ static int do_timer(struct machine *m)
 	return err ? log_err(err, "event loop") : 0;
 }
 
-static void undo_timer(struct machine *m)
+static void undo_timer(struct vm *m)
 {
 	if (m->timer.fd >= 0)
 		close(m->timer.fd);
@@ -460,7 +489,7 @@ static int drain_patience(enum stop_cause cause)
 }
 
 /* Until the guest has ended and everything that it printed is written. */
-static int do_run(struct machine *m)
+static int do_run(struct vm *m)
 {
 	int err = console_start(m->console);
 	sigset_t end;
@@ -506,7 +535,7 @@ static char *fault_reason(const struct kvm_cpu *cpu)
 }
 
 /* Judge and report while the console and the vCPUs are still there to be asked. */
-static void undo_run(struct machine *m)
+static void undo_run(struct vm *m)
 {
 	static char last_lines[LAST_LINES_BYTES];
 	struct run_result *r = &m->result;
@@ -529,24 +558,25 @@ static void undo_run(struct machine *m)
 
 static const struct step {
 	const char *name;
-	int (*make)(struct machine *m); /* 0 or -errno, logged */
-	void (*undo)(struct machine *m); /* also after its own make() failed half-way; may be NULL */
+	int (*make)(struct vm *m); /* 0 or -errno, logged */
+	void (*undo)(struct vm *m); /* also after its own make() failed half-way; may be NULL */
 } steps[] = {
 	{ "signals", do_signals, undo_signals },
 	{ "event loop", do_loop, undo_loop },
 	{ "RAM", do_ram, undo_ram },
 	{ "VM", do_vm, undo_vm },
 	{ "control socket", do_socket, undo_socket },
-	{ "memory slots, interrupt chips", do_irqchip, NULL },
+	{ "memory slots, interrupt chips", do_irqchip, undo_irqchip },
 	{ "console", do_console, undo_console },
-	{ "devices", do_platform, undo_platform },
+	{ "chips", do_platform, undo_platform },
+	{ "virtio devices", do_virtio, undo_virtio },
 	{ "kernel", do_boot, NULL },
 	{ "vCPUs", do_cpus, undo_cpus },
 	{ "time limit", do_timer, undo_timer },
 	{ "run", do_run, undo_run },
 };
 
-static void machine_run(struct machine *m)
+static void machine_run(struct vm *m)
 {
 	size_t i = 0;
 	int err = 0;
@@ -563,7 +593,7 @@ static void machine_run(struct machine *m)
 }
 
 /* Return: the exit status */
-static int run_machine(struct machine *m)
+static int run_machine(struct vm *m)
 {
 	if (run_result_open(&m->cfg, &m->result_file))
 		return EXIT_USAGE;
@@ -577,7 +607,7 @@ static int run_machine(struct machine *m)
 static int run(const struct command *cmd, int argc, char **argv)
 {
 	/* Static: it is large, and a process runs one machine. Everything else gets a pointer to it. */
-	static struct machine m;
+	static struct vm m;
 	int status = EXIT_USAGE;
 
 	m.result = (struct run_result){ .start_ns = now_ns(), .status = EXIT_USAGE };

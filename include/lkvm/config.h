@@ -24,6 +24,7 @@ struct vm_config {
 	struct ram_config ram;
 	bool has_debug_exit;
 	uint16_t debug_exit_port;
+	bool no_rng;
 	unsigned timeout_s;       /* 0: none */
 	const char *result;       /* file for the JSON result, or NULL */
 

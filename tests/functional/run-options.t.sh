@@ -83,6 +83,11 @@ for advice in merge thp dontfork dontdump; do
 	refused "option '--mem-$advice': 'maybe' is neither on nor off" --mem-$advice maybe
 	refused "option '--mem-$advice': argument on|off is missing" --mem-$advice
 done
+taken -m 64 --rng
+for rng in on off; do
+	taken -m 64 --rng=$rng
+done
+refused "option '--rng': 'maybe' is neither on nor off" --rng=maybe
 refused "huge page size '3M' is neither 2M nor 1G" --hugepages=3M
 refused "huge page size '' is neither 2M nor 1G" --hugepages=
 refused "option '--mem-share': takes no argument, but got 'yes'" --mem-share=yes

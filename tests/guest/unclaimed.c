@@ -32,8 +32,8 @@ void guest_main(void)
 	ports(0xfffc);
 	memory(GAP_START);
 	memory(0xd8000000);
-	memory(0xdffffffc); /* 8 bytes are two fragments: they cross a page */
-	memory(0xe0000fff);
+	memory(0xdfeffffc); /* 8 bytes are two fragments: they cross a page */
+	memory(0xe8000fff);
 	memory(0xf0000001);
 	memory(0xfffff000);
 	memory(0x17ffffff0); /* above 4 GB and above all RAM of the run that starts this */

@@ -1,0 +1,123 @@
+/*
+ * The virtio devices of the machine, all on PCI.
+ *
+ * To add a device: virtio/NAME.c with virtio_NAME_new() and virtio_NAME_free(), a few lines here
+ * that say how many the user wants and make one of them, and one line in kinds[].
+ */
+#include "lkvm/x86/virtio-list.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lkvm/log.h"
+#include "lkvm/pci.h"
+#include "lkvm/types.h"
+#include "lkvm/virtio-pci.h"
+#include "lkvm/virtio-rng.h"
+
+struct virtio_kind {
+	const char *name; /* "blk": its devices are blk0, blk1, ... */
+	unsigned (*count)(const struct vm_config *cfg);
+	/* @index: of the device among those of its kind; Return: 0 or -errno, logged */
+	int (*make)(const struct virtio_env *env, unsigned index, const char *name,
+		    struct virtio_dev **ret);
+	void (*free)(struct virtio_dev *dev);
+};
+
+static unsigned rng_count(const struct vm_config *cfg)
+{
+	return !cfg->no_rng;
+}
+
+static int rng_make(const struct virtio_env *env, unsigned index, const char *name,
+		    struct virtio_dev **ret)
+{
+	int err = virtio_rng_new(env->ram, name, ret);
+
+	(void)index;
+	return err ? log_err(err, "%s", name) : 0;
+}
+
+/* THE list, in the order in which the guest finds them. */
+static const struct virtio_kind kinds[] = {
+	{ "rng", rng_count, rng_make, virtio_rng_free },
+};
+
+struct virtio_slot {
+	const struct virtio_kind *kind;
+	char name[16];
+	struct virtio_dev *dev;
+	struct virtio_pci *transport;
+};
+
+struct virtio_list {
+	struct virtio_env env;
+	struct pci_host *pci;
+	unsigned n;
+	struct virtio_slot *slot; /* n of them */
+};
+
+static int add_device(struct virtio_list *list, const struct virtio_kind *kind, unsigned index)
+{
+	struct virtio_slot *s = &list->slot[list->n++];
+	int err;
+
+	s->kind = kind;
+	snprintf(s->name, sizeof(s->name), "%s%u", kind->name, index);
+	err = kind->make(&list->env, index, s->name, &s->dev);
+	if (err)
+		return err;
+	err = virtio_pci_new(list->pci, s->dev, &s->transport);
+	return err ? log_err(err, "put %s on the PCI bus", s->name) : 0;
+}
+
+static int add_devices(struct virtio_list *list)
+{
+	const struct vm_config *cfg = list->env.config;
+	unsigned total = 0;
+	int err = 0;
+
+	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
+		total += kinds[k].count(cfg);
+	list->slot = calloc(total, sizeof(*list->slot));
+	if (!list->slot && total)
+		return log_err(-ENOMEM, "virtio devices");
+	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
+		for (unsigned i = 0; !err && i < kinds[k].count(cfg); i++)
+			err = add_device(list, &kinds[k], i);
+	return err;
+}
+
+int virtio_list_new(const struct virtio_env *env, struct virtio_list **ret)
+{
+	struct virtio_list *list = calloc(1, sizeof(*list));
+	int err;
+
+	if (!list)
+		return log_err(-ENOMEM, "virtio devices");
+	list->env = *env;
+	err = pci_host_new(env->pio, env->mmio, &env->machine, &list->pci);
+	if (!err)
+		err = add_devices(list);
+	if (err) {
+		virtio_list_free(list);
+		return err;
+	}
+	*ret = list;
+	return 0;
+}
+
+void virtio_list_free(struct virtio_list *list)
+{
+	if (!list)
+		return;
+	/* A device that is stopped still tells its transport. */
+	for (unsigned i = 0; i < list->n; i++) {
+		list->slot[i].kind->free(list->slot[i].dev);
+		virtio_pci_free(list->slot[i].transport);
+	}
+	pci_host_free(list->pci);
+	free(list->slot);
+	free(list);
+}
