@@ -80,6 +80,19 @@ export CC
 
 include $(sort $(wildcard tests/*/*.mk) $(wildcard Documentation/*.mk))
 
+# Behind the includes: CHECKS is complete only here. What is missing is installed first, so the rest is
+# another make.
+jobs = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
+.PHONY: check
+check: ## install what is missing and run every test
+	$(Q)tests/setup.sh check
+	$(Q)$(MAKE) --no-print-directory $(jobs) check-build
+	$(Q)tests/tap.sh $(CHECKS)
+
+.PHONY: check-build
+check-build: $(O)/lkvm $(CHECKS)
+
 .PHONY: lint
 lint: $(O)/lkvm $(MAN) ## check the source: layers, headers, shellcheck, cppcheck, clang-tidy, mandoc
 	$(Q)LINT_TOOLS=1 tests/tap.sh tests/lint.sh

@@ -11,7 +11,7 @@ static const struct {
 	const char *what;
 } taken[] = {
 	{ 0, LAYOUT_FLAT, "boot GDT, zero page and page tables" },
-	{ LAYOUT_CMDLINE, LAYOUT_BOOT_INFO_END, "command line and boot information" },
+	{ LAYOUT_CMDLINE, LAYOUT_CMDLINE + LAYOUT_CMDLINE_MAX, "command line" },
 	{ LAYOUT_EBDA, LAYOUT_HIGH, "EBDA, video memory and ACPI tables" },
 };
 

@@ -13,7 +13,7 @@ unsigned e820_build(const struct ram *ram, struct e820_range ret[E820_MAX])
 
 	ret[n++] = (struct e820_range){ 0, LAYOUT_EBDA, E820_RAM };
 	ret[n++] = (struct e820_range){ LAYOUT_EBDA, VIDEO - LAYOUT_EBDA, E820_RESERVED };
-	ret[n++] = (struct e820_range){ LAYOUT_BIOS, LAYOUT_BIOS_END - LAYOUT_BIOS, E820_RESERVED };
+	ret[n++] = (struct e820_range){ LAYOUT_BIOS, LAYOUT_HIGH - LAYOUT_BIOS, E820_RESERVED };
 	for (unsigned i = 0; i < ram->n_parts; i++) {
 		uint64_t start = ram->part[i].start.v;
 		uint64_t end = start + ram->part[i].size_bytes;

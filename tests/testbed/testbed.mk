@@ -1,4 +1,4 @@
-# Linux guests, the whole test run, and the demonstration. See tests/testbed/host.sh for the emulated
+# Linux guests and the demonstration. See tests/testbed/host.sh for the emulated
 # host that they use where this machine's KVM cannot run Linux.
 
 CHECKS += tests/testbed/linux.sh
@@ -8,18 +8,6 @@ tests/testbed/linux.sh: $(O)/lkvm
 check-linux: tests/testbed/linux.sh ## boot Linux guests
 	$(Q)tests/setup.sh host
 	$(Q)tests/tap.sh $^
-
-# What is missing is installed first, so the rest is another make.
-jobs = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
-
-.PHONY: check
-check: ## install what is missing and run every test
-	$(Q)tests/setup.sh check
-	$(Q)$(MAKE) --no-print-directory $(jobs) check-build
-	$(Q)tests/tap.sh $(CHECKS)
-
-.PHONY: check-build
-check-build: $(O)/lkvm $(CHECKS)
 
 .PHONY: demo
 demo: ## boot a Debian kernel with lkvm, installing what is missing

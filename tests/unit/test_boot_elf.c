@@ -377,7 +377,7 @@ START_TEST(test_damaged_segments)
 		{ 4096, 0, 1, 1, -ENOEXEC, "overlaps boot GDT" },
 		{ 4096, 0xffff, 1, 1, -ENOEXEC, "overlaps boot GDT" },
 		{ 4096, 0x1f001, 4096, 4096, -ENOEXEC, "overlaps command line" },
-		{ 4096, 0x3ffff, 1, 1, -ENOEXEC, "overlaps command line" },
+		{ 4096, 0x2ffff, 1, 1, -ENOEXEC, "overlaps command line" },
 		{ 4096, 0x9fbff, 1, 2, -ENOEXEC, "overlaps EBDA" },
 		{ 4096, 0xfffff, 1, 1, -ENOEXEC, "overlaps EBDA" },
 		{ 4096, 0x10000, 0, 0xf1000, -ENOEXEC, "overlaps command line" },

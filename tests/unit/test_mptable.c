@@ -169,12 +169,12 @@ START_TEST(test_place)
 		uint64_t end;
 	} table[] = {
 		{ 2 * MIB, 0xe0001, 0, 0xe0010 + 216 }, /* rounded up */
-		{ 2 * MIB, 0xfff20, 0, 0xffff8 },       /* the last place where it fits */
-		{ 2 * MIB, 0xfff21, -ENOSPC, 7 },
-		{ 2 * MIB, 0xffff1, -ENOSPC, 7 }, /* rounds to the very end */
-		{ 2 * MIB, 0x100000, -ENOSPC, 7 },
+		{ 2 * MIB, 0xeff20, 0, 0xefff8 },       /* the last place where it fits */
+		{ 2 * MIB, 0xeff21, -ENOSPC, 7 },
+		{ 2 * MIB, 0xefff1, -ENOSPC, 7 }, /* rounds to the very end */
+		{ 2 * MIB, 0xf0000, -ENOSPC, 7 },
 		{ 2 * MIB, UINT64_MAX, -ENOSPC, 7 }, /* would round up to 0 */
-		{ 0xff000, 0xe0000, -EFAULT, 7 },
+		{ 0xef000, 0xe0000, -EFAULT, 7 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {

@@ -13,11 +13,15 @@
 #define LAYOUT_FLAT        0x00010000 /* flat binaries: 0x1000:0 */
 #define LAYOUT_CMDLINE     0x00020000 /* kernel command line, up to LAYOUT_CMDLINE_MAX bytes */
 #define LAYOUT_CMDLINE_MAX 0x00010000
-#define LAYOUT_BOOT_INFO   0x00030000 /* PVH start info, multiboot info, setup_data; 64 KB */
-#define LAYOUT_BOOT_INFO_END 0x00040000
 #define LAYOUT_EBDA        0x0009fc00 /* 1 KB: MP floating pointer; end of low RAM in e820 */
 #define LAYOUT_BIOS        0x000e0000 /* RSDP, ACPI and MP tables; reserved in e820 */
-#define LAYOUT_BIOS_END    0x00100000
+#define LAYOUT_BIOS_END    0x000f0000
+/*
+ * PVH start info, multiboot info, setup_data. Reserved in e820 as well: a kernel that finds its
+ * setup_data in RAM cuts that RAM into pieces for it.
+ */
+#define LAYOUT_BOOT_INFO     0x000f0000
+#define LAYOUT_BOOT_INFO_END 0x00100000
 #define LAYOUT_HIGH        0x00100000 /* 1 MB */
 
 /* In the gap */
