@@ -55,50 +55,51 @@ struct vm {
 
 /* ---- signals ---- */
 
-/* The second SIGINT must not wait for anything, and a handler has no argument: hence this one pointer. */
+/* What must not be left behind on a sudden end. A signal handler has no argument: hence this one pointer. */
 static struct ipc_server *leftover_socket;
 
-static void on_second_signal(int sig)
+static void clean_up_now(void)
 {
 	tty_restore();
 	ipc_server_unlink_now(leftover_socket);
+}
+
+static void on_second_signal(int sig)
+{
+	clean_up_now();
 	_exit(128 + sig);
 }
 
-static sigset_t signal_set(const int *signals, size_t n)
+static const int ending[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+
+static sigset_t ending_signals(void)
 {
 	sigset_t set;
 
 	sigemptyset(&set);
-	while (n-- > 0)
-		sigaddset(&set, signals[n]);
+	for (size_t i = 0; i < ARRAY_SIZE(ending); i++)
+		sigaddset(&set, ending[i]);
 	return set;
-}
-
-static sigset_t ending_signals(void)
-{
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-
-	return signal_set(signals, ARRAY_SIZE(signals));
 }
 
 static sigset_t handled_signals(void)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, KVM_KICK_SIGNAL };
+	sigset_t set = ending_signals();
 
-	return signal_set(signals, ARRAY_SIZE(signals));
+	sigaddset(&set, SIGTSTP);
+	sigaddset(&set, SIGCONT);
+	sigaddset(&set, KVM_KICK_SIGNAL);
+	return set;
 }
 
 /* From now on a terminating signal ends lkvm at once. */
-static void arm_second_signal(struct vm *m)
+static void arm_second_signal(void)
 {
 	struct sigaction act = { .sa_handler = on_second_signal };
 	sigset_t end = ending_signals();
 
-	leftover_socket = m->ipc;
-	sigaction(SIGINT, &act, NULL);
-	sigaction(SIGTERM, &act, NULL);
-	sigaction(SIGHUP, &act, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(ending); i++)
+		sigaction(ending[i], &act, NULL);
 	pthread_sigmask(SIG_UNBLOCK, &end, NULL);
 }
 
@@ -120,7 +121,7 @@ static void signals_ready(struct loop_source *src, uint32_t events)
 	case KVM_KICK_SIGNAL:
 		break;
 	default:
-		arm_second_signal(m);
+		arm_second_signal();
 		kvm_stop(&m->kvm, STOP_SIGNAL, info.ssi_signo);
 	}
 }
@@ -167,32 +168,19 @@ static void undo_loop(struct vm *m)
 
 /* ---- RAM ---- */
 
-static uint64_t cgroup_limit(void)
-{
-	FILE *f = fopen("/sys/fs/cgroup/memory.max", "re");
-	unsigned long long bytes = 0;
-
-	if (f) {
-		if (fscanf(f, "%llu", &bytes) != 1)
-			bytes = 0;
-		fclose(f);
-	}
-	return bytes;
-}
-
 /* Allowed: a guest rarely touches all that it has. But the user should know. */
 static void warn_large(uint64_t bytes, uint64_t host_bytes)
 {
-	uint64_t available = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGE_SIZE);
-	uint64_t limit = cgroup_limit();
+	uint64_t limit = ram_cgroup_bytes();
 	char cgroup[64] = "";
 
-	if (limit && limit < host_bytes)
+	if (limit < host_bytes)
 		snprintf(cgroup, sizeof(cgroup), ", cgroup limit %lluMB",
 			 (unsigned long long)(limit / MIB));
-	log_warn("Guest memory size %lluMB exceeds host physical RAM size %lluMB (%lluMB free now%s)",
+	log_warn("Guest memory size %lluMB exceeds host physical RAM size %lluMB (%lluMB available "
+		 "now%s)",
 		 (unsigned long long)(bytes / MIB), (unsigned long long)(host_bytes / MIB),
-		 (unsigned long long)(available / MIB), cgroup);
+		 (unsigned long long)(ram_available_bytes() / MIB), cgroup);
 }
 
 /* Not given: all that the host has online. */
@@ -207,7 +195,23 @@ static void choose_cpus(struct vm *m)
 		m->cfg.cpus = MAX_VCPUS;
 }
 
-static void choose_ram_size(struct vm *m)
+/* Allocating more than there is would call the OOM killer, on whom it likes. */
+static int check_prealloc(const struct ram_config *cfg, uint64_t host_bytes)
+{
+	uint64_t limit, most;
+
+	if (!cfg->prealloc || cfg->path)
+		return 0;
+	limit = ram_cgroup_bytes();
+	most = host_bytes && host_bytes < limit ? host_bytes : limit;
+	if (cfg->size_bytes <= most)
+		return 0;
+	return log_errx(-ENOMEM, "--mem-prealloc: guest RAM of %lluMB is more than the %lluMB of %s",
+			(unsigned long long)(cfg->size_bytes / MIB),
+			(unsigned long long)(most / MIB), most == limit ? "lkvm's cgroup" : "this host");
+}
+
+static int choose_ram_size(struct vm *m)
 {
 	const char *failed;
 	uint64_t host = ram_host_bytes(&failed);
@@ -223,6 +227,7 @@ static void choose_ram_size(struct vm *m)
 	else if (host && !chosen && *bytes > host / 5 * 4)
 		log_warn("host RAM of %lluMB is little for a guest of %lluMB",
 			 (unsigned long long)(host / MIB), (unsigned long long)(*bytes / MIB));
+	return check_prealloc(&m->cfg.ram, host);
 }
 
 static int do_ram(struct vm *m)
@@ -231,8 +236,9 @@ static int do_ram(struct vm *m)
 	int err;
 
 	choose_cpus(m);
-	choose_ram_size(m);
-	err = kvm_check_ram_size(cpu_phys_bits(), *bytes);
+	err = choose_ram_size(m);
+	if (!err)
+		err = kvm_check_ram_size(cpu_phys_bits(), *bytes);
 	if (!err)
 		err = ram_backing_open(&m->backing, &m->cfg.ram, *bytes);
 	if (err)
@@ -242,13 +248,13 @@ static int do_ram(struct vm *m)
 		return ram_backing_failed(&m->backing, *bytes, err);
 	if (m->backing.refused[0])
 		log_debug(LOG_RAM, "the host refused memory advice:%s", m->backing.refused);
-	ram_fault_report(&m->ram);
+	ram_fault_report(&m->ram, clean_up_now);
 	return 0;
 }
 
 static void undo_ram(struct vm *m)
 {
-	ram_fault_report(NULL);
+	ram_fault_report(NULL, NULL);
 	ram_fini(&m->ram);
 	ram_backing_close(&m->backing);
 }
@@ -288,7 +294,10 @@ static void undo_vm(struct vm *m)
 
 static int do_socket(struct vm *m)
 {
-	return ipc_server_new(&m->loop, m->cfg.name, control_handle, &m->control, &m->ipc);
+	int err = ipc_server_new(&m->loop, m->cfg.name, control_handle, &m->control, &m->ipc);
+
+	leftover_socket = m->ipc;
+	return err;
 }
 
 static void undo_socket(struct vm *m)

@@ -52,15 +52,6 @@ static void list_devices(struct bus *bus, const struct bus_range *kernel, unsign
 	qsort(ret->range, ret->n, sizeof(ret->range[0]), by_base);
 }
 
-static const char *backing_kind(const struct ram_config *cfg)
-{
-	if (cfg->path)
-		return "file";
-	if (cfg->hugetlbfs)
-		return "hugetlbfs";
-	return cfg->hugepages ? "anonymous huge pages" : "anonymous";
-}
-
 static const char *backing_path(const struct ram_config *cfg)
 {
 	return cfg->path ? cfg->path : cfg->hugetlbfs;
@@ -98,8 +89,9 @@ static void slots_text(const struct control *ctl, FILE *out)
 	for (unsigned i = 0; i < ram->n_parts; i++) {
 		print_range(out, GPA_DIGITS, ram->part[i].start.v, ram->part[i].size_bytes);
 		fprintf(out, "  %llu KiB  %p  0x%x  %s%s%s, %s\n", ram->part[i].size_bytes / KIB,
-			(void *)(ram->base + ram->part[i].start.v), SLOT_FLAGS, backing_kind(cfg),
-			path ? " " : "", path ? path : "", cfg->share ? "shared" : "private");
+			(void *)(ram->base + ram->part[i].start.v), SLOT_FLAGS,
+			ram_backing_kind(cfg), path ? " " : "", path ? path : "",
+			ram_backing_shared(cfg) ? "shared" : "private");
 	}
 }
 
@@ -143,9 +135,9 @@ static void slots_json(const struct control *ctl, struct json *json)
 		json_range(json, ram->part[i].start.v, ram->part[i].size_bytes);
 		json_hex(json, "host", (uint64_t)(uintptr_t)ram->base + ram->part[i].start.v);
 		json_u64(json, "flags", SLOT_FLAGS);
-		json_str(json, "backing", backing_kind(cfg));
+		json_str(json, "backing", ram_backing_kind(cfg));
 		json_str(json, "path", backing_path(cfg));
-		json_bool(json, "shared", cfg->share);
+		json_bool(json, "shared", ram_backing_shared(cfg));
 		json_end(json);
 	}
 	json_end(json);

@@ -12,7 +12,7 @@
 #include "lkvm/kvm.h"
 
 struct counters {
-	uint64_t exits, io, mmio, hlt, intr, other;
+	uint64_t exits, io, mmio, intr, other;
 };
 
 static struct counters counters_of(const struct kvm_cpu *cpu)
@@ -21,7 +21,6 @@ static struct counters counters_of(const struct kvm_cpu *cpu)
 		.exits = atomic_load_explicit(&cpu->stats.exits, memory_order_relaxed),
 		.io = atomic_load_explicit(&cpu->stats.io, memory_order_relaxed),
 		.mmio = atomic_load_explicit(&cpu->stats.mmio, memory_order_relaxed),
-		.hlt = atomic_load_explicit(&cpu->stats.hlt, memory_order_relaxed),
 		.intr = atomic_load_explicit(&cpu->stats.intr, memory_order_relaxed),
 		.other = atomic_load_explicit(&cpu->stats.other, memory_order_relaxed),
 	};
@@ -76,14 +75,12 @@ static void stat_text(const struct control *ctl, FILE *out)
 	if (!ram_resident(kvm->ram, &resident))
 		fprintf(out, ", of which %llu KiB resident", resident / KIB);
 	fprintf(out, "\nconsole:  %" PRIu64 " bytes in %" PRIu64 " writes\n\n", bytes, writes);
-	fprintf(out, "vCPU %12s %12s %12s %10s %10s %10s\n", "exits", "io", "mmio", "hlt", "intr",
-		"other");
+	fprintf(out, "vCPU %12s %12s %12s %10s %10s\n", "exits", "io", "mmio", "intr", "other");
 	for (unsigned i = 0; i < kvm->n_cpus; i++) {
 		struct counters n = counters_of(&kvm->cpus[i]);
 
-		fprintf(out, "%4u %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %10" PRIu64 " %10" PRIu64
-			     " %10" PRIu64 "\n",
-			i, n.exits, n.io, n.mmio, n.hlt, n.intr, n.other);
+		fprintf(out, "%4u %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %10" PRIu64 " %10" PRIu64 "\n",
+			i, n.exits, n.io, n.mmio, n.intr, n.other);
 	}
 }
 
@@ -115,7 +112,6 @@ static void stat_json(const struct control *ctl, FILE *out)
 		json_u64(&json, "exits", n.exits);
 		json_u64(&json, "io", n.io);
 		json_u64(&json, "mmio", n.mmio);
-		json_u64(&json, "hlt", n.hlt);
 		json_u64(&json, "intr", n.intr);
 		json_u64(&json, "other", n.other);
 		json_end(&json);

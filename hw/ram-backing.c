@@ -128,7 +128,8 @@ static int fit_file(int fd, const char *path, const struct stat *st, uint64_t si
 	if (fstatfs(fd, &fs))
 		return log_err(-errno, "statfs '%s'", path);
 	avail = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
-	if (size_bytes > held && size_bytes - held > avail)
+	/* A hugetlbfs without a size limit has no blocks at all; mmap() will say what it lacks. */
+	if (fs.f_blocks && size_bytes > held && size_bytes - held > avail)
 		return no_space(path, size_bytes, avail + held);
 	if ((uint64_t)st->st_size < size_bytes && ftruncate(fd, (off_t)size_bytes))
 		return log_err(-errno, "grow '%s' to %lluMB", path,
@@ -140,8 +141,10 @@ static int open_path(struct ram_backing *backing, const struct ram_config *cfg, 
 {
 	const char *path = cfg->path;
 	struct stat st;
+	bool fresh = stat(path, &st);
+	int err;
 
-	if (!stat(path, &st) && S_ISDIR(st.st_mode))
+	if (!fresh && S_ISDIR(st.st_mode))
 		backing->fd = open_unlinked(path);
 	else
 		backing->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
@@ -152,7 +155,10 @@ static int open_path(struct ram_backing *backing, const struct ram_config *cfg, 
 	if (flock(backing->fd, (cfg->share ? LOCK_SH : LOCK_EX) | LOCK_NB))
 		return log_errx(-EBUSY, "'%s' is the RAM of another guest (both need --mem-share)",
 				path);
-	return fit_file(backing->fd, path, &st, size_bytes);
+	err = fit_file(backing->fd, path, &st, size_bytes);
+	if (err && fresh)
+		unlink(path);
+	return err;
 }
 
 static int open_hugetlbfs(struct ram_backing *backing, const struct ram_config *cfg,
@@ -181,8 +187,7 @@ static int open_hugetlbfs(struct ram_backing *backing, const struct ram_config *
 int ram_backing_open(struct ram_backing *backing, const struct ram_config *cfg, uint64_t size_bytes)
 {
 	*backing = (struct ram_backing){ .fd = -1, .prealloc = cfg->prealloc, .advice = cfg };
-	/* A file is the RAM itself, never only its first content. */
-	backing->shared = cfg->share || cfg->path || cfg->hugetlbfs;
+	backing->shared = ram_backing_shared(cfg);
 	if (!!cfg->path + !!cfg->hugetlbfs + cfg->hugepages > 1)
 		return log_errx(-EINVAL, "--mem-path, --hugetlbfs and --hugepages exclude each other");
 	if (cfg->hugetlbfs)
@@ -215,13 +220,19 @@ int ram_backing_failed(const struct ram_backing *backing, uint64_t size_bytes, i
 			(unsigned long long)hugepage_count(page, "nr_hugepages"));
 }
 
-const char *ram_backing_name(const struct ram_config *cfg)
+bool ram_backing_shared(const struct ram_config *cfg)
 {
-	if (cfg->hugetlbfs)
-		return cfg->hugetlbfs;
+	/* A file is the RAM itself, never only its first content. */
+	return cfg->share || cfg->path || cfg->hugetlbfs;
+}
+
+const char *ram_backing_kind(const struct ram_config *cfg)
+{
 	if (cfg->path)
-		return cfg->path;
+		return "file";
+	if (cfg->hugetlbfs)
+		return "hugetlbfs";
 	if (cfg->hugepages)
-		return "hugepages";
+		return cfg->share ? "memfd of huge pages" : "anonymous huge pages";
 	return cfg->share ? "memfd" : "anonymous";
 }

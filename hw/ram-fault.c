@@ -1,6 +1,7 @@
 /*
  * A SIGSEGV within guest RAM's reservation is a missed bounds check of ours, stopped by the gap or
- * a guard. Name the guest address, then let the process die of the signal as it would have.
+ * a guard. Name the guest address, then let the process die of the signal as it would have. An
+ * assertion that fails ends in the same way.
  */
 #include <errno.h>
 #include <signal.h>
@@ -12,6 +13,7 @@
 
 /* A signal handler has no argument of its own: this is the one place that must be global. */
 static _Atomic(const struct ram *) reported_ram;
+static void (*_Atomic before_death)(void);
 
 static void put_hex(char *line, size_t *len, uint64_t value)
 {
@@ -34,9 +36,12 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	gpa_t gpa;
 	char line[160];
 	size_t len = 0;
+	void (*clean_up)(void) = atomic_load(&before_death);
 
 	(void)context;
-	if (ram && !ram_gpa_of(ram, info->si_addr, &gpa)) {
+	if (clean_up)
+		clean_up();
+	if (sig != SIGABRT && ram && !ram_gpa_of(ram, info->si_addr, &gpa)) {
 		put(line, &len, sig == SIGBUS ? "\r\nlkvm: the host has no memory left for" :
 						"\r\nlkvm: internal error: access to");
 		put(line, &len, " guest address 0x");
@@ -49,14 +54,17 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	raise(sig);
 }
 
-int ram_fault_report(const struct ram *ram)
+int ram_fault_report(const struct ram *ram, void (*clean_up)(void))
 {
+	static const int signals[] = { SIGSEGV, SIGBUS, SIGABRT };
 	struct sigaction act = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | (int)SA_RESETHAND };
 
 	atomic_store(&reported_ram, ram);
+	atomic_store(&before_death, clean_up);
 	if (!ram)
 		act = (struct sigaction){ .sa_handler = SIG_DFL };
-	if (sigaction(SIGSEGV, &act, NULL) || sigaction(SIGBUS, &act, NULL))
-		return -errno;
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		if (sigaction(signals[i], &act, NULL))
+			return -errno;
 	return 0;
 }

@@ -1,5 +1,7 @@
 /* How much RAM a guest gets: the default and the grammar of -m; see ram.h. */
-#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -65,4 +67,77 @@ uint64_t ram_host_bytes(const char **ret_failed)
 	if (__builtin_mul_overflow((uint64_t)pages, (uint64_t)page_bytes, &bytes))
 		return UINT64_MAX;
 	return bytes;
+}
+
+uint64_t ram_available_bytes(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	unsigned long long kib = 0;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %llu", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib * KIB;
+}
+
+/* The number in @dir/@file, or UINT64_MAX: there is none, or it is the word "max" */
+static uint64_t read_limit(const char *dir, const char *file)
+{
+	unsigned long long bytes = UINT64_MAX;
+	char path[PATH_MAX];
+	FILE *f;
+
+	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, file) >= sizeof(path))
+		return UINT64_MAX;
+	f = fopen(path, "re");
+	if (!f)
+		return UINT64_MAX;
+	if (fscanf(f, "%llu", &bytes) != 1)
+		bytes = UINT64_MAX;
+	fclose(f);
+	return bytes;
+}
+
+/* @dir is a cgroup below @root: the least of its limit and of all up to the root. */
+static uint64_t least_limit(const char *root, char *dir, const char *file)
+{
+	uint64_t least = UINT64_MAX;
+
+	while (strlen(dir) >= strlen(root)) {
+		uint64_t limit = read_limit(dir, file);
+
+		if (limit < least)
+			least = limit;
+		*strrchr(dir, '/') = '\0';
+	}
+	return least;
+}
+
+uint64_t ram_cgroup_bytes(void)
+{
+	/* Each line is "ID:CONTROLLERS:PATH"; version 2 has ID 0 and no controllers. */
+	static const char v1[] = "/sys/fs/cgroup/memory", v2[] = "/sys/fs/cgroup";
+	FILE *f = fopen("/proc/self/cgroup", "re");
+	uint64_t least = UINT64_MAX, limit = UINT64_MAX;
+	char line[PATH_MAX], dir[PATH_MAX + sizeof(v1)], *path;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = '\0';
+		path = strchr(line, '/');
+		if (path && !strncmp(line, "0::", 3)) {
+			snprintf(dir, sizeof(dir), "%s%s", v2, path);
+			limit = least_limit(v2, dir, "memory.max");
+		} else if (path && strstr(line, ":memory:")) {
+			snprintf(dir, sizeof(dir), "%s%s", v1, path);
+			limit = least_limit(v1, dir, "memory.limit_in_bytes");
+		}
+		if (limit < least)
+			least = limit;
+	}
+	if (f)
+		fclose(f);
+	return least;
 }

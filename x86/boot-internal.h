@@ -56,14 +56,6 @@ extern const struct boot_protocol bzimage_protocol, multiboot_protocol, vmlinux_
 	log_errx(err, "%s '%s': " fmt, (file)->what, (file)->name, ##__VA_ARGS__)
 
 /* Little-endian fields at any alignment. */
-static inline uint16_t get_le16(const void *p)
-{
-	uint16_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
 static inline uint32_t get_le32(const void *p)
 {
 	uint32_t v;

@@ -28,7 +28,7 @@ enum stop_cause {
 	STOP_DEBUG_EXIT, /* isa-debug-exit; value: what the guest wrote */
 	STOP_FAULT,      /* triple fault, or KVM could not go on */
 	STOP_REQUEST,    /* `lkvm stop`, Ctrl-a x */
-	STOP_SIGNAL,     /* SIGINT, SIGTERM, SIGHUP; value: the number */
+	STOP_SIGNAL,     /* SIGINT, SIGTERM, SIGHUP, SIGQUIT; value: the number */
 	STOP_TIMEOUT,    /* --timeout */
 	STOP_HOST_ERROR, /* lkvm itself failed; value: errno */
 };

@@ -19,7 +19,7 @@
 
 /* Exit counters: written by the vCPU's thread only, read by anyone. */
 struct kvm_cpu_stats {
-	_Atomic(uint64_t) exits, io, mmio, hlt, intr, other;
+	_Atomic(uint64_t) exits, io, mmio, intr, other;
 };
 
 struct kvm_cpu {

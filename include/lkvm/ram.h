@@ -125,8 +125,14 @@ int ram_window(const struct ram *ram, gpa_t at, uint64_t len, uint64_t align, vo
 /** ram_gpa_of() - the guest address of a host address within the mapping, gap included; 0 or -EFAULT */
 int ram_gpa_of(const struct ram *ram, const void *host, gpa_t *ret);
 
-/** ram_fault_report() - from now on a SIGSEGV within @ram names the guest address; NULL ends that */
-int ram_fault_report(const struct ram *ram);
+/**
+ * ram_fault_report() - from now on a SIGSEGV or SIGBUS within @ram names the guest address
+ * @ram:      NULL ends that
+ * @clean_up: called on the way, for SIGABRT too, and for faults elsewhere; async-signal-safe; may
+ *	      be NULL
+ * The process dies of the signal as it would have. Return: 0 or -errno
+ */
+int ram_fault_report(const struct ram *ram, void (*clean_up)(void));
 
 /* hw/ram-size.c: how much */
 
@@ -155,6 +161,12 @@ enum ram_size_error ram_parse_size(const char *arg, uint64_t *ret);
  */
 uint64_t ram_host_bytes(const char **ret_failed);
 
+/** ram_available_bytes() - what the host can give now without swapping; 0 if unknown */
+uint64_t ram_available_bytes(void);
+
+/** ram_cgroup_bytes() - the least memory limit of our cgroup and of those above; UINT64_MAX: none */
+uint64_t ram_cgroup_bytes(void);
+
 /* hw/ram-backing.c: from where. This part knows names, so it logs. */
 
 /**
@@ -168,7 +180,9 @@ void ram_backing_close(struct ram_backing *backing);
 /** ram_backing_failed() - say why ram_init() failed with @err on this backing; Return: @err */
 int ram_backing_failed(const struct ram_backing *backing, uint64_t size_bytes, int err);
 
-/** ram_backing_name() - "anonymous", "memfd", "hugepages", or the path; for `lkvm debug --memmap` */
-const char *ram_backing_name(const struct ram_config *cfg);
+/** ram_backing_kind() - "anonymous", "memfd", "file" and the like; for `lkvm debug --memmap` */
+const char *ram_backing_kind(const struct ram_config *cfg);
+/** ram_backing_shared() - do other processes that map the file see what the guest writes? */
+bool ram_backing_shared(const struct ram_config *cfg);
 
 #endif

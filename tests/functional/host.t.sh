@@ -110,7 +110,7 @@ guest_has()
 	on_host "${settings[@]}" "$LKVM" run --debug-exit "$@" -k "$GUESTS/$program" -p "$want"
 	t_command="$want, ${settings[*]}${*:+ $*}"
 	t_status 1
-	t_is "$t_command: warnings" "$(t_stderr | sed 's/([0-9]*MB free now[^)]*)/(N)/')" "${warning:+lkvm: warning: $warning}"
+	t_is "$t_command: warnings" "$(t_stderr | sed 's/([0-9]*MB available now[^)]*)/(N)/')" "${warning:+lkvm: warning: $warning}"
 }
 
 # mb MB: a host with so much RAM

@@ -100,10 +100,13 @@ t_status 125
 t_stderr_like "^lkvm: .*missing/file.*: No such file or directory"
 mkdir "$T_TMP/small"
 if mount -t tmpfs -o size=16m tmpfs "$T_TMP/small" 2>/dev/null; then
-	g_run reset.bin --mem-path "$T_TMP/small"
+	for path in small small/new; do
+		g_run reset.bin --mem-path "$T_TMP/$path"
+		t_status 125
+		t_stderr_is "lkvm: Not enough space in '$T_TMP/$path' for 64MB of guest RAM (16MB free)"
+		t_is "$t_command: it is left as it was" "$(ls "$T_TMP/small")" ''
+	done
 	umount "$T_TMP/small"
-	t_status 125
-	t_stderr_like "^lkvm: Not enough space in '.*/small' for 64MB of guest RAM \(1[56]MB free\)"
 else
 	t_skip 'a file system that is too small' 'mounting a tmpfs needs root'
 fi
@@ -114,6 +117,47 @@ if [ "$(awk '/^HugePages_Free:/ { print $2 }' /proc/meminfo)" -lt 8192 ]; then
 else
 	t_skip 'too few huge pages' 'this host has 16 GB of free ones'
 fi
+g_run reset.bin --mem-prealloc -m 1T
+t_status 125
+t_stderr_like '^lkvm: --mem-prealloc: guest RAM of 1048576MB is more than the [0-9]+MB of '
+g_run reset.bin --mem-path "$T_TMP/new"
+t_status 0
+t_is 'a file that was made for the RAM stays' "$(stat -c %s "$T_TMP/new")" $((64 << 20))
+
+# ---- a hugetlbfs, with pages that the host makes when they are asked for ----
+
+OVERCOMMIT=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages
+mkdir "$T_TMP/huge" "$T_TMP/huge-80"
+huge_pages=$(cat $OVERCOMMIT 2>/dev/null)
+if echo 64 2>/dev/null >$OVERCOMMIT &&
+	mount -t hugetlbfs -o pagesize=2M none "$T_TMP/huge" 2>/dev/null &&
+	mount -t hugetlbfs -o pagesize=2M,size=80M none "$T_TMP/huge-80"; then
+	for kind in --hugepages=2M "--hugepages=2M --mem-share" "--hugetlbfs $T_TMP/huge" \
+		"--hugetlbfs $T_TMP/huge-80"; do
+		# shellcheck disable=SC2086
+		g_run ram.mb -m 64 -p ram=64 $kind
+		t_status 1
+		# shellcheck disable=SC2086
+		g_run reset.bin -m 130 $kind
+		t_status 125
+		if [[ $kind == *huge-80 ]]; then
+			t_stderr_is "lkvm: Not enough space in '$T_TMP/huge-80' for 130MB of guest RAM (80MB free)"
+		else
+			t_stderr_like '^lkvm: Not enough huge pages for 130MB of guest RAM: 65 of 2MB needed, [0-9]+ free \(of [0-9]+\)$'
+		fi
+		# shellcheck disable=SC2086
+		g_run reset.bin -m 65 $kind
+		t_status 125
+		t_stderr_like '^lkvm: guest RAM of (65MB cannot be made of 2MB pages|66560KB is not a multiple of a huge page \(2MB\))$'
+	done
+	t_is 'no file is left in a hugetlbfs' "$(find "$T_TMP"/huge*/ -type f)" ''
+	umount "$T_TMP/huge-80"
+else
+	t_skip 'a hugetlbfs' 'mounting one and making huge pages needs root'
+fi
+umount "$T_TMP/huge" 2>/dev/null
+[ -z "$huge_pages" ] || echo "$huge_pages" 2>/dev/null >$OVERCOMMIT
+
 g_run reset.bin --hugetlbfs "$T_TMP"
 t_status 125
 t_stderr_like '^lkvm: .*hugetlbfs'

@@ -11,7 +11,7 @@ for program in loop halt flood; do
 	t_is "$t_command: it is gone when stop returns" "$(ls "$LKVM_DIR")" ''
 	g_wait
 	t_status 0
-	for signal in INT TERM; do
+	for signal in INT TERM HUP QUIT; do
 		g_start $program.bin
 		cat <&3 >/dev/null &
 		kill -$signal "$g_pid"
@@ -38,6 +38,15 @@ t_ok 'pause again' "$LKVM" pause test
 t_ok 'stop while paused' "$LKVM" stop test
 g_wait
 t_status 0
+
+# A crash of lkvm itself leaves no socket either.
+for signal in SEGV BUS ABRT; do
+	g_start halt.bin
+	kill -$signal "$g_pid"
+	g_wait 2>/dev/null
+	t_is "SIG$signal: status" "$t_rc" "$((128 + $(kill -l $signal)))"
+	g_no_leftovers "SIG$signal"
+done
 
 # SIGKILL leaves the socket, which the next command removes.
 g_start halt.bin

@@ -1,4 +1,4 @@
-/* Links: kvm-control.o kvm-control-stat.o kvm-control-memmap.o kvm-ipc.o util/json.o util/loop.o util/log.o hw/bus.o hw/ram.o hw/ram-fault.o x86/e820.o */
+/* Links: kvm-control.o kvm-control-stat.o kvm-control-memmap.o kvm-ipc.o util/json.o util/loop.o util/log.o hw/bus.o hw/ram.o hw/ram-backing.o hw/ram-fault.o x86/e820.o */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -293,7 +293,7 @@ END_TEST
 START_TEST(test_stat)
 {
 	start_machine(64, 2);
-	kvm.cpus[1].stats.hlt = 17;
+	kvm.cpus[1].stats.intr = 17;
 	ck_assert_int_eq(ask_u32(IPC_STAT, 0), 0);
 	expect_text("name:     unit\n");
 	expect_text("state:    running\n");
@@ -302,7 +302,7 @@ START_TEST(test_stat)
 	ck_assert_int_eq(ask_u32(IPC_STAT, 1), 0);
 	expect_text("{\n  \"name\": \"unit\",\n");
 	expect_text("  \"state\": \"running\",\n");
-	expect_text("    {\"id\": 1, \"exits\": 0, \"io\": 0, \"mmio\": 0, \"hlt\": 17, \"intr\": 0, "
+	expect_text("    {\"id\": 1, \"exits\": 0, \"io\": 0, \"mmio\": 0, \"intr\": 17, "
 		    "\"other\": 0}\n  ]\n}\n");
 	ck_assert_int_eq(ask_u32(IPC_STAT, 2), -EINVAL);
 }
@@ -370,8 +370,7 @@ START_TEST(test_memmap)
 	ck_assert(strstr(text(), "  0x0020-") < strstr(text(), "  0x03f8-"));
 	ck_assert(strstr(text(), "  0x03f8-") < strstr(text(), "  0x04d0-"));
 
-	config.ram.path = "/a \"file\"";
-	config.ram.share = true;
+	config.ram.path = "/a \"file\""; /* shared without --mem-share */
 	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 0), 0);
 	expect_text("  0x0  file /a \"file\", shared\n");
 	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 1), 0);

@@ -1,4 +1,7 @@
 /* Links: hw/ram-size.o */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "lkvm/ram.h"
@@ -18,9 +21,16 @@ START_TEST(test_default)
 		unsigned cpus;
 		uint64_t host_mib, guest_mib;
 	} table[] = {
-		{ 1, 24105, 256 }, { 2, 24105, 320 }, { 4, 8192, 448 },	 { 2, 400, 320 },
-		{ 2, 399, 319 },   { 2, 300, 240 },   { 2, 80, 64 },	 { 2, 79, 64 },
-		{ 2, 0, 64 },	   { 255, 8192, 6553 },
+		{ 1, 24105, 256 },
+		{ 2, 24105, 320 },
+		{ 4, 8192, 448 },
+		{ 2, 400, 320 },
+		{ 2, 399, 319 },
+		{ 2, 300, 240 },
+		{ 2, 80, 64 },
+		{ 2, 79, 64 },
+		{ 2, 0, 64 },
+		{ 255, 8192, 6553 },
 		/* A 32-bit number of bytes overflows from here on. */
 		{ 255, 1 << 20, 16512 },
 	};
@@ -33,7 +43,8 @@ START_TEST(test_default)
 		ck_assert_uint_eq(bytes % 4096, 0);
 	}
 	/* No overflow at the far end. */
-	ck_assert_uint_eq(ram_default_bytes(UINT32_MAX, UINT64_MAX), 64 * MIB * (UINT32_MAX + 3ULL));
+	ck_assert_uint_eq(ram_default_bytes(UINT32_MAX, UINT64_MAX),
+			  64 * MIB * (UINT32_MAX + 3ULL));
 }
 END_TEST
 
@@ -121,4 +132,69 @@ START_TEST(test_host)
 }
 END_TEST
 
-UNIT_MAIN("ram-size", test_default, test_default_is_four_fifths, test_specifier, test_host)
+/* Files of a host, instead of the real ones; the last has no path. */
+static const struct file {
+	const char *path, *text;
+} * fake_files;
+
+FILE *fopen(const char *path, const char *mode)
+{
+	for (const struct file *f = fake_files; f->path; f++)
+		if (!strcmp(f->path, path))
+			return fmemopen((void *)(uintptr_t)f->text, strlen(f->text), mode);
+	errno = ENOENT;
+	return NULL;
+}
+
+START_TEST(test_available)
+{
+	const struct file none[] = { { 0 } };
+	const struct file host[] = {
+		{ "/proc/meminfo", "MemTotal:       24683892 kB\nMemFree:         1 kB\n"
+				   "MemAvailable:   16000000 kB\nBuffers: 5 kB\n" },
+		{ 0 },
+	};
+
+	fake_files = none;
+	ck_assert_uint_eq(ram_available_bytes(), 0);
+	fake_files = host;
+	ck_assert_uint_eq(ram_available_bytes(), 16000000 * KIB);
+}
+END_TEST
+
+START_TEST(test_cgroup)
+{
+	const struct file none[] = { { 0 } };
+	const struct file v2[] = {
+		{ "/proc/self/cgroup", "0::/user.slice/app.scope\n" },
+		{ "/sys/fs/cgroup/user.slice/app.scope/memory.max", "max\n" },
+		{ "/sys/fs/cgroup/user.slice/memory.max", "1000000\n" },
+		{ 0 },
+	};
+	const struct file container[] = {
+		{ "/proc/self/cgroup", "0::/\n" },
+		{ "/sys/fs/cgroup/memory.max", "4096\n" },
+		{ 0 },
+	};
+	const struct file v1[] = {
+		{ "/proc/self/cgroup", "9:name=systemd:/a\n5:memory:/a/b\n4:cpu:/c\n0::/a\n" },
+		{ "/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "30000\n" },
+		{ "/sys/fs/cgroup/memory/a/memory.limit_in_bytes", "20000\n" },
+		{ "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n" },
+		{ "/sys/fs/cgroup/memory/c/memory.limit_in_bytes", "1\n" },
+		{ 0 },
+	};
+
+	fake_files = none;
+	ck_assert_uint_eq(ram_cgroup_bytes(), UINT64_MAX);
+	fake_files = v2;
+	ck_assert_uint_eq(ram_cgroup_bytes(), 1000000);
+	fake_files = container;
+	ck_assert_uint_eq(ram_cgroup_bytes(), 4096);
+	fake_files = v1;
+	ck_assert_uint_eq(ram_cgroup_bytes(), 20000);
+}
+END_TEST
+
+UNIT_MAIN("ram-size", test_default, test_default_is_four_fifths, test_specifier, test_host,
+	  test_available, test_cgroup)
