@@ -142,6 +142,19 @@ static int parse_on_off(void *config, const struct opt *opt, const char *arg)
 	return 0;
 }
 
+static int parse_virtio_transport(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	bool pci = !strcmp(arg, "pci"), cmdline = !strcmp(arg, "mmio,cmdline");
+
+	(void)opt;
+	if (!pci && !cmdline && strcmp(arg, "mmio"))
+		return log_errx(-EINVAL, "virtio transport '%s' is none of pci, mmio, and mmio,cmdline", arg);
+	cfg->virtio_mmio = !pci;
+	cfg->virtio_mmio_cmdline = cmdline;
+	return 0;
+}
+
 static int parse_debug_exit(void *config, const struct opt *opt, const char *arg)
 {
 	struct vm_config *cfg = config;
@@ -237,6 +250,11 @@ const struct opt run_options[] = {
 	  .complete = COMPLETE_WORDS, .words = "on off",
 	  .help = "Keep guest RAM out of core dumps (on)." },
 	{ OPT_GROUP, .help = "Devices" },
+	{ OPT_PARSE, 0, "virtio-transport", "pci|mmio", .parse = parse_virtio_transport,
+	  .complete = COMPLETE_WORDS, .words = "pci mmio mmio,cmdline",
+	  .help = "How the guest reaches its virtio devices: by PCI, or by MMIO in a machine without PCI. "
+		  "With mmio,cmdline it is told so by virtio_mmio.device= on its command line, not by "
+		  "ACPI or device tree (pci)." },
 	{ OPT_PARSE, 0, "rng", "on|off", .arg_optional = true, FIELD(no_rng), .parse = parse_on_off,
 	  .complete = COMPLETE_WORDS, .words = "on off",
 	  .help = "Give the guest the host's random numbers, by a virtio entropy device (on)." },

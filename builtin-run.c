@@ -22,6 +22,7 @@
 #include "lkvm/log.h"
 #include "lkvm/run.h"
 #include "lkvm/tty.h"
+#include "lkvm/virtio-mmio.h"
 #include "lkvm/x86/acpi.h"
 #include "lkvm/x86/boot.h"
 #include "lkvm/x86/cpu.h"
@@ -47,6 +48,7 @@ struct vm {
 	struct platform *platform;
 	struct kvm_irq *irq;
 	struct virtio_list *virtio;
+	char *cmdline; /* heap, or NULL: the default one as it is */
 	struct boot_entry entry;
 	struct kvm_cpuid2 *cpuid;
 	struct run_result result;
@@ -395,11 +397,43 @@ static int build_tables(struct vm *m, const struct acpi_config *acpi, gpa_t *ret
 	return err ? log_err(err, "MP table") : 0;
 }
 
+/*
+ * Where the virtio-mmio devices are, for a guest that is to find it on its command line: behind the
+ * default one. Each device takes "virtio_mmio.device=4K@0xe1000000:10 ".
+ */
+static int announce_virtio(struct vm *m, const char *cmdline)
+{
+	unsigned n;
+	const struct virtio_mmio_place *place = virtio_list_mmio(m->virtio, &n);
+	FILE *f = open_memstream(&m->cmdline, &(size_t){ 0 });
+
+	if (!f)
+		return log_err(-errno, "kernel command line");
+	fputs(cmdline ? cmdline : "", f);
+	for (unsigned i = 0; i < n; i++)
+		fprintf(f, "%svirtio_mmio.device=4K@%#llx:%u", i || cmdline ? " " : "",
+			(unsigned long long)place[i].base, place[i].gsi);
+	return fclose(f) ? log_err(-errno, "kernel command line") : 0;
+}
+
+static struct acpi_config describe(const struct vm *m)
+{
+	struct acpi_config hardware = {
+		.cpus = m->cfg.cpus,
+		.has_pvpanic = true,
+		.com = { true, true, true, true },
+		.has_pci = !m->cfg.virtio_mmio,
+	};
+
+	/* Devices that are announced twice would be there twice. */
+	if (!m->cfg.virtio_mmio_cmdline)
+		hardware.virtio_mmio = virtio_list_mmio(m->virtio, &hardware.n_virtio_mmio);
+	return hardware;
+}
+
 static int do_boot(struct vm *m)
 {
-	const struct acpi_config hardware = { .cpus = m->cfg.cpus, .has_pvpanic = true,
-					      .com = { true, true, true, true },
-					      .has_pci = true };
+	const struct acpi_config hardware = describe(m);
 	struct boot_config boot = {
 		.kernel = m->cfg.kernel,
 		.initrd = m->cfg.initrd,
@@ -412,7 +446,16 @@ static int do_boot(struct vm *m)
 	};
 	int err = build_tables(m, &hardware, &boot.rsdp, &boot.acpi_bytes);
 
+	if (!err && m->cfg.virtio_mmio_cmdline) {
+		err = announce_virtio(m, boot.default_cmdline);
+		boot.default_cmdline = m->cmdline;
+	}
 	return err ? err : boot_load(&m->ram, &boot, &m->entry);
+}
+
+static void undo_boot(struct vm *m)
+{
+	free(m->cmdline);
 }
 
 /* ---- vCPUs ---- */
@@ -579,7 +622,7 @@ static const struct step {
 	{ "console", do_console, undo_console },
 	{ "chips", do_platform, undo_platform },
 	{ "virtio devices", do_virtio, undo_virtio },
-	{ "kernel", do_boot, NULL },
+	{ "kernel", do_boot, undo_boot },
 	{ "vCPUs", do_cpus, undo_cpus },
 	{ "time limit", do_timer, undo_timer },
 	{ "run", do_run, undo_run },

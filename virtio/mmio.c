@@ -57,6 +57,7 @@ struct virtio_mmio_host {
 	struct line line[VIRTIO_MMIO_MAX_LINES];
 	unsigned n;
 	struct virtio_mmio *device[VIRTIO_MMIO_MAX];
+	struct virtio_mmio_place place[VIRTIO_MMIO_MAX];
 };
 
 /* ---- interrupts ---- */
@@ -349,19 +350,15 @@ int virtio_mmio_add(struct virtio_mmio_host *host, struct virtio_dev *dev)
 		free(vm);
 		return err;
 	}
+	host->place[host->n] = (struct virtio_mmio_place){ vm->base, vm->line->gsi };
 	host->device[host->n++] = vm;
 	virtio_attach(dev, &transport_ops, vm);
 	return 0;
 }
 
-unsigned virtio_mmio_count(const struct virtio_mmio_host *host)
+const struct virtio_mmio_place *virtio_mmio_places(const struct virtio_mmio_host *host,
+						   unsigned *ret_n)
 {
-	return host->n;
-}
-
-struct virtio_mmio_place virtio_mmio_place(const struct virtio_mmio_host *host, unsigned index)
-{
-	const struct virtio_mmio *vm = host->device[index];
-
-	return (struct virtio_mmio_place){ vm->base, vm->line->gsi };
+	*ret_n = host->n;
+	return host->place;
 }

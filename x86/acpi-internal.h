@@ -4,7 +4,12 @@
 
 #include "lkvm/x86/aml.h"
 
+struct virtio_mmio_place;
+
 /* Within \_SB: the PCI host bridge, and what keeps others off its ECAM window. */
 void acpi_put_pci(struct bytebuf *b);
+
+/* Within \_SB: a device for each place. */
+void acpi_put_virtio_mmio(struct bytebuf *b, const struct virtio_mmio_place *places, unsigned n);
 
 #endif

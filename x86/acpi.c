@@ -334,6 +334,7 @@ static size_t put_dsdt(struct bytebuf *b, const struct acpi_config *cfg)
 	put_devices(b, cfg);
 	if (cfg->has_pci)
 		acpi_put_pci(b);
+	acpi_put_virtio_mmio(b, cfg->virtio_mmio, cfg->n_virtio_mmio);
 	aml_end(b, scope);
 	table_end(b, at);
 	return at;

@@ -32,7 +32,11 @@ enum {
 	RES_MEMORY32_FIXED = 0x86,
 	RES_DWORD = 0x87,
 	RES_WORD = 0x88,
+	RES_INTERRUPT = 0x89,
 };
+
+/* Flags of RES_INTERRUPT; without them: of this device's children, level, active high, exclusive */
+enum { INTERRUPT_CONSUMER = 1 << 0, INTERRUPT_EDGE = 1 << 1, INTERRUPT_SHARED = 1 << 3 };
 
 enum { WINDOW_MEMORY = 0, WINDOW_BUS = 2 };
 
@@ -251,6 +255,15 @@ void aml_crs_memory(struct bytebuf *b, uint32_t base, uint32_t bytes)
 	put8(b, RES_MEMORY_WRITE);
 	put32(b, base);
 	put32(b, bytes);
+}
+
+void aml_crs_edge(struct bytebuf *b, uint32_t gsi)
+{
+	put8(b, RES_INTERRUPT);
+	put16(b, 6);
+	put8(b, INTERRUPT_CONSUMER | INTERRUPT_EDGE | INTERRUPT_SHARED);
+	put8(b, 1); /* interrupts in this list */
+	put32(b, gsi);
 }
 
 void aml_crs_bus(struct bytebuf *b, uint8_t first, uint8_t last)

@@ -22,7 +22,12 @@
 #define PHANDLE_IOAPIC 1
 
 /* Second cell of an interrupt specifier: intel,ce4100-ioapic */
-enum { IRQ_EDGE_RISING = 0 };
+enum { IRQ_EDGE_RISING = 0, IRQ_LEVEL_LOW = 1 };
+
+/* Of a PCI address, the first cell: IEEE 1275 PCI binding, 2.2.1 */
+#define PCI_MEMORY32     0x02000000
+#define PCI_DEVICE_SHIFT 11
+#define PCI_INTA         1
 
 /* First cell of an ISA address: IEEE 1275 ISA binding */
 enum { ISA_IO = 1 };
@@ -82,7 +87,7 @@ static void put_string(struct tree *t, const char *name, const char *value)
 	put(t, name, value, strlen(value) + 1);
 }
 
-#define MAX_CELLS 16
+#define MAX_CELLS 64
 
 static void put_array(struct tree *t, const char *name, const uint32_t *cells, size_t n)
 {
@@ -206,6 +211,38 @@ static void put_serial(struct tree *t, const struct acpi_config *machine)
 	}
 }
 
+/* Devices whose numbers are equal modulo GSI_PCI_PINS share an interrupt. */
+static void put_pci_interrupts(struct tree *t)
+{
+	uint32_t map[GSI_PCI_PINS * 7], *entry = map;
+
+	for (uint32_t i = 0; i < GSI_PCI_PINS; i++, entry += 7) {
+		const uint32_t cells[7] = { i << PCI_DEVICE_SHIFT, 0, 0, PCI_INTA, PHANDLE_IOAPIC,
+					    GSI_PCI_FIRST + i, IRQ_LEVEL_LOW };
+
+		memcpy(entry, cells, sizeof(cells));
+	}
+	put_cells(t, "#interrupt-cells", 1);
+	put_cells(t, "interrupt-map-mask", (GSI_PCI_PINS - 1) << PCI_DEVICE_SHIFT, 0, 0, 7);
+	put_array(t, "interrupt-map", map, ARRAY_SIZE(map));
+}
+
+static void put_pci(struct tree *t)
+{
+	begin_at(t, "pcie", LAYOUT_ECAM);
+	put_string(t, "compatible", "pci-host-ecam-generic");
+	put_string(t, "device_type", "pci");
+	put_cells(t, "reg", CELLS64(LAYOUT_ECAM), CELLS64(LAYOUT_ECAM_BYTES));
+	put_cells(t, "bus-range", 0, 0);
+	put_cells(t, "#address-cells", 3);
+	put_cells(t, "#size-cells", 2);
+	put_cells(t, "ranges", PCI_MEMORY32, CELLS64(LAYOUT_PCI_WINDOW), CELLS64(LAYOUT_PCI_WINDOW),
+		  CELLS64(LAYOUT_PCI_WINDOW_END - LAYOUT_PCI_WINDOW));
+	put_empty(t, "dma-coherent");
+	put_pci_interrupts(t);
+	end(t);
+}
+
 /* Chips at I/O ports. */
 static void put_isa(struct tree *t, const struct acpi_config *machine)
 {
@@ -231,6 +268,8 @@ static void put_soc(struct tree *t, const struct acpi_config *machine)
 	put_cells(t, "#size-cells", 2);
 	put_empty(t, "ranges"); /* the same addresses as in the root */
 	put_interrupt_controllers(t);
+	if (machine->has_pci)
+		put_pci(t);
 	put_virtio_mmio(t, machine);
 	put_isa(t, machine);
 	end(t);

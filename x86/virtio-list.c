@@ -1,5 +1,5 @@
 /*
- * The virtio devices of the machine, all on PCI.
+ * The virtio devices of the machine, all on PCI or all on MMIO.
  *
  * To add a device: virtio/NAME.c with virtio_NAME_new() and virtio_NAME_free(), a few lines here
  * that say how many the user wants and make one of them, and one line in kinds[].
@@ -13,8 +13,10 @@
 #include "lkvm/log.h"
 #include "lkvm/pci.h"
 #include "lkvm/types.h"
+#include "lkvm/virtio-mmio.h"
 #include "lkvm/virtio-pci.h"
 #include "lkvm/virtio-rng.h"
+#include "lkvm/x86/layout.h"
 
 struct virtio_kind {
 	const char *name; /* "blk": its devices are blk0, blk1, ... */
@@ -48,12 +50,13 @@ struct virtio_slot {
 	const struct virtio_kind *kind;
 	char name[16];
 	struct virtio_dev *dev;
-	struct virtio_pci *transport;
+	struct virtio_pci *transport; /* NULL: MMIO */
 };
 
 struct virtio_list {
 	struct virtio_env env;
-	struct pci_host *pci;
+	struct pci_host *pci;          /* one of these two */
+	struct virtio_mmio_host *mmio;
 	unsigned n;
 	struct virtio_slot *slot; /* n of them */
 };
@@ -68,8 +71,11 @@ static int add_device(struct virtio_list *list, const struct virtio_kind *kind, 
 	err = kind->make(&list->env, index, s->name, &s->dev);
 	if (err)
 		return err;
-	err = virtio_pci_new(list->pci, s->dev, &s->transport);
-	return err ? log_err(err, "put %s on the PCI bus", s->name) : 0;
+	if (list->mmio)
+		err = virtio_mmio_add(list->mmio, s->dev);
+	else
+		err = virtio_pci_new(list->pci, s->dev, &s->transport);
+	return err ? log_err(err, "put %s on the %s bus", s->name, list->mmio ? "MMIO" : "PCI") : 0;
 }
 
 static int add_devices(struct virtio_list *list)
@@ -89,6 +95,26 @@ static int add_devices(struct virtio_list *list)
 	return err;
 }
 
+static int bus_new(struct virtio_list *list)
+{
+	static const uint8_t gsi[] = GSIS_VIRTIO_MMIO;
+	const struct virtio_env *env = &list->env;
+	unsigned skip = env->config->virtio_mmio_cmdline ? GSIS_VIRTIO_MMIO_ISA : 0;
+	const struct virtio_mmio_config mmio = {
+		.machine = env->machine,
+		.bus = env->mmio,
+		.base = LAYOUT_VIRTIO_MMIO,
+		.gsi = gsi + skip,
+		.n_gsis = ARRAY_SIZE(gsi) - skip,
+	};
+	int err;
+
+	if (!env->config->virtio_mmio)
+		return pci_host_new(env->pio, env->mmio, &env->machine, &list->pci);
+	err = virtio_mmio_host_new(&mmio, &list->mmio);
+	return err ? log_err(err, "virtio over MMIO") : 0;
+}
+
 int virtio_list_new(const struct virtio_env *env, struct virtio_list **ret)
 {
 	struct virtio_list *list = calloc(1, sizeof(*list));
@@ -97,7 +123,7 @@ int virtio_list_new(const struct virtio_env *env, struct virtio_list **ret)
 	if (!list)
 		return log_err(-ENOMEM, "virtio devices");
 	list->env = *env;
-	err = pci_host_new(env->pio, env->mmio, &env->machine, &list->pci);
+	err = bus_new(list);
 	if (!err)
 		err = add_devices(list);
 	if (err) {
@@ -106,6 +132,12 @@ int virtio_list_new(const struct virtio_env *env, struct virtio_list **ret)
 	}
 	*ret = list;
 	return 0;
+}
+
+const struct virtio_mmio_place *virtio_list_mmio(const struct virtio_list *list, unsigned *ret_n)
+{
+	*ret_n = 0;
+	return list->mmio ? virtio_mmio_places(list->mmio, ret_n) : NULL;
 }
 
 void virtio_list_free(struct virtio_list *list)
@@ -118,6 +150,7 @@ void virtio_list_free(struct virtio_list *list)
 		virtio_pci_free(list->slot[i].transport);
 	}
 	pci_host_free(list->pci);
+	virtio_mmio_host_free(list->mmio);
 	free(list->slot);
 	free(list);
 }

@@ -24,6 +24,8 @@ struct vm_config {
 	struct ram_config ram;
 	bool has_debug_exit;
 	uint16_t debug_exit_port;
+	bool virtio_mmio;         /* virtio devices over MMIO: no PCI */
+	bool virtio_mmio_cmdline; /* announced on the kernel's command line only */
 	bool no_rng;
 	unsigned timeout_s;       /* 0: none */
 	const char *result;       /* file for the JSON result, or NULL */

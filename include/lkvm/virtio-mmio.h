@@ -6,7 +6,7 @@
  *	0x050 queue: notify             0x100 device configuration
  *
  * MMIO has no discovery: ACPI, the device tree and the kernel command line tell the guest what
- * virtio_mmio_place() tells them. Interrupts are edge triggered; where there are more devices than
+ * virtio_mmio_places() tells them. Interrupts are edge triggered; where there are more devices than
  * lines, devices share. Register accesses come from vCPU threads, interrupts from the workers; the
  * rest is the main thread's, while no vCPU runs.
  *
@@ -52,9 +52,8 @@ void virtio_mmio_host_free(struct virtio_mmio_host *host);
  */
 int virtio_mmio_add(struct virtio_mmio_host *host, struct virtio_dev *dev);
 
-/** virtio_mmio_count() - devices added so far */
-unsigned virtio_mmio_count(const struct virtio_mmio_host *host);
-/** virtio_mmio_place() - of device @index, counted from 0 as they were added */
-struct virtio_mmio_place virtio_mmio_place(const struct virtio_mmio_host *host, unsigned index);
+/** virtio_mmio_places() - of all devices, in the order in which they were added */
+const struct virtio_mmio_place *virtio_mmio_places(const struct virtio_mmio_host *host,
+						   unsigned *ret_n);
 
 #endif

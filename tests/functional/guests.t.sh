@@ -26,6 +26,7 @@ passes msr.bin ''
 passes serial.bin serial
 passes serial-irq.bin x
 passes i8042.bin ''
+passes virtio-mmio.bin '' --virtio-transport mmio
 
 # ---- the clock tells the host's UTC ----
 

@@ -83,6 +83,12 @@ for advice in merge thp dontfork dontdump; do
 	refused "option '--mem-$advice': 'maybe' is neither on nor off" --mem-$advice maybe
 	refused "option '--mem-$advice': argument on|off is missing" --mem-$advice
 done
+for transport in pci mmio mmio,cmdline; do
+	taken -m 64 --virtio-transport $transport
+done
+for transport in '' ISA pci,cmdline mmio, cmdline; do
+	refused "virtio transport '$transport' is none of pci, mmio, and mmio,cmdline" --virtio-transport "$transport"
+done
 taken -m 64 --rng
 for rng in on off; do
 	taken -m 64 --rng=$rng

@@ -1,4 +1,4 @@
-/* Links: x86/acpi.o x86/acpi-pci.o x86/aml.o hw/ram.o hw/ram-fault.o */
+/* Links: x86/acpi.o x86/acpi-pci.o x86/acpi-virtio.o x86/aml.o hw/ram.o hw/ram-fault.o */
 #include "lkvm/x86/acpi.h"
 
 #include <errno.h>
@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lkvm/virtio-mmio.h"
 #include "lkvm/x86/aml.h"
 #include "lkvm/x86/layout.h"
 #include "unit.h"
@@ -35,11 +36,15 @@ static void build(const struct acpi_config *cfg)
 	end = past.v;
 }
 
+static const struct virtio_mmio_place places[] = { { 0xe1000000, 23 }, { 0xe1001000, 5 } };
+
 static const struct acpi_config full = {
 	.cpus = 2,
 	.has_pvpanic = true,
 	.com = { true, true, true, true },
 	.has_pci = true,
+	.virtio_mmio = places, /* no machine has both, but tables may */
+	.n_virtio_mmio = ARRAY_SIZE(places),
 };
 
 static uint64_t get(uint64_t at, unsigned n)
@@ -367,6 +372,45 @@ START_TEST(test_devices_follow_the_machine)
 }
 END_TEST
 
+START_TEST(test_virtio_mmio)
+{
+	static struct virtio_mmio_place many[VIRTIO_MMIO_MAX];
+	struct acpi_config cfg = full;
+	/* clang-format off */
+	static const uint8_t second[] = {
+		'V', 'R', '0', '1',
+		0x08, '_', 'H', 'I', 'D', 0x0d, 'L', 'N', 'R', 'O', '0', '0', '0', '5', 0,
+		0x08, '_', 'U', 'I', 'D', 0x01,
+		0x08, '_', 'C', 'C', 'A', 0x01,
+		0x08, '_', 'C', 'R', 'S', 0x11, 0x1a, 0x0a, 0x17,
+		0x86, 9, 0, 1, 0x00, 0x10, 0x00, 0xe1, 0x00, 0x10, 0, 0, /* writable, 4 KiB at 0xe1001000 */
+		0x89, 6, 0, 0x0b, 1, 5, 0, 0, 0, /* consumer, edge, high, shared; GSI 5 */
+		0x79, 0,
+	};
+	/* clang-format on */
+
+	build(&full);
+	find_bytes(second, sizeof(second));
+	ck_assert(has_device("VR00"));
+	ck_assert(!has_device("VR02"));
+	ram_fini(&ram);
+
+	for (unsigned i = 0; i < VIRTIO_MMIO_MAX; i++)
+		many[i] = (struct virtio_mmio_place){ 0xe1000000 + i * 0x1000, 16 + i % 8 };
+	cfg.cpus = MAX_VCPUS;
+	cfg.virtio_mmio = many;
+	cfg.n_virtio_mmio = VIRTIO_MMIO_MAX;
+	build(&cfg);
+	ck_assert(has_device("VR7F"));
+	ck_assert_uint_lt(end - LAYOUT_BIOS, 0x6000); /* there is ample room for the MP table */
+	ram_fini(&ram);
+
+	cfg.n_virtio_mmio = 0;
+	build(&cfg);
+	ck_assert(!has_device("VR00"));
+}
+END_TEST
+
 START_TEST(test_no_ram_there)
 {
 	gpa_t at = GPA(1), past = GPA(2);
@@ -611,6 +655,6 @@ START_TEST(test_iasl_reads_the_tables)
 END_TEST
 
 UNIT_MAIN("acpi", test_rsdp, test_headers, test_fadt, test_madt, test_most_cpus, test_dsdt,
-	  test_mcfg, test_pci_bridge, test_devices_follow_the_machine, test_no_ram_there, test_int, test_pkg_length,
+	  test_mcfg, test_pci_bridge, test_devices_follow_the_machine, test_virtio_mmio, test_no_ram_there, test_int, test_pkg_length,
 	  test_string_and_eisa_id, test_align, test_full_buffer_is_not_passed,
 	  test_full_buffer_stays_full, test_iasl_reads_the_tables)

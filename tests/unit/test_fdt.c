@@ -24,6 +24,7 @@ static const struct virtio_mmio_place places[] = { { 0xe1000000, 16 }, { 0xe1001
 static const struct acpi_config full = {
 	.cpus = 2,
 	.has_pvpanic = true,
+	.has_pci = true,
 	.com = { true, true, true, true },
 	.virtio_mmio = places,
 	.n_virtio_mmio = ARRAY_SIZE(places),
@@ -265,6 +266,31 @@ START_TEST(test_virtio_mmio)
 }
 END_TEST
 
+START_TEST(test_pci)
+{
+	struct acpi_config machine = full;
+
+	ram_new(64 * MIB);
+	build(&full);
+	ck_assert_str_eq(string("/soc/pcie@e0000000", "compatible"), "pci-host-ecam-generic");
+	ck_assert_str_eq(string("/soc/pcie@e0000000", "device_type"), "pci");
+	check_cells("/soc/pcie@e0000000", "reg", 0, 0xe0000000, 0, 0x100000);
+	check_cells("/soc/pcie@e0000000", "bus-range", 0, 0);
+	check_cells("/soc/pcie@e0000000", "ranges", 0x02000000, 0, 0xd0000000, 0, 0xd0000000, 0,
+		    0x10000000);
+	check_cells("/soc/pcie@e0000000", "interrupt-map-mask", 0x3800, 0, 0, 7);
+	check_cells("/soc/pcie@e0000000", "interrupt-map",
+		    0x0000, 0, 0, 1, 1, 16, 1, 0x0800, 0, 0, 1, 1, 17, 1,
+		    0x1000, 0, 0, 1, 1, 18, 1, 0x1800, 0, 0, 1, 1, 19, 1,
+		    0x2000, 0, 0, 1, 1, 20, 1, 0x2800, 0, 0, 1, 1, 21, 1,
+		    0x3000, 0, 0, 1, 1, 22, 1, 0x3800, 0, 0, 1, 1, 23, 1);
+	dtc();
+	machine.has_pci = false;
+	build(&machine);
+	ck_assert(!has_node("/soc/pcie@e0000000"));
+}
+END_TEST
+
 START_TEST(test_chosen)
 {
 	struct fdt_config cfg = { .machine = &full,
@@ -316,4 +342,4 @@ START_TEST(test_too_large)
 END_TEST
 
 UNIT_MAIN("fdt", test_root, test_memory, test_cpus, test_interrupt_controllers, test_isa,
-	  test_serial_follows_the_machine, test_virtio_mmio, test_chosen, test_too_large)
+	  test_serial_follows_the_machine, test_virtio_mmio, test_pci, test_chosen, test_too_large)

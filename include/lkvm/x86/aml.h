@@ -64,6 +64,8 @@ void aml_crs_io(struct bytebuf *b, uint16_t port, uint8_t n_ports);
 void aml_crs_irq(struct bytebuf *b, unsigned irq);
 /** aml_crs_memory() - a fixed range of memory addresses below 4 GB */
 void aml_crs_memory(struct bytebuf *b, uint32_t base, uint32_t bytes);
+/** aml_crs_edge() - any GSI: edge triggered, active high, shared */
+void aml_crs_edge(struct bytebuf *b, uint32_t gsi);
 /** aml_crs_bus(), aml_crs_window() - what a PCI bridge passes on: bus numbers, memory addresses */
 void aml_crs_bus(struct bytebuf *b, uint8_t first, uint8_t last);
 void aml_crs_window(struct bytebuf *b, uint32_t first, uint32_t last);

@@ -25,6 +25,11 @@ struct virtio_env {
  * Return: 0, or -errno after one logged line; nothing is left behind
  */
 int virtio_list_new(const struct virtio_env *env, struct virtio_list **ret);
+struct virtio_mmio_place;
+
+/** virtio_list_mmio() - where the devices are, with --virtio-transport mmio; else *@ret_n is 0 */
+const struct virtio_mmio_place *virtio_list_mmio(const struct virtio_list *list, unsigned *ret_n);
+
 /** virtio_list_free() - drain and stop all devices; takes NULL */
 void virtio_list_free(struct virtio_list *list);
 
