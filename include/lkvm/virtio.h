@@ -6,8 +6,8 @@
  *	            virtio_set_status(): a bit needs those before it, else it stays 0
  *	reset(0) -> ACKNOWLEDGE -> DRIVER -> FEATURES_OK -> DRIVER_OK: activate(), the worker starts
  *	   ^                                 judged here       |
- *	   |                                                   v  virtio_break(): bad ring or request
- *	   +------------ reset(), worker joined <------- DEVICE_NEEDS_RESET
+ *	   |                                                  v  virtio_break()
+ *	   +------------ reset(), worker joined <------ DEVICE_NEEDS_RESET
  *
  * Threads: registers come from vCPU threads under dev->lock (virtio.c takes it). The worker owns
  * the live queues and never takes that lock, so a reset may join it while holding it. What the
@@ -39,8 +39,8 @@ struct virtio_type {
 	/* Do the accepted features go together? All are offered, VERSION_1 is among them. */
 	bool (*features_ok)(const struct virtio_dev *dev, uint64_t features);
 	/*
-	 * On the vCPU thread that sets DRIVER_OK, before the worker runs: may add sources of its own to
-	 * dev->loop. Return: 0 or -errno: the device then needs a reset.
+	 * On the vCPU thread that sets DRIVER_OK, before the worker runs: may add sources of its
+	 * own to dev->loop. Return: 0 or -errno: the device then needs a reset.
 	 */
 	int (*activate)(struct virtio_dev *dev);
 	/*
@@ -49,14 +49,14 @@ struct virtio_type {
 	 */
 	void (*kick)(struct virtio_dev *dev, unsigned index);
 	/*
-	 * On the worker, as its last act before it ends (@index -1), or before queue @index alone is
-	 * stopped: wait for every request in flight. No completion may come after. -1: remove the
-	 * sources that activate() added.
+	 * On the worker, as its last act before it ends (@index -1), or before queue @index alone
+	 * is stopped: wait for every request in flight. No completion may come after. -1: remove
+	 * the sources that activate() added.
 	 */
 	void (*drain)(struct virtio_dev *dev, int index);
 	/*
-	 * On the vCPU thread at every reset, after the worker was joined: forget what the driver had
-	 * set up. dev->loop is still there if activate() was called, even if that failed.
+	 * On the vCPU thread at every reset, after the worker was joined: forget what the driver
+	 * had set up. dev->loop is still there if activate() was called, even if that failed.
 	 */
 	void (*reset)(struct virtio_dev *dev);
 	/*
@@ -75,9 +75,9 @@ struct virtio_transport_ops {
 	void (*queue_irq)(void *transport, unsigned index);
 	void (*config_irq)(void *transport);
 	/*
-	 * Let the guest's notification of @index arrive at @fd without a vCPU exit, or end that before
-	 * the fd is closed. A failure only costs speed: the register access then calls virtio_notify().
-	 * May be NULL.
+	 * Let the guest's notification of @index arrive at @fd without a vCPU exit, or end that
+	 * before the fd is closed. A failure only costs speed: the register access then calls
+	 * virtio_notify(). May be NULL.
 	 */
 	int (*notify_fd)(void *transport, unsigned index, int fd, bool on);
 };
@@ -145,7 +145,7 @@ void virtio_fini(struct virtio_dev *dev);
 bool virtio_has(const struct virtio_dev *dev, unsigned feature_bit);
 
 /**
- * virtio_complete() - worker: publish what was pushed on queue @index, interrupt if the driver wants it
+ * virtio_complete() - worker: publish what was pushed on queue @index, interrupt if that is wanted
  */
 void virtio_complete(struct virtio_dev *dev, unsigned index);
 
@@ -154,7 +154,8 @@ void virtio_complete(struct virtio_dev *dev, unsigned index);
  * No queue is served any more until the reset; what is in flight may still complete. The VM and all
  * other devices go on. Any thread.
  */
-void virtio_break(struct virtio_dev *dev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void virtio_break(struct virtio_dev *dev, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3), cold));
 
 /**
  * virtio_config_begin(), virtio_config_end() - around a change that the device makes by itself
@@ -169,13 +170,16 @@ void virtio_config_end(struct virtio_dev *dev);
  * for the next notification
  * @handle: dev->chain has the request; pushes it now or keeps its id and pushes later. Not called
  * again once the device is broken.
- * A driver that adds as fast as we take does not keep the worker here: after a ring full the rest is
- * left for the next turn of the loop.
+ * A driver that adds as fast as we take does not keep the worker here: after a ring full the rest
+ * is left for the next turn of the loop.
  */
 void virtio_serve(struct virtio_dev *dev, unsigned index,
 		  void (*handle)(struct virtio_dev *dev, unsigned index));
 
-/** virtio_pop() - virtq_pop() into dev->chain that breaks the device on error; Return: true for a chain */
+/**
+ * virtio_pop() - worker: virtq_pop() into dev->chain; an error breaks the device
+ * Return: true for a chain; false also if the queue is not live or the device is broken
+ */
 bool virtio_pop(struct virtio_dev *dev, unsigned index);
 
 /* ---- for transports; each takes dev->lock ---- */
@@ -187,18 +191,18 @@ void virtio_set_status(struct virtio_dev *dev, uint8_t status);
 uint32_t virtio_get_features(struct virtio_dev *dev, uint32_t select);
 /** virtio_set_features() - ignored once FEATURES_OK is set */
 void virtio_set_features(struct virtio_dev *dev, uint32_t select, uint32_t value);
-/** virtio_config_read() - 0 outside the configuration, and if @width is not 1, 2, 4, 8 or misaligned */
+/** virtio_config_read() - 0 outside the configuration, if misaligned, or not 1, 2, 4 or 8 wide */
 uint64_t virtio_config_read(struct virtio_dev *dev, uint64_t off, unsigned width);
 void virtio_config_write(struct virtio_dev *dev, uint64_t off, unsigned width, uint64_t value);
 
 enum virtio_queue_field {
 	VIRTIO_QUEUE_MAX_SIZE, /* read only */
 	VIRTIO_QUEUE_SIZE,  /* written: ignored if 0, too large, not a power of two (split) */
-	VIRTIO_QUEUE_READY, /* 1: live now or at DRIVER_OK; 0: drained and stopped (PCI: keep it away) */
+	VIRTIO_QUEUE_READY, /* 1: live now or at DRIVER_OK; 0: drained and stopped (not for PCI) */
 	VIRTIO_QUEUE_DESC,
 	VIRTIO_QUEUE_AVAIL,
 	VIRTIO_QUEUE_USED,
-	VIRTIO_QUEUE_RESET, /* if negotiated: 1 drains and forgets the queue; always reads 0: done */
+	VIRTIO_QUEUE_RESET, /* if negotiated, 1 drains and forgets the queue; reads 0: done */
 };
 /**
  * virtio_queue_get(), virtio_queue_set() - @index out of range reads 0 and ignores writes

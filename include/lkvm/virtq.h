@@ -2,14 +2,15 @@
  * A virtqueue, as the device sees it: split or packed ring, mechanics only. It never logs and knows
  * no device.
  *
- *	split ring                             packed ring
- *	desc[]   driver: buffers               desc[]   both: buffers and their return, wrap counters
- *	avail    driver: heads to take         driver   driver: when it wants interrupts
- *	used     device: heads given back      device   device: when it wants notifications
+ *	split ring                          packed ring
+ *	desc[]   driver: buffers            desc[]   both: buffers and their return, in laps
+ *	avail    driver: heads to take      driver   driver: when it wants interrupts
+ *	used     device: heads given back   device   device: when it wants notifications
  *
  * One thread owns a queue: the vCPU while the driver configures it, the device's worker while it is
- * live. The rings are guest memory: everything read from them is fetched once and judged on the copy.
- * After -EPROTO or -EFAULT the queue is broken until virtq_init(): pop gives the same error again.
+ * live. The rings are guest memory: everything read from them is fetched once and judged on the
+ * copy. After -EPROTO or -EFAULT the queue is broken until virtq_init(): pop gives the same error
+ * again; what is out may still be pushed.
  *
  * The life of a batch:
  *
@@ -57,17 +58,17 @@ struct virtq {
 	uint16_t out[VIRTQ_MAX_SIZE];
 };
 
-/* One request. Large: keep one a worker, not on small stacks. */
+/* One request: iov[0..n_out) to read, n_in behind it to write. Large: not for small stacks. */
 struct virtq_chain {
 	uint16_t id;          /* for virtq_push() */
-	unsigned n_out, n_in; /* iov[0..n_out) is for the device to read, the n_in behind it to write */
+	unsigned n_out, n_in; /* buffers */
 	uint64_t out_bytes, in_bytes;
 	struct iovec iov[VIRTQ_MAX_SEGS];
 };
 
 /**
  * virtq_init() - take over a ring that the driver has set up
- * @setup: size 1..VIRTQ_MAX_SIZE; a power of two for a split ring; addresses as aligned as the spec asks
+ * @setup: size 1..VIRTQ_MAX_SIZE, a power of two for a split ring; addresses aligned as by the text
  * Return: 0; -EINVAL (size, alignment); -EFAULT (a ring is not all in RAM); @q is then broken
  * Spec: virtio 1.2, 2.7 and 2.8
  */
@@ -76,10 +77,10 @@ int virtq_init(struct virtq *q, const struct ram *ram, const struct virtq_setup 
 /**
  * virtq_pop() - take the next chain off the ring
  * @c: filled on 1; its iov stays valid until the chain is pushed
- * Malformed are: a writable buffer before a readable one, a loop, an index out of range, a head that
- * is already out, more than 2^32 bytes or VIRTQ_MAX_SEGS buffers, an indirect table inside another,
- * with a bad length, together with NEXT, or without the feature. The text forbids no buffer of zero
- * bytes: it is skipped, wherever it points.
+ * Malformed are: a writable buffer before a readable one, a loop, an index out of range, a head or
+ * an entry that is already out, more than 2^32 bytes or VIRTQ_MAX_SEGS buffers, an indirect table
+ * inside another, with a bad length, together with NEXT, or without the feature. The text forbids
+ * no buffer of zero bytes: it is skipped, wherever it points.
  * Return: 1 chain, 0 empty, -EPROTO malformed, -EFAULT not in RAM
  * Spec: virtio 1.2, 2.7.5, 2.7.13, 2.8.6 to 2.8.21
  */
@@ -92,7 +93,7 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c);
  */
 void virtq_push(struct virtq *q, uint16_t id, uint32_t written);
 
-/** virtq_flush() - publish all pushed chains; Return: does the driver want an interrupt for them? */
+/** virtq_flush() - publish what was pushed; Return: does the driver want an interrupt for it? */
 bool virtq_flush(struct virtq *q);
 
 /** virtq_notify_off() - tell the driver that we are looking anyway */
@@ -103,14 +104,14 @@ void virtq_notify_off(struct virtq *q);
  */
 bool virtq_notify_on(struct virtq *q);
 
-/* Copying between a chain's buffers and host memory; off counts from the first readable (writable) byte. */
+/* A chain's bytes, however they are cut; @off counts from the first readable (writable) one. */
 
 /** virtq_read() - Return: bytes copied, less than @len only at the end of the readable buffers */
 size_t virtq_read(const struct virtq_chain *c, uint64_t off, void *dst, size_t len);
 /** virtq_write() - Return: bytes copied, less than @len only at the end of the writable buffers */
 size_t virtq_write(const struct virtq_chain *c, uint64_t off, const void *src, size_t len);
 /**
- * virtq_slice() - the part [off, off + len) of the readable or writable buffers as an iovec of its own
+ * virtq_slice() - the part [off, off + len) of the readable or writable buffers as an iovec
  * Return: number of elements, or -E2BIG (@cap), -ENODATA (the buffers end before)
  */
 int virtq_slice(const struct virtq_chain *c, bool writable, uint64_t off, uint64_t len,

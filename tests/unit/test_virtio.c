@@ -31,7 +31,7 @@ struct toy {
 	struct virtio_dev dev;
 	uint32_t config[4];
 	/* What to do */
-	bool hold;
+	bool hold, careless; /* does not complete what it drains */
 	int activate_ret;
 	void (*on_kick)(struct virtio_dev *dev, unsigned index);
 	void (*on_handle)(struct virtio_dev *dev, unsigned index);
@@ -84,7 +84,8 @@ static void toy_drain_queue(struct virtio_dev *d, unsigned index)
 	for (unsigned i = 0; i < toy.n_held[index]; i++)
 		virtq_push(&d->queue[index].vq, toy.held[index][i], 0);
 	toy.n_held[index] = 0;
-	virtio_complete(d, index);
+	if (!toy.careless)
+		virtio_complete(d, index);
 }
 
 static void toy_drain(struct virtio_dev *d, int index)
@@ -738,7 +739,9 @@ static void refill(struct fake_driver *d, unsigned index)
 		return;
 	while (fake_used(&d->queue[index], &written) >= 0)
 		;
-	add(index);
+	/* Not a divisor of what is left of a turn */
+	for (unsigned n = 0; n < 4; n++)
+		add(index);
 }
 
 START_TEST(test_reset_of_a_busy_device)
@@ -1077,7 +1080,10 @@ static void serve_both(struct virtio_dev *d, unsigned index)
 	virtio_complete(d, 1);
 }
 
-/* A device may look at a queue that the driver has not set up, or has stopped. */
+/*
+ * A device may look at a queue that the driver has not set up, or has stopped: its ring is then
+ * left alone, even with something unflushed.
+ */
 START_TEST(test_serve_absent_queue)
 {
 	setup(0);
@@ -1088,8 +1094,14 @@ START_TEST(test_serve_absent_queue)
 	ck_assert_int_eq(echo(0), 20);
 	fake_setup_queue(&drv, 1, 16);
 	ck_assert_int_eq(echo(1), 20);
+	toy.hold = toy.careless = true;
+	add(1);
+	fake_notify(&drv, 1);
+	wait_for(&toy.handled, 3);
 	virtio_queue_set(dev, 1, VIRTIO_QUEUE_RESET, 1);
+	toy.hold = toy.careless = false;
 	ck_assert_int_eq(echo(0), 20);
+	ck_assert_uint_eq(drv.queue[1].used->idx, 1);
 	teardown();
 }
 END_TEST
