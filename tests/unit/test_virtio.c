@@ -696,15 +696,22 @@ static void wait_at_gate(struct virtio_dev *d, unsigned index)
 	sem_wait(&gate);
 }
 
-static void *resetter(void *arg)
+static void *reset_device(void *arg)
 {
 	(void)arg;
 	virtio_set_status(dev, 0);
 	return NULL;
 }
 
-/* A notification that arrives together with the order to end is not served behind the drain. */
-START_TEST(test_no_kick_after_drain)
+static void *reset_queue(void *arg)
+{
+	(void)arg;
+	virtio_queue_set(dev, 1, VIRTIO_QUEUE_RESET, 1);
+	return NULL;
+}
+
+/* A notification of queue 1 that arrives together with the order to end. */
+static void notify_and(void *(*order)(void *))
 {
 	struct pollfd called;
 	pthread_t thread;
@@ -712,20 +719,36 @@ START_TEST(test_no_kick_after_drain)
 	setup(0);
 	sem_init(&gate, 0, 0);
 	sem_init(&at_gate, 0, 0);
-	ck_assert(fake_probe(&drv, 0, 16));
+	ck_assert(fake_probe(&drv, FAKE_RESET, 16));
 	wait_for(&toy.kicks[1], 1);
 	toy.on_handle = wait_at_gate;
 	add(0);
 	fake_notify(&drv, 0);
 	sem_wait(&at_gate);
 	called = (struct pollfd){ dev->call.fd, POLLIN, 0 };
-	ck_assert_int_eq(pthread_create(&thread, NULL, resetter, NULL), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, order, NULL), 0);
 	ck_assert_int_eq(poll(&called, 1, -1), 1);
 	fake_notify(&drv, 1);
+	toy.on_handle = NULL;
 	sem_post(&gate);
 	pthread_join(thread, NULL);
+}
+
+/* It is not served behind the drain. */
+START_TEST(test_no_kick_after_drain)
+{
+	uint32_t written;
+
+	notify_and(reset_device);
 	ck_assert_uint_eq(atomic_load(&toy.ends), 1);
 	ck_assert_uint_eq(atomic_load(&toy.kicks_after_end), 0);
+	teardown();
+
+	notify_and(reset_queue);
+	ck_assert_uint_eq(atomic_load(&toy.drains[1]), 1);
+	ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+	ck_assert_int_eq(echo(0), 20);
+	ck_assert_uint_eq(atomic_load(&toy.kicks[1]), 1);
 	teardown();
 }
 END_TEST
