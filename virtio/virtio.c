@@ -285,10 +285,8 @@ static int queue_start(struct virtio_queue *q)
 {
 	int err = queue_open(q);
 
-	if (err) {
-		queue_close(q);
+	if (err)
 		virtio_break(q->dev, "queue %u cannot be used: %s", q->index, strerror(-err));
-	}
 	return err;
 }
 

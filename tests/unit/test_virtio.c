@@ -325,6 +325,7 @@ START_TEST(test_features_judged)
 		{ 1 << TOY_B, 1, 0, false },                     /* B needs A */
 		{ 1 << TOY_A, 0, 0, false }, { 1, 1, 0, false }, /* not offered */
 		{ 0, 5, 0, false },          { 0, 1, 1, false }, /* bit 64 */
+		{ 0, 1, 0, true },                               /* which is forgotten at reset */
 	};
 
 	setup(1 << TOY_A | 1 << TOY_B);
@@ -542,6 +543,9 @@ START_TEST(test_late_queue)
 		fake_setup_queue(&drv, 1, 32);
 		ck_assert_int_eq(echo(1), 20);
 		ck_assert_int_eq(echo(0), 20);
+		/* Once more is once too often: it goes on where it was. */
+		virtio_queue_set(dev, 1, VIRTIO_QUEUE_READY, 1);
+		ck_assert_int_eq(echo(1), 20);
 		ck_assert_uint_eq(atomic_load(&toy.activates), packed + 1);
 	}
 	teardown();
@@ -633,6 +637,7 @@ START_TEST(test_reset_in_flight)
 		drv.next = 1 * MIB;
 	}
 	ck_assert_uint_eq(atomic_load(&toy.kicks_after_end), 0);
+	ck_assert_uint_eq(atomic_load(&toy.resets), 100); /* each probe begins with one */
 	teardown();
 }
 END_TEST
@@ -900,8 +905,10 @@ START_TEST(test_bad_addresses)
 		ck_assert_uint_eq(virtio_get_status(dev), LIVE | NEEDS_RESET);
 		ck_assert_uint_eq(fake_config_irqs(&drv), ++irqs);
 		ck_assert_int_eq(drv.notify_fd[1], -1);
+		ck_assert_int_eq(dev->live, late);
 		virtio_queue_set(dev, 0, VIRTIO_QUEUE_READY, 0);
 		virtio_queue_set(dev, 0, VIRTIO_QUEUE_READY, 1);
+		ck_assert_int_eq(drv.notify_fd[0] >= 0, late);
 		ck_assert_uint_eq(fake_config_irqs(&drv), irqs);
 	}
 	ck_assert(fake_probe(&drv, 0, 16));
@@ -929,13 +936,27 @@ START_TEST(test_activate_fails)
 }
 END_TEST
 
+/* What went to standard error says @what in each of @n lines. */
+static void check_messages(FILE *messages, const char *what, unsigned n)
+{
+	char line[256];
+
+	rewind(messages);
+	for (; fgets(line, sizeof(line), messages); n--)
+		ck_assert_msg(strstr(line, what) && strstr(line, "toy0"), "%s", line);
+	ck_assert_uint_eq(n, 0);
+}
+
 /* The host has one descriptor too few, two, ...: broken until the reset, nothing leaks. */
 START_TEST(test_host_failures)
 {
+	FILE *messages = tmpfile();
 	struct rlimit limit, low;
 	int first_free;
 	unsigned failures = 0;
 
+	ck_assert_ptr_nonnull(messages);
+	ck_assert_int_eq(dup2(fileno(messages), STDERR_FILENO), STDERR_FILENO);
 	setup(0);
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	first_free = dup(0);
@@ -957,6 +978,7 @@ START_TEST(test_host_failures)
 		close(first_free);
 	}
 	ck_assert_uint_eq(failures, 4); /* epoll, the call, two queues */
+	check_messages(messages, "Too many open files", failures);
 	ck_assert_int_eq(echo(1), 20);
 	teardown();
 	ck_assert_int_eq(dup(0), first_free);
@@ -1032,7 +1054,9 @@ static void *changer(void *arg)
 	while (!atomic_load(&stop)) {
 		virtio_config_begin(dev);
 		toy.config[0]++;
+		sched_yield();
 		toy.config[1]++;
+		sched_yield();
 		virtio_config_end(dev);
 	}
 	return NULL;
@@ -1125,6 +1149,14 @@ START_TEST(test_serve_absent_queue)
 	toy.hold = toy.careless = false;
 	ck_assert_int_eq(echo(0), 20);
 	ck_assert_uint_eq(drv.queue[1].used->idx, 1);
+	/* The same where it was live before a reset of the whole device */
+	ck_assert(fake_probe(&drv, 0, 16));
+	ck_assert(fake_negotiate(&drv, 0));
+	fake_setup_queue(&drv, 0, 16);
+	add(1);
+	virtio_set_status(dev, LIVE);
+	ck_assert_int_eq(echo(0), 20);
+	ck_assert_uint_eq(drv.queue[1].used->idx, 0);
 	teardown();
 }
 END_TEST
