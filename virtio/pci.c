@@ -22,13 +22,19 @@
 #define BAR_NOTIFY       0x2000
 #define BAR_MSIX_TABLE   0x3000
 #define BAR_MSIX_PBA     0x3c00
+#define BAR_MSIX_BYTES   (BAR_MSIX_PBA - BAR_MSIX_TABLE)
 #define NOTIFY_STRIDE    4
+#define MAX_VECTORS      (VIRTIO_MAX_QUEUES + 1)
 
 #define ISR_QUEUE  1
 #define ISR_CONFIG 2
 
 /* Of struct virtio_pci_common_cfg; <linux/virtio_pci.h> may be too old for it */
 #define COMMON_QUEUE_RESET 58
+
+_Static_assert(MAX_VECTORS * PCI_MSIX_ENTRY_SIZE <= BAR_MSIX_BYTES, "MSI-X table");
+_Static_assert(BAR_MSIX_PBA + (MAX_VECTORS + 7) / 8 <= BAR_BYTES, "MSI-X pending bits");
+_Static_assert(VIRTIO_MAX_QUEUES * NOTIFY_STRIDE <= BAR_MSIX_TABLE - BAR_NOTIFY, "notification");
 
 struct virtio_pci {
 	struct pci_function fn;
@@ -41,12 +47,14 @@ struct virtio_pci {
 
 	/* Any thread that interrupts reads these. */
 	atomic_uint config_vector;
-	_Atomic(uint16_t) *queue_vector;
 	atomic_uint isr; /* INTA is asked for while it is not 0 */
 
 	pthread_mutex_t notify_lock; /* innermost: which eventfds are registered, and where */
-	int *notify_fd;              /* by queue; -1: none */
 	uint64_t notify_base;        /* guest address of the notification area, 0: not decoded */
+	struct {
+		atomic_uint vector;
+		int notify_fd; /* under notify_lock; -1: none */
+	} queue[VIRTIO_MAX_QUEUES];
 };
 
 /* ---- interrupts: any thread ---- */
@@ -82,7 +90,7 @@ static void queue_irq(void *transport, unsigned index)
 	struct virtio_pci *vp = transport;
 
 	if (pci_msix_enabled(&vp->fn))
-		signal_vector(vp, atomic_load(&vp->queue_vector[index]));
+		signal_vector(vp, atomic_load(&vp->queue[index].vector));
 	else
 		isr_set(vp, ISR_QUEUE);
 }
@@ -103,10 +111,10 @@ static int notify_switch(struct virtio_pci *vp, unsigned index, bool on)
 {
 	const struct machine *m = vp->fn.machine;
 
-	if (!vp->notify_base || vp->notify_fd[index] < 0)
+	if (!vp->notify_base || vp->queue[index].notify_fd < 0)
 		return 0;
 	/* Any width and value: the address says which queue it is. */
-	return m->ops->notify(m->ctx, vp->notify_fd[index], false,
+	return m->ops->notify(m->ctx, vp->queue[index].notify_fd, false,
 			      vp->notify_base + index * NOTIFY_STRIDE, 0, -1, on);
 }
 
@@ -117,10 +125,10 @@ static int notify_fd(void *transport, unsigned index, int fd, bool on)
 
 	pthread_mutex_lock(&vp->notify_lock);
 	if (on)
-		vp->notify_fd[index] = fd;
+		vp->queue[index].notify_fd = fd;
 	err = notify_switch(vp, index, on);
 	if (!on)
-		vp->notify_fd[index] = -1;
+		vp->queue[index].notify_fd = -1;
 	pthread_mutex_unlock(&vp->notify_lock);
 	return err;
 }
@@ -145,14 +153,14 @@ static const struct virtio_transport_ops transport_ops = { queue_irq, config_irq
 
 /* ---- common configuration ---- */
 
-static uint16_t check_vector(const struct virtio_pci *vp, uint64_t value)
+static unsigned check_vector(const struct virtio_pci *vp, uint64_t value)
 {
-	return value < vp->fn.n_vectors ? (uint16_t)value : VIRTIO_MSI_NO_VECTOR;
+	return value < vp->fn.n_vectors ? (unsigned)value : VIRTIO_MSI_NO_VECTOR;
 }
 
-static uint16_t queue_vector(const struct virtio_pci *vp, unsigned index)
+static unsigned queue_vector(const struct virtio_pci *vp, unsigned index)
 {
-	return index < vp->n_queues ? atomic_load(&vp->queue_vector[index]) :
+	return index < vp->n_queues ? atomic_load(&vp->queue[index].vector) :
 					   VIRTIO_MSI_NO_VECTOR;
 }
 
@@ -163,7 +171,7 @@ static void reset_registers(struct virtio_pci *vp)
 	atomic_store(&vp->queue_select, 0);
 	atomic_store(&vp->config_vector, VIRTIO_MSI_NO_VECTOR);
 	for (unsigned i = 0; i < vp->n_queues; i++)
-		atomic_store(&vp->queue_vector[i], VIRTIO_MSI_NO_VECTOR);
+		atomic_store(&vp->queue[i].vector, VIRTIO_MSI_NO_VECTOR);
 	isr_take(vp);
 	pci_msix_clear(&vp->fn);
 }
@@ -267,7 +275,7 @@ static void reset_queue(struct virtio_pci *vp, unsigned index)
 	virtio_queue_set(vp->dev, index, VIRTIO_QUEUE_RESET, 1);
 	/* Still ready: resets of single queues were not negotiated. */
 	if (index < vp->n_queues && !virtio_queue_get(vp->dev, index, VIRTIO_QUEUE_READY))
-		atomic_store(&vp->queue_vector[index], VIRTIO_MSI_NO_VECTOR);
+		atomic_store(&vp->queue[index].vector, VIRTIO_MSI_NO_VECTOR);
 }
 
 static void common_write_queue(struct virtio_pci *vp, unsigned field, uint64_t value)
@@ -280,7 +288,7 @@ static void common_write_queue(struct virtio_pci *vp, unsigned field, uint64_t v
 		break;
 	case FIELD(VIRTIO_PCI_COMMON_Q_MSIX, 2):
 		if (q < vp->n_queues)
-			atomic_store(&vp->queue_vector[q], check_vector(vp, value));
+			atomic_store(&vp->queue[q].vector, check_vector(vp, value));
 		break;
 	case FIELD(VIRTIO_PCI_COMMON_Q_ENABLE, 2):
 		/* Over PCI a queue ends by a reset, of it or of all. */
@@ -478,16 +486,12 @@ int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_
 	vp->dev = dev;
 	vp->n_queues = dev->n_queues;
 	pthread_mutex_init(&vp->notify_lock, NULL);
-	vp->queue_vector = calloc(dev->n_queues, sizeof(*vp->queue_vector));
-	vp->notify_fd = malloc(dev->n_queues * sizeof(*vp->notify_fd));
-	err = vp->queue_vector && vp->notify_fd && dev->n_queues < PCI_MAX_VECTORS ? 0 : -ENOMEM;
-	for (unsigned i = 0; !err && i < dev->n_queues; i++) {
-		vp->notify_fd[i] = -1;
-		atomic_init(&vp->queue_vector[i], VIRTIO_MSI_NO_VECTOR);
-	}
 	atomic_init(&vp->config_vector, VIRTIO_MSI_NO_VECTOR);
-	if (!err)
-		err = build(vp);
+	for (unsigned i = 0; i < dev->n_queues; i++) {
+		atomic_init(&vp->queue[i].vector, VIRTIO_MSI_NO_VECTOR);
+		vp->queue[i].notify_fd = -1;
+	}
+	err = build(vp);
 	if (!err)
 		err = pci_add(host, &vp->fn);
 	if (err) {
@@ -505,7 +509,5 @@ void virtio_pci_free(struct virtio_pci *vp)
 		return;
 	pci_fini(&vp->fn);
 	pthread_mutex_destroy(&vp->notify_lock);
-	free(vp->queue_vector);
-	free(vp->notify_fd);
 	free(vp);
 }

@@ -1,6 +1,7 @@
 /* virtio entropy device: the host's random numbers. Spec: virtio 1.2, 5.4 */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "lkvm/virtio-rng.h"
@@ -28,8 +29,9 @@ static void handle(struct virtio_dev *dev, unsigned index)
 	do {
 		got = getrandom(rng->random, want, 0);
 	} while (got < 0 && errno == EINTR);
-	virtq_push(&dev->queue[index].vq, chain->id,
-		   got > 0 ? (uint32_t)virtq_write(chain, 0, rng->random, (size_t)got) : 0);
+	got = got > 0 ? (ssize_t)virtq_write(chain, 0, rng->random, (size_t)got) : 0;
+	virtq_push(&dev->queue[index].vq, chain->id, (uint32_t)got);
+	explicit_bzero(rng->random, sizeof(rng->random)); /* the guest's keys are made of it */
 }
 
 static void kick(struct virtio_dev *dev, unsigned index)

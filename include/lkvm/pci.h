@@ -20,7 +20,6 @@
 
 #define PCI_MAX_FUNCTIONS 256 /* bus 0: 32 devices of 8 functions; the bridge is one of them */
 #define PCI_CONFIG_BYTES  256 /* the ECAM reads ones behind it: these are no PCI Express functions */
-#define PCI_MAX_VECTORS   129
 
 struct pci_host;
 struct pci_function;

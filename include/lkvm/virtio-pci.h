@@ -17,8 +17,8 @@ struct virtio_pci;
 
 /**
  * virtio_pci_new() - plug @dev into the bus; before the vCPUs start
- * @dev: initialised; must outlive the transport
- * Return: 0, or -errno: -ENOSPC (no slot, or more queues than vectors)
+ * @dev: initialised
+ * Return: 0; -ENOSPC (no slot is free); -ENOMEM, -EMFILE
  */
 int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_pci **ret);
 /** virtio_pci_free() - after the vCPUs were joined and virtio_fini(); the device may be freed; takes NULL */
