@@ -250,6 +250,9 @@ const struct opt run_options[] = {
 	  .complete = COMPLETE_WORDS, .words = "on off",
 	  .help = "Keep guest RAM out of core dumps (on)." },
 	{ OPT_GROUP, .help = "Devices" },
+	{ OPT_PARSE, 'd', "disk", "PATH[,KEY...]", .parse = run_parse_disk, .complete = COMPLETE_FILE,
+	  .help = "Give the guest a disk: a file, a block device or nbd://HOST. May be given several "
+		  "times. Keys: ro, direct, ephemeral, serial=S, format=F, queues=N, packed." },
 	{ OPT_PARSE, 0, "virtio-transport", "pci|mmio", .parse = parse_virtio_transport,
 	  .complete = COMPLETE_WORDS, .words = "pci mmio mmio,cmdline",
 	  .help = "How the guest reaches its virtio devices: by PCI, or by MMIO in a machine without PCI. "
@@ -344,4 +347,5 @@ void run_config_free(struct vm_config *cfg)
 	free(cfg->name_heap);
 	free(cfg->kernel_heap);
 	free(cfg->cpu_flags_heap);
+	run_free_disks(cfg);
 }

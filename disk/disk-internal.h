@@ -4,6 +4,8 @@
 #ifndef DISK_INTERNAL_H
 #define DISK_INTERNAL_H
 
+#include <sys/types.h>
+
 #include "lkvm/disk.h"
 
 /* ---- disk/request.c: requests in memory ---- */
@@ -57,11 +59,34 @@ const char *disk_foreign_header(const void *header, size_t len);
  */
 int disk_lock(int fd, const char *name, bool exclusive);
 
+/* ---- disk/qemu-nbd.c: the server for images that are not raw ---- */
+
+struct qemu_nbd {
+	pid_t pid;  /* 0: none */
+	int log_fd; /* what it says on standard error */
+	const char *name; /* of the disk */
+};
+
+/**
+ * qemu_nbd_start() - it ends when the connection is closed, and with this process in any case
+ * @ret: also set on failure; qemu_nbd_stop() in either case
+ * Return: a connected socket, or -errno after one logged line
+ */
+int qemu_nbd_start(const struct disk_config *cfg, const char *format, struct qemu_nbd *ret);
+/** qemu_nbd_words() - the last line that it said, for a message; "" if there is none */
+const char *qemu_nbd_words(const struct qemu_nbd *server, char *buf, size_t len);
+/** qemu_nbd_wait() - the connection was closed: wait until the image is written */
+void qemu_nbd_wait(struct qemu_nbd *server);
+/** qemu_nbd_stop() - qemu_nbd_wait(), and free all */
+void qemu_nbd_stop(struct qemu_nbd *server);
+
 /* ---- the back ends: 0, or -errno after one logged line ---- */
 
 int raw_open(const struct disk_config *cfg, struct disk **ret);
 /** raw_open_fd() - @fd is an unlocked regular file; the disk closes it, also on failure */
 int raw_open_fd(int fd, const char *name, struct disk **ret);
+/** nbd_open() - a server's URI, or an image of @format by a qemu-nbd of our own */
+int nbd_open(const struct disk_config *cfg, const char *format, struct disk **ret);
 /** overlay_open() - @base is read only, and closed with the overlay, also on failure */
 int overlay_open(struct disk *base, struct disk **ret);
 

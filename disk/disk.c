@@ -12,11 +12,9 @@ static int open_image(const struct disk_config *cfg, struct disk **ret)
 	const char *format = disk_format(cfg);
 
 	if (!format)
-		return log_errx(-EINVAL, "disk '%s': unknown format '%s'", cfg->path, cfg->format);
-	if (!strcmp(format, "raw"))
-		return raw_open(cfg, ret);
-	return log_errx(-ENOTSUP, "disk '%s': format %s is not supported by this version",
-			cfg->path, format);
+		return log_errx(-EINVAL, "disk '%s' cannot be of format '%s'", cfg->path,
+				cfg->format);
+	return strcmp(format, "raw") ? nbd_open(cfg, format, ret) : raw_open(cfg, ret);
 }
 
 int disk_open(const struct disk_config *cfg, struct disk **ret)

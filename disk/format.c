@@ -48,18 +48,32 @@ static bool is_uri(const char *path)
 	return false;
 }
 
+const char *disk_format_names(void)
+{
+	return "raw, qcow2, qcow, qed, vmdk, vhdx, vdi, vpc";
+}
+
+static const char *find_format(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(formats); i++)
+		if (!strcmp(name, formats[i]))
+			return formats[i];
+	return NULL;
+}
+
+bool disk_format_known(const char *format)
+{
+	return find_format(format);
+}
+
 const char *disk_format(const struct disk_config *cfg)
 {
 	const char *dot = strrchr(cfg->path, '.');
 
 	if (is_uri(cfg->path))
 		return !cfg->format || !strcmp(cfg->format, "raw") ? "nbd" : NULL;
-	if (cfg->format) {
-		for (unsigned i = 0; i < ARRAY_SIZE(formats); i++)
-			if (!strcmp(cfg->format, formats[i]))
-				return formats[i];
-		return NULL;
-	}
+	if (cfg->format)
+		return find_format(cfg->format);
 	for (unsigned i = 0; dot && i < ARRAY_SIZE(extensions); i++)
 		if (!strcasecmp(dot, extensions[i].extension))
 			return extensions[i].format;

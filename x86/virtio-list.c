@@ -13,6 +13,7 @@
 #include "lkvm/log.h"
 #include "lkvm/pci.h"
 #include "lkvm/types.h"
+#include "lkvm/virtio-blk.h"
 #include "lkvm/virtio-mmio.h"
 #include "lkvm/virtio-pci.h"
 #include "lkvm/virtio-rng.h"
@@ -26,6 +27,24 @@ struct virtio_kind {
 		    struct virtio_dev **ret);
 	void (*free)(struct virtio_dev *dev);
 };
+
+static unsigned blk_count(const struct vm_config *cfg)
+{
+	return cfg->n_disks;
+}
+
+static int blk_make(const struct virtio_env *env, unsigned index, const char *name,
+		    struct virtio_dev **ret)
+{
+	const struct disk_config *cfg = &env->config->disks[index];
+	struct disk *disk;
+	int err = disk_open(cfg, &disk);
+
+	if (err)
+		return err;
+	err = virtio_blk_new(env->ram, name, disk, cfg, ret);
+	return err ? log_err(err, "%s", name) : 0;
+}
 
 static unsigned rng_count(const struct vm_config *cfg)
 {
@@ -43,6 +62,7 @@ static int rng_make(const struct virtio_env *env, unsigned index, const char *na
 
 /* THE list, in the order in which the guest finds them. */
 static const struct virtio_kind kinds[] = {
+	{ "blk", blk_count, blk_make, virtio_blk_free },
 	{ "rng", rng_count, rng_make, virtio_rng_free },
 };
 

@@ -9,6 +9,8 @@
 #define CONFIG_MAX_INITRDS 16
 #define CONFIG_MAX_CPU_FLAGS 32
 
+struct disk_config;
+
 struct vm_config {
 	const char *name;   /* [A-Za-z0-9._-]{1,64}; default guest-PID */
 	const char *kernel; /* never NULL after the kernel was chosen */
@@ -22,6 +24,8 @@ struct vm_config {
 	unsigned n_cpu_flags;
 	unsigned cpus; /* 0: online CPUs of the host */
 	struct ram_config ram;
+	struct disk_config *disks; /* heap, n_disks of them; disk.h */
+	unsigned n_disks;
 	bool has_debug_exit;
 	uint16_t debug_exit_port;
 	bool virtio_mmio;         /* virtio devices over MMIO: no PCI */

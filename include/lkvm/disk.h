@@ -52,6 +52,8 @@ struct disk_request {
 	struct disk_request *next;
 	void *bounce;
 	uint64_t done_bytes, piece_start, piece_bytes;
+	void *owner;
+	int result;
 };
 
 struct disk;
@@ -99,6 +101,10 @@ struct disk {
 int disk_open(const struct disk_config *cfg, struct disk **ret);
 /** disk_close() - nothing is in flight; takes NULL */
 void disk_close(struct disk *disk);
+
+/** disk_format_known(), disk_format_names() - what `format=` may be; the names for messages */
+bool disk_format_known(const char *format);
+const char *disk_format_names(void);
 
 /** disk_failed() - log that @req failed with @err; the first failure of each kind, by disk */
 void disk_failed(struct disk *disk, const struct disk_request *req, int err);

@@ -30,6 +30,10 @@ enum options_result run_config_parse(const struct command *cmd, int argc, char *
 				     struct vm_config *ret);
 void run_config_free(struct vm_config *cfg);
 
+/* builtin-run-disk.c: -d, a struct opt's parse(), and what it allocated */
+int run_parse_disk(void *config, const struct opt *opt, const char *arg);
+void run_free_disks(struct vm_config *cfg);
+
 /* builtin-run-result.c */
 
 /* How a run ended. */

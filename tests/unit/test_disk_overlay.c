@@ -1,4 +1,4 @@
-/* Links: disk/disk.o disk/raw.o disk/raw-io.o disk/request.o disk/format.o disk/lock.o disk/overlay.o util/log.o util/loop.o */
+/* Links: disk/disk.o disk/raw.o disk/raw-io.o disk/request.o disk/format.o disk/lock.o disk/overlay.o disk/nbd.o disk/qemu-nbd.o util/log.o util/loop.o */
 
 /* Writes that vanish: what is read must be what was written, wherever it is, and the base untouched. */
 #include "unit.h"

@@ -1,4 +1,4 @@
-/* Links: disk/disk.o disk/raw.o disk/raw-io.o disk/request.o disk/format.o disk/lock.o disk/overlay.o util/log.o util/loop.o */
+/* Links: disk/disk.o disk/raw.o disk/raw-io.o disk/request.o disk/format.o disk/lock.o disk/overlay.o disk/nbd.o disk/qemu-nbd.o util/log.o util/loop.o */
 
 /* The raw back end on its own: opening, pieces, alignment, the kernel's refusals. */
 #include "unit.h"
