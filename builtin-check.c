@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lkvm/builtin.h"
 #include "lkvm/chips.h"
@@ -164,16 +165,28 @@ static bool cpu_has_virtualization(void)
 	return found;
 }
 
-static void print_advice(void)
+static void print_firmware_advice(void)
 {
-	printf("\nThis host cannot run Linux guests.\n");
-	if (!cpu_has_virtualization())
+	if (cpu_has_virtualization())
+		printf("Its CPU has hardware virtualization: load the module with `modprobe kvm_intel` or\n"
+		       "`modprobe kvm_amd`.\n");
+	else
 		printf("Its CPU shows neither VT-x (vmx) nor AMD-V (svm). On a real machine, switch\n"
 		       "virtualization on in the firmware set-up; in a virtual machine, let its host\n"
 		       "pass it on (nested virtualization: CPU type 'host').\n");
+}
+
+/* What kept the VM from being created stands on standard error already, unless the device is missing. */
+static void print_advice(bool have_vm)
+{
+	printf("\nThis host cannot run Linux guests.\n");
+	if (!have_vm && !access("/dev/kvm", F_OK))
+		printf("Its KVM cannot be used; the reason stands above.\n");
+	else if (!have_vm || !cpu_has_virtualization())
+		print_firmware_advice();
 	else
-		printf("Its CPU has hardware virtualization: load the module with `modprobe kvm_intel`\n"
-		       "or `modprobe kvm_amd`, and see that you may use /dev/kvm (group 'kvm').\n");
+		printf("Its KVM creates virtual machines, but does not run them properly: see the\n"
+		       "kernel's messages (dmesg).\n");
 }
 
 static bool try_vm(void)
@@ -191,8 +204,8 @@ static bool try_vm(void)
 
 static int run(const struct command *cmd, int argc, char **argv)
 {
+	bool have_vm, ok;
 	int operands;
-	bool ok;
 
 	switch (options_parse(cmd, NULL, argc, argv, &operands, NULL)) {
 	case OPTIONS_OK:
@@ -202,13 +215,13 @@ static int run(const struct command *cmd, int argc, char **argv)
 	case OPTIONS_BAD:
 		return EXIT_USAGE;
 	}
-	ok = try_vm();
+	ok = have_vm = try_vm();
 	for (size_t i = 0; ok && i < ARRAY_SIZE(trials); i++)
 		ok = try_guest(&trials[i]);
 	if (ok)
 		printf("\nThis host can run Linux guests.\n");
 	else
-		print_advice();
+		print_advice(have_vm);
 	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

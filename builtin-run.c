@@ -36,6 +36,7 @@
 struct vm {
 	struct vm_config cfg;
 	struct loop loop;
+	sigset_t ending;            /* signals that end lkvm */
 	struct loop_source signals; /* signalfd */
 	struct loop_source wake;    /* kvm.wake_fd */
 	struct loop_source timer;   /* timerfd of --timeout, -1: none */
@@ -66,43 +67,41 @@ static void clean_up_now(void)
 	ipc_server_unlink_now(leftover_socket);
 }
 
-static void on_second_signal(int sig)
+/* While the machine is built, and again once it is being stopped, nobody waits for an orderly end. */
+static void on_sudden_signal(int sig)
 {
 	clean_up_now();
 	_exit(128 + sig);
 }
 
-static const int ending[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+/* nohup's wish is respected. SIGINT is ignored in every background job of a script, so not that. */
+static bool hangup_ignored(void)
+{
+	struct sigaction act;
+
+	return !sigaction(SIGHUP, NULL, &act) && act.sa_handler == SIG_IGN;
+}
 
 static sigset_t ending_signals(void)
 {
 	sigset_t set;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(ending); i++)
-		sigaddset(&set, ending[i]);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGQUIT);
+	if (!hangup_ignored())
+		sigaddset(&set, SIGHUP);
 	return set;
 }
 
-static sigset_t handled_signals(void)
+static void arm_sudden_signals(const sigset_t *ending)
 {
-	sigset_t set = ending_signals();
+	const struct sigaction act = { .sa_handler = on_sudden_signal };
 
-	sigaddset(&set, SIGTSTP);
-	sigaddset(&set, SIGCONT);
-	sigaddset(&set, KVM_KICK_SIGNAL);
-	return set;
-}
-
-/* From now on a terminating signal ends lkvm at once. */
-static void arm_second_signal(void)
-{
-	struct sigaction act = { .sa_handler = on_second_signal };
-	sigset_t end = ending_signals();
-
-	for (size_t i = 0; i < ARRAY_SIZE(ending); i++)
-		sigaction(ending[i], &act, NULL);
-	pthread_sigmask(SIG_UNBLOCK, &end, NULL);
+	for (int sig = 1; sig < SIGRTMIN; sig++)
+		if (sigismember(ending, sig))
+			sigaction(sig, &act, NULL);
 }
 
 static void signals_ready(struct loop_source *src, uint32_t events)
@@ -123,18 +122,32 @@ static void signals_ready(struct loop_source *src, uint32_t events)
 	case KVM_KICK_SIGNAL:
 		break;
 	default:
-		arm_second_signal();
+		/* A second one ends lkvm at once. */
+		pthread_sigmask(SIG_UNBLOCK, &m->ending, NULL);
 		kvm_stop(&m->kvm, STOP_SIGNAL, info.ssi_signo);
 	}
 }
 
+/* Signals of a running machine: they come through the event loop. */
+static sigset_t handled_signals(const struct vm *m)
+{
+	sigset_t set = m->ending;
+
+	sigaddset(&set, SIGTSTP);
+	sigaddset(&set, SIGCONT);
+	sigaddset(&set, KVM_KICK_SIGNAL);
+	return set;
+}
+
 static int do_signals(struct vm *m)
 {
-	sigset_t set = handled_signals();
+	sigset_t set;
 
 	/* Writing to a reader that left is an error code, not the end. */
 	signal(SIGPIPE, SIG_IGN);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	m->ending = ending_signals();
+	arm_sudden_signals(&m->ending);
+	set = handled_signals(m);
 	m->signals = (struct loop_source){ signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
 					   signals_ready };
 	return m->signals.fd < 0 ? log_err(-errno, "signalfd") : 0;
@@ -543,9 +556,10 @@ static int drain_patience(enum stop_cause cause)
 /* Until the guest has ended and everything that it printed is written. */
 static int do_run(struct vm *m)
 {
-	int err = console_start(m->console);
-	sigset_t end;
+	const sigset_t handled = handled_signals(m);
+	int err;
 
+	pthread_sigmask(SIG_BLOCK, &handled, NULL);
 	m->control = (struct control){
 		.kvm = &m->kvm,
 		.platform = m->platform,
@@ -553,6 +567,7 @@ static int do_run(struct vm *m)
 		.config = &m->cfg,
 		.start_ns = m->result.start_ns,
 	};
+	err = console_start(m->console);
 	if (!err)
 		err = kvm_start(&m->kvm);
 	if (err)
@@ -567,8 +582,7 @@ static int do_run(struct vm *m)
 	/* Nobody answers requests any more, and the output's reader may take his time. */
 	undo_socket(m);
 	/* The terminal's job control must not cut the output short. */
-	end = ending_signals();
-	signalfd(m->signals.fd, &end, 0);
+	signalfd(m->signals.fd, &m->ending, 0);
 	console_drain(m->console, m->signals.fd, drain_patience(m->result.cause));
 	return 0;
 }

@@ -42,6 +42,7 @@ table()
 		check   device-tree-compiler dtc
 		check   mandoc              mandoc
 		check   shellcheck          shellcheck
+		check   strace              strace
 	END
 }
 

@@ -39,6 +39,28 @@ t_ok 'stop while paused' "$LKVM" stop test
 g_wait
 t_status 0
 
+# A signal during set-up does not wait for its end: here it comes when some of 4 GB are allocated.
+"$LKVM" run -c 1 -m 4G --mem-prealloc --name test -k "$GUESTS/halt.bin" </dev/null >/dev/null 2>"$T_TMP/err" &
+pid=$!
+until read -r _ resident _ <"/proc/$pid/statm" && [ "$resident" -gt 5000 ]; do :; done
+kill -TERM $pid
+wait $pid
+t_is 'SIGTERM during set-up: status' $? 143
+t_is 'SIGTERM during set-up: no machine was there to be stopped' "$(cat "$T_TMP/err")" ''
+
+# nohup: the hang-up of the terminal is not for this guest.
+(
+	trap '' HUP
+	exec "$LKVM" run -c 1 -m 64 --name test -k "$GUESTS/halt.bin" </dev/null >/dev/null
+) &
+pid=$!
+until "$LKVM" stat test >/dev/null 2>&1; do :; done
+kill -HUP $pid
+t_ok 'an ignored SIGHUP stays ignored' "$LKVM" stat test
+"$LKVM" stop test >/dev/null
+wait $pid
+t_is 'and the guest was stopped later' $? 0
+
 # A crash of lkvm itself leaves no socket either.
 for signal in SEGV BUS ABRT; do
 	g_start halt.bin
