@@ -53,7 +53,7 @@ static void check_entry(const struct boot_entry *entry)
 	}
 	check(entry->rip >= LAYOUT_FLAT && entry->rip < RAM_BYTES);
 	check(entry->rsi == 0 || entry->rsi == LAYOUT_ZERO_PAGE);
-	check(entry->rbx < LAYOUT_BOOT_INFO_END);
+	check(!entry->rbx || (entry->rbx >= LAYOUT_BOOT_INFO && entry->rbx < LAYOUT_BOOT_INFO_END));
 }
 
 static void check_untouched(uint64_t from, uint64_t to)
@@ -92,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check(!memcmp(&entry, &before, sizeof(entry)));
 	else
 		check_entry(&entry);
-	check_untouched(LAYOUT_EBDA, LAYOUT_HIGH);
+	check_untouched(LAYOUT_EBDA, LAYOUT_BOOT_INFO);
 	check(madvise(ram.base, RAM_BYTES, MADV_DONTNEED) == 0);
 	return 0;
 }
