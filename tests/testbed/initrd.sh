@@ -92,6 +92,7 @@ trap 'exit 1' INT TERM HUP
 case $kind in
 guest)
 	add_busybox "$root" "$here/guest-init"
+	install -D -m 644 "$here/guest-virtio" "$root/words/virtio"
 	pack "$root" | gzip -9 -n >"$out"
 	;;
 modules)

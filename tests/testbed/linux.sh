@@ -32,5 +32,5 @@ status=0
 	--file "$(echo "$rt"/boot/vmlinuz-*)=rt" --file "$(echo "$backport"/boot/vmlinuz-*)=backport" \
 	--file "$memtest/boot/memtest86+x64.bin=memtest" --file "$work/vmlinux" \
 	--file "$work/initrd" --file "$work/rt-modules" --file "$work/cloud-modules" \
-	linux-job.sh "$@" || status=$?
+	--file job.sh linux-job.sh "$@" || status=$?
 exit "$status"

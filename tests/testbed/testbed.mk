@@ -1,11 +1,13 @@
 # Linux guests and the demonstration. See tests/testbed/host.sh for the emulated
 # host that they use where this machine's KVM cannot run Linux.
 
-CHECKS += tests/testbed/linux.sh
-tests/testbed/linux.sh: $(O)/lkvm
+LINUX := tests/testbed/linux.sh tests/testbed/virtio.sh
+
+CHECKS += $(LINUX)
+$(LINUX): $(O)/lkvm
 
 .PHONY: check-linux
-check-linux: tests/testbed/linux.sh ## boot Linux guests
+check-linux: $(LINUX) ## boot Linux guests
 	$(Q)tests/setup.sh host
 	$(Q)tests/tap.sh $^
 

@@ -1,0 +1,146 @@
+# shellcheck shell=dash disable=SC2154 # failures, expectations: set by one_test
+# What the jobs share that boot Linux guests and judge them (linux-job.sh, virtio-job.sh); they read
+# this file, set $tests (a line each: NAME and a title), define a function test_NAME for each, and
+# end with run_tests "$@". TAP on standard output. Two tests run at a time; each runs guests and calls
+# expect_*, which note what is wrong.
+
+per_guest=300 # seconds; a boot takes 5 to 20 on a machine with nothing else to do
+export LKVM_DIR="$PWD/sockets"
+
+# Each test runs in a subshell; its failures are lines in $failures.
+complain()
+{
+	echo "$*" >>"$failures"
+}
+
+# expect_status NAME STATUS: how guest NAME ended
+expect_status()
+{
+	local status
+	echo >>"$expectations"
+	status=$(cat "$1.status" 2>/dev/null)
+	[ "$status" = "$2" ] || complain "guest $1 ended with status '$status', not $2"
+}
+
+# expect_line NAME REGEX: a whole line of its console
+expect_line()
+{
+	echo >>"$expectations"
+	tr -d '\r' <"$1.out" | grep -qxE "$2" || complain "guest $1 did not print a line '$2'"
+}
+
+# expect_no_line NAME REGEX
+expect_no_line()
+{
+	echo >>"$expectations"
+	! tr -d '\r' <"$1.out" | grep -qxE "$2" || complain "guest $1 printed a line '$2'"
+}
+
+# expect WHAT COMMAND...: it succeeds
+expect()
+{
+	local what=$1
+	shift
+	echo >>"$expectations"
+	"$@" || complain "$what: '$*' failed"
+}
+
+# run NAME LKVM-RUN-OPTION...: to its end; output in NAME.out and NAME.err, status in NAME.status
+run()
+{
+	local name=$1
+	shift
+	timeout -k 10 "$per_guest" lkvm run --name "$name" "$@" >"$name.out" 2>"$name.err"
+	echo $? >"$name.status"
+}
+
+# start NAME OPTION...: in the background, with a pipe as its standard input: NAME.in, fd 9
+start()
+{
+	mkfifo "$1.in"
+	run "$@" <"$1.in" &
+}
+
+# wait_until WHAT COMMAND...: it succeeds before long
+wait_until()
+{
+	local what=$1 i=0
+	shift
+	while ! "$@"; do
+		i=$((i + 1))
+		if [ $i -gt $((per_guest * 5)) ]; then
+			complain "waited in vain for $what"
+			return 1
+		fi
+		sleep 0.2
+	done
+}
+
+ended() { [ -s "$1.status" ]; }
+printed_or_ended() { ended "$1" || grep -qE "$2" "$1.out" 2>/dev/null; }
+wait_line() { wait_until "'$2' from guest $1" printed_or_ended "$1" "$2"; }
+wait_end() { wait_until "the end of guest $1" ended "$1"; }
+lines() { wc -l <"$1.out"; }
+more_lines_than() { ended "$1" || [ "$(lines "$1")" -gt "$2" ]; }
+
+# Guests of a test that gave up.
+clean_up()
+{
+	exec 8>&- 9>&-
+	for pid in $(jobs -p); do
+		kill "$pid" 2>/dev/null
+	done
+	wait
+}
+
+# one_test NUMBER NAME TITLE
+one_test()
+{
+	failures=$2.failures expectations=$2.expectations
+	: >"$failures"
+	: >"$expectations"
+	started=$(cut -d. -f1 /proc/uptime)
+	(
+		"test_$2" >"$2.log" 2>&1
+		clean_up
+	)
+	seconds=$(($(cut -d. -f1 /proc/uptime) - started))
+	[ -s "$expectations" ] || complain "the test expected nothing"
+	if [ -s "$failures" ]; then
+		report=$(
+			sed 's/^/# /' "$failures"
+			tail -n 60 "$2.out" "$2.err" "$2.log" 2>/dev/null | tr -dc '\n\t -~' | sed 's/^/#   /'
+		)
+		printf 'not ok %s - %s (%s s)\n%s\n' "$1" "$3" "$seconds" "$report"
+	else
+		echo "ok $1 - $3 ($seconds s)"
+	fi
+}
+
+# Both lanes walk the list; who makes the folder runs the test.
+lane()
+{
+	number=0
+	echo "$tests" | grep . | while read -r name title; do
+		number=$((number + 1))
+		case " $only " in
+		"  " | *" $name "*) ;;
+		*) continue ;;
+		esac
+		mkdir "claim.$name" 2>/dev/null && one_test $number "$name" "$title"
+	done
+}
+
+# run_tests [NAME]...: those, or all
+run_tests()
+{
+	only="$*"
+	if [ -n "$only" ]; then
+		echo "1..$#"
+	else
+		echo "1..$(echo "$tests" | grep -c .)"
+	fi
+	lane &
+	lane &
+	wait
+}

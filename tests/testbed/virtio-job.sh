@@ -1,0 +1,80 @@
+#!/bin/busybox sh
+# shellcheck shell=dash
+# The tests of tests/testbed/virtio.sh, where KVM can run Linux: Linux's drivers on our devices.
+# guest-virtio says what the words of lkvm.test= do. To add a device: a word there, a test here, and
+# its module in virtio.sh.
+
+tests="
+msix       entropy on PCI: MSI-X, drivers unbound and bound (Debian 6.1 cloud)
+intx       entropy on PCI: INTA (pci=nomsi)
+mptable    entropy on PCI: INTA by the MP table (Debian 6.1 generic without ACPI)
+backport   entropy on PCI: MSI-X (Debian 6.12 cloud)
+none       --rng=off
+"
+
+. ./job.sh
+
+# boot NAME KERNEL WORDS OPTION...: to its end by WORDS, with the virtio modules of its kernel
+boot()
+{
+	local name=$1 kernel=$2 words=$3
+	shift 3
+	run "$name" -k "$kernel" -i initrd -i "$kernel-modules" -m 256 -p "quiet lkvm.test=$words" \
+		"$@" </dev/null
+	expect_status "$name" 0
+	expect_no_line "$name" "guest: warning:.*"
+}
+
+# expect_rng NAME INTERRUPT: as shown in /proc/interrupts
+expect_rng()
+{
+	expect_line "$1" "guest: pci 0000:00:01\.0 0x1af4 0x1044 0x00ff00"
+	expect_line "$1" "guest: virtio 0x0004 virtio_rng"
+	expect_line "$1" "guest: rng virtio_rng\.0: 4096 bytes, 256 different ones"
+	expect_line "$1" "guest: rng interrupts"
+	expect_line "$1" "guest: interrupt +$2"
+}
+
+expect_rebound()
+{
+	expect_line "$1" "guest: rebound virtio0"
+	expect_line "$1" "guest: rebound 0000:00:01\.0"
+	expect "random numbers after that" [ "$(grep -c '^guest: rng .* 256 different' "$1.out")" -eq 2 ]
+}
+
+test_msix()
+{
+	boot msix cloud devices,rng,rebind,rng,poweroff -c 2
+	expect_rng msix "PCI-MSI .*virtio0-input"
+	expect_line msix "guest: PCI: MMCONFIG at .* reserved in ACPI motherboard resources"
+	expect_rebound msix
+}
+
+test_intx()
+{
+	boot intx cloud devices,rng,rebind,rng,poweroff -c 1 -p pci=nomsi
+	expect_rng intx "IO-APIC +17-fasteoi +virtio0"
+	expect_rebound intx
+}
+
+test_mptable()
+{
+	boot mptable generic devices,rng,reboot -c 2 -p "acpi=off pci=nomsi"
+	expect_rng mptable "IO-APIC +17-fasteoi +virtio0"
+}
+
+test_backport()
+{
+	boot backport backport devices,rng,poweroff -c 2
+	expect_rng backport "PCI-MSIX?.*virtio0-input"
+	expect_line backport "guest: PCI: ECAM .* reserved as ACPI motherboard resource"
+}
+
+test_none()
+{
+	boot none cloud devices,poweroff -c 1 --rng=off
+	expect_line none "guest: pci 0000:00:00\.0 0x1b36 0x0008 0x060000"
+	expect_no_line none "guest: virtio .*"
+}
+
+run_tests "$@"
