@@ -18,31 +18,31 @@ set -euo pipefail
 table()
 {
 	cat <<-'END'
-		build   make                make
-		build   gcc                 gcc
-		build   libc6-dev           -
-		build   pkg-config          pkg-config
-		build   git                 git
-		build   zlib1g-dev          -
-		build   liblzma-dev         -
-		build   libzstd-dev         -
-		build   liblz4-dev          -
-		build   libaio-dev          -
-		build   libfdt-dev          -
-		guests  busybox-static      busybox
-		guests  xz-utils            xz
-		guests  zstd                zstd
-		guests  lz4                 lz4
-		host    qemu-system-x86     qemu-system-x86_64
-		check   check               checkmk
-		check   clang               clang
-		check   libclang-rt-14-dev  -
-		check   jq                  jq
-		check   acpica-tools        iasl
-		check   device-tree-compiler dtc
-		check   mandoc              mandoc
-		check   shellcheck          shellcheck
-		check   strace              strace
+		build   make                  make
+		build   gcc                   gcc
+		build   libc6-dev             -
+		build   pkg-config            pkg-config
+		build   git                   git
+		build   zlib1g-dev            -
+		build   liblzma-dev           -
+		build   libzstd-dev           -
+		build   liblz4-dev            -
+		build   libaio-dev            -
+		build   libfdt-dev            -
+		guests  busybox-static        busybox
+		guests  xz-utils              xz
+		guests  zstd                  zstd
+		guests  lz4                   lz4
+		host    qemu-system-x86       qemu-system-x86_64
+		check   check                 checkmk
+		check   clang                 clang
+		check   libclang-rt-14-dev    -
+		check   jq                    jq
+		check   acpica-tools          iasl
+		check   device-tree-compiler  dtc
+		check   mandoc                mandoc
+		check   shellcheck            shellcheck
+		check   strace                strace
 	END
 }
 
