@@ -173,6 +173,8 @@ static inline void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t ret[4])
 bool str_equal(const char *a, const char *b);
 /* The decimal number after "NAME=" in a kernel command line; ends the guest if there is none. */
 uint64_t param(const char *cmdline, const char *name);
+/* Is @word one of the words of a kernel command line? */
+bool param_word(const char *cmdline, const char *word);
 
 #endif
 #endif

@@ -6,7 +6,7 @@ GUEST := $(O)/tests/guest
 
 GUEST_REAL := $(filter-out start guest.lds,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
 GUEST_FLAT := i8042 rtc serial serial-burst serial-poll timers unclaimed virtio-mmio
-GUEST_MULTIBOOT := acpi cpuid multiboot ram smp
+GUEST_MULTIBOOT := acpi cpuid hostile multiboot ram smp
 GUEST_PVH := pvh quit serial-burst serial-poll
 GUEST_BZIMAGE := bzimage dtb
 
@@ -53,6 +53,10 @@ $(eval $(call guest_protocol,$(GUEST_FLAT),bin,START_FLAT,0x10000,-O binary))
 $(eval $(call guest_protocol,$(GUEST_MULTIBOOT),mb,START_MULTIBOOT,0x100000,-O elf32-i386))
 $(eval $(call guest_protocol,$(GUEST_PVH),pvh,START_PVH,0x100000,))
 $(eval $(call guest_protocol,$(GUEST_BZIMAGE),bz,START_BZIMAGE,0x100000,-O binary))
+
+# A program of more than one file
+$(GUEST)/hostile.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests \
+	$(addprefix hostile-,status queue split packed rng blk pci pci-config msix mmio))
 
 # The tests that run them are among the functional ones.
 export GUESTS := $(abspath $(GUEST))

@@ -84,6 +84,17 @@ uint64_t param(const char *cmdline, const char *name)
 	guest_exit(2);
 }
 
+bool param_word(const char *cmdline, const char *word)
+{
+	for (const char *at = cmdline; *at; at++) {
+		const char *end = after(at, word);
+
+		if ((at == cmdline || at[-1] == ' ') && end && (!*end || *end == ' '))
+			return true;
+	}
+	return false;
+}
+
 /* gcc may call these for plain C. */
 void *memset(void *to, int value, size_t n);
 void *memset(void *to, int value, size_t n)

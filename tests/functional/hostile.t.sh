@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# The hostile-guest suite (tests/guest/hostile*.c): a driver that breaks the rules of the virtio
+# text one by one. Each case is a test here. One guest runs as many as it can; where a case hangs,
+# or ends lkvm, that case has failed and the next guest goes on behind it.
+# shellcheck source=tests/functional/guest.bash
+. "${0%/*}/guest.bash"
+
+T_LIMIT=120
+SECTORS=20480
+
+# Each line of 16 bytes says which it is, so each sector does.
+make_disk()
+{
+	seq -f '%015.0f' 0 $((SECTORS * 32 - 1)) >"$1"
+}
+
+# report_cases NAME: every case in t_stdout that ended; $ended becomes the number behind the last
+report_cases()
+{
+	local number title result
+	while IFS= read -r line; do
+		[[ $line =~ ^([0-9]+)\ (.*)\ \.\.\.\ (ok|not ok: .*)$ ]] || continue
+		number=${BASH_REMATCH[1]} title=${BASH_REMATCH[2]} result=${BASH_REMATCH[3]}
+		[ "$result" = ok ]
+		t_report $? "$title ($1)" "$result"
+		ended=$((number + 1))
+	done < <(t_stdout)
+}
+
+# suite NAME SUITES [OPTION]...: run all cases of these suites on a machine with these options
+suite()
+{
+	local name=$1 suites=$2 ended=0 before=-1 total='' unfinished
+	shift 2
+	while [ -z "$total" ] && [ "$ended" -gt "$before" ]; do
+		before=$ended
+		t_run "$LKVM" run --debug-exit -c 1 -m 128 -k "$GUESTS/hostile.mb" "$@" \
+			-p "first=$ended $suites"
+		report_cases "$name"
+		total=$(sed -n 's/^\([0-9]*\) cases$/\1/p' <<<"$(t_stdout)")
+		unfinished=$(t_stdout | sed -n '$s/^[0-9]* \(.*\) \.\.\. .*$/\1/p')
+		if [ -z "$total" ] && [ -n "$unfinished" ]; then
+			t_report 1 "$unfinished ($name)" "the guest did not get past it
+status $t_rc, standard error: $(t_stderr)"
+			ended=$((ended + 1))
+		fi
+	done
+	t_is "$name: the last guest ends well after all cases" "$t_rc $ended" "1 ${total:-unknown}"
+	t_unlike "$name: lkvm complains of nothing but drivers" \
+		"$(t_stderr | grep -v 'the driver broke it and must reset it')" .
+}
+
+for disk in disk packed ro; do
+	make_disk "$T_TMP/$disk"
+done
+cp "$T_TMP/disk" "$T_TMP/good"
+
+suite 'PCI' 'status queue split rng blk read-only pci msix pci-config' \
+	-d "$T_TMP/disk" -d "$T_TMP/ro,ro"
+suite 'MMIO' 'status queue split rng blk read-only mmio' \
+	-d "$T_TMP/disk" -d "$T_TMP/ro,ro" --virtio-transport mmio
+suite 'PCI' 'packed' -d "$T_TMP/packed,packed=on"
+suite 'MMIO' 'packed' -d "$T_TMP/packed,packed=on" --virtio-transport mmio
+
+for disk in disk packed ro; do
+	t_ok "no refused write has reached the disk ($disk)" cmp "$T_TMP/$disk" "$T_TMP/good"
+done
+t_done

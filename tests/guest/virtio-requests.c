@@ -1,0 +1,70 @@
+/* Honest requests, for each kind of device that lkvm has. */
+#include "virtio.h"
+
+/* ---- block ---- */
+
+void blk_header(struct vdev *d, uint32_t type, uint64_t sector)
+{
+	*(volatile struct blk_header *)BLK_HEADER(d) = (struct blk_header){ type, 0, sector };
+}
+
+uint8_t blk_send(struct vring *r, const struct vbuf *buf, unsigned n)
+{
+	volatile uint8_t *answer = mem8(BLK_STATUS(r->dev));
+
+	*answer = BLK_NO_ANSWER;
+	return vring_do(r, buf, n) ? *answer : BLK_NO_ANSWER;
+}
+
+uint8_t blk_do(struct vring *r, uint32_t type, uint64_t sector, uint32_t len)
+{
+	struct vdev *d = r->dev;
+	const bool from_disk = type == BLK_IN || type == BLK_GET_ID;
+	struct vbuf chain[3] = { { BLK_HEADER(d), sizeof(struct blk_header), 0 } };
+	unsigned n = 1;
+
+	blk_header(d, type, sector);
+	if (len)
+		chain[n++] = (struct vbuf){ BLK_DATA(d), len, from_disk ? D_WRITE : 0 };
+	chain[n++] = (struct vbuf){ BLK_STATUS(d), 1, D_WRITE };
+	return blk_send(r, chain, n);
+}
+
+bool blk_pattern(const uint8_t *data, uint64_t sector)
+{
+	uint64_t line = 0;
+
+	for (unsigned i = 0; i < 15; i++)
+		line = line * 10 + (uint64_t)(data[i] - '0');
+	return data[15] == '\n' && line == sector * (SECTOR / 16);
+}
+
+static bool blk_works(struct vdev *d)
+{
+	*mem64(BLK_DATA(d)) = 0;
+	return blk_do(&d->ring[0], BLK_IN, 7, SECTOR) == BLK_OK &&
+	       blk_pattern((uint8_t *)BLK_DATA(d), 7);
+}
+
+/* ---- entropy ---- */
+
+static bool rng_works(struct vdev *d)
+{
+	const struct vbuf buf = { (uint64_t)d->buf, 16, D_WRITE };
+	volatile uint64_t *data = mem64((uint64_t)d->buf);
+
+	data[0] = data[1] = 0;
+	return vring_do(&d->ring[0], &buf, 1) && d->ring[0].used_len == 16 && (data[0] | data[1]);
+}
+
+bool vdev_works(struct vdev *d)
+{
+	switch (d->id) {
+	case VIRTIO_BLK:
+		return blk_works(d);
+	case VIRTIO_RNG:
+		return rng_works(d);
+	default:
+		return false;
+	}
+}
