@@ -29,6 +29,7 @@ table()
 		build   liblz4-dev            -
 		build   libaio-dev            -
 		build   libfdt-dev            -
+		build   libnbd-dev            -
 		guests  busybox-static        busybox
 		guests  xz-utils              xz
 		guests  zstd                  zstd
@@ -43,6 +44,9 @@ table()
 		check   mandoc                mandoc
 		check   shellcheck            shellcheck
 		check   strace                strace
+		check   qemu-utils            qemu-nbd
+		check   nbdkit                nbdkit
+		check   procps                pgrep
 	END
 }
 
