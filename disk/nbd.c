@@ -101,8 +101,8 @@ static int load(struct nbd *n)
 
 	if (!lib)
 		return log_errx(-ENOENT,
-				"disk '%s' needs libnbd, which is not installed (Debian: libnbd0)",
-				n->disk.name);
+				"disk '%s' needs libnbd (Debian: libnbd0): %s",
+				n->disk.name, dlerror());
 #define FIND(name)                                                                                 \
 	n->lib.name = (typeof(name) *)dlsym(lib, #name);                                           \
 	complete = complete && n->lib.name;

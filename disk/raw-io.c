@@ -23,10 +23,9 @@
 
 #include "lkvm/log.h"
 
-#define PIECE_BYTES   (16 * MIB) /* of one request at a time */
-#define BOUNCE_BYTES  (256 * KIB)
-#define FLIGHT_BYTES  (64 * MIB) /* in flight: a drain waits for no more than this */
-#define GUARDED_BYTES 4096       /* at the beginning of a disk: see guard_header() */
+#define PIECE_BYTES  (16 * MIB) /* of one request at a time */
+#define BOUNCE_BYTES (256 * KIB)
+#define FLIGHT_BYTES (64 * MIB) /* in flight: a drain waits for no more than this */
 
 /* ---- the end of a request, or of a piece ---- */
 
@@ -61,8 +60,6 @@ static void account(struct raw *raw, struct disk_request *req, uint64_t bytes)
 	}
 	if (req->done_bytes == req->len || (req->op == DISK_READ && pad_last_sector(raw, req)))
 		finish(req, 0);
-	else if (raw->align > 1 && bytes % raw->align)
-		finish(req, -EIO); /* no aligned way to go on */
 	else
 		disk_fifo_unpop(&raw->todo, req);
 }
@@ -90,7 +87,7 @@ static void transferred(struct raw *raw, struct disk_request *req, int64_t res)
 
 static bool piece_must_bounce(const struct raw *raw, const struct disk_request *req)
 {
-	if (raw->guard && req->op == DISK_WRITE && req->off + req->done_bytes < GUARDED_BYTES)
+	if (raw->guard && req->op == DISK_WRITE && req->off + req->done_bytes < DISK_HEADER_BYTES)
 		return true;
 	for (unsigned i = 0; raw->align > 1 && i < req->n_iov; i++)
 		if (((uintptr_t)req->iov[i].iov_base | req->iov[i].iov_len) % raw->align)
@@ -123,11 +120,9 @@ static int guard_header(struct raw *raw, const struct disk_request *req)
 
 static int bounce(struct raw *raw, struct disk_request *req)
 {
-	uint64_t at = req->off + req->done_bytes, left = req->len - req->done_bytes;
+	uint64_t left = req->len - req->done_bytes;
 
 	req->piece_bytes = left < BOUNCE_BYTES ? left : BOUNCE_BYTES;
-	if (raw->guard && at < GUARDED_BYTES && req->piece_bytes > GUARDED_BYTES - at)
-		req->piece_bytes = GUARDED_BYTES - at;
 	if (posix_memalign(&req->bounce, 4096, req->piece_bytes)) {
 		req->bounce = NULL;
 		return -ENOMEM;

@@ -76,7 +76,7 @@ static bool is_writeback(const struct virtio_blk *blk)
 {
 	int wanted = atomic_load(&blk->writeback);
 
-	if (wanted >= 0 && virtio_has(&blk->dev, VIRTIO_BLK_F_CONFIG_WCE))
+	if (wanted >= 0)
 		return wanted;
 	return virtio_has(&blk->dev, VIRTIO_BLK_F_FLUSH);
 }
@@ -382,7 +382,6 @@ static void reset(struct virtio_dev *dev)
 {
 	struct virtio_blk *blk = blk_of(dev);
 
-	/* Only if the worker never ran */
 	if (blk->attached)
 		blk->disk->ops->detach(blk->disk, &dev->loop);
 	blk->attached = false;

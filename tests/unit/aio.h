@@ -6,6 +6,7 @@
 #define TESTS_AIO_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libaio.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -27,6 +28,8 @@ static struct {
 	long event_result;
 	size_t transfer_most; /* cuts transfers down to so many bytes, in the request itself */
 	int only_op;          /* what of this applies to one opcode only; -1: to all */
+	unsigned refused_modes; /* of fallocate(), which */
+	int fallocate_errno;    /* 0: works */
 	atomic_bool hold;     /* completions are not shown to who does not wait for them */
 } aio = { .only_op = -1 };
 
@@ -91,6 +94,12 @@ int io_getevents(io_context_t ctx, long min, long n, struct io_event *events,
 		events[i].res = (unsigned long)aio.event_result;
 	}
 	return ret < 0 ? -errno : (int)ret;
+}
+
+int fallocate(int fd, int mode, off_t off, off_t len)
+{
+	errno = (unsigned)mode & aio.refused_modes ? EOPNOTSUPP : aio.fallocate_errno;
+	return errno ? -1 : (int)syscall(SYS_fallocate, fd, mode, off, len);
 }
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lkvm/disk.h"
@@ -136,6 +137,22 @@ static inline void assert_image(uint64_t off, const void *expected, size_t len)
 	ck_assert_int_eq(pread(image, bytes, len, (off_t)off), (ssize_t)len);
 	ck_assert(!memcmp(bytes, expected, len));
 	free(bytes);
+}
+
+/* Run @part as somebody who is not root, where we are. */
+static inline void as_other_user(void (*part)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		if (!getuid() && setuid(65534))
+			_exit(2);
+		part();
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
 }
 
 /* What is printed to standard error from now on can be read there. */

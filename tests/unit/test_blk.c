@@ -587,6 +587,7 @@ START_TEST(test_cache)
 	virtio_config_write(dev, WCE_OFFSET, 1, 2);
 	ck_assert_uint_eq(config(WCE_OFFSET, 1), 1);
 	virtio_config_write(dev, WCE_OFFSET, 1, 0);
+	virtio_config_write(dev, WCE_OFFSET, 1, 2);
 	ck_assert_uint_eq(config(WCE_OFFSET, 1), 0);
 	ck_assert_uint_eq(flushes_of_write(), 1);
 	virtio_config_write(dev, WCE_OFFSET, 1, 1);

@@ -119,6 +119,19 @@ START_TEST(test_poor_server)
 }
 END_TEST
 
+/* One that cannot even flush */
+START_TEST(test_no_flush)
+{
+	SERVE("eval", "get_size=echo 1M", "pread=head -c $3 /dev/zero", "pwrite=cat >/dev/null");
+	start();
+	ck_assert(!disk->can_discard);
+	ck_assert_int_eq(transfer(DISK_WRITE, 0, out, 8192), 0);
+	ck_assert_int_eq(request(DISK_FLUSH, 0, 0, NULL, 0), 0);
+	stop();
+	end_server();
+}
+END_TEST
+
 START_TEST(test_many)
 {
 	static struct waited w[300];
@@ -315,6 +328,30 @@ START_TEST(test_qcow2)
 }
 END_TEST
 
+static void use_read_only_image(void)
+{
+	cfg.read_only = true;
+	start();
+	memset(out, 1, MIB);
+	ck_assert_int_eq(transfer(DISK_READ, 4096, in, MIB), 0);
+	ck_assert(!memcmp(in, out, MIB));
+	stop();
+	cfg.read_only = false;
+	cfg.ephemeral = true;
+	start();
+	write_and_read();
+	stop();
+}
+
+START_TEST(test_qcow2_read_only)
+{
+	make_images();
+	ck_assert_int_eq(chmod(dir, 0755) | chmod(base, 0444) | chmod(image_path, 0444), 0);
+	as_other_user(use_read_only_image);
+	remove_images();
+}
+END_TEST
+
 START_TEST(test_qcow2_lock)
 {
 	struct disk *other;
@@ -416,6 +453,6 @@ START_TEST(test_no_qemu)
 }
 END_TEST
 
-UNIT_MAIN("disk_nbd", test_server, test_poor_server, test_many, test_errors, test_server_gone,
-	  test_drain, test_read_only_server, test_odd_size, test_no_server, test_qcow2,
+UNIT_MAIN("disk_nbd", test_server, test_poor_server, test_no_flush, test_many, test_errors, test_server_gone,
+	  test_drain, test_read_only_server, test_odd_size, test_no_server, test_qcow2, test_qcow2_read_only,
 	  test_qcow2_lock, test_qemu_dies, test_no_orphan, test_not_an_image, test_no_qemu)

@@ -90,6 +90,10 @@ START_TEST(test_discard)
 	memset(model + 5 * SECTOR, 0, 20 * SECTOR);
 	ck_assert_int_eq(request(DISK_FLUSH, 0, 0, NULL, 0), 0);
 	ck_assert_uint_eq(aio.flushes, 0);
+	/* Whatever the temporary file can do */
+	aio.refused_modes = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+	ck_assert_int_eq(request(DISK_DISCARD, 500 * SECTOR, 20 * SECTOR, NULL, 0), 0);
+	memset(model + 500 * SECTOR, 0, 20 * SECTOR);
 	check_and_stop();
 }
 END_TEST

@@ -32,7 +32,16 @@ START_TEST(test_open_errors)
 }
 END_TEST
 
-/* Not even root may write to it; hence as another user where we are root. */
+static void open_read_only_file(void)
+{
+	catch_log();
+	ck_assert_int_eq(disk_open(&cfg, &disk), -EACCES);
+	ck_assert(logged(",ro'"));
+	cfg.read_only = true;
+	ck_assert_int_eq(disk_open(&cfg, &disk), 0);
+	disk_close(disk);
+}
+
 START_TEST(test_open_read_only_file)
 {
 	char name[] = "/tmp/lkvm-test-XXXXXX";
@@ -40,15 +49,9 @@ START_TEST(test_open_read_only_file)
 
 	ck_assert_int_eq(fchmod(fd, 0444), 0);
 	close(fd);
-	if (!getuid())
-		ck_assert_int_eq(setuid(65534), 0);
-	catch_log();
 	cfg.path = name;
-	ck_assert_int_eq(disk_open(&cfg, &disk), -EACCES);
-	ck_assert(logged(",ro'"));
-	cfg.read_only = true;
-	ck_assert_int_eq(disk_open(&cfg, &disk), 0);
-	disk_close(disk);
+	as_other_user(open_read_only_file);
+	unlink(name);
 }
 END_TEST
 
@@ -274,6 +277,30 @@ START_TEST(test_huge)
 }
 END_TEST
 
+/* What is in flight is bounded in bytes, too: a reset waits for it. */
+START_TEST(test_bytes_in_flight)
+{
+	size_t len = 16 * MIB;
+	struct iovec iov = { mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+			     len };
+	struct waited w[10];
+
+	use_memory(len);
+	start();
+	aio.hold = true;
+	for (unsigned i = 0; i < 10; i++)
+		submit(&w[i], DISK_READ, 0, len, &iov, 1);
+	disk->ops->commit(disk);
+	ck_assert_uint_eq(aio.requests, 4);
+	disk->ops->drain(disk, true);
+	ck_assert_uint_eq(aio.requests, 4);
+	ck_assert_int_eq(w[3].ret, 0);
+	ck_assert_int_eq(w[4].ret, -ECANCELED);
+	aio.hold = false;
+	stop();
+}
+END_TEST
+
 /* More requests than may be in flight, of which each has many buffers, all in one batch */
 START_TEST(test_many)
 {
@@ -323,6 +350,8 @@ START_TEST(test_busy)
 	}
 	while (n_done < 64)
 		loop_once(&loop, -1);
+	/* Only the first was refused while there was nothing to wait for. */
+	ck_assert_uint_eq(aio.requests, 63);
 	assert_image(0, bytes, sizeof(bytes));
 	stop();
 }
@@ -364,6 +393,10 @@ START_TEST(test_shrunk)
 	ck_assert_int_eq(transfer(DISK_READ, 0, bytes, 4096), -EIO);
 	ck_assert_int_eq(transfer(DISK_READ, 1024, bytes, 512), -EIO);
 	ck_assert_int_eq(transfer(DISK_READ, MIB - 512, bytes, 512), -EIO);
+	/* Nor is what is missing taken for the end of a last sector, once the size is known. */
+	ck_assert_int_eq(request(DISK_FLUSH, 0, 0, NULL, 0), 0);
+	ck_assert_uint_eq(disk->size_bytes, 1024);
+	ck_assert_int_eq(transfer(DISK_READ, 1024, bytes, 512), -EIO);
 	stop();
 }
 END_TEST
@@ -411,17 +444,6 @@ static void all_ones(size_t len)
 	free(ones);
 }
 
-static unsigned refused_modes; /* of fallocate() */
-
-int fallocate(int fd, int mode, off_t off, off_t len)
-{
-	if ((unsigned)mode & refused_modes) {
-		errno = EOPNOTSUPP;
-		return -1;
-	}
-	return (int)syscall(SYS_fallocate, fd, mode, off, len);
-}
-
 START_TEST(test_zeroes)
 {
 	static const unsigned refused[] = { 0, FALLOC_FL_ZERO_RANGE, FALLOC_FL_PUNCH_HOLE,
@@ -429,10 +451,10 @@ START_TEST(test_zeroes)
 	struct stat st;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(refused); i++) {
-		refused_modes = refused[i];
+		aio.refused_modes = refused[i];
 		use_file(4 * MIB);
 		start();
-		ck_assert_int_eq(disk->can_discard, !(refused_modes & FALLOC_FL_PUNCH_HOLE));
+		ck_assert_int_eq(disk->can_discard, !(aio.refused_modes & FALLOC_FL_PUNCH_HOLE));
 		for (unsigned unmap = 0; unmap < 2; unmap++) {
 			all_ones(4 * MIB);
 			ck_assert_int_eq(zero(512, 512, unmap), 0);
@@ -441,13 +463,24 @@ START_TEST(test_zeroes)
 			ck_assert_int_eq(zero(3 * 512, 2 * MIB + 1024, unmap), 0);
 			assert_zeros(3 * 512, 2 * MIB + 1024, 4 * MIB);
 			ck_assert_int_eq(zero(0, 0, unmap), 0);
+			/* Written only where nothing else is left */
+			ck_assert_int_eq(aio.requests > 0,
+					 refused[i] & FALLOC_FL_ZERO_RANGE && (!unmap || i == 3));
+			aio.requests = 0;
 		}
-		if (refused_modes & FALLOC_FL_PUNCH_HOLE)
+		if (aio.refused_modes & FALLOC_FL_PUNCH_HOLE)
 			ck_assert_int_eq(request(DISK_DISCARD, 0, 4096, NULL, 0), -EOPNOTSUPP);
 		ck_assert_int_eq(fstat(image, &st), 0);
 		ck_assert_int_eq(st.st_size, 4 * MIB);
 		stop();
 	}
+	aio.refused_modes = 0;
+	use_file(MIB);
+	start();
+	aio.fallocate_errno = ENOSPC;
+	ck_assert_int_eq(zero(0, 4096, true), -ENOSPC);
+	ck_assert_int_eq(request(DISK_DISCARD, 0, 4096, NULL, 0), -ENOSPC);
+	stop();
 }
 END_TEST
 
@@ -498,6 +531,15 @@ START_TEST(test_direct)
 	ck_assert_int_eq(request(DISK_FLUSH, 0, 0, NULL, 0), 0);
 	stop();
 
+	/* Copied, but not looked at */
+	use_file(MIB);
+	cfg.format = "raw";
+	start();
+	memcpy(out + 1, "QFI\xfb", 4);
+	ck_assert_int_eq(transfer(DISK_WRITE, 0, out + 1, 4096), 0);
+	stop();
+
+	cfg.format = NULL;
 	use_file(4096 + 100);
 	ck_assert_int_eq(pwrite(image, "end", 3, 4097), 3);
 	fsync(image);
@@ -587,6 +629,6 @@ START_TEST(test_error_is_logged_once)
 END_TEST
 
 UNIT_MAIN("disk_raw", test_open_errors, test_open_read_only_file, test_foreign_header, test_guard,
-	  test_guard_race, test_lock, test_vectors, test_short_transfers, test_huge, test_many,
+	  test_guard_race, test_lock, test_vectors, test_short_transfers, test_huge, test_bytes_in_flight, test_many,
 	  test_busy, test_odd_size, test_shrunk, test_full, test_zeroes, test_discard, test_direct,
 	  test_old_kernel, test_lost, test_cancel, test_error_is_logged_once)
