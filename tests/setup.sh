@@ -28,17 +28,14 @@ table()
 		build   libzstd-dev           -
 		build   liblz4-dev            -
 		build   libaio-dev            -
-		build   libnbd-dev            -
 		build   libfdt-dev            -
+		build   libnbd-dev            -
 		guests  busybox-static        busybox
 		guests  xz-utils              xz
 		guests  zstd                  zstd
 		guests  lz4                   lz4
 		host    qemu-system-x86       qemu-system-x86_64
 		check   check                 checkmk
-		check   qemu-utils            qemu-nbd
-		check   nbdkit                nbdkit
-		check   e2fsprogs             mkfs.ext4
 		check   clang                 clang
 		check   libclang-rt-14-dev    -
 		check   jq                    jq
@@ -47,6 +44,9 @@ table()
 		check   mandoc                mandoc
 		check   shellcheck            shellcheck
 		check   strace                strace
+		check   qemu-utils            qemu-nbd
+		check   nbdkit                nbdkit
+		check   procps                pgrep
 	END
 }
 
