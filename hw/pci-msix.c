@@ -152,14 +152,12 @@ static void structures_rw(struct pci_function *fn, uint64_t off, void *data, uns
 	if (write)
 		memcpy(words, data, len);
 	pthread_mutex_lock(&fn->host->lock);
-	if (in_pba(fn, off)) {
-		if (!write)
-			pba_read(fn, (unsigned)off - fn->msix_pba, words, len / 4);
-	} else if (write) {
+	if (in_pba(fn, off))
+		pba_read(fn, (unsigned)off - fn->msix_pba, words, len / 4); /* a write is none */
+	else if (write)
 		table_write(fn, (unsigned)off - fn->msix_table, words, len / 4);
-	} else {
+	else
 		table_read(fn, (unsigned)off - fn->msix_table, words, len / 4);
-	}
 	pthread_mutex_unlock(&fn->host->lock);
 	if (!write)
 		memcpy(data, words, len);

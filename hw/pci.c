@@ -63,13 +63,13 @@ static void bar_unmap(struct pci_function *fn)
 	bus_remove(fn->host->mmio, fn->bar_base);
 }
 
-/* Decoded only within the bridge's window: a BAR can shadow neither a chip nor the ECAM. */
+/* Decoded only within the bridge's window (aligned, so all of it): it shadows no chip and no ECAM. */
 static void bar_map(struct pci_function *fn, uint64_t base)
 {
 	const struct bus_range range = { .base = base, .size = fn->bar_bytes, .ops = &bar_ops,
 					 .dev = fn, .name = fn->name };
 
-	if (base < LAYOUT_PCI_WINDOW || base > LAYOUT_PCI_WINDOW_END - fn->bar_bytes)
+	if (base < LAYOUT_PCI_WINDOW || base >= LAYOUT_PCI_WINDOW_END)
 		return;
 	/* On top of another function's BAR: the first one keeps the range. */
 	if (bus_add(fn->host->mmio, &range))
@@ -82,9 +82,9 @@ static void bar_map(struct pci_function *fn, uint64_t base)
 static void bar_follow(struct pci_function *fn)
 {
 	bool want = fn->config[PCI_COMMAND] & PCI_COMMAND_MEMORY;
-	uint64_t base = get32(&fn->config[PCI_BASE_ADDRESS_0]) & PCI_BASE_ADDRESS_MEM_MASK;
+	uint64_t base = get32(&fn->config[PCI_BASE_ADDRESS_0]);
 
-	if (!fn->bar_bytes || (fn->bar_on && want && base == fn->bar_base))
+	if (fn->bar_on && want && base == fn->bar_base)
 		return;
 	bar_unmap(fn);
 	if (want)
@@ -148,7 +148,7 @@ void pci_host_config_rw(struct pci_host *host, unsigned devfn, unsigned reg, voi
 
 	if (!write)
 		memset(data, 0xff, len);
-	if (!fn || (len != 1 && len != 2 && len != 4) || reg % len || reg >= PCI_CONFIG_BYTES)
+	if (!fn || reg % len || reg >= PCI_CONFIG_BYTES)
 		return;
 	if (reg >= PCI_STD_HEADER_SIZEOF && fn->ops->config_rw &&
 	    fn->ops->config_rw(fn, reg, data, len, write))
@@ -217,7 +217,7 @@ static void port_data(struct pci_host *host, unsigned off, void *data, unsigned 
 	address = host->address;
 	pthread_mutex_unlock(&host->lock);
 	if ((address & ADDRESS_ENABLE) && !(address & ADDRESS_BUS))
-		pci_host_config_rw(host, address >> 8 & 0xff, (address & 0xfc) + off, data, len,
+		pci_host_config_rw(host, address >> 8 & 0xff, (address & 0xff) + off, data, len,
 				   write);
 	else if (!write)
 		memset(data, 0xff, len);

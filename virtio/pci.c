@@ -372,7 +372,7 @@ static void region_write(struct virtio_pci *vp, uint64_t off, unsigned len, uint
 		common_write(vp, FIELD((unsigned)off, len), value);
 	else if (off - BAR_DEVICE < BAR_DEVICE_BYTES)
 		virtio_config_write(vp->dev, off - BAR_DEVICE, len, value);
-	else if (off - BAR_NOTIFY < (uint64_t)vp->n_queues * NOTIFY_STRIDE)
+	else if (off >= BAR_NOTIFY)
 		virtio_notify(vp->dev, (unsigned)(off - BAR_NOTIFY) / NOTIFY_STRIDE);
 }
 
@@ -396,7 +396,7 @@ static bool config_rw(struct pci_function *fn, unsigned off, void *data, unsigne
 	if (off != vp->pci_cfg + sizeof(window))
 		return false;
 	pci_config_get(fn, vp->pci_cfg, &window, sizeof(window));
-	if (window.bar || window.length != len || window.offset % len || window.offset >= BAR_BYTES)
+	if (window.bar || window.length != len || window.offset % len)
 		return false;
 	pci_bar_rw(fn, window.offset, data, len, write);
 	return true;

@@ -25,7 +25,10 @@ struct pci_host;
 struct pci_function;
 
 struct pci_ops {
-	/* Memory accesses to BAR 0; the bus's contract. MSI-X table and PBA are not seen here. */
+	/*
+	 * Memory accesses to BAR 0, or behind its end; else the bus's contract. MSI-X table and PBA are
+	 * not seen here.
+	 */
 	void (*bar_rw)(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write);
 	/* BAR 0 is decoded at @base now, or no longer (!on): ioeventfds follow. Under the host's lock. */
 	void (*bar_moved)(struct pci_function *fn, uint64_t base, bool on);
@@ -83,7 +86,8 @@ void pci_host_free(struct pci_host *host);
 /**
  * pci_host_config_rw() - what ports and ECAM come down to
  * @devfn: 0 to 255; where there is no function, reads are ones and writes are ignored, just as
- * behind PCI_CONFIG_BYTES and where @len is not 1, 2 or 4 or @reg is not a multiple of it
+ * behind PCI_CONFIG_BYTES and where @reg is not a multiple of @len
+ * @len: 1, 2 or 4
  */
 void pci_host_config_rw(struct pci_host *host, unsigned devfn, unsigned reg, void *data, unsigned len,
 			bool write);
@@ -114,7 +118,7 @@ void pci_fini(struct pci_function *fn);
 
 /** pci_config_get() - copy what the configuration space says now; for config_rw() */
 void pci_config_get(struct pci_function *fn, unsigned off, void *ret, unsigned len);
-/** pci_bar_rw() - one access to BAR 0, MSI-X structures included; lies within it */
+/** pci_bar_rw() - one access to BAR 0: to the MSI-X structures, or else to ops->bar_rw() */
 void pci_bar_rw(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write);
 
 /** pci_msix_enabled() - does the guest use MSI-X rather than INTA? Any thread. */

@@ -62,7 +62,7 @@ static const struct pci_ops toy_ops = { toy_bar_rw, toy_bar_moved, toy_intx, toy
 static void toy_init(struct toy *t, uint32_t bar_bytes)
 {
 	*t = (struct toy){ 0 };
-	pci_init(&t->fn, 0x1234, 0x5678, 0x0abcde, 0x42);
+	pci_init(&t->fn, 0x1234, 0x9678, 0x0abcde, 0x42);
 	t->fn.ops = &toy_ops;
 	t->fn.name = "toy";
 	pci_set_bar(&t->fn, bar_bytes);
@@ -114,11 +114,11 @@ START_TEST(test_ports)
 	new_toy();
 	port_out(0xcf8, 0x80000803, 4);
 	ck_assert_uint_eq(port_in(0xcf8, 4), 0x80000800);
-	ck_assert_uint_eq(port_in(0xcfc, 4), 0x56781234);
+	ck_assert_uint_eq(port_in(0xcfc, 4), 0x96781234);
 	ck_assert_uint_eq(port_in(0xcfc, 2), 0x1234);
-	ck_assert_uint_eq(port_in(0xcfe, 2), 0x5678);
+	ck_assert_uint_eq(port_in(0xcfe, 2), 0x9678);
 	for (unsigned i = 0; i < 4; i++)
-		ck_assert_uint_eq(port_in((uint16_t)(0xcfc + i), 1), 0x56781234 >> 8 * i & 0xff);
+		ck_assert_uint_eq(port_in((uint16_t)(0xcfc + i), 1), 0x96781234 >> 8 * i & 0xff);
 	ck_assert_uint_eq(port_in(0xcfd, 2), 0xffff); /* misaligned */
 	port_out(0xcf8, 0x8000083c, 4);
 	port_out(0xcfc, 0x77, 1);
@@ -147,8 +147,12 @@ START_TEST(test_port_address)
 			ck_assert_uint_eq(port_in((uint16_t)(0xcf8 + at), len),
 					  len == 1 ? 0xff : 0xffff);
 		}
+	for (unsigned at = 1; at < 4; at++) {
+		port_out((uint16_t)(0xcf8 + at), 0, 4);
+		ck_assert_uint_eq(port_in((uint16_t)(0xcf8 + at), 4), 0xffffffff);
+	}
 	ck_assert_uint_eq(port_in(0xcf8, 4), 0x80000800);
-	ck_assert_uint_eq(port_in(0xcfc, 4), 0x56781234);
+	ck_assert_uint_eq(port_in(0xcfc, 4), 0x96781234);
 	free_toy();
 }
 END_TEST
@@ -156,15 +160,15 @@ END_TEST
 START_TEST(test_ecam)
 {
 	new_toy();
-	ck_assert_uint_eq(config_in(8, 0, 4), 0x56781234);
-	ck_assert_uint_eq(config_in(8, 2, 2), 0x5678);
+	ck_assert_uint_eq(config_in(8, 0, 4), 0x96781234);
+	ck_assert_uint_eq(config_in(8, 2, 2), 0x9678);
 	ck_assert_uint_eq(config_in(8, 8, 4), 0x0abcde42);
-	ck_assert_uint_eq(bus_in(&mmio, ecam(8, 0), 8), 0x56781234);
+	ck_assert_uint_eq(bus_in(&mmio, ecam(8, 0), 8), 0x96781234);
 	ck_assert_uint_eq(bus_in(&mmio, ecam(8, 8), 8) & 0xffffffff, 0x0abcde42);
 	/* The second half of a quadword is a register of its own, of the next function too. */
 	bus_out(&mmio, ecam(8, 0x38), 0x5500000000, 8);
 	ck_assert_uint_eq(config_in(8, PCI_INTERRUPT_LINE, 1), 0x55);
-	ck_assert_uint_eq(bus_in(&mmio, ecam(7, 0xffc), 8), 0x56781234ffffffff);
+	ck_assert_uint_eq(bus_in(&mmio, ecam(7, 0xffc), 8), 0x96781234ffffffff);
 	/* misaligned */
 	ck_assert_uint_eq(config_in(8, 1, 2), 0xffff);
 	ck_assert_uint_eq(config_in(8, 2, 4), 0xffffffff);
@@ -262,7 +266,7 @@ START_TEST(test_bar_moves)
 		bus_out(&mmio, table[i].base + 0x1238ULL, 0x55, 1);
 		ck_assert_uint_eq(toy.value, table[i].decoded ? 0x55 : 0);
 	}
-	ck_assert_uint_eq(config_in(8, 0, 4), 0x56781234); /* it did not shadow the ECAM */
+	ck_assert_uint_eq(config_in(8, 0, 4), 0x96781234); /* it did not shadow the ECAM */
 	move_bar(0xd0004000);
 	config_out(8, PCI_COMMAND, 0, 2);
 	ck_assert_uint_eq(toy.at, 0);
@@ -302,6 +306,7 @@ START_TEST(test_bars_overlap)
 	config_out(16, BAR, LAYOUT_PCI_WINDOW, 4);
 	ck_assert_uint_eq(other.at, LAYOUT_PCI_WINDOW);
 	pci_fini(&other.fn);
+	ck_assert_uint_eq(config_in(16, 0, 4), 0xffffffff);
 	free_toy();
 }
 END_TEST

@@ -137,13 +137,13 @@ END_TEST
 /* 5.4.6.1: buffers are for the device to write, and there is at least one */
 START_TEST(test_bad_requests)
 {
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		struct fake_buf bufs[2];
 
 		setup();
 		bufs[0] = FAKE_OUT(fake_alloc(&drv, 64, 1), 64);
 		bufs[1] = FAKE_IN(fake_alloc(&drv, 64, 1), i == 1 ? 0 : 64);
-		if (i == 2)
+		if (i == 3)
 			bufs[0] = FAKE_IN(bufs[0].at, 0), bufs[1].len = 0;
 		ck_assert_int_eq(fake_request(&drv, 0, bufs, i ? 2 : 1), -1);
 		ck_assert(virtio_get_status(dev) & VIRTIO_CONFIG_S_NEEDS_RESET);

@@ -488,10 +488,10 @@ START_TEST(test_features)
 	ck_assert_uint_eq(rd(VIRTIO_PCI_COMMON_DF, 4), 0);
 	wr(VIRTIO_PCI_COMMON_DFSELECT, 0xffffffff, 4);
 	ck_assert_uint_eq(rd(VIRTIO_PCI_COMMON_DF, 4), 0);
-	ck_assert(negotiate(1ULL << 35));
+	ck_assert(negotiate(1ULL << 35 | 1));
 	ck_assert_uint_eq(rd(VIRTIO_PCI_COMMON_GF, 4), 1 << 3 | 1); /* and VERSION_1 */
 	wr(VIRTIO_PCI_COMMON_GFSELECT, 0, 4);
-	ck_assert_uint_eq(rd(VIRTIO_PCI_COMMON_GF, 4), 0);
+	ck_assert_uint_eq(rd(VIRTIO_PCI_COMMON_GF, 4), 1);
 	wr(VIRTIO_PCI_COMMON_GFSELECT, 2, 4);
 	ck_assert_uint_eq(rd(VIRTIO_PCI_COMMON_GF, 4), 0);
 	ck_assert(!negotiate(1ULL << 36));
@@ -658,9 +658,9 @@ START_TEST(test_isr)
 
 	setup();
 	probe(q, 0);
-	poll(NULL, 0, 0);
 	change_config();
 	ck_assert(line_up());
+	ck_assert_uint_eq(rd(PBA, 4), 0); /* not by MSI-X as well */
 	ck_assert(config_in(DEVFN, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT);
 	ck_assert_uint_eq(rd(ISR, 4), 0); /* not its width: nothing is taken */
 	wr(ISR, 0xff, 1);
@@ -873,6 +873,7 @@ START_TEST(test_bad_windows)
 		{ 0, VIRTIO_PCI_COMMON_NUMQ, 4, 2 },
 		{ 0, VIRTIO_PCI_COMMON_NUMQ, 0, 2 },
 		{ 0, CONFIG + 2, 4, 4 }, /* misaligned */
+		{ 0, TABLE + 2, 4, 4 },
 		{ 0, 0x4000, 4, 4 },     /* behind the BAR */
 		{ 0, 0xfffffffc, 4, 4 },
 		{ 0, VIRTIO_PCI_COMMON_DF, 8, 4 },
