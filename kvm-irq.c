@@ -7,7 +7,7 @@
 #include "lkvm/kvm-irq.h"
 #include "lkvm/log.h"
 
-/* What KVM_CREATE_IRQCHIP sets up: GSIs 0 to 15 lead to the PICs and the IOAPIC, 16 to 23 to the IOAPIC. */
+/* As KVM_CREATE_IRQCHIP sets it up: GSIs 0 to 15 lead to PICs and IOAPIC, 16 to 23 to that only. */
 #define PIC_PINS     8
 #define ISA_GSIS     16
 #define IOAPIC_PINS  24
@@ -58,7 +58,8 @@ int kvm_irq_new(struct kvm *kvm, struct kvm_irq **ret)
 	irq->kvm = kvm;
 	irq->max_msis = (unsigned)routes - FIXED_ROUTES;
 	irq->msi_used = calloc(irq->max_msis, 1);
-	irq->table = calloc(1, sizeof(*irq->table) + (size_t)routes * sizeof(irq->table->entries[0]));
+	irq->table =
+		calloc(1, sizeof(*irq->table) + (size_t)routes * sizeof(irq->table->entries[0]));
 	if (!irq->msi_used || !irq->table) {
 		kvm_irq_free(irq);
 		return log_err(-ENOMEM, "interrupt routes");
@@ -98,7 +99,8 @@ static int notify(void *machine, int fd, bool pio, uint64_t addr, unsigned len, 
 static int irqfd(void *machine, int fd, unsigned gsi, bool on)
 {
 	struct kvm_irq *irq = machine;
-	struct kvm_irqfd bind = { .fd = (uint32_t)fd, .gsi = gsi,
+	struct kvm_irqfd bind = { .fd = (uint32_t)fd,
+				  .gsi = gsi,
 				  .flags = on ? 0 : KVM_IRQFD_FLAG_DEASSIGN };
 
 	return ioctl(irq->kvm->vm_fd, KVM_IRQFD, &bind) < 0 ? -errno : 0;
@@ -119,7 +121,8 @@ static int alloc_msi(struct kvm_irq *irq)
 			continue;
 		irq->msi_used[i] = 1;
 		irq->table->entries[irq->table->nr++] = (struct kvm_irq_routing_entry){
-			.gsi = IOAPIC_PINS + i, .type = KVM_IRQ_ROUTING_MSI
+			.gsi = IOAPIC_PINS + i,
+			.type = KVM_IRQ_ROUTING_MSI,
 		};
 		return (int)(IOAPIC_PINS + i);
 	}
@@ -152,7 +155,7 @@ static int msi_route_locked(struct kvm_irq *irq, int *gsi, uint64_t addr, uint32
 	if (!e)
 		return use < 0 ? use : -ENOENT;
 	if (*gsi >= 0 && msi_is(&e->u.msi, addr, data))
-		return 0; /* unmasked again, most likely: the table costs a grace period of the host's */
+		return 0; /* unmasked again, most likely: a new table costs a grace period */
 	old = e->u.msi;
 	e->u.msi = (struct kvm_irq_routing_msi){ .address_lo = (uint32_t)addr,
 						 .address_hi = (uint32_t)(addr >> 32),
@@ -202,7 +205,7 @@ static void line(void *machine, unsigned gsi, unsigned source, bool level)
 	uint64_t *word = &irq->line_sources[gsi][source / 64], bit = 1ULL << (source % 64);
 	bool old;
 
-	/* Held over the ioctl, so that changes reach KVM in the order in which they were decided. */
+	/* Held over the ioctl: changes reach KVM in the order in which they were decided. */
 	pthread_mutex_lock(&irq->lock);
 	old = line_level(irq, gsi);
 	*word = level ? *word | bit : *word & ~bit;

@@ -5,7 +5,7 @@
 #include "lkvm/pci.h"
 
 struct pci_host {
-	pthread_mutex_t lock; /* configuration spaces, BARs, MSI-X state */
+	pthread_mutex_t lock;   /* configuration spaces, BARs, MSI-X state */
 	struct bus *pio, *mmio; /* pio: NULL as long as the bridge is not there */
 	struct machine machine;
 	uint32_t address;  /* port 0xcf8 */

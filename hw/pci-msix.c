@@ -56,7 +56,7 @@ static int bind(struct pci_function *fn, struct pci_vector *v)
 	return err;
 }
 
-/* What the host cannot do for a vector leaves it pending; the guest's next write to it tries again. */
+/* What the host cannot do leaves a vector pending; the guest's next write to it tries again. */
 static void follow(struct pci_function *fn, struct pci_vector *v)
 {
 	int err;
@@ -140,7 +140,8 @@ static bool in_pba(const struct pci_function *fn, uint64_t off)
 }
 
 /* They take aligned accesses of 4 and 8 bytes; others are undefined: ones, ignored. */
-static void structures_rw(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write)
+static void structures_rw(struct pci_function *fn, uint64_t off, void *data, unsigned len,
+			  bool write)
 {
 	uint32_t words[2];
 

@@ -63,11 +63,12 @@ static void bar_unmap(struct pci_function *fn)
 	bus_remove(fn->host->mmio, fn->bar_base);
 }
 
-/* Decoded only within the bridge's window (aligned, so all of it): it shadows no chip and no ECAM. */
+/* Decoded only in the bridge's window (aligned, so all of it): it shadows no chip and no ECAM. */
 static void bar_map(struct pci_function *fn, uint64_t base)
 {
-	const struct bus_range range = { .base = base, .size = fn->bar_bytes, .ops = &bar_ops,
-					 .dev = fn, .name = fn->name };
+	const struct bus_range range = {
+		.base = base, .size = fn->bar_bytes, .ops = &bar_ops, .dev = fn, .name = fn->name
+	};
 
 	if (base < LAYOUT_PCI_WINDOW || base >= LAYOUT_PCI_WINDOW_END)
 		return;
@@ -141,8 +142,8 @@ static void config_write(struct pci_function *fn, unsigned off, const uint8_t *d
 	intx_follow(fn);
 }
 
-void pci_host_config_rw(struct pci_host *host, unsigned devfn, unsigned reg, void *data, unsigned len,
-			bool write)
+void pci_host_config_rw(struct pci_host *host, unsigned devfn, unsigned reg, void *data,
+			unsigned len, bool write)
 {
 	struct pci_function *fn = host->fn[devfn];
 
@@ -174,8 +175,8 @@ static void ecam_rw(struct pci_host *host, uint64_t off, uint8_t *data, unsigned
 	unsigned step = len < 4 ? len : 4;
 
 	for (unsigned i = 0; i < len; i += step)
-		pci_host_config_rw(host, (unsigned)((off + i) >> 12), (off + i) & 0xfff, data + i, step,
-				   write);
+		pci_host_config_rw(host, (unsigned)((off + i) >> 12), (off + i) & 0xfff, data + i,
+				   step, write);
 }
 
 static void ecam_read(void *dev, uint64_t off, void *data, unsigned len)
@@ -344,10 +345,14 @@ static const struct pci_ops bridge_ops; /* it has no BAR and no interrupt */
 
 static int add_ranges(struct pci_host *host, struct bus *pio, struct bus *mmio)
 {
-	const struct bus_range ports = { .base = PORT_PCI, .size = 8, .ops = &port_ops, .dev = host,
-					 .name = "pci" };
-	const struct bus_range ecam = { .base = LAYOUT_ECAM, .size = LAYOUT_ECAM_BYTES,
-					.ops = &ecam_ops, .dev = host, .name = "pci-ecam" };
+	const struct bus_range ports = {
+		.base = PORT_PCI, .size = 8, .ops = &port_ops, .dev = host, .name = "pci"
+	};
+	const struct bus_range ecam = { .base = LAYOUT_ECAM,
+					.size = LAYOUT_ECAM_BYTES,
+					.ops = &ecam_ops,
+					.dev = host,
+					.name = "pci-ecam" };
 	int err = bus_add(pio, &ports);
 
 	if (err)

@@ -20,6 +20,7 @@
 #define BAR_DEVICE       0x1000
 #define BAR_DEVICE_BYTES 0x1000
 #define BAR_NOTIFY       0x2000
+#define BAR_NOTIFY_BYTES (BAR_MSIX_TABLE - BAR_NOTIFY)
 #define BAR_MSIX_TABLE   0x3000
 #define BAR_MSIX_PBA     0x3c00
 #define BAR_MSIX_BYTES   (BAR_MSIX_PBA - BAR_MSIX_TABLE)
@@ -32,9 +33,9 @@
 /* Of struct virtio_pci_common_cfg; <linux/virtio_pci.h> may be too old for it */
 #define COMMON_QUEUE_RESET 58
 
-_Static_assert(MAX_VECTORS * PCI_MSIX_ENTRY_SIZE <= BAR_MSIX_BYTES, "MSI-X table");
+_Static_assert(BAR_MSIX_BYTES >= MAX_VECTORS * PCI_MSIX_ENTRY_SIZE, "MSI-X table");
 _Static_assert(BAR_MSIX_PBA + (MAX_VECTORS + 7) / 8 <= BAR_BYTES, "MSI-X pending bits");
-_Static_assert(VIRTIO_MAX_QUEUES * NOTIFY_STRIDE <= BAR_MSIX_TABLE - BAR_NOTIFY, "notification");
+_Static_assert(BAR_NOTIFY_BYTES >= VIRTIO_MAX_QUEUES * NOTIFY_STRIDE, "notification");
 
 struct virtio_pci {
 	struct pci_function fn;
@@ -160,8 +161,7 @@ static unsigned check_vector(const struct virtio_pci *vp, uint64_t value)
 
 static unsigned queue_vector(const struct virtio_pci *vp, unsigned index)
 {
-	return index < vp->n_queues ? atomic_load(&vp->queue[index].vector) :
-					   VIRTIO_MSI_NO_VECTOR;
+	return index < vp->n_queues ? atomic_load(&vp->queue[index].vector) : VIRTIO_MSI_NO_VECTOR;
 }
 
 static void reset_registers(struct virtio_pci *vp)
@@ -222,13 +222,6 @@ static uint64_t common_read_queue(struct virtio_pci *vp, unsigned field)
 	}
 }
 
-static uint32_t driver_features(const struct virtio_pci *vp)
-{
-	unsigned select = atomic_load(&vp->driver_feature_select);
-
-	return select < 2 ? (uint32_t)(vp->dev->driver_features >> select * 32) : 0;
-}
-
 static uint64_t common_read(struct virtio_pci *vp, unsigned field)
 {
 	switch (field) {
@@ -239,7 +232,7 @@ static uint64_t common_read(struct virtio_pci *vp, unsigned field)
 	case FIELD(VIRTIO_PCI_COMMON_GFSELECT, 4):
 		return atomic_load(&vp->driver_feature_select);
 	case FIELD(VIRTIO_PCI_COMMON_GF, 4):
-		return driver_features(vp);
+		return virtio_get_driver_features(vp->dev, atomic_load(&vp->driver_feature_select));
 	case FIELD(VIRTIO_PCI_COMMON_MSIX, 2):
 		return atomic_load(&vp->config_vector);
 	case FIELD(VIRTIO_PCI_COMMON_NUMQ, 2):
@@ -300,7 +293,8 @@ static void common_write_queue(struct virtio_pci *vp, unsigned field, uint64_t v
 		break;
 	case FIELD(VIRTIO_PCI_COMMON_Q_DESCLO, 4):
 	case FIELD(VIRTIO_PCI_COMMON_Q_DESCHI, 4):
-		write_address(vp, VIRTIO_QUEUE_DESC, (field >> 4) - VIRTIO_PCI_COMMON_Q_DESCLO, value);
+		write_address(vp, VIRTIO_QUEUE_DESC, (field >> 4) - VIRTIO_PCI_COMMON_Q_DESCLO,
+			      value);
 		break;
 	case FIELD(VIRTIO_PCI_COMMON_Q_AVAILLO, 8):
 		virtio_queue_set(vp->dev, q, VIRTIO_QUEUE_AVAIL, value);
@@ -315,7 +309,8 @@ static void common_write_queue(struct virtio_pci *vp, unsigned field, uint64_t v
 		break;
 	case FIELD(VIRTIO_PCI_COMMON_Q_USEDLO, 4):
 	case FIELD(VIRTIO_PCI_COMMON_Q_USEDHI, 4):
-		write_address(vp, VIRTIO_QUEUE_USED, (field >> 4) - VIRTIO_PCI_COMMON_Q_USEDLO, value);
+		write_address(vp, VIRTIO_QUEUE_USED, (field >> 4) - VIRTIO_PCI_COMMON_Q_USEDLO,
+			      value);
 		break;
 	case FIELD(COMMON_QUEUE_RESET, 2):
 		if (value == 1)
@@ -428,7 +423,8 @@ static int add_caps(struct virtio_pci *vp)
 	int cap = add_virtio_cap(vp, VIRTIO_PCI_CAP_COMMON_CFG, BAR_COMMON, BAR_COMMON_BYTES, NULL);
 
 	if (cap >= 0)
-		cap = add_virtio_cap(vp, VIRTIO_PCI_CAP_NOTIFY_CFG, BAR_NOTIFY, n * stride, &stride);
+		cap = add_virtio_cap(vp, VIRTIO_PCI_CAP_NOTIFY_CFG, BAR_NOTIFY, n * stride,
+				     &stride);
 	if (cap >= 0)
 		cap = add_virtio_cap(vp, VIRTIO_PCI_CAP_ISR_CFG, BAR_ISR, BAR_ISR_BYTES, NULL);
 	if (cap >= 0 && vp->dev->config_bytes)

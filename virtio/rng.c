@@ -25,7 +25,7 @@ static void handle(struct virtio_dev *dev, unsigned index)
 		virtio_break(dev, "a request with readable buffers or without writable ones");
 		return;
 	}
-	/* Up to 256 bytes come whole and cannot fail once the host's pool is seeded; more may come short. */
+	/* Only up to 256 bytes are sure to come whole. */
 	do {
 		got = getrandom(rng->random, want, 0);
 	} while (got < 0 && errno == EINTR);

@@ -430,6 +430,16 @@ uint32_t virtio_get_features(struct virtio_dev *dev, uint32_t select)
 	return select < 2 ? (uint32_t)(dev->device_features >> 32 * select) : 0;
 }
 
+uint32_t virtio_get_driver_features(struct virtio_dev *dev, uint32_t select)
+{
+	uint64_t features;
+
+	pthread_mutex_lock(&dev->lock);
+	features = dev->driver_features;
+	pthread_mutex_unlock(&dev->lock);
+	return select < 2 ? (uint32_t)(features >> 32 * select) : 0;
+}
+
 void virtio_set_features(struct virtio_dev *dev, uint32_t select, uint32_t value)
 {
 	pthread_mutex_lock(&dev->lock);

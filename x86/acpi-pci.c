@@ -2,9 +2,9 @@
 #include "acpi-internal.h"
 #include "lkvm/x86/layout.h"
 
-#define PCI_DEVICES 32
+#define PCI_DEVICES  32
 #define ANY_FUNCTION 0xffff
-#define PIN_INTA 0
+#define PIN_INTA     0
 
 static void put_resources(struct bytebuf *b)
 {
@@ -17,8 +17,8 @@ static void put_resources(struct bytebuf *b)
 }
 
 /*
- * Each line is a pin of the IOAPIC itself (source 0), so the interrupt is what PCI says it is: level
- * triggered, active low. KVM's IOAPIC looks at the trigger mode only.
+ * Each line is a pin of the IOAPIC itself (source 0), so the interrupt is what PCI says it is:
+ * level triggered, active low. KVM's IOAPIC looks at the trigger mode only.
  */
 static void put_routing(struct bytebuf *b)
 {

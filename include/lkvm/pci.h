@@ -1,11 +1,11 @@
 /*
- * PCI: a host bridge, bus 0, configuration by ports 0xcf8/0xcfc and by ECAM, memory BARs in the gap,
- * MSI-X and INTx. The machine's only PCI functions are virtio devices (virtio/pci.c).
+ * PCI: a host bridge, bus 0, configuration by ports 0xcf8/0xcfc and by ECAM, memory BARs in the
+ * gap, MSI-X and INTx. The machine's only PCI functions are virtio devices (virtio/pci.c).
  *
  * A function is embedded in its owner. Configuration space, BAR and MSI-X table are vCPU threads'
  * business, under the host bridge's lock; a guest may size, move and disable BARs and rewrite MSI-X
- * entries at any time, also while interrupts are signalled. Who signals takes no lock but the one of
- * the function's INTA: a device's worker never waits for a vCPU.
+ * entries at any time, also while interrupts are signalled. Who signals takes no lock but the one
+ * of the function's INTA: a device's worker never waits for a vCPU.
  */
 #ifndef LKVM_PCI_H
 #define LKVM_PCI_H
@@ -19,33 +19,35 @@
 #include "lkvm/machine.h"
 
 #define PCI_MAX_FUNCTIONS 256 /* bus 0: 32 devices of 8 functions; the bridge is one of them */
-#define PCI_CONFIG_BYTES  256 /* the ECAM reads ones behind it: these are no PCI Express functions */
+#define PCI_CONFIG_BYTES  256 /* in the ECAM ones follow: these are no PCI Express functions */
 
 struct pci_host;
 struct pci_function;
 
 struct pci_ops {
 	/*
-	 * Memory accesses to BAR 0, or behind its end; else the bus's contract. MSI-X table and PBA are
-	 * not seen here.
+	 * Memory accesses to BAR 0, or behind its end; else the bus's contract. MSI-X table and PBA
+	 * are not seen here.
 	 */
 	void (*bar_rw)(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write);
-	/* BAR 0 is decoded at @base now, or no longer (!on): ioeventfds follow. Under the host's lock. */
+	/* BAR 0 is decoded at @base, or no longer (!on): ioeventfds follow. Under host->lock. */
 	void (*bar_moved)(struct pci_function *fn, uint64_t base, bool on);
 	/* Is there something for which the guest wants INTA? Any thread; takes no lock. */
 	bool (*intx)(struct pci_function *fn);
 	/*
-	 * A configuration access behind the standard header that the function handles by itself (the
-	 * virtio PCI_CFG window). No lock is held. Return: false: an ordinary register. May be NULL.
+	 * A configuration access behind the standard header that the function handles by itself
+	 * (the virtio PCI_CFG window). No lock is held. Return: false: an ordinary register. May be
+	 * NULL.
 	 */
-	bool (*config_rw)(struct pci_function *fn, unsigned off, void *data, unsigned len, bool write);
+	bool (*config_rw)(struct pci_function *fn, unsigned off, void *data, unsigned len,
+			  bool write);
 };
 
 /* One MSI-X vector. fd is any thread's to signal; the rest is under the host's lock. */
 struct pci_vector {
 	int fd;
-	int gsi;    /* its route, kept for as long as the function lives; -1: none yet */
-	bool bound; /* fd is an irqfd of gsi */
+	int gsi;           /* its route, kept for as long as the function lives; -1: none yet */
+	bool bound;        /* fd is an irqfd of gsi */
 	uint32_t entry[4]; /* as in the table: address, address high, data, control */
 };
 
@@ -61,12 +63,12 @@ struct pci_function {
 	/* MSI-X, in BAR 0 */
 	unsigned n_vectors, msix_cap, msix_table, msix_pba;
 	struct pci_vector *vector;
-	uint16_t msix_control;       /* the one that the vectors follow */
-	atomic_bool msix_on;         /* its enable bit, for those who signal */
+	uint16_t msix_control; /* the one that the vectors follow */
+	atomic_bool msix_on;   /* its enable bit, for those who signal */
 	struct ratelimit no_irq_warning;
 	/* INTA */
-	atomic_bool intx_off;        /* PCI_COMMAND_INTX_DISABLE */
-	pthread_mutex_t intx_lock;   /* the line changes in the order in which that was decided */
+	atomic_bool intx_off;      /* PCI_COMMAND_INTX_DISABLE */
+	pthread_mutex_t intx_lock; /* the line changes in the order in which that was decided */
 	bool intx_up;
 	/* Set by pci_add() */
 	struct pci_host *host;
@@ -89,15 +91,15 @@ void pci_host_free(struct pci_host *host);
  * behind PCI_CONFIG_BYTES and where @reg is not a multiple of @len
  * @len: 1, 2 or 4
  */
-void pci_host_config_rw(struct pci_host *host, unsigned devfn, unsigned reg, void *data, unsigned len,
-			bool write);
+void pci_host_config_rw(struct pci_host *host, unsigned devfn, unsigned reg, void *data,
+			unsigned len, bool write);
 
 /** pci_init() - the standard header: ids, class, revision */
 void pci_init(struct pci_function *fn, uint16_t vendor, uint16_t device, uint32_t class_code,
 	      uint8_t revision);
 /**
  * pci_add_cap() - append a capability
- * @body: what follows id and next pointer; @len bytes, read only unless the caller marks fn->writable
+ * @body: what follows id and next pointer; @len bytes, read only but for fn->writable
  * Return: its offset in the configuration space, or -ENOSPC
  */
 int pci_add_cap(struct pci_function *fn, uint8_t id, const void *body, unsigned len);
@@ -113,7 +115,7 @@ int pci_add_msix(struct pci_function *fn, unsigned n_vectors, unsigned table, un
  * Return: 0 or -ENOSPC
  */
 int pci_add(struct pci_host *host, struct pci_function *fn);
-/** pci_fini() - take it out; no vCPU runs any more; a half-built function, or a zeroed one, is fine */
+/** pci_fini() - take it out; no vCPU runs any more; takes a half-built or zeroed function */
 void pci_fini(struct pci_function *fn);
 
 /** pci_config_get() - copy what the configuration space says now; for config_rw() */

@@ -21,7 +21,7 @@ struct virtio_pci;
  * Return: 0; -ENOSPC (no slot is free); -ENOMEM, -EMFILE
  */
 int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_pci **ret);
-/** virtio_pci_free() - after the vCPUs were joined and virtio_fini(); the device may be freed; takes NULL */
+/** virtio_pci_free() - after vCPUs and virtio_fini(), when the device may be gone; takes NULL */
 void virtio_pci_free(struct virtio_pci *vp);
 
 #endif

@@ -189,6 +189,8 @@ uint8_t virtio_get_status(struct virtio_dev *dev);
 /** virtio_set_status() - 0 resets; DRIVER_OK starts the worker; see the drawing above */
 void virtio_set_status(struct virtio_dev *dev, uint8_t status);
 uint32_t virtio_get_features(struct virtio_dev *dev, uint32_t select);
+/** virtio_get_driver_features() - what virtio_set_features() has set */
+uint32_t virtio_get_driver_features(struct virtio_dev *dev, uint32_t select);
 /** virtio_set_features() - ignored once FEATURES_OK is set */
 void virtio_set_features(struct virtio_dev *dev, uint32_t select, uint32_t value);
 /** virtio_config_read() - 0 outside the configuration, if misaligned, or not 1, 2, 4 or 8 wide */

@@ -167,8 +167,8 @@ static void guest_acts(uint8_t op, struct input *in)
 	else if (kind == 1)
 		access_bus(&mmio, LAYOUT_ECAM + (devfn << 12) + off % 4096, len, write, value);
 	else
-		access_bus(&mmio, (config_word(devfn, PCI_BASE_ADDRESS_0) & ~0xfU) + off % 0x4000, len,
-			   write, value);
+		access_bus(&mmio, (config_word(devfn, PCI_BASE_ADDRESS_0) & ~0xfU) + off % 0x4000,
+			   len, write, value);
 }
 
 static void check_state(void)

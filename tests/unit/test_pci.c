@@ -40,7 +40,8 @@ static bool toy_intx(struct pci_function *fn)
 }
 
 /* The last four bytes of the configuration space; asks for what a held lock would not give. */
-static bool toy_config_rw(struct pci_function *fn, unsigned off, void *data, unsigned len, bool write)
+static bool toy_config_rw(struct pci_function *fn, unsigned off, void *data, unsigned len,
+			  bool write)
 {
 	struct toy *t = container_of(fn, struct toy, fn);
 	uint16_t vendor;
@@ -192,9 +193,13 @@ END_TEST
 /* What a guest can change in the header is this and no more. */
 START_TEST(test_hostile_writes)
 {
-	uint8_t may[PCI_CONFIG_BYTES] = { [PCI_COMMAND] = 0x06, [PCI_COMMAND + 1] = 0x04,
-					  [PCI_CACHE_LINE_SIZE] = 0xff, [PCI_INTERRUPT_LINE] = 0xff,
-					  [0x11] = 0xc0, [0x12] = 0xff, [0x13] = 0xff };
+	uint8_t may[PCI_CONFIG_BYTES] = { [PCI_COMMAND] = 0x06,
+					  [PCI_COMMAND + 1] = 0x04,
+					  [PCI_CACHE_LINE_SIZE] = 0xff,
+					  [PCI_INTERRUPT_LINE] = 0xff,
+					  [0x11] = 0xc0,
+					  [0x12] = 0xff,
+					  [0x13] = 0xff };
 
 	new_toy();
 	for (unsigned reg = 0; reg < 252; reg++) {

@@ -271,14 +271,17 @@ START_TEST(test_classes)
 	static const struct {
 		uint16_t id;
 		uint32_t class_code;
-	} table[] = { { VIRTIO_ID_NET, 0x020000 }, { VIRTIO_ID_BLOCK, 0x018000 },
-		      { VIRTIO_ID_FS, 0x018000 }, { VIRTIO_ID_CONSOLE, 0x078000 },
+	} table[] = { { VIRTIO_ID_NET, 0x020000 },
+		      { VIRTIO_ID_BLOCK, 0x018000 },
+		      { VIRTIO_ID_FS, 0x018000 },
+		      { VIRTIO_ID_CONSOLE, 0x078000 },
 		      { VIRTIO_ID_RNG, 0x00ff00 } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		echo.id = table[i].id;
 		setup();
-		ck_assert_uint_eq(config_in(DEVFN, PCI_CLASS_REVISION, 4) >> 8, table[i].class_code);
+		ck_assert_uint_eq(config_in(DEVFN, PCI_CLASS_REVISION, 4) >> 8,
+				  table[i].class_code);
 		teardown();
 	}
 }
@@ -475,8 +478,8 @@ END_TEST
 
 START_TEST(test_features)
 {
-	const uint64_t offered = 1 | 1ULL << 35 | FAKE_VERSION_1 | FAKE_RESET | FAKE_INDIRECT |
-				 FAKE_EVENT_IDX;
+	const uint64_t offered =
+		1 | 1ULL << 35 | FAKE_VERSION_1 | FAKE_RESET | FAKE_INDIRECT | FAKE_EVENT_IDX;
 
 	setup();
 	for (unsigned i = 0; i < 2; i++) {
@@ -513,7 +516,8 @@ START_TEST(test_queue_registers)
 			wr(lo[i], 0x1122334455667788, 8);
 			ck_assert_uint_eq(rd(lo[i], 8), 0x1122334455667788);
 			wr(lo[i], 0x1000 * (i + 1) + q, 4);
-			ck_assert_uint_eq(rd(lo[i], 8), 0x1122334400000000 | (0x1000 * (i + 1) + q));
+			ck_assert_uint_eq(rd(lo[i], 8),
+					  0x1122334400000000 | (0x1000 * (i + 1) + q));
 			wr(lo[i] + 4, q + 5, 4);
 			ck_assert_uint_eq(rd(lo[i] + 4, 4), q + 5);
 			ck_assert_uint_eq(rd(lo[i], 4), 0x1000 * (i + 1) + q);
@@ -523,8 +527,7 @@ START_TEST(test_queue_registers)
 		select_queue(q);
 		ck_assert_uint_eq(rd(VIRTIO_PCI_COMMON_Q_SIZE, 2), 16 << q);
 		for (unsigned i = 0; i < 3; i++)
-			ck_assert_uint_eq(rd(lo[i], 8),
-					  (q + 5ULL) << 32 | (0x1000 * (i + 1) + q));
+			ck_assert_uint_eq(rd(lo[i], 8), (q + 5ULL) << 32 | (0x1000 * (i + 1) + q));
 	}
 	teardown();
 }
@@ -851,7 +854,7 @@ START_TEST(test_window)
 	ck_assert_uint_eq(window_in(VIRTIO_PCI_COMMON_STATUS, 1), FEATURES_OK);
 	window_out(VIRTIO_PCI_COMMON_STATUS, DRIVER_OK, 1);
 	ck_assert_uint_eq(window_in(VIRTIO_PCI_COMMON_STATUS, 1), DRIVER_OK);
-	ck_assert_uint_eq(window_in(TABLE + 8 + 16, 4), 0x4031); /* the BAR's other structures, too */
+	ck_assert_uint_eq(window_in(TABLE + 8 + 16, 4), 0x4031); /* the MSI-X table, too */
 	window_out(CONFIG + 4, 0xaabbccdd, 4);
 	ck_assert_uint_eq(window_in(CONFIG + 6, 2), 0xaabb);
 	window_out(NOTIFY, 0, 2);
@@ -874,7 +877,7 @@ START_TEST(test_bad_windows)
 		{ 0, VIRTIO_PCI_COMMON_NUMQ, 0, 2 },
 		{ 0, CONFIG + 2, 4, 4 }, /* misaligned */
 		{ 0, TABLE + 2, 4, 4 },
-		{ 0, 0x4000, 4, 4 },     /* behind the BAR */
+		{ 0, 0x4000, 4, 4 }, /* behind the BAR */
 		{ 0, 0xfffffffc, 4, 4 },
 		{ 0, VIRTIO_PCI_COMMON_DF, 8, 4 },
 	};
@@ -938,8 +941,8 @@ START_TEST(test_failures)
 END_TEST
 
 /*
- * A guest that moves the BAR, masks, switches MSI-X and INTA, and resets, each on a vCPU of its own,
- * while the device interrupts. For the thread sanitizer, and nothing may hang.
+ * A guest that moves the BAR, masks, switches MSI-X and INTA, and resets, each on a vCPU of its
+ * own, while the device interrupts. For the thread sanitizer, and nothing may hang.
  */
 static atomic_bool racing;
 
@@ -1017,5 +1020,5 @@ UNIT_MAIN("virtio-pci", test_identity, test_classes, test_capabilities, test_hos
 	  test_no_device_config, test_reset_values, test_widths, test_read_only, test_features,
 	  test_queue_registers, test_no_such_queue, test_queue_enable, test_vectors,
 	  test_device_config, test_msix, test_intx, test_isr, test_config_vector,
-	  test_bar_moves_while_live, test_no_ioeventfd, test_late_bar, test_queue_reset, test_window,
-	  test_bad_windows, test_failures, test_races)
+	  test_bar_moves_while_live, test_no_ioeventfd, test_late_bar, test_queue_reset,
+	  test_window, test_bad_windows, test_failures, test_races)
