@@ -155,6 +155,30 @@ static int parse_virtio_transport(void *config, const struct opt *opt, const cha
 	return 0;
 }
 
+static int parse_console(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+
+	(void)opt;
+	if (strcmp(arg, "serial") && strcmp(arg, "virtio"))
+		return log_errx(-EINVAL, "console '%s' is neither serial nor virtio", arg);
+	cfg->console_virtio = !strcmp(arg, "virtio");
+	return 0;
+}
+
+static int parse_tty(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	unsigned n;
+
+	(void)opt;
+	if (options_unsigned(arg, 1, CONFIG_TTYS - 1, &n))
+		return log_errx(-EINVAL, "'%s' is not the number of a terminal (1 to %d)", arg,
+				CONFIG_TTYS - 1);
+	cfg->tty[n] = true;
+	return 0;
+}
+
 static int parse_debug_exit(void *config, const struct opt *opt, const char *arg)
 {
 	struct vm_config *cfg = config;
@@ -250,6 +274,14 @@ const struct opt run_options[] = {
 	  .complete = COMPLETE_WORDS, .words = "on off",
 	  .help = "Keep guest RAM out of core dumps (on)." },
 	{ OPT_GROUP, .help = "Devices" },
+	{ OPT_PARSE, 0, "console", "serial|virtio", .parse = parse_console,
+	  .complete = COMPLETE_WORDS, .words = "serial virtio",
+	  .help = "What standard input and output are in the guest: the serial port ttyS0, or the virtio "
+		  "console hvc0, which is faster and knows the size of the terminal. With virtio the default "
+		  "command line has console=hvc0, and ttyS0 still prints to standard output (serial)." },
+	{ OPT_PARSE, 0, "tty", "N", .parse = parse_tty,
+	  .help = "Connect the guest's ttyS1, 2 or 3 (with --console virtio: hvc1, 2 or 3) to a pseudo "
+		  "terminal, and print its name. May be given several times." },
 	{ OPT_PARSE, 'd', "disk", "PATH[,KEY...]", .parse = run_parse_disk, .complete = COMPLETE_FILE,
 	  .help = "Give the guest a disk: a file, a block device or nbd://HOST. May be given several "
 		  "times. Keys: ro, direct, ephemeral, serial=S, format=F, queues=N, packed." },

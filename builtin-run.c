@@ -46,6 +46,7 @@ struct vm {
 	struct ram_backing backing;
 	struct ram ram;
 	struct console *console;
+	struct run_ttys ttys;
 	struct platform *platform;
 	struct kvm_irq *irq;
 	struct virtio_list *virtio;
@@ -119,6 +120,9 @@ static void signals_ready(struct loop_source *src, uint32_t events)
 	case SIGCONT:
 		console_continued(m->console);
 		break;
+	case SIGWINCH:
+		console_resized(m->console);
+		break;
 	case KVM_KICK_SIGNAL:
 		break;
 	default:
@@ -135,6 +139,7 @@ static sigset_t handled_signals(const struct vm *m)
 
 	sigaddset(&set, SIGTSTP);
 	sigaddset(&set, SIGCONT);
+	sigaddset(&set, SIGWINCH);
 	sigaddset(&set, KVM_KICK_SIGNAL);
 	return set;
 }
@@ -359,17 +364,24 @@ static int do_console(struct vm *m)
 		.ctx = m,
 	};
 
-	return console_new(&cfg, &m->console);
+	int err = console_new(&cfg, &m->console);
+
+	return err ? err : run_ttys_open(&m->ttys, &m->cfg, &m->loop, m->console);
 }
 
 static void undo_console(struct vm *m)
 {
+	run_ttys_close(&m->ttys, &m->cfg);
 	console_free(m->console);
 }
 
 static int do_platform(struct vm *m)
 {
-	return platform_new(&m->kvm, &m->cfg, m->console, &m->platform);
+	/* With a virtio console further terminals are its ports. */
+	struct console *const first[CONFIG_TTYS] = { m->console };
+
+	return platform_new(&m->kvm, &m->cfg, m->cfg.console_virtio ? first : m->ttys.console,
+			    &m->platform);
 }
 
 static void undo_platform(struct vm *m)
@@ -385,6 +397,7 @@ static int do_virtio(struct vm *m)
 		.pio = &m->kvm.pio,
 		.mmio = &m->kvm.mmio,
 		.machine = kvm_irq_machine(m->irq),
+		.console = m->ttys.console,
 	};
 
 	return virtio_list_new(&env, &m->virtio);
@@ -393,6 +406,7 @@ static int do_virtio(struct vm *m)
 static void undo_virtio(struct vm *m)
 {
 	virtio_list_free(m->virtio);
+	m->virtio = NULL;
 }
 
 /* ---- boot ---- */
@@ -444,6 +458,13 @@ static struct acpi_config describe(const struct vm *m)
 	return hardware;
 }
 
+static const char *default_cmdline(const struct vm_config *cfg)
+{
+	if (cfg->nodefaults)
+		return NULL;
+	return cfg->console_virtio ? RUN_VIRTIO_CMDLINE : RUN_DEFAULT_CMDLINE;
+}
+
 static int do_boot(struct vm *m)
 {
 	const struct acpi_config hardware = describe(m);
@@ -452,7 +473,7 @@ static int do_boot(struct vm *m)
 		.initrd = m->cfg.initrd,
 		.n_initrds = m->cfg.n_initrds,
 		.cmdline = m->cfg.params,
-		.default_cmdline = m->cfg.nodefaults ? NULL : RUN_DEFAULT_CMDLINE,
+		.default_cmdline = default_cmdline(&m->cfg),
 		.machine = &hardware,
 		.pass_dtb = m->cfg.no_acpi,
 		.dump_dtb = m->cfg.dump_dtb,
@@ -567,7 +588,10 @@ static int do_run(struct vm *m)
 		.config = &m->cfg,
 		.start_ns = m->result.start_ns,
 	};
+	console_resized(m->console); /* it may have been before its signal was heard */
 	err = console_start(m->console);
+	if (!err)
+		err = run_ttys_start(&m->ttys, &m->cfg);
 	if (!err)
 		err = kvm_start(&m->kvm);
 	if (err)
@@ -579,6 +603,8 @@ static int do_run(struct vm *m)
 	kvm_join(&m->kvm);
 	m->result.end_ns = now_ns();
 	m->result.cause = kvm_stop_cause(&m->kvm, &m->result.value);
+	/* Now, because a virtio console may still have output of the guest. */
+	undo_virtio(m);
 	/* Nobody answers requests any more, and the output's reader may take his time. */
 	undo_socket(m);
 	/* The terminal's job control must not cut the output short. */

@@ -1,6 +1,6 @@
 /*
- * 16550A serial port. The first one leads to the console, the others lead nowhere: what they are
- * given is sent at once and lost.
+ * 16550A serial port. It leads to a console, or nowhere: what it is given is then sent at once and
+ * lost.
  *
  *	guest -> THR -> console_put()             as long as the console takes it: nothing is kept
  *	             `-> tx FIFO -> writable()    when it does not: LSR shows THRE and TEMT clear
@@ -427,7 +427,7 @@ static int serial_init(void *dev, const struct device_env *env)
 	s->irq = env->irq;
 	s->dll = DIVISOR_9600; /* Linux divides by it when it takes over the speed that it finds */
 	s->msr = MODEM_READY;
-	if (env->index == 0 && env->console) {
+	if (env->console) {
 		s->console = env->console;
 		console_attach(s->console, &(struct console_device){ .input = serial_input,
 								     .writable = serial_writable,

@@ -15,6 +15,7 @@
  */
 #include "lkvm/console.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -45,7 +47,8 @@
 
 struct console {
 	struct console_config cfg;
-	struct console_device device;
+	struct console_device device[CONSOLE_MAX_DEVICES];
+	unsigned n_devices;
 	bool started;
 
 	pthread_mutex_t lock; /* head, tail's changes, armed, starved, taken */
@@ -140,6 +143,13 @@ static uint64_t ring_look(struct console *con)
 	return head;
 }
 
+static void tell_writable(const struct console *con)
+{
+	for (unsigned i = 0; i < con->n_devices; i++)
+		if (con->device[i].writable)
+			con->device[i].writable(con->device[i].dev);
+}
+
 static void ring_consume(struct console *con, size_t n)
 {
 	bool room;
@@ -152,8 +162,8 @@ static void ring_consume(struct console *con, size_t n)
 	room = con->starved && con->head - con->tail <= RING_BYTES / 4 * 3;
 	con->starved &= !room;
 	pthread_mutex_unlock(&con->lock);
-	if (room && con->device.writable)
-		con->device.writable(con->device.dev);
+	if (room)
+		tell_writable(con);
 }
 
 /* The part of [from, to) that lies in one piece. */
@@ -167,6 +177,8 @@ static size_t ring_piece(const struct console *con, uint64_t from, uint64_t to, 
 
 static void scan_output(struct console *con, uint64_t head)
 {
+	if (con->cfg.plain)
+		return;
 	while (con->scanned != head) {
 		uint8_t *piece;
 		size_t n = ring_piece(con, con->scanned, head, &piece);
@@ -285,6 +297,14 @@ void console_drain(struct console *con, int interrupt_fd, int patience_ms)
 
 /* ---- input ---- */
 
+/* Who gets it; NULL: nobody. */
+static const struct console_device *listener(const struct console *con)
+{
+	const struct console_device *last = con->device + con->n_devices - 1;
+
+	return con->n_devices && last->input ? last : NULL;
+}
+
 static size_t typed_room(const struct console *con)
 {
 	return TYPED_MAX - con->n_typed;
@@ -318,9 +338,11 @@ static size_t typed_peek(const struct console *con, uint8_t *buf, size_t cap)
 
 static void give_break(struct console *con)
 {
+	const struct console_device *device = listener(con);
+
 	typed_pop(con, 1);
-	if (con->device.send_break)
-		con->device.send_break(con->device.dev);
+	if (device->send_break)
+		device->send_break(device->dev);
 }
 
 /*
@@ -329,7 +351,9 @@ static void give_break(struct console *con)
  */
 static void give_input(struct console *con)
 {
-	while (con->n_typed && con->device.input) {
+	const struct console_device *device = listener(con);
+
+	while (con->n_typed && device) {
 		uint8_t buf[64];
 		size_t len = typed_peek(con, buf, sizeof(buf)), n;
 
@@ -338,7 +362,7 @@ static void give_input(struct console *con)
 			continue;
 		}
 		atomic_store(&con->device_full, true);
-		n = con->device.input(con->device.dev, buf, len);
+		n = device->input(device->dev, buf, len);
 		typed_pop(con, n);
 		if (n < len)
 			return;
@@ -387,7 +411,7 @@ static void watch_input(struct console *con, bool on)
 
 static bool want_input(const struct console *con)
 {
-	if (!con->started || con->in_end || !con->device.input)
+	if (!con->started || con->in_end || !listener(con))
 		return false;
 	if (con->in_tty)
 		return !con->in_background && typed_room(con) >= READ_BYTES;
@@ -504,9 +528,42 @@ void console_send(struct console *con, const uint8_t *buf, size_t len, bool brea
 
 /* ---- life ---- */
 
+/* Zeros if it is not a terminal. */
+static struct winsize terminal_size(const struct console *con)
+{
+	struct winsize size = { 0 };
+
+	if (!con->cfg.plain && ioctl(con->cfg.out_fd, TIOCGWINSZ, &size) < 0)
+		ioctl(con->cfg.in_fd, TIOCGWINSZ, &size);
+	return size;
+}
+
+static void tell_size(const struct console *con, const struct console_device *device)
+{
+	struct winsize size;
+
+	if (!device->resize)
+		return;
+	size = terminal_size(con);
+	device->resize(device->dev, size.ws_col, size.ws_row);
+}
+
+void console_resized(struct console *con)
+{
+	for (unsigned i = 0; i < con->n_devices; i++)
+		tell_size(con, &con->device[i]);
+}
+
 void console_attach(struct console *con, const struct console_device *dev)
 {
-	con->device = dev ? *dev : (struct console_device){ 0 };
+	if (!dev) {
+		con->n_devices--;
+		next_input(con);
+		return;
+	}
+	assert(con->n_devices < CONSOLE_MAX_DEVICES);
+	con->device[con->n_devices++] = *dev;
+	tell_size(con, dev);
 	give_input(con);
 	next_input(con);
 }
@@ -580,7 +637,7 @@ static void open_streams(struct console *con)
 	con->out_dead = con->out.kind == STREAM_NONE;
 	stream_open(&con->in, con->cfg.in_fd, O_RDONLY);
 	con->in_ready.fd = con->in.fd;
-	con->in_tty = isatty(con->cfg.in_fd);
+	con->in_tty = !con->cfg.plain && isatty(con->cfg.in_fd);
 }
 
 int console_new(const struct console_config *cfg, struct console **ret)

@@ -113,6 +113,13 @@ void virtio_complete(struct virtio_dev *dev, unsigned index)
 void virtio_serve(struct virtio_dev *dev, unsigned index,
 		  void (*handle)(struct virtio_dev *dev, unsigned index))
 {
+	virtio_serve_while(dev, index, NULL, handle);
+}
+
+void virtio_serve_while(struct virtio_dev *dev, unsigned index,
+			bool (*more)(struct virtio_dev *dev, unsigned index),
+			void (*handle)(struct virtio_dev *dev, unsigned index))
+{
 	struct virtio_queue *q = &dev->queue[index];
 	unsigned left;
 
@@ -121,9 +128,11 @@ void virtio_serve(struct virtio_dev *dev, unsigned index,
 	left = q->vq.setup.size;
 	do {
 		virtq_notify_off(&q->vq);
-		for (; left && virtio_pop(dev, index); left--)
+		for (; left && (!more || more(dev, index)) && virtio_pop(dev, index); left--)
 			handle(dev, index);
 		virtio_complete(dev, index);
+		if (more && !more(dev, index))
+			return;
 		if (!left) {
 			signal_fd(q->kick.fd);
 			return;

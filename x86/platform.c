@@ -52,7 +52,7 @@ static const struct chip chips[] = {
 struct platform {
 	struct kvm *kvm;
 	const struct vm_config *cfg;
-	struct console *console;
+	struct console *const *console;
 	void *dev[ARRAY_SIZE(chips)]; /* NULL: not wanted */
 };
 
@@ -70,11 +70,12 @@ static struct device_env environment(struct platform *p, unsigned i)
 	struct device_env env = {
 		.stop = kvm_stop,
 		.machine = p->kvm,
-		.console = p->console,
 		.config = p->cfg,
 		.index = index_of_type(i),
 	};
 
+	if (chips[i].type == &serial_type)
+		env.console = p->console[env.index];
 	if (chips[i].gsi != NO_GSI)
 		env.irq = (struct irq_line){ kvm_irq_line, p->kvm, (unsigned)chips[i].gsi };
 	return env;
@@ -122,14 +123,14 @@ static int add_chip(struct platform *p, unsigned i)
 	return err ? log_err(err, "%s", chip->type->name) : put_on_bus(p, i, ports);
 }
 
-int platform_new(struct kvm *kvm, const struct vm_config *cfg, struct console *con,
+int platform_new(struct kvm *kvm, const struct vm_config *cfg, struct console *const *console,
 		 struct platform **ret)
 {
 	struct platform *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return log_err(-ENOMEM, "platform");
-	*p = (struct platform){ .kvm = kvm, .cfg = cfg, .console = con };
+	*p = (struct platform){ .kvm = kvm, .cfg = cfg, .console = console };
 	for (unsigned i = 0; i < ARRAY_SIZE(chips); i++) {
 		int err = add_chip(p, i);
 

@@ -14,6 +14,7 @@
 #include "lkvm/pci.h"
 #include "lkvm/types.h"
 #include "lkvm/virtio-blk.h"
+#include "lkvm/virtio-console.h"
 #include "lkvm/virtio-mmio.h"
 #include "lkvm/virtio-pci.h"
 #include "lkvm/virtio-rng.h"
@@ -60,9 +61,29 @@ static int rng_make(const struct virtio_env *env, unsigned index, const char *na
 	return err ? log_err(err, "%s", name) : 0;
 }
 
+static unsigned console_count(const struct vm_config *cfg)
+{
+	return cfg->console_virtio;
+}
+
+/* Ports up to the last one that leads somewhere, so that port n is hvcN. */
+static int console_make(const struct virtio_env *env, unsigned index, const char *name,
+			struct virtio_dev **ret)
+{
+	unsigned n_ports = CONFIG_TTYS;
+	int err;
+
+	(void)index;
+	while (n_ports > 1 && !env->console[n_ports - 1])
+		n_ports--;
+	err = virtio_console_new(env->ram, name, env->console, n_ports, ret);
+	return err ? log_err(err, "%s", name) : 0;
+}
+
 /* THE list, in the order in which the guest finds them. */
 static const struct virtio_kind kinds[] = {
 	{ "blk", blk_count, blk_make, virtio_blk_free },
+	{ "console", console_count, console_make, virtio_console_free },
 	{ "rng", rng_count, rng_make, virtio_rng_free },
 };
 

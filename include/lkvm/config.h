@@ -8,6 +8,7 @@
 
 #define CONFIG_MAX_INITRDS 16
 #define CONFIG_MAX_CPU_FLAGS 32
+#define CONFIG_TTYS 4 /* serial or console ports */
 
 struct disk_config;
 
@@ -28,6 +29,8 @@ struct vm_config {
 	unsigned n_disks;
 	bool has_debug_exit;
 	uint16_t debug_exit_port;
+	bool console_virtio;      /* the console is hvc0, not ttyS0 */
+	bool tty[CONFIG_TTYS];    /* 1 and up: this port leads to a pseudo terminal */
 	bool virtio_mmio;         /* virtio devices over MMIO: no PCI */
 	bool virtio_mmio_cmdline; /* announced on the kernel's command line only */
 	bool no_rng;

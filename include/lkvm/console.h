@@ -1,6 +1,6 @@
 /*
- * The host end of the guest's console: bytes from a serial port (or, later, virtio console) to
- * standard output, and standard input to the device.
+ * The host end of the guest's console: bytes from a serial port or a virtio console to standard
+ * output, and standard input to the device. Others lead to a pseudo terminal (pty.h).
  *
  *	vCPU thread: device -> console_put() -> ring --(eventfd)--> main thread -> standard output
  *	main thread: standard input -> escape keys -> device's input callback
@@ -25,7 +25,9 @@
 
 struct console;
 
-/* The device at the guest's end. Called on the main thread; the device takes its own lock. */
+#define CONSOLE_MAX_DEVICES 2
+
+/* A device at the guest's end. Called on the main thread; the device takes its own lock. */
 struct console_device {
 	/* Input for the guest. Return: bytes taken; console_input_wanted() follows when less. */
 	size_t (*input)(void *dev, const uint8_t *buf, size_t len);
@@ -33,12 +35,15 @@ struct console_device {
 	void (*writable)(void *dev);
 	/* Ctrl-a b, `lkvm debug --sysrq`: a break condition on the line; may be NULL */
 	void (*send_break)(void *dev);
+	/* The terminal has this size (0, 0: there is none): once when attached, then at each change; may be NULL */
+	void (*resize)(void *dev, uint16_t cols, uint16_t rows);
 	void *dev;
 };
 
 struct console_config {
 	int in_fd, out_fd; /* standard input and output; -1: none */
 	struct loop *loop;
+	bool plain; /* a pseudo terminal: no escape keys, no raw mode, no look at what is printed */
 	void (*quit)(void *ctx);  /* Ctrl-a x */
 	void (*panic)(void *ctx); /* the guest has panicked and will not reboot by itself */
 	void *ctx;
@@ -49,7 +54,11 @@ int console_new(const struct console_config *cfg, struct console **ret);
 /** console_free() - restores the terminal; takes NULL */
 void console_free(struct console *con);
 
-/** console_attach() - let @dev be the device at the guest's end (copied); NULL detaches */
+/**
+ * console_attach() - put @dev at the guest's end (copied), at most CONSOLE_MAX_DEVICES; NULL takes the
+ * last one away
+ * All may print; the last one gets the input.
+ */
 void console_attach(struct console *con, const struct console_device *dev);
 
 /**
@@ -58,6 +67,9 @@ void console_attach(struct console *con, const struct console_device *dev);
  * Return: 0 or -errno after one logged line
  */
 int console_start(struct console *con);
+
+/** console_resized() - SIGWINCH: tell the devices how large the terminal is now */
+void console_resized(struct console *con);
 
 /** console_suspend() - SIGTSTP: give the terminal back, stop, take it again on SIGCONT */
 void console_suspend(struct console *con);

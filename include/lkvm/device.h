@@ -38,7 +38,7 @@ struct device_env {
 	/* Ask the machine to stop. Returns at once; the vCPU threads end soon after. Any thread. */
 	void (*stop)(void *machine, enum stop_cause cause, uint32_t value);
 	void *machine;
-	struct console *console;        /* where the first serial port leads; NULL: nowhere */
+	struct console *console;        /* where a serial port leads; NULL: nowhere */
 	const struct vm_config *config; /* lives as long as the device */
 	unsigned index;                 /* of this line among the lines of the same type, from 0 */
 };

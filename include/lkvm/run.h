@@ -8,8 +8,10 @@
 #include <stdio.h>
 
 #include "lkvm/config.h"
+#include "lkvm/console.h"
 #include "lkvm/kvm.h"
 #include "lkvm/options.h"
+#include "lkvm/pty.h"
 
 /* builtin-run-options.c */
 
@@ -17,7 +19,10 @@
  * Talk on the console from the first line on, end on a panic. The self-tests of the kernel's crypto
  * would take nearly half of the time to user space.
  */
-#define RUN_DEFAULT_CMDLINE "console=ttyS0 earlyprintk=ttyS0 panic=-1 cryptomgr.notests"
+#define RUN_CMDLINE(console) "console=" console " earlyprintk=ttyS0 panic=-1 cryptomgr.notests"
+#define RUN_DEFAULT_CMDLINE  RUN_CMDLINE("ttyS0")
+/* The first serial port leads to the same place: all goes there until the driver is loaded. */
+#define RUN_VIRTIO_CMDLINE RUN_CMDLINE("hvc0")
 
 extern const struct opt run_options[];
 extern const char run_description[];
@@ -33,6 +38,23 @@ void run_config_free(struct vm_config *cfg);
 /* builtin-run-disk.c: -d, a struct opt's parse(), and what it allocated */
 int run_parse_disk(void *config, const struct opt *opt, const char *arg);
 void run_free_disks(struct vm_config *cfg);
+
+/* builtin-run-tty.c */
+
+struct run_ttys {
+	struct console *console[CONFIG_TTYS]; /* the first is standard input and output; NULL: nowhere */
+	struct pty pty[CONFIG_TTYS];
+};
+
+/**
+ * run_ttys_open() - a pseudo terminal for each --tty
+ * Return: 0 or -errno, logged; run_ttys_close() in either case
+ */
+int run_ttys_open(struct run_ttys *ttys, const struct vm_config *cfg, struct loop *loop,
+		  struct console *first);
+/** run_ttys_start() - say what their names are, and read input from now on; 0 or -errno, logged */
+int run_ttys_start(struct run_ttys *ttys, const struct vm_config *cfg);
+void run_ttys_close(struct run_ttys *ttys, const struct vm_config *cfg);
 
 /* builtin-run-result.c */
 

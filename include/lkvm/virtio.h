@@ -177,6 +177,15 @@ void virtio_serve(struct virtio_dev *dev, unsigned index,
 		  void (*handle)(struct virtio_dev *dev, unsigned index));
 
 /**
+ * virtio_serve_while() - worker: virtio_serve() that stops as soon as @more says no
+ * For a device that has nothing to fill buffers with, or nowhere to put what is in them. It is not
+ * notified of the queue any more, either: it calls this again once @more says yes.
+ */
+void virtio_serve_while(struct virtio_dev *dev, unsigned index,
+			bool (*more)(struct virtio_dev *dev, unsigned index),
+			void (*handle)(struct virtio_dev *dev, unsigned index));
+
+/**
  * virtio_pop() - worker: virtq_pop() into dev->chain; an error breaks the device
  * Return: true for a chain; false also if the queue is not live or the device is broken
  */

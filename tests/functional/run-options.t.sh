@@ -83,10 +83,17 @@ for advice in merge thp dontfork dontdump; do
 	refused "option '--mem-$advice': 'maybe' is neither on nor off" --mem-$advice maybe
 	refused "option '--mem-$advice': argument on|off is missing" --mem-$advice
 done
+for console in serial virtio; do
+	taken -m 64 --console $console --tty 1 --tty 3
+done
+refused "console 'hvc' is neither serial nor virtio" --console hvc
+for tty in 0 4 -1 x ''; do
+	refused "'$tty' is not the number of a terminal (1 to 3)" --tty "$tty"
+done
 for transport in pci mmio mmio,cmdline; do
 	taken -m 64 --virtio-transport $transport
 done
-for transport in '' ISA pci,cmdline mmio, cmdline; do
+for transport in '' ISA pci,cmdline 'mmio,' cmdline; do
 	refused "virtio transport '$transport' is none of pci, mmio, and mmio,cmdline" --virtio-transport "$transport"
 done
 taken -m 64 --rng

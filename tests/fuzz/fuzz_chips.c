@@ -185,7 +185,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const struct device_env env = {
 		.irq = { .set = fake_irq },
 		.stop = fake_stop,
-		.console = &con,
+		.console = chips[n].index ? NULL : &con,
 		.config = &config,
 		.index = chips[n].index,
 	};

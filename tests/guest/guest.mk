@@ -6,7 +6,7 @@ GUEST := $(O)/tests/guest
 
 GUEST_REAL := $(filter-out start guest.lds,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
 GUEST_FLAT := i8042 rtc serial serial-burst serial-poll timers unclaimed virtio-mmio
-GUEST_MULTIBOOT := acpi cpuid hostile multiboot ram smp
+GUEST_MULTIBOOT := acpi cpuid hostile hvc multiboot ram smp
 GUEST_PVH := pvh quit serial-burst serial-poll
 GUEST_BZIMAGE := bzimage dtb
 
@@ -57,6 +57,8 @@ $(eval $(call guest_protocol,$(GUEST_BZIMAGE),bz,START_BZIMAGE,0x100000,-O binar
 # A program of more than one file
 $(GUEST)/hostile.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests \
 	$(addprefix hostile-,status queue split packed rng blk pci pci-config msix mmio))
+
+$(GUEST)/hvc.mb: $(GUEST)/virtio-driver.o
 
 # The tests that run them are among the functional ones.
 export GUESTS := $(abspath $(GUEST))

@@ -12,10 +12,11 @@ struct platform;
 
 /**
  * platform_new() - build every device of the list and put it on its bus
+ * @console: where each of the four serial ports leads; NULL: nowhere
  * @kvm: its buses, interrupt lines and kvm_stop() are what the devices get
  * Return: 0, or -errno after one logged line; nothing is left behind
  */
-int platform_new(struct kvm *kvm, const struct vm_config *cfg, struct console *con,
+int platform_new(struct kvm *kvm, const struct vm_config *cfg, struct console *const *console,
 		 struct platform **ret);
 /** platform_free() - after the last vCPU thread was joined; takes NULL */
 void platform_free(struct platform *platform);

@@ -17,6 +17,7 @@ struct virtio_env {
 	struct ram *ram;
 	struct bus *pio, *mmio;
 	struct machine machine;
+	struct console *const *console; /* CONFIG_TTYS of them: the ports of a virtio console */
 };
 
 /**

@@ -1,0 +1,38 @@
+/*
+ * virtio console: ports that are hvc0, hvc1, ... in a Linux guest, each with a struct console at the
+ * host's end.
+ *
+ *	transmit queue -> worker -> console_put()
+ *	main thread: input() -> struct port's ring -> worker -> receive queue
+ *
+ * With one port there is no MULTIPORT feature: the size of its terminal is then in the configuration,
+ * where all drivers agree about the order of columns and rows (for the control message, some versions
+ * of Linux have it swapped).
+ *
+ * Nobody waits for a reader of the output. Linux's driver spins, with interrupts off, until its buffer
+ * comes back, so a reader who has stopped holds it up for CONSOLE_PATIENCE_MS and no longer: then output
+ * is dropped until he reads again, and a note says how much. A slow reader loses nothing.
+ *
+ * Spec: virtio 1.2, 5.3
+ */
+#ifndef LKVM_VIRTIO_CONSOLE_H
+#define LKVM_VIRTIO_CONSOLE_H
+
+#include "lkvm/console.h"
+#include "lkvm/virtio.h"
+
+#define VIRTIO_CONSOLE_MAX_PORTS 4
+#define CONSOLE_PATIENCE_MS      1000
+
+/**
+ * virtio_console_new() - main thread
+ * @console: n_ports of them, 1..VIRTIO_CONSOLE_MAX_PORTS; NULL: the port leads nowhere
+ * @name: not copied
+ * Return: 0 or -errno, not logged
+ */
+int virtio_console_new(const struct ram *ram, const char *name, struct console *const *console,
+		       unsigned n_ports, struct virtio_dev **ret);
+/** virtio_console_free() - main thread; takes NULL */
+void virtio_console_free(struct virtio_dev *dev);
+
+#endif
