@@ -1,7 +1,9 @@
 /*
  * Preloaded into lkvm: a host that fails, or answers in an unusual way. The environment says how.
  *
- *	INJECT_FAIL=CALL:N:ERRNO   the N-th CALL of the program fails with this error number
+ *	INJECT_FAIL=CALL:N:ERRNO   the N-th CALL of the program fails with this error number; KVM_RUN is
+ *				   a CALL of its own: among the other ioctls of several vCPUs it has
+ *				   no certain place
  *	INJECT_HIT=FILE            written when that call has come: what it was for
  *	INJECT_ANSWER=REQ[/ARG]=V  ioctl REQ (with this argument) answers V; several, blank between
  *	INJECT_SYSCONF=NAME=V      sysconf(NAME) answers V; several, blank between
@@ -136,7 +138,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	arg = va_arg(args, void *);
 	va_end(args);
 	snprintf(key, sizeof(key), "0x%lx", request);
-	if (fails_on("ioctl", key))
+	if (fails_on(request == KVM_RUN ? "KVM_RUN" : "ioctl", key))
 		return -1;
 	if (answer("INJECT_ANSWER", key, (long)arg, &value))
 		return (int)value;

@@ -21,7 +21,7 @@ declare -A ioctl_name=(
 	[0x4008ae48]=KVM_SET_IDENTITY_MAP_ADDR
 	[0xae60]=KVM_CREATE_IRQCHIP
 	[0x4040ae77]=KVM_CREATE_PIT2
-	[0xae80]='vCPU [01]: KVM_RUN: Cannot allocate memory'
+	[0xae80]='vCPU 0: KVM_RUN: Cannot allocate memory'
 	[0x4090ae82]=KVM_SET_REGS
 	[0x8138ae83]=KVM_GET_SREGS
 	[0x4138ae84]=KVM_SET_SREGS
@@ -38,7 +38,7 @@ judge()
 	seen+=" $hit"
 	case $1,$hit in
 	ioctl,0xae03) wanted='^lkvm: this host.s KVM lacks KVM_CAP_' ;;
-	ioctl,0xae80) wanted="^lkvm: ${ioctl_name[$hit]}$" status=121 ;;
+	KVM_RUN,*) wanted="^lkvm: ${ioctl_name[$hit]}$" status=121 ;;
 	ioctl,*) wanted="^lkvm: ${ioctl_name[$hit]-an ioctl that this test does not know}" ;;
 	open,*) wanted="^lkvm: .*(${hit//./\\.}).*: Cannot allocate memory$" ;;
 	esac
@@ -55,7 +55,8 @@ judge()
 	t_stderr | grep -Eq "$wanted"
 }
 
-# fail_each CALL AT-LEAST: and there must have been so many of them; calls is how many there were
+# fail_each CALL AT-LEAST [CPUS]: and there must have been so many of them; calls is how many there
+# were. The guest has two CPUs unless the third argument says otherwise.
 fail_each()
 {
 	local n=0 bad=0 left=
@@ -63,7 +64,8 @@ fail_each()
 		n=$((n + 1))
 		rm -f "$HIT"
 		T_LIMIT=30 t_run env LD_PRELOAD="$INJECT" INJECT_FAIL="$1:$n:12" INJECT_HIT="$HIT" \
-			"$LKVM" run -k "$GUESTS/reset.bin" -m 3329 -c 2 --name inject --timeout 20 -p '' </dev/null
+			"$LKVM" run -k "$GUESTS/reset.bin" -m 3329 -c "${3-2}" --name inject \
+			--timeout 20 -p '' </dev/null
 		[ -e "$HIT" ] || break
 		judge "$1" || bad=1
 		left=$(ls -A "$LKVM_DIR" 2>/dev/null)
@@ -78,6 +80,8 @@ $(t_stderr)"
 
 fail_each open 2
 fail_each ioctl 30
+# Of two CPUs the other one may reset the machine before this one has failed.
+fail_each KVM_RUN 1 1
 fail_each mmap 5
 fail_each eventfd 2
 fail_each signalfd 1
