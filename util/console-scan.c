@@ -50,6 +50,27 @@ static bool starts_with(const char *s, const char *prefix)
 	return !strncmp(s, prefix, strlen(prefix));
 }
 
+static const char panic_mark[] = "Kernel panic - not syncing";
+static const char garbled_panic[] = "Kernel panic - not syncing (why is mixed with other output)";
+
+/* @text is part of a line, so no longer than one. */
+static void set_panic(struct console_scan *scan, const char *text)
+{
+	if (!*scan->panic || !strcmp(scan->panic, garbled_panic))
+		strcpy(scan->panic, text);
+}
+
+/*
+ * While a kernel panics its other CPUs still print: output of user space may stand between any two
+ * letters of the panic's own line. Its notifier that tells where the kernel was loaded comes later,
+ * when only one CPU is left, and prints in no other case.
+ */
+static bool is_panic_notifier(const char *text)
+{
+	return starts_with(text, "Kernel Offset: 0x") ||
+	       starts_with(text, "Kernel Offset: disabled");
+}
+
 static void check_message(struct console_scan *scan, const char *text)
 {
 	static const char end_mark[] = "---[ end ";
@@ -57,11 +78,14 @@ static void check_message(struct console_scan *scan, const char *text)
 
 	if (end)
 		text += strlen(end_mark);
-	if (!starts_with(text, "Kernel panic - not syncing"))
-		return;
-	scan->halted |= end;
-	if (!*scan->panic)
-		strcpy(scan->panic, text); /* part of one line, so no longer than it */
+	if (starts_with(text, panic_mark)) {
+		scan->halted |= end;
+		set_panic(scan, text);
+	} else if (is_panic_notifier(text)) {
+		set_panic(scan, garbled_panic);
+	} else if (starts_with(text, "reboot: Restarting system")) {
+		*scan->panic = '\0'; /* a kernel that can do this has not panicked: who spoke of it? */
+	}
 }
 
 /*

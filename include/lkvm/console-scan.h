@@ -22,7 +22,7 @@ struct console_scan {
 	uint64_t n_done;                        /* lines completed so far, empty ones not counted */
 	size_t len;                             /* of the line being received */
 	enum console_scan_state state;          /* inside an escape sequence? */
-	char panic[SCAN_LINE_BYTES];            /* "" while there was none */
+	char panic[SCAN_LINE_BYTES];            /* its line; "" while there was none */
 	bool halted; /* the kernel has said that it stays in the panic, so it will not reboot */
 };
 

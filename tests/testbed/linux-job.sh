@@ -96,6 +96,10 @@ test_panic()
 	expect_panic panic
 	run exit -k cloud -c 1 -m 256 -i initrd -p "quiet lkvm.test=exit" </dev/null
 	expect_panic exit
+	# Words of user space between those of the panic.
+	run mixed -k cloud -c 2 -m 256 -i initrd -p "quiet lkvm.test=mixed" </dev/null
+	expect_status mixed 120
+	expect "report" grep -q "guest 'mixed' panicked: " mixed.err
 }
 
 test_pvpanic()

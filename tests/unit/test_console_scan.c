@@ -22,6 +22,8 @@ static void restart(void)
 
 #define PANIC "Kernel panic - not syncing: Oh no"
 #define END   "---[ end " PANIC " ]---"
+#define AT    "[    1.234567] "
+#define GARBLED "Kernel panic - not syncing (why is mixed with other output)"
 
 START_TEST(test_panic_lines)
 {
@@ -48,6 +50,25 @@ START_TEST(test_panic_lines)
 		{ END "\n", PANIC " ]---", true },
 		{ END "\n" PANIC "\n", PANIC " ]---", true },
 		{ PANIC "\nKernel panic - not syncing: second\n", PANIC, false },
+
+		/* mixed with user space's output, but for the notifier behind it */
+		{ AT "Keruser textnel panic - not\n syncing: Oh no\n" AT "Kernel Offset: disabled\n",
+		  GARBLED, false },
+		{ "use" AT "Kernel Offset: 0x13c00000 from 0xffffffff81000000 (relocation range:)\n",
+		  GARBLED, false },
+		{ "Kernel Offset: disabled\n", GARBLED, false },
+		{ AT PANIC "\n" AT "Kernel Offset: disabled\n", PANIC, false },
+		{ AT "Kernel Offset: disabled\n" AT END "\n", PANIC " ]---", true },
+
+		{ "Kernel Offset: unknown\n", NULL, false },
+		{ "# Kernel Offset: disabled\n", NULL, false },
+		{ AT "kdump: Kernel Offset: 0x13c00000\n", NULL, false },
+
+		/* an old log, then an orderly end */
+		{ PANIC "\n" AT "reboot: Restarting system\n", NULL, false },
+		{ AT PANIC "\nreboot: Restarting system\n", NULL, false },
+		{ AT PANIC "\n# reboot: Restarting system\n", PANIC, false },
+		{ AT PANIC "\n" AT "reboot: Power down\n", PANIC, false },
 
 		{ "", NULL, false },
 		{ PANIC, NULL, false }, /* not complete yet */
