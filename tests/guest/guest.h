@@ -90,6 +90,7 @@ void guest_main(void);
 _Noreturn void guest_exit(uint8_t value);
 void print(const char *text);
 void print_hex(uint64_t value);
+void print_decimal(uint64_t value);
 _Noreturn void check_failed(const char *where, const char *what, uint64_t got, uint64_t want);
 
 #define STRING_(x) #x

@@ -7,7 +7,7 @@ GUEST := $(O)/tests/guest
 GUEST_REAL := $(filter-out start guest.lds,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
 GUEST_FLAT := i8042 rtc serial serial-burst serial-poll timers unclaimed virtio-mmio
 GUEST_MULTIBOOT := acpi cpuid hostile hvc multiboot ram smp
-GUEST_PVH := pvh quit serial-burst serial-poll
+GUEST_PVH := blk-bench pvh quit serial-burst serial-poll
 GUEST_BZIMAGE := bzimage dtb
 
 GUEST_BIN := $(GUEST_REAL:%=$(GUEST)/%.bin) $(GUEST_FLAT:%=$(GUEST)/%.bin) \
@@ -59,6 +59,7 @@ $(GUEST)/hostile.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests \
 	$(addprefix hostile-,status queue split packed rng blk pci pci-config msix mmio))
 
 $(GUEST)/hvc.mb: $(GUEST)/virtio-driver.o
+$(GUEST)/blk-bench.pvh: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 
 # The tests that run them are among the functional ones.
 export GUESTS := $(abspath $(GUEST))

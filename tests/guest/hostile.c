@@ -46,17 +46,6 @@ void expect_failed(const char *where, const char *what, uint64_t got, uint64_t w
 	print("\n");
 }
 
-static void print_decimal(unsigned n)
-{
-	char text[11], *at = text + sizeof(text) - 1;
-
-	*at = '\0';
-	do
-		*--at = (char)('0' + n % 10);
-	while (n /= 10);
-	print(at);
-}
-
 static bool suits(const struct suite *s, const struct vdev *d)
 {
 	if (d->id != s->victim || (s->on && d->pci != (s->on == ON_PCI)))

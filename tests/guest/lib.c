@@ -25,6 +25,17 @@ void print_hex(uint64_t value)
 		put("0123456789abcdef"[value >> shift & 15]);
 }
 
+void print_decimal(uint64_t value)
+{
+	char text[21], *at = text + sizeof(text) - 1;
+
+	*at = '\0';
+	do
+		*--at = (char)('0' + value % 10);
+	while (value /= 10);
+	print(at);
+}
+
 _Noreturn void guest_exit(uint8_t value)
 {
 	out8(PORT_DEBUG_EXIT, value);

@@ -1,12 +1,11 @@
 /* The driver of virtio.h: transports, rings, waiting. */
 #include "virtio.h"
 
-/* ---- time: cycles, of which every host has 1 to 6 in a nanosecond ---- */
+/* ---- time ---- */
 
-#define CYCLES_MS 3000000ULL
 #define PATIENCE  (5000 * CYCLES_MS)
 
-static uint64_t cycles(void)
+uint64_t cycles(void)
 {
 	uint32_t low, high;
 
@@ -155,9 +154,16 @@ void set_status(const struct vdev *d, uint8_t value)
 
 /* ---- finding devices ---- */
 
-#define MMIO_BASE  0xe1000000ULL
-#define MMIO_STEP  0x1000
 #define MMIO_MAGIC 0x74726976
+
+/* Where virtio-mmio devices may be. */
+static const struct {
+	uint64_t base;
+	unsigned step, n;
+} mmio_slots[] = {
+	{ 0xe1000000, 0x1000, 8 }, /* lkvm */
+	{ 0xfeb00000, 0x200, 24 }, /* QEMU's microvm */
+};
 
 static void place_registers(struct vdev *d, uint64_t base)
 {
@@ -257,7 +263,8 @@ static bool pci_probe(struct vdev *d, unsigned devfn)
 
 static bool mmio_probe(struct vdev *d, uint64_t base)
 {
-	if (*mem32(base) != MMIO_MAGIC)
+	/* A slot with nothing in it has device ID 0. */
+	if (*mem32(base) != MMIO_MAGIC || *mem32(base + 4) != 2 || !*mem32(base + 8))
 		return false;
 	*d = (struct vdev){ .base = base, .id = *mem32(base + 8), .config = base + 0x100 };
 	place_registers(d, base);
@@ -282,9 +289,10 @@ unsigned vdev_scan(struct vdev *ret, unsigned max)
 	for (unsigned devfn = 0; devfn < 256 && n < max; devfn += 8)
 		if (pci_probe(&ret[n], devfn))
 			finish(&ret[n++]);
-	for (unsigned i = 0; i < 8 && n < max; i++)
-		if (mmio_probe(&ret[n], MMIO_BASE + i * MMIO_STEP))
-			finish(&ret[n++]);
+	for (unsigned p = 0; p < sizeof(mmio_slots) / sizeof(mmio_slots[0]); p++)
+		for (unsigned i = 0; i < mmio_slots[p].n && n < max; i++)
+			if (mmio_probe(&ret[n], mmio_slots[p].base + i * mmio_slots[p].step))
+				finish(&ret[n++]);
 	return n;
 }
 

@@ -179,6 +179,11 @@ bool vring_do(struct vring *r, const struct vbuf *buf, unsigned n);
 /** needs_reset() - wait until the device says so */
 bool needs_reset(const struct vdev *d);
 
+/* Time is counted in cycles, of which every host has 1 to 6 in a nanosecond. */
+#define CYCLES_MS 3000000ULL
+
+uint64_t cycles(void);
+
 struct deadline {
 	uint64_t start, cycles;
 };
