@@ -46,6 +46,8 @@ table()
 		check   strace                strace
 		check   qemu-utils            qemu-nbd
 		check   nbdkit                nbdkit
+		check   fio                   fio
+		check   e2fsprogs             mke2fs
 		check   procps                pgrep
 	END
 }

@@ -8,6 +8,8 @@
 #
 #   --auto            on this machine if it can run Linux guests
 #   --file FILE[=NAME]  put FILE into the job's folder, as NAME
+#   --program NAME    have this program, or library that one opens by itself (libX.so.N), ready to use
+#   --disk MIB        a folder "disk" in the job's folder, on a file system that can do direct I/O
 #   --lkvm FILE       the lkvm to use ($LKVM, else build/lkvm)
 #   --timeout SECONDS default 600
 #   --terminal        connect the job to our terminal; Ctrl-c and all other keys go to the job
@@ -24,7 +26,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 
 auto=0 lkvm=${LKVM:-$top/build/lkvm} seconds=600 terminal=0 memory=3072 cpus=1 icount=0 verbose=0
-files=() modules=(irqbypass kvm kvm-amd)
+disk=0 files=() programs=() modules=(irqbypass kvm kvm-amd)
 
 fail()
 {
@@ -40,10 +42,12 @@ parse()
 		--terminal) terminal=1 ;;
 		--icount) icount=1 ;;
 		--verbose) verbose=1 ;;
-		--file | --lkvm | --timeout | --memory | --cpus | --module)
+		--file | --program | --disk | --lkvm | --timeout | --memory | --cpus | --module)
 			[ $# -ge 2 ] || fail "$1 needs an argument"
 			case $1 in
 			--file) files+=("$2") ;;
+			--program) programs+=("$2") ;;
+			--disk) disk=$2 ;;
 			--lkvm) lkvm=$2 ;;
 			--timeout) seconds=$2 ;;
 			--memory) memory=$2 ;;
@@ -99,16 +103,35 @@ clean_up()
 		wait "$child" 2>/dev/null || true
 	fi
 	[ -z "$tty_state" ] || stty "$tty_state" <&3 || true
-	rm -rf "$work"
+	rm -rf "$work" "$disk_folder"
+}
+
+# /tmp may be in memory, and that cannot do direct I/O everywhere.
+make_disk_here()
+{
+	disk_folder=$(mktemp -d /var/tmp/lkvm-XXXXXX)
+	ln -s "$disk_folder" "$work/job/disk"
+}
+
+make_emulated_disk()
+{
+	mkdir "$work/job/disk"
+	truncate -s "${disk}M" "$work/disk"
+	/sbin/mke2fs -q -F -t ext4 "$work/disk" || fail "no file system for the emulated host"
+	modules+=(virtio_pci virtio_blk)
 }
 
 run_here()
 {
-	local status=0
+	local status=0 name
+	for name in "${programs[@]}"; do
+		[[ $name == *.so.* ]] || command -v "$name" >/dev/null || fail "no program '$name'"
+	done
+	[ "$disk" -eq 0 ] || make_disk_here
 	mkdir "$work/bin"
 	ln -s "$(realpath "$lkvm")" "$work/bin/lkvm"
 	cd "$work/job"
-	PATH=$work/bin:$PATH TMPDIR=$work supervise busybox sh ./.run || status=$?
+	PATH=$work/bin:$PATH:/usr/sbin:/sbin TMPDIR=$work supervise busybox sh ./.run || status=$?
 	child=
 	return "$status"
 }
@@ -117,7 +140,12 @@ run_emulated()
 {
 	local kernel status=0 args
 	kernel=$("$here/kernels.sh" cloud) || fail "no kernel for the emulated host"
+	[ "$disk" -eq 0 ] || make_emulated_disk
 	"$here/initrd.sh" host "$work/initrd" "$kernel" "$lkvm" "${modules[@]}" || fail "no initrd"
+	if [ ${#programs[@]} -gt 0 ]; then
+		"$here/initrd.sh" programs "$work/programs" "${programs[@]}" || fail "no programs"
+		cat "$work/programs" >>"$work/initrd"
+	fi
 	# The kernel takes archives one behind the other.
 	(cd "$work" && find job | busybox cpio -o -H newc -R 0:0 2>/dev/null >>initrd)
 	touch "$work/status" "$work/kernel.log"
@@ -128,6 +156,9 @@ run_emulated()
 		-append "console=ttyS1 loglevel=4 panic=-1 mitigations=off"
 		-chardev stdio,id=terminal,signal=off -serial chardev:terminal
 		-serial "file:$work/kernel.log" -serial "file:$work/status" -accel tcg)
+	# shellcheck disable=SC2054
+	[ "$disk" -eq 0 ] || args+=(-drive "if=none,id=disk,file=$work/disk,format=raw,cache=unsafe"
+		-device virtio-blk-pci,drive=disk)
 	# shellcheck disable=SC2054
 	[ "$icount" -eq 0 ] || args+=(-icount shift=0,sleep=off)
 	supervise qemu-system-x86_64 "${args[@]}" || status=$?
@@ -151,7 +182,7 @@ parse "$@"
 [ -x "$lkvm" ] || fail "no lkvm at '$lkvm'; run make first"
 exec 3<&0
 [ "$terminal" -eq 1 ] || exec 3</dev/null
-work=$(mktemp -d "${TMPDIR:-/tmp}/lkvm-XXXXXX") child='' tty_state=''
+work=$(mktemp -d "${TMPDIR:-/tmp}/lkvm-XXXXXX") child='' tty_state='' disk_folder=''
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP

@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # initrd.sh guest OUT                        the guests' initrd: busybox and guest-init, gzip
 # initrd.sh modules OUT KERNEL_DIR MODULE... an initrd with these modules and all that they need
+# initrd.sh programs OUT PROGRAM|LIBRARY...  an initrd with these and all libraries that they need
+# initrd.sh image OUT PROGRAM|LIBRARY...     the same as a disk with an ext4 file system
 # initrd.sh host OUT KERNEL_DIR LKVM MODULE...
 #                                            the emulated host's: busybox, host-init, lkvm with its
 #                                            libraries, and modules; not compressed
 #
-# An initrd with modules goes behind another one, as a second -i or appended to the same file; both
-# inits load what /modules lists. Needs no privilege: devtmpfs makes the device nodes.
+# An initrd with modules or programs goes behind another one, as a second -i or appended to the same
+# file; both inits load what /modules lists. Needs no privilege: devtmpfs makes the device nodes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
 # Libraries that lkvm opens only when it meets a kernel compressed in their way.
-optional_libs='libz\.so\.1|liblzma\.so\.5|libzstd\.so\.1|liblz4\.so\.1'
+optional_libs=(libz.so.1 liblzma.so.5 libzstd.so.1 liblz4.so.1)
 
 # pack FOLDER
 pack()
@@ -64,22 +66,64 @@ add_module()
 	echo "/lib/modules/${name%.ko*}.ko" >>"$1/modules"
 }
 
-# add_program ROOT PROGRAM
-add_program()
+# add_libs ROOT FILE: what FILE is linked with; nothing if it is a static program
+add_libs()
 {
 	local lib
-	install -D -m 755 "$2" "$1/bin/$(basename "$2")"
-	{
-		ldd "$2" 2>/dev/null | grep -o '/[^ ]*' || true # none: a static program
-		/sbin/ldconfig -p | grep -E "($optional_libs) .*x86-64" | sed 's/.*=> //'
-	} | sort -u | while read -r lib; do
-		install -D -m 755 "$lib" "$1$lib"
+	{ ldd "$2" 2>/dev/null | grep -o '/[^ ]*' || true; } | while read -r lib; do
+		[ -e "$1$lib" ] || install -D -m 755 "$lib" "$1$lib"
 	done
+}
+
+# add_library ROOT NAME: one that programs open by themselves; Return: 1: this system has it not
+add_library()
+{
+	local lib
+	lib=$(/sbin/ldconfig -p | awk -v name="$2" '$1 == name && /x86-64/ { print $NF; exit }')
+	[ -n "$lib" ] || return
+	install -D -m 755 "$lib" "$1$lib"
+	add_libs "$1" "$lib"
+}
+
+# add_programs ROOT PROGRAM|LIBRARY...
+add_programs()
+{
+	local root=$1 name file
+	shift
+	for name; do
+		if [[ $name == *.so.* ]]; then
+			add_library "$root" "$name" && continue
+		elif file=$(PATH=$PATH:/usr/sbin:/sbin command -v "$name"); then
+			install -D -m 755 "$file" "$root/bin/${name##*/}"
+			add_libs "$root" "$file"
+			continue
+		fi
+		echo "initrd: this system has no '$name'" >&2
+		return 1
+	done
+}
+
+# add_lkvm ROOT LKVM
+add_lkvm()
+{
+	local lib
+	add_programs "$1" "$2"
+	for lib in "${optional_libs[@]}"; do
+		add_library "$1" "$lib" || true
+	done
+}
+
+# make_image ROOT OUT: with room for what is there, and not much more
+make_image()
+{
+	local kb
+	kb=$(du -sk "$1" | cut -f1)
+	/sbin/mke2fs -q -F -t ext4 -O ^has_journal -d "$1" "$2" $((kb * 5 / 4 + 4096))k >/dev/null
 }
 
 usage()
 {
-	sed -n '2,6s/^# //p' "$0" >&2
+	sed -n '2,8s/^# //p' "$0" >&2
 	exit 2
 }
 
@@ -93,17 +137,27 @@ case $kind in
 guest)
 	add_busybox "$root" "$here/guest-init"
 	install -D -m 644 "$here/guest-virtio" "$root/words/virtio"
+	install -D -m 644 "$here/guest-blk" "$root/words/blk"
+	install -D -m 644 "$here/verify.fio" "$root/fio/verify"
 	pack "$root" | gzip -9 -n >"$out"
 	;;
 modules)
 	add_modules "$root" "$@"
 	pack "$root" >"$out"
 	;;
+programs)
+	add_programs "$root" "$@"
+	pack "$root" >"$out"
+	;;
+image)
+	add_programs "$root" "$@"
+	make_image "$root" "$out"
+	;;
 host)
 	kernel=$1 lkvm=$2
 	shift 2
 	add_busybox "$root" "$here/host-init"
-	add_program "$root" "$lkvm"
+	add_lkvm "$root" "$lkvm"
 	add_modules "$root" "$kernel" "$@"
 	pack "$root" >"$out"
 	;;

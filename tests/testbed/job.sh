@@ -109,7 +109,7 @@ one_test()
 	if [ -s "$failures" ]; then
 		report=$(
 			sed 's/^/# /' "$failures"
-			tail -n 60 "$2.out" "$2.err" "$2.log" 2>/dev/null | tr -dc '\n\t -~' | sed 's/^/#   /'
+			tail -n 60 "$2.out" "$2"-*.out "$2.err" "$2"-*.err "$2.log" 2>/dev/null | tr -dc '\n\t -~' | sed 's/^/#   /'
 		)
 		printf 'not ok %s - %s (%s s)\n%s\n' "$1" "$3" "$seconds" "$report"
 	else

@@ -1,14 +1,14 @@
 # Linux guests and the demonstration. See tests/testbed/host.sh for the emulated
 # host that they use where this machine's KVM cannot run Linux.
 
-LINUX := tests/testbed/linux.sh tests/testbed/virtio.sh
+LINUX := tests/testbed/linux.sh tests/testbed/virtio.sh tests/testbed/blk.sh
 
 CHECKS += $(LINUX)
 $(LINUX): $(O)/lkvm
 
 .PHONY: check-linux
 check-linux: $(LINUX) ## boot Linux guests
-	$(Q)tests/setup.sh host
+	$(Q)tests/setup.sh check
 	$(Q)tests/tap.sh $^
 
 .PHONY: demo
