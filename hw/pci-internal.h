@@ -14,8 +14,10 @@ struct pci_host {
 	struct pci_function bridge;
 };
 
-/* The configuration space was written: the vectors follow the MSI-X control word. */
+/* The configuration space was written: the vectors follow the MSI-X control word... */
 void pci_msix_config_written(struct pci_function *fn);
+/* ... and bus mastering. */
+void pci_msix_follow(struct pci_function *fn);
 void pci_msix_fini(struct pci_function *fn);
 
 #endif

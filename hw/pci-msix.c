@@ -2,10 +2,10 @@
  * MSI-X: table, pending bits, and the eventfd behind each vector.
  *
  * A vector that may be delivered is an irqfd: signalling it never leaves the kernel. One that may
- * not (masked, or MSI-X off) is unbound, so what is signalled stays in the eventfd's counter: that
- * is its pending bit, and KVM delivers it when the irqfd is bound again. A vector keeps its route
- * for life, so a guest that rewrites its entries for ever uses up nothing.
- * Spec: PCI Local Bus 3.0, 6.8.2
+ * not (masked, MSI-X off, or the function no bus master) is unbound, so what is signalled stays in
+ * the eventfd's counter: that is its pending bit, and KVM delivers it when the irqfd is bound
+ * again. A vector keeps its route for life, so a guest that rewrites its entries for ever uses up
+ * nothing. Spec: PCI Local Bus 3.0, 6.8.2
  */
 #include <errno.h>
 #include <poll.h>
@@ -29,7 +29,8 @@ bool pci_msix_enabled(const struct pci_function *fn)
 
 static bool deliverable(const struct pci_function *fn, const struct pci_vector *v)
 {
-	return (fn->msix_control & (PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL)) ==
+	return pci_is_master(fn) &&
+	       (fn->msix_control & (PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL)) ==
 		       PCI_MSIX_FLAGS_ENABLE &&
 	       !(v->entry[ENTRY_CONTROL] & PCI_MSIX_ENTRY_CTRL_MASKBIT);
 }
@@ -74,6 +75,12 @@ static void follow(struct pci_function *fn, struct pci_vector *v)
 			 strerror(-err));
 }
 
+void pci_msix_follow(struct pci_function *fn)
+{
+	for (unsigned i = 0; i < fn->n_vectors; i++)
+		follow(fn, &fn->vector[i]);
+}
+
 void pci_msix_config_written(struct pci_function *fn)
 {
 	uint16_t control;
@@ -85,8 +92,7 @@ void pci_msix_config_written(struct pci_function *fn)
 		return;
 	fn->msix_control = control;
 	atomic_store(&fn->msix_on, control & PCI_MSIX_FLAGS_ENABLE);
-	for (unsigned i = 0; i < fn->n_vectors; i++)
-		follow(fn, &fn->vector[i]);
+	pci_msix_follow(fn);
 }
 
 /* ---- table and pending bits: whole words ---- */

@@ -120,6 +120,25 @@ static void intx_follow(struct pci_function *fn)
 	pci_intx_update(fn);
 }
 
+/* ---- bus mastering: PCI Local Bus 3.0, 6.2.2 ---- */
+
+bool pci_is_master(const struct pci_function *fn)
+{
+	return atomic_load(&fn->is_master);
+}
+
+/* Return: true if that changed */
+static bool master_follow(struct pci_function *fn)
+{
+	bool on = fn->config[PCI_COMMAND] & PCI_COMMAND_MASTER;
+
+	if (on == pci_is_master(fn))
+		return false;
+	atomic_store(&fn->is_master, on);
+	pci_msix_follow(fn);
+	return true;
+}
+
 /* ---- configuration space ---- */
 
 static void config_read(struct pci_function *fn, unsigned off, uint8_t *data, unsigned len)
@@ -130,7 +149,8 @@ static void config_read(struct pci_function *fn, unsigned off, uint8_t *data, un
 	memcpy(data, &fn->config[off], len);
 }
 
-static void config_write(struct pci_function *fn, unsigned off, const uint8_t *data, unsigned len)
+/* Return: true if bus mastering was switched on or off */
+static bool config_write(struct pci_function *fn, unsigned off, const uint8_t *data, unsigned len)
 {
 	for (unsigned i = 0; i < len; i++) {
 		uint8_t mask = fn->writable[off + i];
@@ -140,12 +160,14 @@ static void config_write(struct pci_function *fn, unsigned off, const uint8_t *d
 	bar_follow(fn);
 	pci_msix_config_written(fn);
 	intx_follow(fn);
+	return master_follow(fn);
 }
 
 void pci_host_config_rw(struct pci_host *host, unsigned devfn, unsigned reg, void *data,
 			unsigned len, bool write)
 {
 	struct pci_function *fn = host->fn[devfn];
+	bool master_changed = false;
 
 	if (!write)
 		memset(data, 0xff, len);
@@ -156,10 +178,12 @@ void pci_host_config_rw(struct pci_host *host, unsigned devfn, unsigned reg, voi
 		return;
 	pthread_mutex_lock(&host->lock);
 	if (write)
-		config_write(fn, reg, data, len);
+		master_changed = config_write(fn, reg, data, len);
 	else
 		config_read(fn, reg, data, len);
 	pthread_mutex_unlock(&host->lock);
+	if (master_changed && fn->ops->master)
+		fn->ops->master(fn);
 }
 
 void pci_config_get(struct pci_function *fn, unsigned off, void *ret, unsigned len)

@@ -50,6 +50,7 @@ struct virtio_pci {
 	atomic_uint config_vector;
 	atomic_uint isr; /* INTA is asked for while it is not 0 */
 
+	pthread_mutex_t master_lock; /* outermost: the device follows bus mastering */
 	pthread_mutex_t notify_lock; /* innermost: which eventfds are registered, and where */
 	uint64_t notify_base;        /* guest address of the notification area, 0: not decoded */
 	struct {
@@ -148,6 +149,18 @@ static void bar_moved(struct pci_function *fn, uint64_t base, bool on)
 	if (!on)
 		vp->notify_base = 0;
 	pthread_mutex_unlock(&vp->notify_lock);
+}
+
+/* ---- bus mastering ---- */
+
+/* Two vCPUs that switch it at the same time do not leave the device in the wrong state. */
+static void master(struct pci_function *fn)
+{
+	struct virtio_pci *vp = container_of(fn, struct virtio_pci, fn);
+
+	pthread_mutex_lock(&vp->master_lock);
+	virtio_hold(vp->dev, !pci_is_master(fn));
+	pthread_mutex_unlock(&vp->master_lock);
 }
 
 static const struct virtio_transport_ops transport_ops = { queue_irq, config_irq, notify_fd };
@@ -456,7 +469,7 @@ static uint32_t class_code(uint16_t id)
 	}
 }
 
-static const struct pci_ops ops = { bar_rw, bar_moved, intx, config_rw };
+static const struct pci_ops ops = { bar_rw, bar_moved, master, intx, config_rw };
 
 static int build(struct virtio_pci *vp)
 {
@@ -481,6 +494,7 @@ int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_
 		return -ENOMEM;
 	vp->dev = dev;
 	vp->n_queues = dev->n_queues;
+	pthread_mutex_init(&vp->master_lock, NULL);
 	pthread_mutex_init(&vp->notify_lock, NULL);
 	atomic_init(&vp->config_vector, VIRTIO_MSI_NO_VECTOR);
 	for (unsigned i = 0; i < dev->n_queues; i++) {
@@ -495,6 +509,7 @@ int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_
 		return err;
 	}
 	virtio_attach(dev, &transport_ops, vp);
+	virtio_hold(dev, true);
 	*ret = vp;
 	return 0;
 }
@@ -505,5 +520,6 @@ void virtio_pci_free(struct virtio_pci *vp)
 		return;
 	pci_fini(&vp->fn);
 	pthread_mutex_destroy(&vp->notify_lock);
+	pthread_mutex_destroy(&vp->master_lock);
 	free(vp);
 }

@@ -264,6 +264,15 @@ static void queue_close(struct virtio_queue *q)
 	q->kick.fd = -1;
 }
 
+static int queue_serve(struct virtio_queue *q)
+{
+	struct virtio_dev *dev = q->dev;
+
+	if (dev->held)
+		return 0;
+	return dev->live ? worker_call(dev, queue_watch, q->index) : queue_watch(dev, q->index);
+}
+
 static int queue_open(struct virtio_queue *q)
 {
 	struct virtio_dev *dev = q->dev;
@@ -284,7 +293,7 @@ static int queue_open(struct virtio_queue *q)
 	q->kick.fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (q->kick.fd < 0)
 		return -errno;
-	err = dev->live ? worker_call(dev, queue_watch, q->index) : queue_watch(dev, q->index);
+	err = queue_serve(q);
 	if (!err && dev->transport_ops->notify_fd)
 		dev->transport_ops->notify_fd(dev->transport, q->index, q->kick.fd, true);
 	return err;
@@ -305,6 +314,30 @@ static void queue_stop(struct virtio_queue *q)
 		worker_call(q->dev, queue_drain, q->index);
 	q->live = false;
 	queue_close(q);
+}
+
+static void hold_queue(struct virtio_queue *q, bool on)
+{
+	struct virtio_dev *dev = q->dev;
+	int err = 0;
+
+	if (on && q->live) {
+		worker_call(dev, queue_drain, q->index);
+	} else if (!on && !q->live && q->kick.fd >= 0) {
+		signal_fd(q->kick.fd); /* there may be something in it since before */
+		err = queue_serve(q);
+	}
+	if (err)
+		virtio_break(dev, "queue %u cannot be used: %s", q->index, strerror(-err));
+}
+
+void virtio_hold(struct virtio_dev *dev, bool on)
+{
+	pthread_mutex_lock(&dev->lock);
+	dev->held = on;
+	for (unsigned i = 0; dev->live && i < dev->n_queues; i++)
+		hold_queue(&dev->queue[i], on);
+	pthread_mutex_unlock(&dev->lock);
 }
 
 static int loop_start(struct virtio_dev *dev)

@@ -32,6 +32,11 @@ struct pci_ops {
 	void (*bar_rw)(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write);
 	/* BAR 0 is decoded at @base, or no longer (!on): ioeventfds follow. Under host->lock. */
 	void (*bar_moved)(struct pci_function *fn, uint64_t base, bool on);
+	/*
+	 * pci_is_master() may have changed: without it a function reads and writes no memory and
+	 * sends no message. No lock is held. May be NULL.
+	 */
+	void (*master)(struct pci_function *fn);
 	/* Is there something for which the guest wants INTA? Any thread; takes no lock. */
 	bool (*intx)(struct pci_function *fn);
 	/*
@@ -60,6 +65,7 @@ struct pci_function {
 	uint32_t bar_bytes; /* of BAR 0, a power of two; 0: none */
 	uint64_t bar_base;  /* where it is decoded now */
 	bool bar_on;
+	atomic_bool is_master; /* PCI_COMMAND_MASTER */
 	/* MSI-X, in BAR 0 */
 	unsigned n_vectors, msix_cap, msix_table, msix_pba;
 	struct pci_vector *vector;
@@ -123,6 +129,8 @@ void pci_config_get(struct pci_function *fn, unsigned off, void *ret, unsigned l
 /** pci_bar_rw() - one access to BAR 0: to the MSI-X structures, or else to ops->bar_rw() */
 void pci_bar_rw(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write);
 
+/** pci_is_master() - may the function access memory by itself? Any thread. */
+bool pci_is_master(const struct pci_function *fn);
 /** pci_msix_enabled() - does the guest use MSI-X rather than INTA? Any thread. */
 bool pci_msix_enabled(const struct pci_function *fn);
 /** pci_msix_signal() - raise @vector (< n_vectors); stays pending while masked. Any thread. */

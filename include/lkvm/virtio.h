@@ -33,8 +33,8 @@ struct virtio_dev;
 
 /* The device. Const, one a type. Only name, id, queue_size and kick must be there. */
 struct virtio_type {
-	const char *name; /* "blk" */
-	uint16_t id;      /* VIRTIO_ID_BLOCK */
+	const char *name;    /* "blk" */
+	uint16_t id;         /* VIRTIO_ID_BLOCK */
 	uint16_t queue_size; /* largest that the driver may choose; a power of two */
 	/* Do the accepted features go together? All are offered, VERSION_1 is among them. */
 	bool (*features_ok)(const struct virtio_dev *dev, uint64_t features);
@@ -87,7 +87,7 @@ struct virtio_queue {
 	uint16_t size;
 	uint64_t desc, avail, used;
 	bool ready;
-	bool live; /* the worker serves it */
+	bool live; /* the worker serves it: no longer while the device is held */
 	/* Live: the worker's */
 	struct virtq vq;
 	struct loop_source kick; /* eventfd behind the guest's notification; -1: not live */
@@ -108,21 +108,22 @@ struct virtio_dev {
 	void *transport;
 
 	pthread_mutex_t lock;
-	atomic_uint status;             /* without NEEDS_RESET */
-	struct virtio_queue *queue;     /* n_queues of them */
+	bool held;                  /* virtio_hold() */
+	atomic_uint status;         /* without NEEDS_RESET */
+	struct virtio_queue *queue; /* n_queues of them */
 
-	pthread_mutex_t event_lock;     /* innermost */
+	pthread_mutex_t event_lock; /* innermost */
 	atomic_bool needs_reset;
 	atomic_uint config_generation;
 	struct ratelimit broken_warning;
 
-	bool activated;                  /* dev->loop is there */
-	bool live;                       /* the worker runs */
+	bool activated; /* dev->loop is there */
+	bool live;      /* the worker runs */
 	pthread_t worker;
-	struct loop loop;                /* the worker's */
-	struct virtq_chain *chain;       /* the worker's scratch */
+	struct loop loop;          /* the worker's */
+	struct virtq_chain *chain; /* the worker's scratch */
 	/* A vCPU thread asks the worker to do something and waits. */
-	struct loop_source call;         /* eventfd */
+	struct loop_source call; /* eventfd */
 	int (*call_fn)(struct virtio_dev *dev, unsigned index);
 	unsigned call_index;
 	int call_ret;
@@ -194,6 +195,12 @@ bool virtio_pop(struct virtio_dev *dev, unsigned index);
 /* ---- for transports; each takes dev->lock ---- */
 
 void virtio_attach(struct virtio_dev *dev, const struct virtio_transport_ops *ops, void *transport);
+/**
+ * virtio_hold() - keep the device off the guest's memory, or no longer
+ * When it returns with @on, nothing is in flight, and the queues stay as they are until they are
+ * served again.
+ */
+void virtio_hold(struct virtio_dev *dev, bool on);
 uint8_t virtio_get_status(struct virtio_dev *dev);
 /** virtio_set_status() - 0 resets; DRIVER_OK starts the worker; see the drawing above */
 void virtio_set_status(struct virtio_dev *dev, uint8_t status);
@@ -208,7 +215,7 @@ void virtio_config_write(struct virtio_dev *dev, uint64_t off, unsigned width, u
 
 enum virtio_queue_field {
 	VIRTIO_QUEUE_MAX_SIZE, /* read only */
-	VIRTIO_QUEUE_SIZE,  /* written: ignored if 0, too large, not a power of two (split) */
+	VIRTIO_QUEUE_SIZE,     /* written: ignored if 0, too large, not a power of two (split) */
 	VIRTIO_QUEUE_READY, /* 1: live now or at DRIVER_OK; 0: drained and stopped (not for PCI) */
 	VIRTIO_QUEUE_DESC,
 	VIRTIO_QUEUE_AVAIL,

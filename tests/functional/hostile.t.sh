@@ -55,7 +55,7 @@ for disk in disk packed ro; do
 done
 cp "$T_TMP/disk" "$T_TMP/good"
 
-suite 'PCI' 'status queue split rng blk read-only pci msix pci-config' \
+suite 'PCI' 'status queue split rng blk read-only blk-pci pci msix pci-config' \
 	-d "$T_TMP/disk" -d "$T_TMP/ro,ro"
 suite 'MMIO' 'status queue split rng blk read-only mmio' \
 	-d "$T_TMP/disk" -d "$T_TMP/ro,ro" --virtio-transport mmio

@@ -142,6 +142,13 @@ static uint64_t access_bus(struct bus *bus, uint64_t addr, unsigned len, bool wr
 	return value;
 }
 
+static void let_work(void)
+{
+	for (unsigned i = 0; i < FUNCTIONS; i++)
+		access_bus(&mmio, LAYOUT_ECAM + ((8 * i + 8) << 12) + PCI_COMMAND, 2, true,
+			   PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+}
+
 static uint32_t config_word(unsigned devfn, unsigned reg)
 {
 	return (uint32_t)access_bus(&mmio, LAYOUT_ECAM + (devfn << 12) + reg, 4, false, 0);
@@ -188,6 +195,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = { data, data + size };
 
 	build();
+	let_work();
 	while (in.at < in.end)
 		guest_acts((uint8_t)take(&in, 1), &in);
 	check_state();

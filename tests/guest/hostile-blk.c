@@ -13,8 +13,14 @@
 #define CONFIG_WCE   32
 #define CONFIG_BYTES 60
 
-#define HEADER(d)    { BLK_HEADER(d), 16, 0 }
-#define ANSWER(d)    { BLK_STATUS(d), 1, D_WRITE }
+#define HEADER(d)                                                                                  \
+	{                                                                                          \
+		BLK_HEADER(d), 16, 0                                                               \
+	}
+#define ANSWER(d)                                                                                  \
+	{                                                                                          \
+		BLK_STATUS(d), 1, D_WRITE                                                          \
+	}
 
 struct range {
 	uint64_t sector;
@@ -195,7 +201,8 @@ static void long_status(const struct trial *t)
 static void wrong_direction(const struct trial *t)
 {
 	const uint16_t direction = t->a == BLK_IN ? 0 : D_WRITE;
-	const struct vbuf chain[] = { HEADER(t->d), { BLK_DATA(t->d), SECTOR, direction },
+	const struct vbuf chain[] = { HEADER(t->d),
+				      { BLK_DATA(t->d), SECTOR, direction },
 				      ANSWER(t->d) };
 
 	spoil_data(t);
@@ -206,7 +213,8 @@ static void wrong_direction(const struct trial *t)
 
 static void data_over_header(const struct trial *t)
 {
-	const struct vbuf chain[] = { HEADER(t->d), { BLK_HEADER(t->d), SECTOR, D_WRITE },
+	const struct vbuf chain[] = { HEADER(t->d),
+				      { BLK_HEADER(t->d), SECTOR, D_WRITE },
 				      ANSWER(t->d) };
 
 	blk_header(t->d, BLK_IN, 9);
@@ -258,7 +266,8 @@ static void pieces(const struct trial *t)
 	EXPECT(blk_pattern((uint8_t *)BLK_DATA(t->d), 9));
 }
 
-/* One chain that becomes available twice at once: the first cannot be over when the second comes. */
+/* One chain that becomes available twice at once: the first cannot be over when the second comes.
+ */
 static void same_head_twice(const struct trial *t)
 {
 	blk_header(t->d, BLK_IN, 9);
@@ -427,6 +436,25 @@ static void queue_reset_in_flight(const struct trial *t)
 	EXPECT(vdev_works(t->d));
 }
 
+/* What is in flight when bus mastering ends is over by then, and nothing begins before it is back.
+ */
+static void master_off_in_flight(const struct trial *t)
+{
+	uint16_t used;
+
+	for (unsigned i = 1; i <= 10; i++) {
+		many_reads(t);
+		pci_write(t->d->devfn, 4, 2, 2);
+		used = t->r->used->idx;
+		EXPECT(memory_is_left_alone());
+		EXPECT_EQ(t->r->used->idx, used);
+		pci_write(t->d->devfn, 4, 2, 6);
+		EXPECT(used_reaches(t->r, (uint16_t)(i * IN_FLIGHT)));
+	}
+	t->r->next = t->r->used->idx;
+	EXPECT(vdev_works(t->d));
+}
+
 /* Good requests are on their way when a bad one breaks the device. */
 static void break_in_flight(const struct trial *t)
 {
@@ -435,10 +463,10 @@ static void break_in_flight(const struct trial *t)
 	EXPECT(needs_reset(t->d));
 }
 
-#define READ(s)      BLK_IN, s
-#define WRITE(s)     BLK_OUT, s
-#define DISCARD(n)   ((uint64_t)BLK_DISCARD << 32 | (n))
-#define ZEROES(n)    ((uint64_t)BLK_WRITE_ZEROES << 32 | (n))
+#define READ(s)    BLK_IN, s
+#define WRITE(s)   BLK_OUT, s
+#define DISCARD(n) ((uint64_t)BLK_DISCARD << 32 | (n))
+#define ZEROES(n)  ((uint64_t)BLK_WRITE_ZEROES << 32 | (n))
 
 static const struct hostile cases[] = {
 	{ "5.2.6 request type 2", unknown_type, 2 },
@@ -546,8 +574,22 @@ static const struct hostile cases[] = {
 	{ "2.7.6 a bad head behind reads in flight", break_in_flight },
 };
 
-const struct suite blk_suite = { .name = "blk", .victim = VIRTIO_BLK, .must_not_offer = F_RO,
-				 .cases = cases, .n = N_CASES(cases) };
+const struct suite blk_suite = { .name = "blk",
+				 .victim = VIRTIO_BLK,
+				 .must_not_offer = F_RO,
+				 .cases = cases,
+				 .n = N_CASES(cases) };
+
+static const struct hostile pci_cases[] = {
+	{ "PCI 6.2.2 bus mastering switched off with reads in flight", master_off_in_flight },
+};
+
+const struct suite blk_pci_suite = { .name = "blk-pci",
+				     .victim = VIRTIO_BLK,
+				     .on = ON_PCI,
+				     .must_not_offer = F_RO,
+				     .cases = pci_cases,
+				     .n = N_CASES(pci_cases) };
 
 /* ---- a read-only disk ---- */
 
@@ -584,5 +626,8 @@ static const struct hostile read_only_cases[] = {
 	{ "5.2.6 flush of a read-only disk", no_data, BLK_FLUSH },
 };
 
-const struct suite blk_ro_suite = { .name = "read-only", .victim = VIRTIO_BLK, .must_offer = F_RO,
-				    .cases = read_only_cases, .n = N_CASES(read_only_cases) };
+const struct suite blk_ro_suite = { .name = "read-only",
+				    .victim = VIRTIO_BLK,
+				    .must_offer = F_RO,
+				    .cases = read_only_cases,
+				    .n = N_CASES(read_only_cases) };

@@ -4,8 +4,8 @@
  */
 #include "hostile.h"
 
-#define ENABLE  0x8000
-#define MASKALL 0x4000
+#define ENABLE       0x8000
+#define MASKALL      0x4000
 #define QUEUE_VECTOR 1
 
 #define SVR 0x0f0
@@ -114,6 +114,22 @@ static void masked_function(const struct trial *t)
 	EXPECT(becomes_pending(t));
 	EXPECT(!delivered(number));
 	msix_control(t, ENABLE);
+	EXPECT(arrives(number));
+}
+
+/* The request is served before; its message is held back alone. */
+static void not_master(const struct trial *t)
+{
+	uint8_t number = fresh_number();
+
+	route(t, number, 1);
+	EXPECT(vdev_works(t->d));
+	EXPECT(becomes_pending(t));
+	pci_write(t->d->devfn, 4, 2, 2);
+	mem_write(entry(t) + 12, 4, 0);
+	pause_ms(5);
+	EXPECT(pending(t) && !delivered(number));
+	pci_write(t->d->devfn, 4, 2, 6);
 	EXPECT(arrives(number));
 }
 
@@ -283,6 +299,7 @@ static const struct hostile cases[] = {
 	{ "PCI 6.8.2.9 interrupt of a masked entry", masked_entry },
 	{ "PCI 6.8.2.3 interrupt of a masked function", masked_function },
 	{ "PCI 6.8.2.3 interrupt with MSI-X switched off", disabled },
+	{ "PCI 6.2.2 interrupt without bus mastering", not_master },
 	{ "4.1.5.1.2 interrupt of a queue without a vector", no_vector },
 	{ "2.4.1 reset with a pending interrupt", pending_at_reset },
 	{ "PCI 6.8.2.9 entry masked and unmasked under load", masked_and_unmasked },
@@ -308,5 +325,6 @@ static const struct hostile cases[] = {
 	{ "PCI 6.8.2.3 switched on and off under load", on_and_off },
 };
 
-const struct suite msix_suite = { .name = "msix", .victim = VIRTIO_RNG, .on = ON_PCI,
-				  .cases = cases, .n = N_CASES(cases) };
+const struct suite msix_suite = {
+	.name = "msix", .victim = VIRTIO_RNG, .on = ON_PCI, .cases = cases, .n = N_CASES(cases)
+};

@@ -252,6 +252,33 @@ static void decode_off(const struct trial *t)
 	EXPECT(answered(t->r));
 }
 
+/* Without bus mastering the function leaves memory alone; what was asked meanwhile is not lost. */
+static void not_master(const struct trial *t)
+{
+	const struct vbuf buf = { (uint64_t)t->d->buf, 16, D_WRITE };
+
+	EXPECT(vdev_works(t->d));
+	pci_write(t->d->devfn, COMMAND, 2, 2);
+	vring_add(t->r, &buf, 1);
+	kick(t->r);
+	EXPECT(quiet(t->r));
+	EXPECT_EQ(status(t->d), S_LIVE);
+	pci_write(t->d->devfn, COMMAND, 2, 6);
+	EXPECT(answered(t->r));
+	EXPECT(vdev_works(t->d));
+}
+
+static void never_master(const struct trial *t)
+{
+	const struct vbuf buf = { (uint64_t)t->d->buf, 16, D_WRITE };
+
+	pci_write(t->d->devfn, COMMAND, 2, 2);
+	EXPECT(vdev_start(t->d, usual_features(t->d)));
+	vring_add(t->r, &buf, 1);
+	kick(t->r);
+	EXPECT(quiet(t->r));
+}
+
 static void sizing_live(const struct trial *t)
 {
 	move_bar(t->d, UINT32_MAX);
@@ -410,6 +437,8 @@ static const struct hostile cases[] = {
 	{ "PCI 6.2.5.1 BAR at the end of the window while the queue is live", move_live,
 	  0xdfffc000 },
 	{ "PCI 6.2.2 decoding switched off while the queue is live", decode_off },
+	{ "PCI 6.2.2 bus mastering switched off while the queue is live", not_master },
+	{ "PCI 6.2.2 bus mastering never switched on", never_master, .raw = true },
 	{ "PCI 6.2.5.1 BAR sized while the queue is live", sizing_live },
 	{ "PCI 6.2.5.1 low bits of the BAR", low_bits },
 	{ "PCI 6.2.5.1 BAR written byte by byte", bar_in_pieces, 1 },
@@ -432,5 +461,8 @@ static const struct hostile cases[] = {
 	{ "4.1.4.9.1 notification by the window", notify_by_window },
 };
 
-const struct suite pci_config_suite = { .name = "pci-config", .victim = VIRTIO_RNG, .on = ON_PCI,
-					.cases = cases, .n = N_CASES(cases) };
+const struct suite pci_config_suite = { .name = "pci-config",
+					.victim = VIRTIO_RNG,
+					.on = ON_PCI,
+					.cases = cases,
+					.n = N_CASES(cases) };

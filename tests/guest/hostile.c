@@ -7,8 +7,8 @@
 #include "hostile.h"
 
 static const struct suite *const suites[] = {
-	&status_suite, &queue_suite, &split_suite,  &packed_suite,	 &rng_suite, &blk_suite,
-	&blk_ro_suite, &pci_suite,   &msix_suite, &pci_config_suite, &mmio_suite,
+	&status_suite, &queue_suite,   &split_suite, &packed_suite, &rng_suite,        &blk_suite,
+	&blk_ro_suite, &blk_pci_suite, &pci_suite,   &msix_suite,   &pci_config_suite, &mmio_suite,
 };
 
 #define MOST_DEVICES 12

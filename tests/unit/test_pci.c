@@ -7,7 +7,7 @@
 struct toy {
 	struct pci_function fn;
 	uint64_t off, value, moves;
-	unsigned len, hooked;
+	unsigned len, hooked, masters;
 	bool write, wants;
 	uint64_t at; /* where its BAR was said to be; 0: nowhere */
 };
@@ -34,6 +34,16 @@ static void toy_bar_moved(struct pci_function *fn, uint64_t base, bool on)
 	t->moves++;
 }
 
+/* Asks for what a held lock would not give. */
+static void toy_master(struct pci_function *fn)
+{
+	uint16_t command;
+
+	pci_config_get(fn, PCI_COMMAND, &command, sizeof(command));
+	ck_assert_int_eq(pci_is_master(fn), !!(command & PCI_COMMAND_MASTER));
+	container_of(fn, struct toy, fn)->masters++;
+}
+
 static bool toy_intx(struct pci_function *fn)
 {
 	return container_of(fn, struct toy, fn)->wants;
@@ -58,7 +68,8 @@ static bool toy_config_rw(struct pci_function *fn, unsigned off, void *data, uns
 	return true;
 }
 
-static const struct pci_ops toy_ops = { toy_bar_rw, toy_bar_moved, toy_intx, toy_config_rw };
+static const struct pci_ops toy_ops = { toy_bar_rw, toy_bar_moved, toy_master, toy_intx,
+					toy_config_rw };
 
 static void toy_init(struct toy *t, uint32_t bar_bytes)
 {
@@ -456,6 +467,25 @@ START_TEST(test_intx_disable)
 }
 END_TEST
 
+START_TEST(test_master)
+{
+	new_toy();
+	ck_assert(!pci_is_master(&toy.fn));
+	config_out(8, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	ck_assert_uint_eq(toy.masters, 0);
+	config_out(8, PCI_COMMAND, PCI_COMMAND_MASTER, 2);
+	ck_assert(pci_is_master(&toy.fn));
+	config_out(8, PCI_COMMAND, PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY, 2);
+	config_out(8, PCI_COMMAND + 1, 0, 1);
+	config_out(8, PCI_INTERRUPT_LINE, 0, 1);
+	ck_assert_uint_eq(toy.masters, 1);
+	config_out(8, PCI_COMMAND, 0, 1);
+	ck_assert(!pci_is_master(&toy.fn));
+	ck_assert_uint_eq(toy.masters, 2);
+	free_toy();
+}
+END_TEST
+
 START_TEST(test_host_failures)
 {
 	static const struct bus_ops none;
@@ -483,4 +513,4 @@ END_TEST
 UNIT_MAIN("pci", test_bridge, test_ports, test_port_address, test_ecam, test_hostile_writes,
 	  test_bar_sizing, test_bar_moves, test_bar_access, test_bars_overlap, test_slots,
 	  test_window_is_full, test_capabilities, test_config_hook, test_intx, test_intx_disable,
-	  test_host_failures)
+	  test_master, test_host_failures)

@@ -48,7 +48,7 @@ static void new_function(void)
 	new_host();
 	ck_assert_int_eq(try_function(VECTORS), 0);
 	ck_assert_int_eq(pci_add(host, &fn), 0);
-	config_out(DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	config_out(DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
 }
 
 static void free_function(void)
@@ -254,6 +254,29 @@ START_TEST(test_function_mask)
 }
 END_TEST
 
+/* A message is a write to memory: without bus mastering it stays pending. */
+START_TEST(test_no_master)
+{
+	new_function();
+	control(ENABLE);
+	set_up(0, 5);
+	config_out(DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	ck_assert(!bound(0));
+	set_up(1, 6);
+	ck_assert(!bound(1) && pci_msix_enabled(&fn));
+	pci_msix_signal(&fn, 0);
+	pci_msix_signal(&fn, 1);
+	ck_assert_uint_eq(pba(0, 4), 3);
+	ck_assert_uint_eq(delivered(0) + delivered(1), 0);
+	config_out(DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+	ck_assert(bound(0) && bound(1));
+	ck_assert_uint_eq(delivered(0), 1);
+	ck_assert_uint_eq(delivered(1), 1);
+	ck_assert_uint_eq(pba(0, 4), 0);
+	free_function();
+}
+END_TEST
+
 START_TEST(test_entry_changes_while_live)
 {
 	int gsi;
@@ -435,6 +458,6 @@ START_TEST(test_signal_against_mask)
 END_TEST
 
 UNIT_MAIN("pci-msix", test_capability, test_table, test_widths, test_delivery,
-	  test_mask_and_pending, test_function_mask, test_entry_changes_while_live,
+	  test_mask_and_pending, test_function_mask, test_no_master, test_entry_changes_while_live,
 	  test_routes_do_not_leak, test_no_route_left, test_no_irqfd, test_intx_ends, test_failures,
 	  test_signal_against_mask)

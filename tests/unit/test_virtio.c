@@ -1182,6 +1182,80 @@ START_TEST(test_serve_absent_queue)
 }
 END_TEST
 
+/* A held device gives back what is in flight, takes nothing, and then goes on where it was. */
+START_TEST(test_hold)
+{
+	uint32_t written;
+
+	setup(FAKE_PACKED);
+	for (unsigned round = 0; round < 10; round++) {
+		unsigned before = atomic_load(&toy.handled);
+
+		ck_assert(fake_probe(&drv, round & 1 ? FAKE_PACKED : 0, 16));
+		drv.no_notify_fd = round & 2;
+		ck_assert_int_eq(echo(0), 20);
+		toy.hold = true;
+		add(0);
+		add(1);
+		fake_notify(&drv, 0);
+		fake_notify(&drv, 1);
+		wait_for(&toy.handled, before + 3);
+		virtio_hold(dev, true);
+		virtio_hold(dev, true);
+		toy.hold = false;
+		ck_assert_int_ge(fake_used(&drv.queue[0], &written), 0);
+		ck_assert_int_ge(fake_used(&drv.queue[1], &written), 0);
+		add(0);
+		add(0);
+		fake_notify(&drv, 0);
+		poll(NULL, 0, 2);
+		ck_assert_int_lt(fake_used(&drv.queue[0], &written), 0);
+		ck_assert_uint_eq(atomic_load(&toy.handled), before + 3);
+		ck_assert_uint_eq(get(0, VIRTIO_QUEUE_READY), 1);
+		virtio_hold(dev, false);
+		virtio_hold(dev, false);
+		ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+		ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+		ck_assert_int_eq(echo(0), 20);
+		ck_assert_int_eq(echo(1), 20);
+		ck_assert_uint_eq(virtio_get_status(dev), LIVE);
+	}
+	ck_assert_uint_eq(atomic_load(&toy.activates), 10);
+	teardown();
+}
+END_TEST
+
+/* What the driver does meanwhile counts, but only later. */
+START_TEST(test_hold_and_set_up)
+{
+	uint32_t written;
+
+	setup(0);
+	virtio_hold(dev, true);
+	ck_assert(fake_negotiate(&drv, FAKE_RESET));
+	fake_setup_queue(&drv, 0, 16);
+	virtio_set_status(dev, LIVE);
+	fake_setup_queue(&drv, 1, 16); /* live already */
+	add(0);
+	add(1);
+	fake_notify(&drv, 0);
+	poll(NULL, 0, 2);
+	ck_assert_uint_eq(atomic_load(&toy.handled), 0);
+	virtio_queue_set(dev, 1, VIRTIO_QUEUE_RESET, 1);
+	virtio_hold(dev, false);
+	ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+	ck_assert_uint_eq(atomic_load(&toy.handled), 1);
+	virtio_hold(dev, true);
+	virtio_set_status(dev, 0);
+	ck_assert_uint_eq(atomic_load(&toy.ends), 1);
+	virtio_hold(dev, false);
+	ck_assert(fake_probe(&drv, 0, 16));
+	ck_assert_int_eq(echo(1), 20);
+	virtio_hold(dev, true);
+	teardown();
+}
+END_TEST
+
 static unsigned open_fds(void)
 {
 	int fd = dup(0);
@@ -1214,4 +1288,5 @@ UNIT_MAIN("virtio", test_echo, test_status, test_features_offered, test_features
 	  test_no_kick_after_drain, test_reset_of_a_busy_device, test_broken_ring,
 	  test_broken_in_flight, test_broken_request, test_bad_addresses, test_activate_fails,
 	  test_host_failures, test_config, test_config_interrupt, test_config_is_whole,
-	  test_reset_while_telling, test_serve_absent_queue, test_fini)
+	  test_reset_while_telling, test_serve_absent_queue, test_hold, test_hold_and_set_up,
+	  test_fini)

@@ -13,19 +13,20 @@
 #include "fake-driver.h"
 #include "pci-rig.h"
 
-#define BAR         LAYOUT_PCI_WINDOW
-#define COMMON      0x0000
-#define ISR         0x0800
-#define CONFIG      0x1000
-#define NOTIFY      0x2000
-#define TABLE       0x3000
-#define PBA         0x3c00
-#define QUEUE_RESET 58
-#define DEVFN       8
-#define LINE        17
-#define ACK_DRIVER  (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER)
-#define FEATURES_OK (ACK_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK)
-#define DRIVER_OK   (FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK)
+#define BAR           LAYOUT_PCI_WINDOW
+#define COMMON        0x0000
+#define ISR           0x0800
+#define CONFIG        0x1000
+#define NOTIFY        0x2000
+#define TABLE         0x3000
+#define PBA           0x3c00
+#define QUEUE_RESET   58
+#define DEVFN         8
+#define LINE          17
+#define MEMORY_MASTER (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER)
+#define ACK_DRIVER    (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER)
+#define FEATURES_OK   (ACK_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK)
+#define DRIVER_OK     (FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK)
 
 /* ---- the device ---- */
 
@@ -90,7 +91,7 @@ static void setup(void)
 	new_host();
 	new_device(&dev);
 	ck_assert_int_eq(virtio_pci_new(host, &dev, &vp), 0);
-	config_out(DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+	config_out(DEVFN, PCI_COMMAND, MEMORY_MASTER, 2);
 	bar = BAR;
 }
 
@@ -674,9 +675,9 @@ START_TEST(test_isr)
 	ck_assert_uint_eq(rd(VIRTIO_PCI_COMMON_CFGGENERATION, 1), 1);
 
 	change_config();
-	config_out(DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE, 2);
+	config_out(DEVFN, PCI_COMMAND, MEMORY_MASTER | PCI_COMMAND_INTX_DISABLE, 2);
 	ck_assert(!line_up());
-	config_out(DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	config_out(DEVFN, PCI_COMMAND, MEMORY_MASTER, 2);
 	ck_assert(line_up());
 	set_status(0);
 	ck_assert(!line_up());
@@ -713,6 +714,34 @@ START_TEST(test_config_vector)
 }
 END_TEST
 
+/* ---- bus mastering ---- */
+
+START_TEST(test_no_master)
+{
+	struct fake_buf buf;
+	struct fake_queue q[QUEUES];
+	uint32_t written;
+
+	setup();
+	use_msix();
+	config_out(DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	probe(q, 0);
+	buf = FAKE_IN(fake_alloc(&drv, 8, 8), 8);
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_int_ge(fake_add(&q[1], &buf, 1), 0);
+		wr(NOTIFY + 4, 1, 2);
+		poll(NULL, 0, 2);
+		ck_assert_int_lt(fake_used(&q[1], &written), 0);
+		config_out(DEVFN, PCI_COMMAND, MEMORY_MASTER, 2);
+		wait_vector(1);
+		ck_assert_int_ge(fake_used(&q[1], &written), 0);
+		echo_once(&q[0], 0, wait_vector);
+		config_out(DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	}
+	teardown();
+}
+END_TEST
+
 /* ---- notifications ---- */
 
 static void move_bar(uint64_t base)
@@ -744,7 +773,7 @@ START_TEST(test_bar_moves_while_live)
 	ck_assert_uint_eq(fake.n_events, QUEUES);
 	config_out(DEVFN, PCI_COMMAND, 0, 2);
 	ck_assert_uint_eq(fake.n_events, 0);
-	config_out(DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	config_out(DEVFN, PCI_COMMAND, MEMORY_MASTER, 2);
 	echo_once(&q[0], 0, wait_vector);
 	teardown();
 }
@@ -780,7 +809,7 @@ START_TEST(test_late_bar)
 	config_out(DEVFN, PCI_COMMAND, 0, 2);
 	virtio_set_status(&dev, DRIVER_OK);
 	ck_assert_uint_eq(fake.n_events, 0);
-	config_out(DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	config_out(DEVFN, PCI_COMMAND, MEMORY_MASTER, 2);
 	ck_assert_uint_eq(fake.n_events, QUEUES);
 	echo_once(&q[0], 0, wait_vector);
 	teardown();
@@ -963,7 +992,7 @@ static void *race_interrupts(void *arg)
 		cap = config_in(DEVFN, cap + 1, 1);
 	for (unsigned i = 0; atomic_load(&racing); i++) {
 		config_out(DEVFN, cap + PCI_MSIX_FLAGS, (i & 6) << 13, 2);
-		config_out(DEVFN, PCI_COMMAND, i & 1 ? 2 : 2 | PCI_COMMAND_INTX_DISABLE, 2);
+		config_out(DEVFN, PCI_COMMAND, (i & 8) >> 1 | 2 | (i & 1) << 10, 2);
 		window_in(ISR, 1);
 	}
 	return NULL;
@@ -1019,6 +1048,6 @@ END_TEST
 UNIT_MAIN("virtio-pci", test_identity, test_classes, test_capabilities, test_hostile_config_writes,
 	  test_no_device_config, test_reset_values, test_widths, test_read_only, test_features,
 	  test_queue_registers, test_no_such_queue, test_queue_enable, test_vectors,
-	  test_device_config, test_msix, test_intx, test_isr, test_config_vector,
+	  test_device_config, test_msix, test_intx, test_isr, test_config_vector, test_no_master,
 	  test_bar_moves_while_live, test_no_ioeventfd, test_late_bar, test_queue_reset,
 	  test_window, test_bad_windows, test_failures, test_races)
