@@ -485,10 +485,14 @@ static int activate(struct virtio_dev *dev)
 /* What is held is lost with its queue, except for what the console takes at once. */
 static void drop_held(struct port *port)
 {
+	struct virtio_dev *dev = &port->vc->dev;
+
 	if (!port->holding)
 		return;
 	put_chain(port, port->held, port->held_off);
 	let_go(port);
+	virtq_push(&dev->queue[tx_queue(port)].vq, port->held->id, 0);
+	virtio_complete(dev, tx_queue(port));
 }
 
 static void drain(struct virtio_dev *dev, int index)

@@ -510,12 +510,38 @@ START_TEST(test_reset_with_held_output)
 	send(1, "xyz");
 	expect_out(&con[0], "ax");
 	virtio_queue_set(dev, 1, VIRTIO_QUEUE_RESET, 1);
-	ck_assert(!has_returned(1));
+	ck_assert(has_returned(1));
 	reader_reads(&con[0], SIZE_MAX);
 	fake_setup_queue(&drv, 1, 16);
 	send(1, "new");
 	returned(1);
 	expect_out(&con[0], "axnew");
+	teardown();
+}
+END_TEST
+
+/* Held output is memory of the guest's: it goes back, and the queue goes on. */
+START_TEST(test_hold_with_held_output)
+{
+	gpa_t at;
+
+	setup(1);
+	probe(0);
+	set_room(&con[0], 1);
+	send(1, "abc");
+	expect_out(&con[0], "a");
+	virtio_hold(dev, true);
+	ck_assert(has_returned(1));
+	at = add_buffer(0, 8);
+	ck_assert_uint_eq(type(&con[0], "in"), 2);
+	reader_reads(&con[0], SIZE_MAX);
+	send(1, "xyz");
+	poll(NULL, 0, 2);
+	ck_assert(!has_returned(0) && !has_returned(1));
+	virtio_hold(dev, false);
+	expect_in(0, at, "in");
+	returned(1);
+	expect_out(&con[0], "axyz");
 	teardown();
 }
 END_TEST
@@ -834,7 +860,8 @@ END_TEST
 
 UNIT_MAIN("virtio-console", test_features, test_config, test_emergency_write, test_resize,
 	  test_output, test_slow_reader, test_trickle, test_stopped_reader, test_nowhere,
-	  test_last_words, test_reset_with_held_output, test_output_must_be_readable, test_input,
+	  test_last_words, test_reset_with_held_output, test_hold_with_held_output,
+	  test_output_must_be_readable, test_input,
 	  test_input_flow, test_input_ring, test_input_needs_room, test_multiport,
 	  test_multiport_resize, test_multiport_without_size, test_control_nonsense,
 	  test_control_reset, test_control_malformed, test_new_failures)
