@@ -134,8 +134,6 @@ static int parse_on_off(void *config, const struct opt *opt, const char *arg)
 {
 	bool *off = (bool *)((char *)config + opt->offset);
 
-	if (!arg)
-		arg = "on";
 	if (strcmp(arg, "on") && strcmp(arg, "off"))
 		return log_errx(-EINVAL, "option '--%s': '%s' is neither on nor off", opt->name, arg);
 	*off = !strcmp(arg, "off");
@@ -155,15 +153,45 @@ static int parse_virtio_transport(void *config, const struct opt *opt, const cha
 	return 0;
 }
 
+static bool parse_packed(const char *text, bool *ret)
+{
+	*ret = !strcmp(text, "packed") || !strcmp(text, "packed=on");
+	return *ret || !strcmp(text, "packed=off");
+}
+
+/* Is @arg @word, or that with packed rings? */
+static bool is_word(const char *arg, const char *word, bool *ret_packed)
+{
+	size_t len = strlen(word);
+
+	if (strncmp(arg, word, len) != 0)
+		return false;
+	return !arg[len] || (arg[len] == ',' && parse_packed(arg + len + 1, ret_packed));
+}
+
 static int parse_console(void *config, const struct opt *opt, const char *arg)
 {
 	struct vm_config *cfg = config;
 
 	(void)opt;
-	if (strcmp(arg, "serial") && strcmp(arg, "virtio"))
-		return log_errx(-EINVAL, "console '%s' is neither serial nor virtio", arg);
-	cfg->console_virtio = !strcmp(arg, "virtio");
-	return 0;
+	cfg->console_packed = false;
+	cfg->console_virtio = is_word(arg, "virtio", &cfg->console_packed);
+	if (cfg->console_virtio || !strcmp(arg, "serial"))
+		return 0;
+	return log_errx(-EINVAL, "console '%s' is none of serial, virtio, and virtio,packed", arg);
+}
+
+static int parse_rng(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+
+	(void)opt;
+	cfg->rng_packed = false;
+	cfg->no_rng = arg && !strcmp(arg, "off");
+	if (!arg || cfg->no_rng || is_word(arg, "on", &cfg->rng_packed) ||
+	    parse_packed(arg, &cfg->rng_packed))
+		return 0;
+	return log_errx(-EINVAL, "option '--rng': '%s' is none of on, off, and packed", arg);
 }
 
 static int parse_tty(void *config, const struct opt *opt, const char *arg)
@@ -274,8 +302,8 @@ const struct opt run_options[] = {
 	  .complete = COMPLETE_WORDS, .words = "on off",
 	  .help = "Keep guest RAM out of core dumps (on)." },
 	{ OPT_GROUP, .help = "Devices" },
-	{ OPT_PARSE, 0, "console", "serial|virtio", .parse = parse_console,
-	  .complete = COMPLETE_WORDS, .words = "serial virtio",
+	{ OPT_PARSE, 0, "console", "serial|virtio[,packed]", .parse = parse_console,
+	  .complete = COMPLETE_WORDS, .words = "serial virtio virtio,packed",
 	  .help = "What standard input and output are in the guest: the serial port ttyS0, or the virtio "
 		  "console hvc0, which is faster and knows the size of the terminal. With virtio the default "
 		  "command line has console=hvc0, and ttyS0 still prints to standard output (serial)." },
@@ -290,9 +318,10 @@ const struct opt run_options[] = {
 	  .help = "How the guest reaches its virtio devices: by PCI, or by MMIO in a machine without PCI. "
 		  "With mmio,cmdline it is told so by virtio_mmio.device= on its command line, not by "
 		  "ACPI or device tree (pci)." },
-	{ OPT_PARSE, 0, "rng", "on|off", .arg_optional = true, FIELD(no_rng), .parse = parse_on_off,
-	  .complete = COMPLETE_WORDS, .words = "on off",
-	  .help = "Give the guest the host's random numbers, by a virtio entropy device (on)." },
+	{ OPT_PARSE, 0, "rng", "on|off|packed", .arg_optional = true, .parse = parse_rng,
+	  .complete = COMPLETE_WORDS, .words = "on off packed",
+	  .help = "Give the guest the host's random numbers, by a virtio entropy device (on). With "
+		  "packed it offers packed rings." },
 	{ OPT_GROUP, .help = "Run" },
 	{ OPT_UNSIGNED, 0, "timeout", "SECONDS", FIELD(timeout_s), .min = 1, .max = 1000000000,
 	  .help = "End the guest after this time, with exit status 124." },

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -389,6 +390,18 @@ static void undo_platform(struct vm *m)
 	platform_free(m->platform);
 }
 
+/* A live disk takes eight: with the usual limit of 1024 a hundred of them would be too many. */
+static void raise_fd_limit(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		return;
+	files.rlim_cur = files.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &files))
+		log_debug(LOG_DEVICE, "limit of open files: %s", strerror(errno));
+}
+
 static int do_virtio(struct vm *m)
 {
 	const struct virtio_env env = {
@@ -400,6 +413,7 @@ static int do_virtio(struct vm *m)
 		.console = m->ttys.console,
 	};
 
+	raise_fd_limit();
 	return virtio_list_new(&env, &m->virtio);
 }
 

@@ -9,6 +9,7 @@ struct pci_host {
 	struct bus *pio, *mmio; /* pio: NULL as long as the bridge is not there */
 	struct machine machine;
 	uint32_t address;  /* port 0xcf8 */
+	unsigned first_devfn, per_device; /* where pci_add() plugs in */
 	uint64_t next_bar; /* of the first addresses that pci_add() gives out */
 	struct pci_function *fn[PCI_MAX_FUNCTIONS];
 	struct pci_function bridge;

@@ -311,13 +311,20 @@ void pci_set_bar(struct pci_function *fn, uint32_t bytes)
 	put32(&fn->writable[PCI_BASE_ADDRESS_0], ~(bytes - 1));
 }
 
-/* One function a device while there are devices, so that few of them share a line. */
+void pci_host_expect(struct pci_host *host, unsigned n)
+{
+	const unsigned devices = PCI_MAX_FUNCTIONS / 8 - 1; /* beside the bridge's */
+	bool all = n > devices * 8;
+
+	host->per_device = all ? 8 : n <= devices ? 1 : (n + devices - 1) / devices;
+	host->first_devfn = all ? 1 : 1 << 3;
+}
+
 static int next_slot(const struct pci_host *host)
 {
-	for (unsigned function = 0; function < 8; function++)
-		for (unsigned device = 0; device < 32; device++)
-			if (!host->fn[device << 3 | function])
-				return (int)(device << 3 | function);
+	for (unsigned devfn = host->first_devfn; devfn < PCI_MAX_FUNCTIONS; devfn++)
+		if ((devfn & 7) < host->per_device && !host->fn[devfn])
+			return (int)devfn;
 	return -ENOSPC;
 }
 
@@ -401,6 +408,7 @@ int pci_host_new(struct bus *pio, struct bus *mmio, const struct machine *machin
 	host->mmio = mmio;
 	host->machine = *machine;
 	host->next_bar = LAYOUT_PCI_WINDOW;
+	pci_host_expect(host, 1);
 	pci_init(&host->bridge, BRIDGE_VENDOR, BRIDGE_DEVICE, BRIDGE_CLASS, 0);
 	memset(host->bridge.writable, 0, sizeof(host->bridge.writable));
 	host->bridge.ops = &bridge_ops;

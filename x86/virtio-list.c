@@ -47,6 +47,13 @@ static int blk_make(const struct virtio_env *env, unsigned index, const char *na
 	return err ? log_err(err, "%s", name) : 0;
 }
 
+/* For those who write drivers: others are faster with split rings, or know no packed ones. */
+static void offer_packed(struct virtio_dev *dev, bool on)
+{
+	if (on)
+		dev->device_features |= 1ULL << VIRTIO_F_RING_PACKED;
+}
+
 static unsigned rng_count(const struct vm_config *cfg)
 {
 	return !cfg->no_rng;
@@ -58,7 +65,10 @@ static int rng_make(const struct virtio_env *env, unsigned index, const char *na
 	int err = virtio_rng_new(env->ram, name, ret);
 
 	(void)index;
-	return err ? log_err(err, "%s", name) : 0;
+	if (err)
+		return log_err(err, "%s", name);
+	offer_packed(*ret, env->config->rng_packed);
+	return 0;
 }
 
 static unsigned console_count(const struct vm_config *cfg)
@@ -77,7 +87,10 @@ static int console_make(const struct virtio_env *env, unsigned index, const char
 	while (n_ports > 1 && !env->console[n_ports - 1])
 		n_ports--;
 	err = virtio_console_new(env->ram, name, env->console, n_ports, ret);
-	return err ? log_err(err, "%s", name) : 0;
+	if (err)
+		return log_err(err, "%s", name);
+	offer_packed(*ret, env->config->console_packed);
+	return 0;
 }
 
 /* THE list, in the order in which the guest finds them. */
@@ -96,7 +109,7 @@ struct virtio_slot {
 
 struct virtio_list {
 	struct virtio_env env;
-	struct pci_host *pci;          /* one of these two */
+	struct pci_host *pci; /* one of these two */
 	struct virtio_mmio_host *mmio;
 	unsigned n;
 	struct virtio_slot *slot; /* n of them */
@@ -127,6 +140,8 @@ static int add_devices(struct virtio_list *list)
 
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
 		total += kinds[k].count(cfg);
+	if (list->pci)
+		pci_host_expect(list->pci, total);
 	list->slot = calloc(total, sizeof(*list->slot));
 	if (!list->slot && total)
 		return log_err(-ENOMEM, "virtio devices");

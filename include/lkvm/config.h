@@ -34,6 +34,7 @@ struct vm_config {
 	bool virtio_mmio;         /* virtio devices over MMIO: no PCI */
 	bool virtio_mmio_cmdline; /* announced on the kernel's command line only */
 	bool no_rng;
+	bool rng_packed, console_packed; /* they offer packed rings */
 	unsigned timeout_s;       /* 0: none */
 	const char *result;       /* file for the JSON result, or NULL */
 

@@ -92,6 +92,12 @@ int pci_host_new(struct bus *pio, struct bus *mmio, const struct machine *machin
 /** pci_host_free() - after all functions; takes NULL */
 void pci_host_free(struct pci_host *host);
 /**
+ * pci_host_expect() - before the first pci_add(): how many there will be (PCI_MAX_FUNCTIONS - 1 at
+ * most) Up to 31 are a device each, more share devices as functions: the later, the higher the
+ * address, which is the order in which a guest finds them. Without this call there is room for 31.
+ */
+void pci_host_expect(struct pci_host *host, unsigned n);
+/**
  * pci_host_config_rw() - what ports and ECAM come down to
  * @devfn: 0 to 255; where there is no function, reads are ones and writes are ignored, just as
  * behind PCI_CONFIG_BYTES and where @reg is not a multiple of @len
@@ -117,7 +123,7 @@ void pci_set_bar(struct pci_function *fn, uint32_t bytes);
  */
 int pci_add_msix(struct pci_function *fn, unsigned n_vectors, unsigned table, unsigned pba);
 /**
- * pci_add() - plug it into the next free slot and give its BAR an address; before any vCPU runs
+ * pci_add() - plug it into the next free place and give its BAR an address; before any vCPU runs
  * Return: 0 or -ENOSPC
  */
 int pci_add(struct pci_host *host, struct pci_function *fn);

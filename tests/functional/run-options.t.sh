@@ -83,10 +83,12 @@ for advice in merge thp dontfork dontdump; do
 	refused "option '--mem-$advice': 'maybe' is neither on nor off" --mem-$advice maybe
 	refused "option '--mem-$advice': argument on|off is missing" --mem-$advice
 done
-for console in serial virtio; do
+for console in serial virtio virtio,packed virtio,packed=on virtio,packed=off; do
 	taken -m 64 --console $console --tty 1 --tty 3
 done
-refused "console 'hvc' is neither serial nor virtio" --console hvc
+for console in hvc serial,packed virtio, virtio,packing; do
+	refused "console '$console' is none of serial, virtio, and virtio,packed" --console $console
+done
 for tty in 0 4 -1 x ''; do
 	refused "'$tty' is not the number of a terminal (1 to 3)" --tty "$tty"
 done
@@ -97,10 +99,12 @@ for transport in '' ISA pci,cmdline 'mmio,' cmdline; do
 	refused "virtio transport '$transport' is none of pci, mmio, and mmio,cmdline" --virtio-transport "$transport"
 done
 taken -m 64 --rng
-for rng in on off; do
+for rng in on off packed packed=off on,packed on,packed=on; do
 	taken -m 64 --rng=$rng
 done
-refused "option '--rng': 'maybe' is neither on nor off" --rng=maybe
+for rng in maybe '' packed=maybe off,packed on, on,packed, once; do
+	refused "option '--rng': '$rng' is none of on, off, and packed" --rng=$rng
+done
 refused "huge page size '3M' is neither 2M nor 1G" --hugepages=3M
 refused "huge page size '' is neither 2M nor 1G" --hugepages=
 refused "option '--mem-share': takes no argument, but got 'yes'" --mem-share=yes

@@ -6,7 +6,7 @@ GUEST := $(O)/tests/guest
 
 GUEST_REAL := $(filter-out start guest.lds,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
 GUEST_FLAT := i8042 rtc serial serial-burst serial-poll timers unclaimed virtio-mmio
-GUEST_MULTIBOOT := acpi cpuid hostile hvc multiboot ram smp
+GUEST_MULTIBOOT := acpi cpuid disks hostile hvc multiboot ram smp
 GUEST_PVH := blk-bench pvh quit serial-burst serial-poll
 GUEST_BZIMAGE := bzimage dtb
 
@@ -60,6 +60,8 @@ $(GUEST)/hostile.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests \
 
 $(GUEST)/hvc.mb: $(GUEST)/virtio-driver.o
 $(GUEST)/blk-bench.pvh: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
+
+$(GUEST)/disks.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 
 # The tests that run them are among the functional ones.
 export GUESTS := $(abspath $(GUEST))

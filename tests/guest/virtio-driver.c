@@ -161,8 +161,8 @@ static const struct {
 	uint64_t base;
 	unsigned step, n;
 } mmio_slots[] = {
-	{ 0xe1000000, 0x1000, 8 }, /* lkvm */
-	{ 0xfeb00000, 0x200, 24 }, /* QEMU's microvm */
+	{ 0xe1000000, 0x1000, 128 }, /* lkvm */
+	{ 0xfeb00000, 0x200, 24 },   /* QEMU's microvm */
 };
 
 static void place_registers(struct vdev *d, uint64_t base)
@@ -248,6 +248,12 @@ static void pci_caps(struct vdev *d)
 	}
 }
 
+/* Functions beyond the first one are there only if that says so. */
+static bool pci_present(unsigned devfn)
+{
+	return !(devfn & 7) || (pci_read(devfn & ~7U, 0x0e, 1) & 0x80);
+}
+
 static bool pci_probe(struct vdev *d, unsigned devfn)
 {
 	uint32_t ids = pci_read(devfn, 0, 4);
@@ -286,8 +292,8 @@ unsigned vdev_scan(struct vdev *ret, unsigned max)
 {
 	unsigned n = 0;
 
-	for (unsigned devfn = 0; devfn < 256 && n < max; devfn += 8)
-		if (pci_probe(&ret[n], devfn))
+	for (unsigned devfn = 0; devfn < 256 && n < max; devfn++)
+		if (pci_present(devfn) && pci_probe(&ret[n], devfn))
 			finish(&ret[n++]);
 	for (unsigned p = 0; p < sizeof(mmio_slots) / sizeof(mmio_slots[0]); p++)
 		for (unsigned i = 0; i < mmio_slots[p].n && n < max; i++)

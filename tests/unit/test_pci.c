@@ -327,33 +327,52 @@ START_TEST(test_bars_overlap)
 }
 END_TEST
 
+static void check_slot(const struct toy *t, unsigned i)
+{
+	unsigned devfn = t->fn.devfn;
+
+	ck_assert_uint_eq(t->fn.gsi, 16 + devfn / 8 % 8);
+	ck_assert_uint_eq(config_in(devfn, PCI_INTERRUPT_PIN, 1), 1);
+	ck_assert_uint_eq(config_in(devfn, PCI_INTERRUPT_LINE, 1), t->fn.gsi);
+	ck_assert_uint_eq(config_in(devfn, BAR, 4), LAYOUT_PCI_WINDOW + i * BAR_BYTES);
+	ck_assert_uint_eq(config_in(devfn, PCI_HEADER_TYPE, 1), 0);
+	ck_assert_uint_eq(config_in(devfn & ~7U, PCI_HEADER_TYPE, 1), devfn & 7 ? 0x80 : 0);
+	config_out(devfn, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	ck_assert_uint_eq(t->at, LAYOUT_PCI_WINDOW + i * BAR_BYTES);
+}
+
+/* However many: in order, a device each if there are enough; device 0 is the bridge's. */
 START_TEST(test_slots)
 {
+	static const struct {
+		unsigned n, per_device, first, room;
+	} table[] = { { 0, 1, 8, 31 },    { 1, 1, 8, 31 },    { 31, 1, 8, 31 },
+		      { 32, 2, 8, 62 },   { 62, 2, 8, 62 },   { 63, 3, 8, 93 },
+		      { 217, 7, 8, 217 }, { 218, 8, 8, 248 }, { 248, 8, 8, 248 },
+		      { 249, 8, 1, 255 }, { 255, 8, 1, 255 }, { 10000, 8, 1, 255 } };
 	static struct toy toys[256];
 
-	new_host();
-	for (unsigned i = 0; i < 255; i++) {
-		/* A device each, then further functions; device 0 is the bridge's. */
-		unsigned devfn = i < 31 ? (i + 1) << 3 : ((i + 1) % 32) << 3 | (i + 1) / 32;
-		const struct pci_function *fn = &toys[i].fn;
+	for (size_t row = 0; row < ARRAY_SIZE(table); row++) {
+		const unsigned per = table[row].per_device, room = table[row].room;
 
-		toy_init(&toys[i], BAR_BYTES);
-		ck_assert_int_eq(pci_add(host, &toys[i].fn), 0);
-		ck_assert_uint_eq(fn->devfn, devfn);
-		ck_assert_uint_eq(fn->gsi, 16 + devfn / 8 % 8);
-		ck_assert_uint_eq(config_in(devfn, PCI_INTERRUPT_PIN, 1), 1);
-		ck_assert_uint_eq(config_in(devfn, PCI_INTERRUPT_LINE, 1), fn->gsi);
-		ck_assert_uint_eq(config_in(devfn, BAR, 4), LAYOUT_PCI_WINDOW + i * BAR_BYTES);
-		ck_assert_uint_eq(config_in(devfn, PCI_HEADER_TYPE, 1), 0);
-		ck_assert_uint_eq(config_in(devfn & ~7U, PCI_HEADER_TYPE, 1), devfn & 7 ? 0x80 : 0);
-		config_out(devfn, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
-		ck_assert_uint_eq(toys[i].at, LAYOUT_PCI_WINDOW + i * BAR_BYTES);
+		new_host();
+		pci_host_expect(host, table[row].n);
+		for (unsigned i = 0; i < room; i++) {
+			unsigned devfn = table[row].first + i / per * 8 + i % per;
+
+			if (table[row].first == 1)
+				devfn = i + 1;
+			toy_init(&toys[i], BAR_BYTES);
+			ck_assert_int_eq(pci_add(host, &toys[i].fn), 0);
+			ck_assert_uint_eq(toys[i].fn.devfn, devfn);
+			check_slot(&toys[i], i);
+		}
+		toy_init(&toys[room], BAR_BYTES);
+		ck_assert_int_eq(pci_add(host, &toys[room].fn), -ENOSPC);
+		for (unsigned i = 0; i <= room; i++)
+			pci_fini(&toys[i].fn);
+		free_host();
 	}
-	toy_init(&toys[255], BAR_BYTES);
-	ck_assert_int_eq(pci_add(host, &toys[255].fn), -ENOSPC);
-	for (unsigned i = 0; i < 256; i++)
-		pci_fini(&toys[i].fn);
-	free_host();
 }
 END_TEST
 
