@@ -380,9 +380,14 @@ static int do_platform(struct vm *m)
 {
 	/* With a virtio console further terminals are its ports. */
 	struct console *const first[CONFIG_TTYS] = { m->console };
+	const struct platform_env env = {
+		.config = &m->cfg,
+		.kvm = &m->kvm,
+		.machine = kvm_irq_machine(m->irq),
+		.console = m->cfg.console_virtio ? first : m->ttys.console,
+	};
 
-	return platform_new(&m->kvm, &m->cfg, m->cfg.console_virtio ? first : m->ttys.console,
-			    &m->platform);
+	return platform_new(&env, &m->platform);
 }
 
 static void undo_platform(struct vm *m)

@@ -15,12 +15,12 @@
 
 struct kvm_irq {
 	struct kvm *kvm;
-	pthread_mutex_t lock;
+	pthread_mutex_t lock; /* the routes */
 	unsigned max_msis;
 	uint8_t *msi_used;             /* by GSI - IOAPIC_PINS */
 	struct kvm_irq_routing *table; /* fixed routes, then one a used MSI, in no order */
-	/* Who holds each level-triggered line up: PCI functions share them. */
-	uint64_t line_sources[IOAPIC_PINS][4];
+	pthread_mutex_t line_lock;
+	uint64_t line_sources[IOAPIC_PINS][LINE_SOURCES / 64]; /* who holds each line up */
 };
 
 static void add_pin(struct kvm_irq_routing *table, unsigned gsi, unsigned chip, unsigned pin)
@@ -55,6 +55,7 @@ int kvm_irq_new(struct kvm *kvm, struct kvm_irq **ret)
 	if (!irq)
 		return log_err(-ENOMEM, "interrupt routes");
 	pthread_mutex_init(&irq->lock, NULL);
+	pthread_mutex_init(&irq->line_lock, NULL);
 	irq->kvm = kvm;
 	irq->max_msis = (unsigned)routes - FIXED_ROUTES;
 	irq->msi_used = calloc(irq->max_msis, 1);
@@ -73,6 +74,7 @@ void kvm_irq_free(struct kvm_irq *irq)
 {
 	if (!irq)
 		return;
+	pthread_mutex_destroy(&irq->line_lock);
 	pthread_mutex_destroy(&irq->lock);
 	free(irq->msi_used);
 	free(irq->table);
@@ -194,9 +196,11 @@ static void msi_free(void *machine, int gsi)
 
 static bool line_level(const struct kvm_irq *irq, unsigned gsi)
 {
-	const uint64_t *all = irq->line_sources[gsi];
+	uint64_t all = 0;
 
-	return all[0] | all[1] | all[2] | all[3];
+	for (unsigned i = 0; i < LINE_SOURCES / 64; i++)
+		all |= irq->line_sources[gsi][i];
+	return all;
 }
 
 static void line(void *machine, unsigned gsi, unsigned source, bool level)
@@ -206,12 +210,12 @@ static void line(void *machine, unsigned gsi, unsigned source, bool level)
 	bool old;
 
 	/* Held over the ioctl: changes reach KVM in the order in which they were decided. */
-	pthread_mutex_lock(&irq->lock);
+	pthread_mutex_lock(&irq->line_lock);
 	old = line_level(irq, gsi);
 	*word = level ? *word | bit : *word & ~bit;
 	if (line_level(irq, gsi) != old)
 		kvm_irq_line(irq->kvm, gsi, !old);
-	pthread_mutex_unlock(&irq->lock);
+	pthread_mutex_unlock(&irq->line_lock);
 }
 
 static const struct machine_ops ops = {

@@ -198,9 +198,8 @@ int kvm_map_ram(struct kvm *kvm, struct ram *ram)
 	return 0;
 }
 
-void kvm_irq_line(void *opaque, unsigned gsi, bool level)
+void kvm_irq_line(struct kvm *kvm, unsigned gsi, bool level)
 {
-	struct kvm *kvm = opaque;
 	struct kvm_irq_level line = { .irq = gsi, .level = level };
 
 	if (ioctl(kvm->vm_fd, KVM_IRQ_LINE, &line) < 0)

@@ -108,7 +108,7 @@ void pci_intx_update(struct pci_function *fn)
 	pthread_mutex_lock(&fn->intx_lock);
 	up = intx_asked(fn) && !atomic_load(&fn->intx_off);
 	if (up != fn->intx_up)
-		m->ops->line(m->ctx, fn->gsi, fn->devfn, up);
+		m->ops->line(m->ctx, fn->gsi, LINE_SOURCE_PCI + fn->devfn, up);
 	fn->intx_up = up;
 	pthread_mutex_unlock(&fn->intx_lock);
 }

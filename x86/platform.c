@@ -49,10 +49,10 @@ static const struct chip chips[] = {
 	{ &debug_port_type, { { 0x402, 1 } }, NO_GSI, NULL },
 };
 
+/* Chips may share a GSI: each is a source of its own on it. */
+_Static_assert(LINE_SOURCE_CHIP + ARRAY_SIZE(chips) <= LINE_SOURCES, "too few sources of a line");
+
 struct platform {
-	struct kvm *kvm;
-	const struct vm_config *cfg;
-	struct console *const *console;
 	void *dev[ARRAY_SIZE(chips)]; /* NULL: not wanted */
 };
 
@@ -65,23 +65,24 @@ static unsigned index_of_type(unsigned at)
 	return n;
 }
 
-static struct device_env environment(struct platform *p, unsigned i)
+static struct device_env environment(const struct platform_env *on, unsigned i)
 {
 	struct device_env env = {
 		.stop = kvm_stop,
-		.machine = p->kvm,
-		.config = p->cfg,
+		.machine = on->kvm,
+		.config = on->config,
 		.index = index_of_type(i),
 	};
 
 	if (chips[i].type == &serial_type)
-		env.console = p->console[env.index];
+		env.console = on->console[env.index];
 	if (chips[i].gsi != NO_GSI)
-		env.irq = (struct irq_line){ kvm_irq_line, p->kvm, (unsigned)chips[i].gsi };
+		env.irq = (struct irq_line){ on->machine.ops->line, on->machine.ctx,
+					     (unsigned)chips[i].gsi, LINE_SOURCE_CHIP + i };
 	return env;
 }
 
-static int put_on_bus(struct platform *p, unsigned i, const struct port_range *ports)
+static int put_on_bus(struct bus *pio, unsigned i, const struct port_range *ports, void *dev)
 {
 	const struct device_type *type = chips[i].type;
 	uint64_t off_base = 0;
@@ -92,10 +93,10 @@ static int put_on_bus(struct platform *p, unsigned i, const struct port_range *p
 			.size = ports[n].size,
 			.off_base = off_base,
 			.ops = &type->io,
-			.dev = p->dev[i],
+			.dev = dev,
 			.name = type->name,
 		};
-		int err = bus_add(&p->kvm->pio, &range);
+		int err = bus_add(pio, &range);
 
 		if (err == -EEXIST)
 			return log_errx(err, "port 0x%x of %s belongs to another device",
@@ -107,32 +108,32 @@ static int put_on_bus(struct platform *p, unsigned i, const struct port_range *p
 	return 0;
 }
 
-static int add_chip(struct platform *p, unsigned i)
+static int add_chip(struct platform *p, const struct platform_env *on, unsigned i)
 {
 	const struct chip *chip = &chips[i];
 	struct port_range ports[ARRAY_SIZE(chip->ports)] = { chip->ports[0], chip->ports[1] };
-	struct device_env env = environment(p, i);
+	struct device_env env = environment(on, i);
 	int err;
 
-	if (chip->wanted && !chip->wanted(p->cfg, ports))
+	if (chip->wanted && !chip->wanted(on->config, ports))
 		return 0;
 	p->dev[i] = calloc(1, chip->type->size);
 	if (!p->dev[i])
 		return log_err(-ENOMEM, "%s", chip->type->name);
 	err = chip->type->init(p->dev[i], &env);
-	return err ? log_err(err, "%s", chip->type->name) : put_on_bus(p, i, ports);
+	if (err)
+		return log_err(err, "%s", chip->type->name);
+	return put_on_bus(&on->kvm->pio, i, ports, p->dev[i]);
 }
 
-int platform_new(struct kvm *kvm, const struct vm_config *cfg, struct console *const *console,
-		 struct platform **ret)
+int platform_new(const struct platform_env *env, struct platform **ret)
 {
 	struct platform *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return log_err(-ENOMEM, "platform");
-	*p = (struct platform){ .kvm = kvm, .cfg = cfg, .console = console };
 	for (unsigned i = 0; i < ARRAY_SIZE(chips); i++) {
-		int err = add_chip(p, i);
+		int err = add_chip(p, env, i);
 
 		if (err) {
 			platform_free(p);

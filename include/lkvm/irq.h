@@ -1,8 +1,8 @@
 /*
  * An interrupt line, as a device sees it: a thing that can be raised and lowered.
  *
- * The machine hands one to each device; in the VM it leads to KVM_IRQ_LINE on a GSI, in a unit test
- * to a counter. Any thread.
+ * The machine hands one to each device; in the VM it leads to machine_ops.line, in a unit test to a
+ * counter. Devices that share a GSI have a line each: the GSI is up while one of them is. Any thread.
  */
 #ifndef LKVM_IRQ_H
 #define LKVM_IRQ_H
@@ -10,15 +10,17 @@
 #include <stdbool.h>
 
 struct irq_line {
-	void (*set)(void *chip, unsigned gsi, bool level); /* NULL: the line leads nowhere */
-	void *chip;
+	/* NULL: the line leads nowhere */
+	void (*set)(void *machine, unsigned gsi, unsigned source, bool level);
+	void *machine;
 	unsigned gsi;
+	unsigned source; /* tells the devices of a GSI apart */
 };
 
 static inline void irq_set(const struct irq_line *line, bool level)
 {
 	if (line->set)
-		line->set(line->chip, line->gsi, level);
+		line->set(line->machine, line->gsi, line->source, level);
 }
 
 #endif

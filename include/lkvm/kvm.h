@@ -72,8 +72,8 @@ int kvm_check_ram_size(unsigned phys_bits, uint64_t size_bytes);
 /** kvm_map_ram() - one memory slot a RAM part; 0 or -errno, logged */
 int kvm_map_ram(struct kvm *kvm, struct ram *ram);
 
-/** kvm_irq_line() - the machine's irq_line.set: KVM_IRQ_LINE on a GSI; any thread */
-void kvm_irq_line(void *kvm, unsigned gsi, bool level);
+/** kvm_irq_line() - KVM_IRQ_LINE, for kvm-irq.c alone, which knows who shares a GSI; any thread */
+void kvm_irq_line(struct kvm *kvm, unsigned gsi, bool level);
 
 /** kvm_stop() - ask the VM to end; the first cause wins; any thread; never blocks. Fits device_env.stop. */
 void kvm_stop(void *kvm, enum stop_cause cause, uint32_t value);

@@ -8,6 +8,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Sources of a line: the PCI functions by their devfn, then the chips by their place in the list. */
+#define LINE_SOURCE_PCI	 0
+#define LINE_SOURCE_CHIP 256
+#define LINE_SOURCES	 320
+
 struct machine_ops {
 	/*
 	 * A guest write to @addr (2 bytes, 4 bytes: @len; 0: any) signals @fd and causes no exit.
@@ -27,7 +32,7 @@ struct machine_ops {
 	 */
 	int (*msi_route)(void *machine, int *gsi, uint64_t addr, uint32_t data);
 	void (*msi_free)(void *machine, int gsi);
-	/* The level of a shared, level-triggered line (PCI INTx); @source tells the devices on it apart. */
+	/* A GSI is up while one of its sources, numbered below, holds it up. */
 	void (*line)(void *machine, unsigned gsi, unsigned source, bool level);
 };
 

@@ -25,6 +25,7 @@ passes timers.bin ''
 passes msr.bin ''
 passes serial.bin serial
 passes serial-irq.bin x
+passes serial-shared.bin ''
 passes i8042.bin ''
 passes virtio-mmio.bin '' --virtio-transport mmio
 

@@ -53,10 +53,11 @@ static void check(bool ok)
 		abort();
 }
 
-static void fake_irq(void *chip, unsigned gsi, bool level)
+static void fake_irq(void *vm, unsigned gsi, unsigned source, bool level)
 {
-	(void)chip;
+	(void)vm;
 	(void)gsi;
+	(void)source;
 	check(level != irq);
 	irq = level;
 }

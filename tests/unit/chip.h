@@ -24,10 +24,11 @@ static struct {
 	struct vm_config config;
 } machine;
 
-static inline void fake_irq(void *chip, unsigned gsi, bool level)
+static inline void fake_irq(void *vm, unsigned gsi, unsigned source, bool level)
 {
-	ck_assert_ptr_eq(chip, &machine);
+	ck_assert_ptr_eq(vm, &machine);
 	ck_assert_uint_eq(gsi, 7);
+	ck_assert_uint_eq(source, 300);
 	machine.irq_sets++;
 	machine.irq = level;
 }
@@ -44,7 +45,7 @@ static inline void fake_stop(void *vm, enum stop_cause cause, uint32_t value)
 static inline int try_chip(const struct device_type *type, struct console *console, unsigned index)
 {
 	const struct device_env env = {
-		.irq = { .set = fake_irq, .chip = &machine, .gsi = 7 },
+		.irq = { .set = fake_irq, .machine = &machine, .gsi = 7, .source = 300 },
 		.stop = fake_stop,
 		.machine = &machine,
 		.console = console,

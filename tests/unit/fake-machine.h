@@ -34,7 +34,7 @@ struct fake_event {
 struct fake_machine {
 	struct fake_msi msi[FAKE_MACHINE_GSIS];
 	struct fake_event event[FAKE_MACHINE_EVENTS];
-	uint64_t line[FAKE_FIRST_MSI][4]; /* by GSI and source: who holds it up */
+	uint64_t line[FAKE_FIRST_MSI][LINE_SOURCES / 64]; /* by GSI and source: who holds it up */
 	unsigned n_routes, n_irqfds, n_events;
 	unsigned route_calls, irqfd_calls, line_calls;
 	int fail_route, fail_irqfd, fail_notify; /* errno for all calls that switch something on */
@@ -134,7 +134,7 @@ static inline void fake_machine_line(void *ctx, unsigned gsi, unsigned source, b
 	struct fake_machine *m = ctx;
 	uint64_t bit = 1ULL << source % 64, *word;
 
-	fake_machine_check(gsi < FAKE_FIRST_MSI && source < 256);
+	fake_machine_check(gsi < FAKE_FIRST_MSI && source < LINE_SOURCES);
 	word = &m->line[gsi][source / 64];
 	m->line_calls++;
 	*word = level ? *word | bit : *word & ~bit;
@@ -142,7 +142,10 @@ static inline void fake_machine_line(void *ctx, unsigned gsi, unsigned source, b
 
 static inline bool fake_machine_line_up(const struct fake_machine *m, unsigned gsi)
 {
-	return m->line[gsi][0] | m->line[gsi][1] | m->line[gsi][2] | m->line[gsi][3];
+	for (unsigned i = 0; i < LINE_SOURCES / 64; i++)
+		if (m->line[gsi][i])
+			return true;
+	return false;
 }
 
 /* The eventfd that a write to @addr signals, or -1 */

@@ -78,7 +78,7 @@ int ioctl(int fd, unsigned long request, ...)
 
 static struct kvm kvm = { .dev_fd = DEV_FD, .vm_fd = VM_FD };
 
-void kvm_irq_line(void *ctx, unsigned gsi, bool level)
+void kvm_irq_line(struct kvm *ctx, unsigned gsi, bool level)
 {
 	ck_assert_ptr_eq(ctx, &kvm);
 	kernel.n_line++;
@@ -262,7 +262,7 @@ END_TEST
 /* A line is up while any of those who share it holds it up, and KVM hears of changes only. */
 START_TEST(test_shared_lines)
 {
-	static const unsigned source[] = { 0, 63, 64, 255 };
+	static const unsigned source[] = { 0, 63, 64, 255, LINE_SOURCE_CHIP, LINE_SOURCES - 1 };
 
 	new_irq();
 	for (size_t i = 0; i < ARRAY_SIZE(source); i++) {

@@ -7,17 +7,23 @@
 #include "lkvm/config.h"
 #include "lkvm/console.h"
 #include "lkvm/kvm.h"
+#include "lkvm/machine.h"
 
 struct platform;
 
+/* What the chips are built on. The array of consoles is read by platform_new() only. */
+struct platform_env {
+	const struct vm_config *config;
+	struct kvm *kvm;                /* its port bus, and kvm_stop() */
+	struct machine machine;         /* its interrupt lines */
+	struct console *const *console; /* where each of the four serial ports leads; NULL: nowhere */
+};
+
 /**
  * platform_new() - build every device of the list and put it on its bus
- * @console: where each of the four serial ports leads; NULL: nowhere
- * @kvm: its buses, interrupt lines and kvm_stop() are what the devices get
  * Return: 0, or -errno after one logged line; nothing is left behind
  */
-int platform_new(struct kvm *kvm, const struct vm_config *cfg, struct console *const *console,
-		 struct platform **ret);
+int platform_new(const struct platform_env *env, struct platform **ret);
 /** platform_free() - after the last vCPU thread was joined; takes NULL */
 void platform_free(struct platform *platform);
 
