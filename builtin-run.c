@@ -607,7 +607,6 @@ static int do_run(struct vm *m)
 		.config = &m->cfg,
 		.start_ns = m->result.start_ns,
 	};
-	console_resized(m->console); /* it may have been before its signal was heard */
 	err = console_start(m->console);
 	if (!err)
 		err = run_ttys_start(&m->ttys, &m->cfg);

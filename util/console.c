@@ -321,17 +321,18 @@ static void typed_pop(struct console *con, size_t n)
 	con->n_typed -= n;
 }
 
-/* Bytes up to the next break. */
-static size_t typed_peek(const struct console *con, uint8_t *buf, size_t cap)
+/* Bytes up to the next break, or past it if that is a byte to @device. */
+static size_t typed_peek(const struct console *con, const struct console_device *device,
+			 uint8_t *buf, size_t cap)
 {
 	size_t n;
 
 	for (n = 0; n < con->n_typed && n < cap; n++) {
 		uint16_t what = con->typed[(con->typed_at + n) % TYPED_MAX];
 
-		if (what == TYPED_BREAK)
+		if (what == TYPED_BREAK && !device->break_key)
 			break;
-		buf[n] = (uint8_t)what;
+		buf[n] = what == TYPED_BREAK ? device->break_key : (uint8_t)what;
 	}
 	return n;
 }
@@ -355,7 +356,7 @@ static void give_input(struct console *con)
 
 	while (con->n_typed && device) {
 		uint8_t buf[64];
-		size_t len = typed_peek(con, buf, sizeof(buf)), n;
+		size_t len = typed_peek(con, device, buf, sizeof(buf)), n;
 
 		if (!len) {
 			give_break(con);
@@ -446,6 +447,8 @@ static int take_terminal(struct console *con)
 		go_background(con);
 		return 0;
 	}
+	if (con->in_background)
+		console_resized(con); /* SIGWINCH is for the foreground only */
 	con->in_background = false;
 	arm_timer(con->foreground.fd, 0);
 	err = tty_raw(con->cfg.in_fd);
@@ -538,20 +541,18 @@ static struct winsize terminal_size(const struct console *con)
 	return size;
 }
 
-static void tell_size(const struct console *con, const struct console_device *device)
-{
-	struct winsize size;
-
-	if (!device->resize)
-		return;
-	size = terminal_size(con);
-	device->resize(device->dev, size.ws_col, size.ws_row);
-}
-
+/* Nobody is asked for the size if nobody wants to know it. */
 void console_resized(struct console *con)
 {
-	for (unsigned i = 0; i < con->n_devices; i++)
-		tell_size(con, &con->device[i]);
+	for (unsigned i = 0; i < con->n_devices; i++) {
+		const struct console_device *device = &con->device[i];
+		struct winsize size;
+
+		if (!device->resize)
+			continue;
+		size = terminal_size(con);
+		device->resize(device->dev, size.ws_col, size.ws_row);
+	}
 }
 
 void console_attach(struct console *con, const struct console_device *dev)
@@ -563,9 +564,13 @@ void console_attach(struct console *con, const struct console_device *dev)
 	}
 	assert(con->n_devices < CONSOLE_MAX_DEVICES);
 	con->device[con->n_devices++] = *dev;
-	tell_size(con, dev);
 	give_input(con);
 	next_input(con);
+}
+
+bool console_on_terminal(const struct console *con)
+{
+	return con->in_tty;
 }
 
 int console_start(struct console *con)
@@ -573,6 +578,7 @@ int console_start(struct console *con)
 	int err;
 
 	con->started = true;
+	console_resized(con);
 	err = take_terminal(con);
 	next_input(con);
 	return err;
@@ -582,6 +588,7 @@ void console_continued(struct console *con)
 {
 	if (!con->started)
 		return;
+	console_resized(con);
 	take_terminal(con);
 	next_input(con);
 }

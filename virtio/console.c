@@ -23,13 +23,15 @@
 #define CONTROL_RX    2    /* queues, as the guest sees them */
 #define CONTROL_TX    3
 #define CONTROL_BYTES sizeof(struct virtio_console_control)
+#define NAME_BYTES    16
 
 /* Control messages that are to be sent for a port, in this order. */
 enum {
 	SEND_ADD = 1 << 0,
-	SEND_CONSOLE = 1 << 1,
-	SEND_OPEN = 1 << 2,
-	SEND_RESIZE = 1 << 3,
+	SEND_NAME = 1 << 1,
+	SEND_CONSOLE = 1 << 2,
+	SEND_OPEN = 1 << 3,
+	SEND_RESIZE = 1 << 4,
 };
 
 struct port {
@@ -47,13 +49,15 @@ struct port {
 
 	/* The worker's */
 	unsigned send; /* SEND_* */
-	bool ready;    /* the driver has the port */
+	bool added;    /* the driver knows of the port, */
+	bool ready;    /* has set it up, */
+	bool open;     /* and has somebody who reads the input; before that Linux throws it away */
 	struct virtq_chain *held; /* room for one; @holding: output that the console did not take */
 	bool holding;
 	uint64_t held_off;
 	unsigned retries;
-	bool dropping; /* the reader has stopped */
-	uint64_t dropped;
+	bool dropping;    /* the reader has stopped */
+	uint64_t dropped; /* bytes that he has not been told of */
 	struct loop_source patience; /* timer, runs while holding */
 };
 
@@ -86,6 +90,12 @@ static unsigned tx_queue(const struct port *port)
 static struct port *port_of(struct virtio_dev *dev, unsigned queue)
 {
 	return &console_of(dev)->port[queue < 2 ? 0 : queue / 2 - 1];
+}
+
+/* Without MULTIPORT there is port 0, and no message about it. */
+static bool multiport(const struct virtio_console *vc)
+{
+	return virtio_has(&vc->dev, VIRTIO_CONSOLE_F_MULTIPORT);
 }
 
 static void wake(struct virtio_console *vc)
@@ -211,26 +221,27 @@ static void patience_over(struct loop_source *src, uint32_t events)
 		port->retries = 0;
 	} else if (++port->retries == RETRIES) {
 		port->dropping = true;
-		port->dropped = port->held->out_bytes - port->held_off;
+		port->dropped += port->held->out_bytes - port->held_off;
 		tx_retry(port);
 	}
 }
 
 /* The reader is back, and there is room for more than this. */
-static void end_dropping(struct port *port)
+static void tell_dropped(struct port *port)
 {
 	char note[80];
 	int n = snprintf(note, sizeof(note), "\r\n[lkvm: %" PRIu64 " bytes of output dropped]\r\n",
 			 port->dropped);
 
 	port->dropping = false;
+	port->dropped = 0;
 	console_put(port->console, note, (size_t)n);
 }
 
 static void tx_room(struct port *port)
 {
-	if (port->dropping)
-		end_dropping(port);
+	if (port->dropped)
+		tell_dropped(port);
 	if (port->holding)
 		tx_retry(port);
 }
@@ -242,6 +253,8 @@ static bool rx_more(struct virtio_dev *dev, unsigned index)
 	struct port *port = port_of(dev, index);
 	bool more;
 
+	if (multiport(port->vc) && !port->open)
+		return false;
 	pthread_mutex_lock(&port->lock);
 	more = port->in_n;
 	pthread_mutex_unlock(&port->lock);
@@ -291,6 +304,11 @@ static void rx_one(struct virtio_dev *dev, unsigned index)
 		console_input_wanted(port->console);
 }
 
+static void rx_serve(struct port *port)
+{
+	virtio_serve_while(&port->vc->dev, rx_queue(port), rx_more, rx_one);
+}
+
 /* ---- control messages ---- */
 
 /* The next port that has one; NULL: none has */
@@ -310,7 +328,12 @@ static bool control_more(struct virtio_dev *dev, unsigned index)
 
 struct message {
 	struct virtio_console_control head;
-	uint16_t cols, rows; /* of a resize */
+	union {
+		struct {
+			uint16_t cols, rows;
+		};
+		char name[NAME_BYTES];
+	};
 };
 
 /* Return: length */
@@ -323,7 +346,12 @@ static size_t make_message(struct port *port, struct message *ret)
 	switch (send) {
 	case SEND_ADD:
 		ret->head.event = VIRTIO_CONSOLE_PORT_ADD;
+		port->added = true;
 		return CONTROL_BYTES;
+	case SEND_NAME: /* in a Linux guest: /sys/class/virtio-ports/vport0pN/name */
+		ret->head.event = VIRTIO_CONSOLE_PORT_NAME;
+		return CONTROL_BYTES + (size_t)snprintf(ret->name, sizeof(ret->name), "lkvm.tty%u",
+							ret->head.id);
 	case SEND_CONSOLE:
 		ret->head.event = VIRTIO_CONSOLE_CONSOLE_PORT;
 		return CONTROL_BYTES;
@@ -337,7 +365,7 @@ static size_t make_message(struct port *port, struct message *ret)
 	ret->cols = port->cols;
 	ret->rows = port->rows;
 	pthread_mutex_unlock(&port->lock);
-	return sizeof(*ret);
+	return offsetof(struct message, rows) + sizeof(ret->rows);
 }
 
 static void control_send_one(struct virtio_dev *dev, unsigned index)
@@ -346,17 +374,17 @@ static void control_send_one(struct virtio_dev *dev, unsigned index)
 	struct message msg;
 	size_t len;
 
-	if (chain->n_out || chain->in_bytes < sizeof(msg)) {
+	len = make_message(control_next(console_of(dev)), &msg);
+	if (chain->n_out || chain->in_bytes < len) {
 		virtio_break(dev, "no room for a message on the control queue");
 		return;
 	}
-	len = make_message(control_next(console_of(dev)), &msg);
 	virtq_push(&dev->queue[index].vq, chain->id, (uint32_t)virtq_write(chain, 0, &msg, len));
 }
 
 static void control_send(struct virtio_console *vc)
 {
-	if (vc->n_ports > 1)
+	if (multiport(vc))
 		virtio_serve_while(&vc->dev, CONTROL_RX, control_more, control_send_one);
 }
 
@@ -366,19 +394,43 @@ static void ask_resize(struct port *port)
 		port->send |= SEND_RESIZE;
 }
 
+/* No port may be added twice (5.3.6.2.1). */
+static void add_ports(struct virtio_console *vc)
+{
+	for (unsigned i = 0; i < vc->n_ports; i++)
+		if (!vc->port[i].added)
+			vc->port[i].send |= SEND_ADD;
+}
+
+static void port_is_ready(struct port *port)
+{
+	if (!port->added || port->ready)
+		return;
+	port->ready = true;
+	port->send |= SEND_NAME | SEND_CONSOLE | SEND_OPEN;
+	ask_resize(port);
+}
+
+static void port_is_open(struct port *port, bool open)
+{
+	port->open = port->ready && open;
+	rx_serve(port);
+}
+
+/* What makes no sense is ignored, as is a port that the driver could not set up (value 0). */
 static void control_event(struct virtio_console *vc, const struct virtio_console_control *msg)
 {
-	if (msg->event == VIRTIO_CONSOLE_DEVICE_READY && msg->value)
-		for (unsigned i = 0; i < vc->n_ports; i++)
-			vc->port[i].send |= SEND_ADD;
-	if (msg->event == VIRTIO_CONSOLE_PORT_READY && msg->value && msg->id < vc->n_ports) {
-		struct port *port = &vc->port[msg->id];
-
-		port->ready = true;
-		port->send |= SEND_CONSOLE | SEND_OPEN;
-		ask_resize(port);
+	if (msg->event == VIRTIO_CONSOLE_DEVICE_READY) {
+		if (msg->value)
+			add_ports(vc);
+		return;
 	}
-	/* Whether the driver has a port open, or cannot use it, makes no difference here. */
+	if (msg->id >= vc->n_ports)
+		return;
+	if (msg->event == VIRTIO_CONSOLE_PORT_READY && msg->value)
+		port_is_ready(&vc->port[msg->id]);
+	if (msg->event == VIRTIO_CONSOLE_PORT_OPEN)
+		port_is_open(&vc->port[msg->id], msg->value);
 }
 
 static void control_one(struct virtio_dev *dev, unsigned index)
@@ -417,13 +469,6 @@ static void writable(void *ctx)
 	wake(port->vc);
 }
 
-static void send_break(void *ctx)
-{
-	static const uint8_t key = SYSRQ_KEY;
-
-	input(ctx, &key, 1);
-}
-
 static void resize(void *ctx, uint16_t cols, uint16_t rows)
 {
 	struct port *port = ctx;
@@ -455,13 +500,15 @@ static void woken(struct loop_source *src, uint32_t events)
 			tx_room(port);
 		if (atomic_exchange(&port->resized, false))
 			ask_resize(port);
-		virtio_serve_while(&vc->dev, rx_queue(port), rx_more, rx_one);
+		rx_serve(port);
 	}
 	control_send(vc);
 }
 
 static void kick(struct virtio_dev *dev, unsigned index)
 {
+	if (index >= CONTROL_RX && !multiport(console_of(dev)))
+		return; /* a queue that this driver knows nothing of */
 	if (index == CONTROL_TX)
 		virtio_serve(dev, index, control_one);
 	if (index == CONTROL_TX || index == CONTROL_RX)
@@ -469,7 +516,7 @@ static void kick(struct virtio_dev *dev, unsigned index)
 	else if (index & 1)
 		tx_serve(port_of(dev, index));
 	else
-		virtio_serve_while(dev, index, rx_more, rx_one);
+		rx_serve(port_of(dev, index));
 }
 
 static int activate(struct virtio_dev *dev)
@@ -489,7 +536,7 @@ static void drop_held(struct port *port)
 
 	if (!port->holding)
 		return;
-	put_chain(port, port->held, port->held_off);
+	port->dropped += port->held->out_bytes - put_chain(port, port->held, port->held_off);
 	let_go(port);
 	virtq_push(&dev->queue[tx_queue(port)].vq, port->held->id, 0);
 	virtio_complete(dev, tx_queue(port));
@@ -519,7 +566,7 @@ static void reset(struct virtio_dev *dev)
 
 	for (unsigned i = 0; i < vc->n_ports; i++) {
 		vc->port[i].send = 0;
-		vc->port[i].ready = false;
+		vc->port[i].added = vc->port[i].ready = vc->port[i].open = false;
 	}
 }
 
@@ -570,7 +617,7 @@ static int port_open(struct port *port, struct console *console)
 	const struct console_device end = {
 		.input = input,
 		.writable = writable,
-		.send_break = send_break,
+		.break_key = SYSRQ_KEY,
 		.resize = resize,
 		.dev = port,
 	};
@@ -589,6 +636,9 @@ static int port_open(struct port *port, struct console *console)
 
 static void port_close(struct port *port)
 {
+	if (port->dropped) /* he has not read again */
+		log_warn("%s: port %u: %" PRIu64 " bytes of output dropped", port->vc->dev.name,
+			 (unsigned)(port - port->vc->port), port->dropped);
 	if (port->console)
 		console_attach(port->console, NULL);
 	if (port->patience.fd >= 0)
@@ -611,13 +661,24 @@ static int open_all(struct virtio_console *vc, struct console *const *console)
 	return err;
 }
 
-int virtio_console_new(const struct ram *ram, const char *name, struct console *const *console,
-		       unsigned n_ports, struct virtio_dev **ret)
+static uint64_t offered(const struct virtio_console_setup *setup)
+{
+	uint64_t features = 1ULL << VIRTIO_CONSOLE_F_SIZE | 1ULL << VIRTIO_CONSOLE_F_EMERG_WRITE;
+
+	if (setup->multiport)
+		features |= 1ULL << VIRTIO_CONSOLE_F_MULTIPORT;
+	return features;
+}
+
+int virtio_console_new(const struct ram *ram, const char *name,
+		       const struct virtio_console_setup *setup, struct virtio_dev **ret)
 {
 	struct virtio_console *vc = calloc(1, sizeof(*vc));
+	const unsigned n_ports = setup->n_ports;
 	int err;
 
 	assert(n_ports >= 1 && n_ports <= VIRTIO_CONSOLE_MAX_PORTS);
+	assert(n_ports == 1 || setup->multiport);
 	if (!vc)
 		return -ENOMEM;
 	vc->n_ports = n_ports;
@@ -628,12 +689,11 @@ int virtio_console_new(const struct ram *ram, const char *name, struct console *
 		.type = &console_type,
 		.name = name,
 		.ram = ram,
-		.n_queues = n_ports > 1 ? 2 * (n_ports + 1) : 2,
+		.n_queues = setup->multiport ? 2 * (n_ports + 1) : 2,
 		.config_bytes = sizeof(struct virtio_console_config),
-		.device_features = 1U << VIRTIO_CONSOLE_F_SIZE | 1U << VIRTIO_CONSOLE_F_EMERG_WRITE |
-				   (n_ports > 1 ? 1U << VIRTIO_CONSOLE_F_MULTIPORT : 0U),
+		.device_features = offered(setup),
 	};
-	err = open_all(vc, console);
+	err = open_all(vc, setup->console);
 	if (err) {
 		virtio_console_free(&vc->dev);
 		return err;

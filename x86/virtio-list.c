@@ -80,13 +80,15 @@ static unsigned console_count(const struct vm_config *cfg)
 static int console_make(const struct virtio_env *env, unsigned index, const char *name,
 			struct virtio_dev **ret)
 {
-	unsigned n_ports = CONFIG_TTYS;
+	struct virtio_console_setup setup = { .console = env->console,
+					      .n_ports = CONFIG_TTYS };
 	int err;
 
 	(void)index;
-	while (n_ports > 1 && !env->console[n_ports - 1])
-		n_ports--;
-	err = virtio_console_new(env->ram, name, env->console, n_ports, ret);
+	while (setup.n_ports > 1 && !env->console[setup.n_ports - 1])
+		setup.n_ports--;
+	setup.multiport = setup.n_ports > 1 || !console_on_terminal(env->console[0]);
+	err = virtio_console_new(env->ram, name, &setup, ret);
 	if (err)
 		return log_err(err, "%s", name);
 	offer_packed(*ret, env->config->console_packed);

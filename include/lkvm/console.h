@@ -35,7 +35,8 @@ struct console_device {
 	void (*writable)(void *dev);
 	/* Ctrl-a b, `lkvm debug --sysrq`: a break condition on the line; may be NULL */
 	void (*send_break)(void *dev);
-	/* The terminal has this size (0, 0: there is none): once when attached, then at each change; may be NULL */
+	uint8_t break_key; /* not 0: this byte is input instead of that */
+	/* The terminal has this size (0, 0: there is none): at the start and at each change; may be NULL */
 	void (*resize)(void *dev, uint16_t cols, uint16_t rows);
 	void *dev;
 };
@@ -67,6 +68,9 @@ void console_attach(struct console *con, const struct console_device *dev);
  * Return: 0 or -errno after one logged line
  */
 int console_start(struct console *con);
+
+/** console_on_terminal() - is standard input a terminal? */
+bool console_on_terminal(const struct console *con);
 
 /** console_resized() - SIGWINCH: tell the devices how large the terminal is now */
 void console_resized(struct console *con);

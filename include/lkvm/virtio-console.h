@@ -5,9 +5,11 @@
  *	transmit queue -> worker -> console_put()
  *	main thread: input() -> struct port's ring -> worker -> receive queue
  *
- * With one port there is no MULTIPORT feature: the size of its terminal is then in the configuration,
- * where all drivers agree about the order of columns and rows (for the control message, some versions
- * of Linux have it swapped).
+ * MULTIPORT or not? With it the driver says when somebody listens, and input waits for that; without
+ * it Linux throws away what comes before its hvc is there. Without it the size of the terminal is in
+ * the configuration, where all drivers agree about the order of columns and rows; for the control
+ * message older versions of Linux have it swapped. So it is for more than one port, and for a port
+ * whose input is piped.
  *
  * Nobody waits for a reader of the output. Linux's driver spins, with interrupts off, until its buffer
  * comes back, so a reader who has stopped holds it up for CONSOLE_PATIENCE_MS and no longer: then output
@@ -24,14 +26,15 @@
 #define VIRTIO_CONSOLE_MAX_PORTS 4
 #define CONSOLE_PATIENCE_MS      1000
 
-/**
- * virtio_console_new() - main thread
- * @console: n_ports of them, 1..VIRTIO_CONSOLE_MAX_PORTS; NULL: the port leads nowhere
- * @name: not copied
- * Return: 0 or -errno, not logged
- */
-int virtio_console_new(const struct ram *ram, const char *name, struct console *const *console,
-		       unsigned n_ports, struct virtio_dev **ret);
+struct virtio_console_setup {
+	struct console *const *console; /* NULL: that port leads nowhere */
+	unsigned n_ports;               /* 1..VIRTIO_CONSOLE_MAX_PORTS */
+	bool multiport;                 /* offered; with more than one port it must be */
+};
+
+/** virtio_console_new() - main thread; @name is not copied; Return: 0 or -errno, not logged */
+int virtio_console_new(const struct ram *ram, const char *name,
+		       const struct virtio_console_setup *setup, struct virtio_dev **ret);
 /** virtio_console_free() - main thread; takes NULL */
 void virtio_console_free(struct virtio_dev *dev);
 

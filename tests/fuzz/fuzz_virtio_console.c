@@ -9,7 +9,7 @@
  *output 1 LEN          a buffer to write to, likewise             5 ROWS      the terminal's size
  *	2 LEN BYTES    both in one chain                          6           the timer ticks
  *	3 LEN BYTES    typed on port (op >> 4) % 2                7 BYTE      emergency write
- *	8              reset and set-up again                     9           a break
+ *	8              reset and set-up again
  *
  * The rings are right: bad ones are fuzz_virtq's. What goes wrong is for the sanitizers to find,
  *and for libFuzzer's limit of time: a worker that waits hangs the reset at the end.
@@ -171,9 +171,6 @@ static void operation(struct input *in, uint64_t features)
 	case 8:
 		fake_probe(&drv, features, 16);
 		break;
-	case 9:
-		c->device.send_break(c->device.dev);
-		break;
 	}
 }
 
@@ -185,7 +182,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	timer[0] = timer[1] = -1;
 	fake_init(&drv, 4);
-	check(!virtio_console_new(&drv.ram, "console0", consoles, 2, &dev));
+	check(!virtio_console_new(&drv.ram, "console0",
+				  &(struct virtio_console_setup){ consoles, 2, true }, &dev));
 	fake_attach(&drv, dev);
 	fake_probe(&drv, features, 16);
 	for (unsigned i = 0; in.at < in.end && i < 200; i++) {

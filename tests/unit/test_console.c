@@ -38,7 +38,7 @@ static struct {
 	char got[70000];
 	size_t n_got;
 	atomic_uint writable;
-	unsigned quit, panic;
+	unsigned quit, panic, cols;
 } dev;
 
 static size_t dev_input(void *ctx, const uint8_t *buf, size_t len)
@@ -85,13 +85,28 @@ static void on_panic(void *ctx)
 	dev.panic++;
 }
 
+static void dev_resize(void *ctx, uint16_t cols, uint16_t rows)
+{
+	(void)ctx, (void)rows;
+	dev.cols = cols;
+}
+
 static void attach(void)
 {
-	const struct console_device device = {
-		.input = dev_input, .writable = dev_writable, .send_break = dev_break, .dev = &dev
-	};
+	const struct console_device device = { .input = dev_input,
+					       .writable = dev_writable,
+					       .send_break = dev_break,
+					       .resize = dev_resize,
+					       .dev = &dev };
 
 	console_attach(con, &device);
+}
+
+/* Like a virtio console, which has no line that could break. */
+static void attach_without_line(uint8_t break_key)
+{
+	console_attach(con, &(struct console_device){
+				    .input = dev_input, .break_key = break_key, .dev = &dev });
 }
 
 static void new_console(int in_fd, int out_fd)
@@ -856,6 +871,27 @@ static bool is_raw(int fd)
 	       !(t.c_iflag & (ICRNL | IXON));
 }
 
+/* A break is a byte where there is no line; with neither it is nothing. */
+START_TEST(test_break_key)
+{
+	new_console(-1, -1);
+	console_attach(con, NULL);
+	attach_without_line(0x0f);
+	dev.fifo_bytes = 1;
+	console_send(con, (const uint8_t *)"h", 1, true);
+	expect_got("\x0f"); /* there is no room for more */
+	guest_reads();
+	settle();
+	expect_got("\x0fh");
+	console_attach(con, NULL);
+	attach_without_line(0);
+	dev.fifo_bytes = SIZE_MAX;
+	console_send(con, (const uint8_t *)"h", 1, true);
+	expect_got("\x0fhh");
+	free_console();
+}
+END_TEST
+
 START_TEST(test_terminal)
 {
 	static const char guest[] = "a\r\nb\nc\t";
@@ -1064,11 +1100,19 @@ static void run_session(void (*shell)(void))
 	ck_assert_msg(!status, "status %#x", status);
 }
 
+static void set_cols(unsigned short cols)
+{
+	const struct winsize size = { .ws_col = cols, .ws_row = 25 };
+
+	CHECK(ioctl(job_master, TIOCSWINSZ, &size) == 0);
+}
+
 static void background_job(void)
 {
 	new_console(0, -1);
 	say(is_raw(0) ? 'r' : 'c');
 	RUN_UNTIL(is_raw(0));
+	CHECK(dev.cols == 101); /* no signal said so */
 	CHECK(loop_once(&loop, 300) == 0); /* stops looking for it */
 	say('r');
 	RUN_UNTIL(dev.n_got == 3);
@@ -1082,6 +1126,7 @@ static void background_job(void)
 	say('m');
 	RUN_UNTIL(dev.quit && dev.n_got == 4);
 	CHECK(!memcmp(dev.got, "key\n", 4));
+	CHECK(dev.cols == 102);
 	free_console();
 }
 
@@ -1112,6 +1157,7 @@ static void background_shell(void)
 	send_all(job_master, "first\n", 6);
 	CHECK(read(0, line, sizeof(line)) == 6);
 	expect_running(pid);
+	set_cols(101);
 	CHECK(tcsetpgrp(0, pid) == 0);
 	hear('r');
 	send_all(job_master, "key", 3);
@@ -1125,6 +1171,7 @@ static void background_shell(void)
 	CHECK(read(0, line, sizeof(line)) == 7);
 	CHECK(!is_raw(0));
 	expect_shown("lkvm: background\r\n");
+	set_cols(102);
 	CHECK(tcsetpgrp(0, pid) == 0);
 	send_all(job_master, "\001x\n", 3);
 	expect_exit(pid);
@@ -1164,6 +1211,7 @@ static void suspended_job(void)
 	loop_once(&loop, 0); /* the signal that ended the first stop */
 	say('r');
 	RUN_UNTIL(dev.quit);
+	CHECK(dev.cols == 103);
 	free_console();
 }
 
@@ -1186,6 +1234,7 @@ static void suspended_shell(void)
 	CHECK(is_raw(0));
 	CHECK(tcsetpgrp(0, getpgrp()) == 0);
 	cooked();
+	set_cols(103);
 	CHECK(tcsetpgrp(0, pid) == 0);
 	kill(pid, SIGCONT);
 	for (unsigned i = 0; !is_raw(0); i++) {
@@ -1359,7 +1408,7 @@ UNIT_MAIN("console", test_output_is_exact, test_output_batches, test_output_is_p
 	  test_full_disk, test_panic_with_stopped_reader, test_drain_waits,
 	  test_drain_is_interrupted, test_drain_loses_patience, test_input_from_pipe,
 	  test_input_pauses, test_input_flow, test_input_race, test_input_needs_device,
-	  test_input_at_end, test_input_endless, test_send, test_terminal, test_escape_keys,
+	  test_input_at_end, test_input_endless, test_send, test_break_key, test_terminal, test_escape_keys,
 	  test_type_ahead, test_type_ahead_limit, test_background, test_suspend,
 	  test_leave_in_background, test_drain_restores_terminal, test_continued_early,
 	  test_free_closes, test_memory, test_new_fails)

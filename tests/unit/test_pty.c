@@ -211,10 +211,10 @@ START_TEST(test_two_devices)
 	ck_assert_int_eq(ioctl(pty.master, TIOCSWINSZ, &size), 0);
 	new_console(pty.slave, false);
 	attach(&one);
-	ck_assert(one.cols == 90 && one.rows == 30);
 	attach(&two);
-	ck_assert(two.cols == 90 && two.rows == 30 && one.resizes == 1);
 	ck_assert_int_eq(console_start(con), 0);
+	ck_assert(one.cols == 90 && one.rows == 30);
+	ck_assert(two.cols == 90 && two.rows == 30 && one.resizes == 1);
 	ck_assert_int_eq(write(pty.master, "two", 3), 3);
 	RUN_UNTIL(two.n_got == 3);
 	ck_assert_uint_eq(one.n_got, 0);

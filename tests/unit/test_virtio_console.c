@@ -9,9 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "fake-driver.h"
 #include "unit.h"
@@ -77,6 +79,8 @@ static void wait_change(struct console *c)
 	until.tv_sec += 20;
 	ck_assert_int_eq(pthread_cond_timedwait(&c->changed, &c->lock, &until), 0);
 }
+
+#define NOTE(n) "\r\n[lkvm: " #n " bytes of output dropped]\r\n"
 
 static void set_room(struct console *c, size_t room)
 {
@@ -148,8 +152,12 @@ static struct fake_driver drv;
 static struct virtio_dev *dev;
 static unsigned n_ports;
 
+static bool want_multiport;
+
 static void new_device(unsigned ports, struct console *const *consoles)
 {
+	const struct virtio_console_setup setup = { consoles, ports, want_multiport || ports > 1 };
+
 	fake_init(&drv, 16);
 	for (unsigned i = 0; i < VIRTIO_CONSOLE_MAX_PORTS; i++) {
 		pthread_mutex_init(&con[i].lock, NULL);
@@ -158,7 +166,7 @@ static void new_device(unsigned ports, struct console *const *consoles)
 	}
 	n_ports = ports;
 	n_timers = 0;
-	ck_assert_int_eq(virtio_console_new(&drv.ram, "console0", consoles, ports, &dev), 0);
+	ck_assert_int_eq(virtio_console_new(&drv.ram, "console0", &setup, &dev), 0);
 	fake_attach(&drv, dev);
 }
 
@@ -237,10 +245,13 @@ static void expect_in(unsigned queue, gpa_t at, const char *text)
 	ck_assert_mem_eq(fake_at(&drv, at), text, written);
 }
 
-/* The worker has begun and ended a turn. */
+/*
+ * The worker has begun and ended a turn. In each there are two places where it looks for input, so
+ * two answers may come from a turn that had begun before, and two from the middle of the next.
+ */
 static void sync_worker(void)
 {
-	for (int i = 0; i < 2; i++) { /* the first answer may have come from the middle of one */
+	for (int i = 0; i < 5; i++) {
 		gpa_t at = add_buffer(0, 8);
 
 		ck_assert_uint_eq(type(&con[0], "s"), 1);
@@ -280,6 +291,11 @@ START_TEST(test_features)
 	setup(3);
 	ck_assert_uint_eq(dev->device_features & 7, SIZE | EMERG | MULTIPORT);
 	ck_assert_uint_eq(dev->n_queues, 8);
+	teardown();
+	want_multiport = true;
+	setup(1);
+	ck_assert_uint_eq(dev->device_features & 7, SIZE | EMERG | MULTIPORT);
+	ck_assert_uint_eq(dev->n_queues, 4);
 	teardown();
 	virtio_console_free(NULL);
 }
@@ -453,10 +469,10 @@ START_TEST(test_stopped_reader)
 	returned(1);
 	expect_out(&con[0], "ab");
 	con[0].device.writable(con[0].device.dev);
-	expect_out(&con[0], "ab\r\n[lkvm: 80 bytes of output dropped]\r\n");
+	expect_out(&con[0], "ab" NOTE(80));
 	send(1, "again");
 	returned(1);
-	expect_out(&con[0], "ab\r\n[lkvm: 80 bytes of output dropped]\r\nagain");
+	expect_out(&con[0], "ab" NOTE(80) "again");
 	teardown();
 }
 END_TEST
@@ -475,6 +491,8 @@ END_TEST
 START_TEST(test_last_words)
 {
 	struct fake_buf buf;
+	char err[100] = "";
+	int err_fd;
 
 	setup(1);
 	probe(0);
@@ -492,8 +510,12 @@ START_TEST(test_last_words)
 	send(1, "very last");
 	expect_out(&con[0], "very");
 	set_room(&con[0], 3); /* no time to wait for more */
+	err_fd = memfd_create("stderr", 0);
+	ck_assert_int_eq(dup2(err_fd, 2), 2);
 	virtio_console_free(dev);
 	expect_out(&con[0], "very la");
+	ck_assert_int_ge(pread(err_fd, err, sizeof(err) - 1, 0), 0);
+	ck_assert_str_eq(err, "lkvm: warning: console0: port 0: 2 bytes of output dropped\n");
 	fake_fini(&drv);
 }
 END_TEST
@@ -505,17 +527,19 @@ START_TEST(test_reset_with_held_output)
 	set_room(&con[0], 1);
 	send(1, "abc");
 	expect_out(&con[0], "a");
-	probe(FAKE_RESET); /* a reset: the rest is gone */
-	reader_reads(&con[0], 1);
+	probe(FAKE_RESET); /* a reset: the rest is gone, and it is said */
+	reader_reads(&con[0], sizeof(NOTE(2)) - 1 + 1);
+	expect_out(&con[0], "a" NOTE(2));
 	send(1, "xyz");
-	expect_out(&con[0], "ax");
+	expect_out(&con[0], "a" NOTE(2) "x");
 	virtio_queue_set(dev, 1, VIRTIO_QUEUE_RESET, 1);
 	ck_assert(has_returned(1));
 	reader_reads(&con[0], SIZE_MAX);
+	expect_out(&con[0], "a" NOTE(2) "x" NOTE(2));
 	fake_setup_queue(&drv, 1, 16);
 	send(1, "new");
 	returned(1);
-	expect_out(&con[0], "axnew");
+	expect_out(&con[0], "a" NOTE(2) "x" NOTE(2) "new");
 	teardown();
 }
 END_TEST
@@ -541,7 +565,7 @@ START_TEST(test_hold_with_held_output)
 	virtio_hold(dev, false);
 	expect_in(0, at, "in");
 	returned(1);
-	expect_out(&con[0], "axyz");
+	expect_out(&con[0], "a" NOTE(2) "xyz");
 	teardown();
 }
 END_TEST
@@ -573,8 +597,9 @@ START_TEST(test_input)
 	two = add_buffer(0, 64);
 	ck_assert_uint_eq(type(&con[0], "x"), 1);
 	expect_in(0, one, "x");
-	con[0].device.send_break(con[0].device.dev);
-	expect_in(0, two, "\x0f");
+	ck_assert_uint_eq(con[0].device.break_key, 0x0f); /* Ctrl-O: SysRq on Linux's hvc */
+	ck_assert_uint_eq(type(&con[0], "y"), 1);
+	expect_in(0, two, "y");
 	ck_assert_uint_eq(con[0].wanted, 0);
 	teardown();
 }
@@ -679,9 +704,29 @@ static void expect_control(uint32_t id, uint16_t event, uint32_t more)
 		ck_assert_uint_eq((uint32_t)msg.rows << 16 | msg.cols, more);
 }
 
+static void expect_name(uint32_t id)
+{
+	struct {
+		struct virtio_console_control head;
+		char name[32];
+	} msg;
+	char name[32];
+	gpa_t at = add_buffer(2, 64);
+	uint32_t written = 0;
+
+	ck_assert_int_ge(fake_wait_used(&drv, 2, &written), 0);
+	memcpy(&msg, fake_at(&drv, at), sizeof(msg));
+	snprintf(name, sizeof(name), "lkvm.tty%u", id);
+	ck_assert_uint_eq(msg.head.id, id);
+	ck_assert_uint_eq(msg.head.event, VIRTIO_CONSOLE_PORT_NAME);
+	ck_assert_uint_eq(written, sizeof(msg.head) + strlen(name)); /* without a NUL */
+	ck_assert_mem_eq(msg.name, name, strlen(name));
+}
+
 static void port_ready(uint32_t id, uint32_t size)
 {
 	control(id, VIRTIO_CONSOLE_PORT_READY, 1);
+	expect_name(id);
 	expect_control(id, VIRTIO_CONSOLE_CONSOLE_PORT, 0);
 	expect_control(id, VIRTIO_CONSOLE_PORT_OPEN, 0);
 	if (size)
@@ -694,8 +739,10 @@ static void multiport(uint64_t features)
 	control(VIRTIO_CONSOLE_BAD_ID, VIRTIO_CONSOLE_DEVICE_READY, 1);
 	for (uint32_t i = 0; i < n_ports; i++)
 		expect_control(i, VIRTIO_CONSOLE_PORT_ADD, 0);
-	for (uint32_t i = 0; i < n_ports; i++)
+	for (uint32_t i = 0; i < n_ports; i++) {
 		port_ready(i, 25 << 16 | 80);
+		control(i, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	}
 }
 
 /* No message is waiting: the buffer stays where it is. */
@@ -772,8 +819,95 @@ START_TEST(test_control_nonsense)
 	control(0, VIRTIO_CONSOLE_CONSOLE_PORT, 1);
 	control(0, VIRTIO_CONSOLE_RESIZE, 1);
 	control(0, 77, 1);
+	control(2, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	control(0xffffffff, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	control(0, VIRTIO_CONSOLE_PORT_READY, 1); /* before it was added */
 	expect_no_control();
 	ck_assert_uint_eq(fake_config_irqs(&drv), 0);
+	teardown();
+}
+END_TEST
+
+/* A port is added once, and told about once. */
+START_TEST(test_control_twice)
+{
+	setup(2);
+	multiport(0);
+	control(0, VIRTIO_CONSOLE_DEVICE_READY, 1);
+	control(0, VIRTIO_CONSOLE_PORT_READY, 1);
+	control(1, VIRTIO_CONSOLE_PORT_READY, 1);
+	expect_no_control();
+	teardown();
+}
+END_TEST
+
+/* Input waits until the driver says that somebody listens, and again when nobody does. */
+START_TEST(test_open)
+{
+	gpa_t at;
+
+	want_multiport = true;
+	setup(1);
+	ck_assert_uint_eq(type(&con[0], "early"), 5);
+	probe(MULTIPORT);
+	at = add_buffer(0, 64);
+	control(0, VIRTIO_CONSOLE_PORT_OPEN, 1); /* there is no port yet */
+	control(0, VIRTIO_CONSOLE_DEVICE_READY, 1);
+	expect_control(0, VIRTIO_CONSOLE_PORT_ADD, 0);
+	port_ready(0, 25 << 16 | 80);
+	ck_assert_uint_eq(type(&con[0], " bird"), 5);
+	control(0, VIRTIO_CONSOLE_PORT_READY, 1); /* no effect, but the worker is past it */
+	ck_assert(!has_returned(0));
+	control(0, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	expect_in(0, at, "early bird");
+	control(0, VIRTIO_CONSOLE_PORT_OPEN, 0);
+	at = add_buffer(0, 64);
+	ck_assert_uint_eq(type(&con[0], "late"), 4);
+	control(0, VIRTIO_CONSOLE_PORT_READY, 1);
+	ck_assert(!has_returned(0));
+	control(0, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	expect_in(0, at, "late");
+	ck_assert_uint_eq(type(&con[0], "er"), 2);
+	probe(0); /* a driver without MULTIPORT */
+	expect_in(0, add_buffer(0, 64), "er");
+	teardown();
+}
+END_TEST
+
+/* Queues that do not exist for a driver without MULTIPORT. */
+START_TEST(test_multiport_not_accepted)
+{
+	const struct virtio_console_control ready = { 0, VIRTIO_CONSOLE_DEVICE_READY, 1 };
+	struct fake_buf buf;
+
+	setup(2);
+	probe(0);
+	add_buffer(2, 64);
+	buf = FAKE_OUT(guest_bytes(&ready, sizeof(ready)), sizeof(ready));
+	ck_assert_int_ge(fake_add(&drv.queue[3], &buf, 1), 0);
+	fake_notify(&drv, 3);
+	send(5, "port 1");
+	sync_worker();
+	sync_worker();
+	ck_assert(!has_returned(2) && !has_returned(3) && !has_returned(5));
+	ck_assert_uint_eq(con[1].n_out, 0);
+	send(1, "port 0");
+	returned(1);
+	expect_out(&con[0], "port 0");
+	teardown();
+}
+END_TEST
+
+START_TEST(test_packed)
+{
+	setup(2);
+	dev->device_features |= FAKE_PACKED;
+	multiport(FAKE_PACKED);
+	send(5, "packed");
+	returned(5);
+	expect_out(&con[1], "packed");
+	ck_assert_uint_eq(type(&con[1], "back"), 4);
+	expect_in(4, add_buffer(4, 64), "back");
 	teardown();
 }
 END_TEST
@@ -782,7 +916,7 @@ END_TEST
 START_TEST(test_control_reset)
 {
 	setup(2);
-	multiport(0);
+	probe(MULTIPORT);
 	control(0, VIRTIO_CONSOLE_DEVICE_READY, 1); /* two messages for which there is no buffer */
 	probe(MULTIPORT);
 	con[0].device.resize(con[0].device.dev, 1, 1);
@@ -809,6 +943,7 @@ static void control_breaks(unsigned queue, struct fake_buf first, struct fake_bu
 START_TEST(test_control_malformed)
 {
 	const struct fake_buf none = { .len = 0 };
+	struct fake_buf buf;
 	gpa_t at;
 
 	setup(2);
@@ -818,7 +953,15 @@ START_TEST(test_control_malformed)
 	control_breaks(3, FAKE_OUT(at, 8), FAKE_IN(at, 8));
 	control_breaks(2, FAKE_OUT(at, 64), none); /* likewise */
 	control_breaks(2, FAKE_OUT(at, 8), FAKE_IN(at, 64));
-	control_breaks(2, FAKE_IN(at, 11), none); /* too small for the largest message */
+	control_breaks(2, FAKE_IN(at, 7), none); /* too small for a message */
+	probe(MULTIPORT);
+	control(0, VIRTIO_CONSOLE_DEVICE_READY, 1);
+	expect_control(0, VIRTIO_CONSOLE_PORT_ADD, 0);
+	control(0, VIRTIO_CONSOLE_PORT_READY, 1);
+	buf = FAKE_IN(at, 16); /* too small for this one */
+	ck_assert_int_ge(fake_add(&drv.queue[2], &buf, 1), 0);
+	fake_notify(&drv, 2);
+	fake_wait_config_irq(&drv, 7);
 	multiport(0);
 	teardown();
 }
@@ -829,6 +972,7 @@ END_TEST
 START_TEST(test_new_failures)
 {
 	struct console *const all[] = { &con[0], &con[1] };
+	const struct virtio_console_setup two = { .console = all, .n_ports = 2, .multiport = true };
 	struct rlimit limit, saved;
 	struct virtio_dev *none = NULL;
 	unsigned failures = 0;
@@ -841,7 +985,7 @@ START_TEST(test_new_failures)
 		int err;
 
 		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-		err = virtio_console_new(&drv.ram, "x", all, 2, &d);
+		err = virtio_console_new(&drv.ram, "x", &two, &d);
 		ck_assert(!err == !!d);
 		if (!err) {
 			virtio_console_free(d);
@@ -863,5 +1007,6 @@ UNIT_MAIN("virtio-console", test_features, test_config, test_emergency_write, te
 	  test_last_words, test_reset_with_held_output, test_hold_with_held_output,
 	  test_output_must_be_readable, test_input,
 	  test_input_flow, test_input_ring, test_input_needs_room, test_multiport,
-	  test_multiport_resize, test_multiport_without_size, test_control_nonsense,
-	  test_control_reset, test_control_malformed, test_new_failures)
+	  test_multiport_resize, test_multiport_without_size, test_multiport_not_accepted,
+	  test_packed, test_open, test_control_nonsense, test_control_twice, test_control_reset,
+	  test_control_malformed, test_new_failures)
