@@ -59,6 +59,9 @@ const char *disk_foreign_header(const void *header, size_t len);
  */
 int disk_lock(int fd, const char *name, bool exclusive);
 
+/** disk_lock_bytes() - the same towards QEMU and its tools; @writes: to a file that nobody else uses */
+int disk_lock_bytes(int fd, const char *name, bool writes);
+
 /* ---- disk/qemu-nbd.c: the server for images that are not raw ---- */
 
 struct qemu_nbd {

@@ -285,6 +285,8 @@ int raw_open(const struct disk_config *cfg, struct disk **ret)
 	if (!err)
 		err = disk_lock(raw->fd, cfg->path, !cfg->read_only);
 	if (!err)
+		err = disk_lock_bytes(raw->fd, cfg->path, !cfg->read_only);
+	if (!err)
 		err = read_geometry(raw, cfg);
 	if (!err)
 		err = finish_open(raw);

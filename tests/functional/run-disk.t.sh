@@ -99,6 +99,39 @@ image=$T_TMP/image.qcow2
 qemu-img create -q -f qcow2 "$image" 10M
 taken "$image"
 taken "$image,ro" "$image,ephemeral"
+
+# ---- QEMU and its tools use an image, or it is behind another one ----
+
+# served OPTION... FILE: qemu-nbd has FILE; its number is in $holder
+served()
+{
+	rm -f "$T_TMP/served"
+	qemu-nbd -t -k "$T_TMP/served" "$@" &
+	holder=$!
+	while [ ! -S "$T_TMP/served" ]; do
+		sleep 0.05
+	done
+}
+
+served -f raw "$disk"
+refused "disk '$disk' is in use by process $holder" "$disk"
+refused "disk '$disk' is in use for writing by process $holder" "$disk,ro"
+released
+served -r -f raw "$disk"
+refused "disk '$disk' is in use by process $holder" "$disk"
+taken "$disk,ro" "$disk,ephemeral"
+released
+taken "$disk"
+top=$T_TMP/top.qcow2
+qemu-img create -q -f qcow2 -b "$disk" -F raw "$top"
+served -f qcow2 "$top"
+refused "disk '$disk' is in use by process $holder" "$disk"
+taken "$disk,ro"
+released
+taken "$top"
+refused "disk '$top': Is another process using the image [$disk]?" "$disk" "$top"
+taken "$disk,ro" "$top"
+
 mv "$image" "$T_TMP/image"
 taken "$T_TMP/image,format=qcow2"
 mv "$T_TMP/image" "$image"
