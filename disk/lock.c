@@ -87,8 +87,8 @@ static bool has_fd_on(int proc, const char *pid, const struct stat *file)
 	dir = openat(proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	fds = dir < 0 ? NULL : fdopendir(dir);
 	while (fds && !found && (entry = readdir(fds)))
-		found = !fstatat(dirfd(fds), entry->d_name, &st, 0) &&
-			st.st_ino == file->st_ino && st.st_dev == file->st_dev;
+		found = !fstatat(dirfd(fds), entry->d_name, &st, 0) && st.st_ino == file->st_ino &&
+			st.st_dev == file->st_dev;
 	if (fds)
 		closedir(fds);
 	else if (dir >= 0)
@@ -120,7 +120,8 @@ static void lock_byte(int fd, off_t at)
 {
 	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1 };
 
-	/* Nobody locks these bytes for writing; a file system that knows no such locks does without. */
+	/* Nobody locks these bytes for writing; a file system that knows no such locks does
+	 * without. */
 	if (fcntl(fd, F_OFD_SETLK, &lock))
 		log_debug(LOG_DEVICE, "lock of byte %d: %s", (int)at, strerror(errno));
 }

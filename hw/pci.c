@@ -63,16 +63,16 @@ static void bar_unmap(struct pci_function *fn)
 	bus_remove(fn->host->mmio, fn->bar_base);
 }
 
-/* Decoded only in the bridge's window (aligned, so all of it): it shadows no chip and no ECAM. */
+/* Decoded only where there is no RAM, and no chip that is not on the bus. */
 static void bar_map(struct pci_function *fn, uint64_t base)
 {
 	const struct bus_range range = {
 		.base = base, .size = fn->bar_bytes, .ops = &bar_ops, .dev = fn, .name = fn->name
 	};
 
-	if (base < LAYOUT_PCI_WINDOW || base >= LAYOUT_PCI_WINDOW_END)
+	if (base < LAYOUT_PCI_WINDOW || base > LAYOUT_PCI_DECODE_END - fn->bar_bytes)
 		return;
-	/* On top of another function's BAR: the first one keeps the range. */
+	/* On top of the ECAM or of another function's BAR: who was first keeps the range. */
 	if (bus_add(fn->host->mmio, &range))
 		return;
 	fn->bar_base = base;

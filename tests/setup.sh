@@ -49,6 +49,7 @@ table()
 		check   fio                   fio
 		check   e2fsprogs             mke2fs
 		check   procps                pgrep
+		check   seabios               -
 	END
 }
 

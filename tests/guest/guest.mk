@@ -6,7 +6,7 @@ GUEST := $(O)/tests/guest
 
 GUEST_REAL := $(filter-out start guest.lds,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
 GUEST_FLAT := i8042 rtc serial serial-burst serial-poll serial-shared timers unclaimed virtio-mmio
-GUEST_MULTIBOOT := acpi cpuid disks hostile hvc multiboot ram smp
+GUEST_MULTIBOOT := acpi bios cpuid disks hostile hvc multiboot ram smp
 GUEST_PVH := blk-bench pvh quit serial-burst serial-poll
 GUEST_BZIMAGE := bzimage dtb
 

@@ -266,6 +266,7 @@ START_TEST(test_bar_moves)
 	} table[] = {
 		{ 0xd0004000, true },  { 0xcfffc000, false }, { 0xd0000000, true },
 		{ 0xdfffc000, true },  { 0xe0000000, false }, { 0xe0004000, false },
+		{ 0xe00fc000, false }, { 0xe0100000, true },  { 0xfebfc000, true },
 		{ 0x00000000, false }, { 0xfec00000, false }, { 0xfffffff0, false },
 	};
 

@@ -25,8 +25,9 @@
 #define LAYOUT_HIGH        0x00100000 /* 1 MB */
 
 /* In the gap */
-#define LAYOUT_PCI_WINDOW     0xd0000000 /* BARs */
+#define LAYOUT_PCI_WINDOW     0xd0000000 /* BARs, as lkvm and its tables place them */
 #define LAYOUT_PCI_WINDOW_END 0xe0000000ULL
+#define LAYOUT_PCI_DECODE_END 0xfec00000ULL /* firmware places them up to the IOAPIC */
 #define LAYOUT_ECAM           0xe0000000 /* configuration space of bus 0 */
 #define LAYOUT_ECAM_BYTES     0x00100000
 #define LAYOUT_VIRTIO_MMIO    0xe1000000 /* one page a device: virtio-mmio.h */
