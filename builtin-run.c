@@ -384,6 +384,7 @@ static int do_platform(struct vm *m)
 		.config = &m->cfg,
 		.kvm = &m->kvm,
 		.machine = kvm_irq_machine(m->irq),
+		.loop = &m->loop,
 		.console = m->cfg.console_virtio ? first : m->ttys.console,
 	};
 

@@ -9,23 +9,30 @@
  * clear for the rest. Who saw it clear has at least that long to read a consistent time, who waits
  * for either value gets it within a second, and it follows from the time alone.
  *
- * The chip's interrupts (periodic, alarm, update ended) do not exist here, so IRQ 8 is never raised
- * and only the update-ended flag of register C, which some guests poll, is kept.
+ * The flags of register C are found in the same way: which of its events lie between the last look
+ * and now? Only while the guest has enabled an interrupt whose flag is not up does a timer wait for
+ * the next event, so a guest that does not acknowledge its interrupts causes no work.
  * Spec: Motorola MC146818A data sheet; CMOS memory sizes as BIOSes and QEMU leave them
  */
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
 
 #include "lkvm/chips.h"
 #include "lkvm/config.h"
+#include "lkvm/log.h"
+#include "lkvm/timer.h"
 
 #define CMOS_BYTES 128
 
 enum {
 	REG_SECONDS = 0x00,
+	REG_SECONDS_ALARM = 0x01,
 	REG_MINUTES = 0x02,
+	REG_MINUTES_ALARM = 0x03,
 	REG_HOURS = 0x04,
+	REG_HOURS_ALARM = 0x05,
 	REG_WEEKDAY = 0x06, /* 1 is Sunday */
 	REG_DAY = 0x07,
 	REG_MONTH = 0x08,
@@ -43,32 +50,51 @@ enum {
 };
 
 #define A_UIP     0x80
+#define A_RATE    0x0f
 #define A_DEFAULT 0x26 /* 32768 Hz time base, 1024 Hz periodic rate */
 #define B_SET     0x80
 #define B_BINARY  0x04
 #define B_24H     0x02
-#define C_UPDATED 0x10
 #define D_VALID   0x80
 #define HOUR_PM   0x80
 
-#define UIP_NS 2228000 /* 244 us of notice and 1984 us of update */
+/* The enable bits of register B and the flags of register C are the same. */
+#define PERIODIC  0x40
+#define ALARM     0x20
+#define UPDATED   0x10
+#define EVENTS    (PERIODIC | ALARM | UPDATED)
+#define C_IRQ     0x80
+
+#define ALARM_ANY 0xc0 /* an alarm register from here on fits every value */
+
+#define UIP_NS   2228000 /* 244 us of notice and 1984 us of update */
+#define BASE_HZ  32768
+#define SECOND   1000000000LL
+#define MINUTE_S 60
+#define HOUR_S   3600
+#define DAY_S    86400
 
 struct rtc {
 	pthread_mutex_t lock;
 	unsigned index;
 	int64_t offset_s; /* guest's time minus the host's */
-	int64_t c_read_s; /* when register C was read last */
 	uint8_t ram[CMOS_BYTES];
+
+	struct irq_line irq;
+	bool irq_up;
+	uint8_t flags;         /* of register C, up to ... */
+	struct timespec since; /* ... this time of the host */
+	struct timer timer;    /* for the next event that is to interrupt */
+	bool timer_on;
+	bool timer_failed;
 };
 
-static int64_t host_now(long *ret_ns)
+static struct timespec host_now(void)
 {
-	struct timespec ts;
+	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &ts);
-	if (ret_ns)
-		*ret_ns = ts.tv_nsec;
-	return ts.tv_sec;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now;
 }
 
 static uint8_t encode(const struct rtc *rtc, int value)
@@ -147,23 +173,150 @@ static bool is_time(unsigned reg)
 	}
 }
 
+/* ---- events ---- */
+
+/* The time in periods of the periodic interrupt, or 0 if it is off. */
+static int64_t period_number(const struct rtc *rtc, const struct timespec *t, int *ret_hz)
+{
+	unsigned rate = rtc->ram[REG_A] & A_RATE;
+
+	/* 1 and 2 would be faster than 8192 Hz, the fastest; they stand for 256 and 128 Hz. */
+	*ret_hz = rate ? BASE_HZ >> (rate < 3 ? rate + 6 : rate - 1) : 0;
+	return t->tv_sec * *ret_hz + t->tv_nsec * *ret_hz / SECOND;
+}
+
+/* An alarm register's value, -1 if it fits every one; false if it fits none below @end. */
+static bool decode_alarm(const struct rtc *rtc, unsigned reg, int end, int *ret)
+{
+	uint8_t value = rtc->ram[reg];
+
+	*ret = value >= ALARM_ANY ? -1
+	       : reg == REG_HOURS_ALARM ? decode_hour(rtc, value)
+					: decode(rtc, value);
+	return *ret < end;
+}
+
+/* Return: seconds from @now_s of the host to the next alarm behind it, 0 if there is never one */
+static int seconds_to_alarm(const struct rtc *rtc, int64_t now_s)
+{
+	int64_t today = ((now_s + rtc->offset_s) % DAY_S + DAY_S) % DAY_S;
+	int hour, min, sec;
+
+	if (!decode_alarm(rtc, REG_HOURS_ALARM, 24, &hour) ||
+	    !decode_alarm(rtc, REG_MINUTES_ALARM, 60, &min) ||
+	    !decode_alarm(rtc, REG_SECONDS_ALARM, 60, &sec))
+		return 0;
+	for (int ahead = 1; ahead <= DAY_S;) {
+		int at = (int)((today + ahead) % DAY_S);
+
+		if (hour >= 0 && at / HOUR_S != hour)
+			ahead += HOUR_S - at % HOUR_S;
+		else if (min >= 0 && at / MINUTE_S % 60 != min)
+			ahead += MINUTE_S - at % MINUTE_S;
+		else if (sec >= 0 && at % MINUTE_S != sec)
+			ahead++;
+		else
+			return ahead;
+	}
+	return 0;
+}
+
+/* Raise the flags of what has happened since the last look. The host's clock may have gone back. */
+static void look(struct rtc *rtc, const struct timespec *now)
+{
+	int64_t passed_s = now->tv_sec - rtc->since.tv_sec;
+	int hz;
+
+	if (period_number(rtc, now, &hz) > period_number(rtc, &rtc->since, &hz))
+		rtc->flags |= PERIODIC;
+	if (passed_s > 0 && !(rtc->ram[REG_B] & B_SET)) {
+		int alarm_s = seconds_to_alarm(rtc, rtc->since.tv_sec);
+
+		rtc->flags |= UPDATED;
+		if (alarm_s && alarm_s <= passed_s)
+			rtc->flags |= ALARM;
+	}
+	rtc->since = *now;
+}
+
+/* When is the next of the @events behind @now? Return: false if never */
+static bool next_event(const struct rtc *rtc, uint8_t events, const struct timespec *now,
+		       struct timespec *ret)
+{
+	bool updates = !(rtc->ram[REG_B] & B_SET);
+	int hz, alarm_s = events & ALARM && updates ? seconds_to_alarm(rtc, now->tv_sec) : 0;
+	int64_t next = period_number(rtc, now, &hz) + 1;
+
+	*ret = (struct timespec){ 0 };
+	if (events & UPDATED && updates)
+		ret->tv_sec = now->tv_sec + 1;
+	else if (alarm_s)
+		ret->tv_sec = now->tv_sec + alarm_s;
+	if (events & PERIODIC && hz && (!ret->tv_sec || next < ret->tv_sec * hz))
+		/* Rounded up: one nanosecond early would be one look too many. */
+		*ret = (struct timespec){ next / hz, (next % hz * SECOND + hz - 1) / hz };
+	return ret->tv_sec;
+}
+
+static void set_timer(struct rtc *rtc, const struct timespec *now)
+{
+	uint8_t awaited = rtc->ram[REG_B] & EVENTS & ~rtc->flags & 0xff;
+	struct timespec at;
+	bool on = next_event(rtc, awaited, now, &at);
+	int err;
+
+	if (!on && !rtc->timer_on)
+		return;
+	err = timer_set(&rtc->timer, &at);
+	if (err && !rtc->timer_failed)
+		log_err(err, "rtc: timer for its interrupts");
+	rtc->timer_failed |= err != 0;
+	rtc->timer_on = on;
+}
+
+/* Something has changed: look, raise or lower the interrupt, wait for the next event. */
+static void update(struct rtc *rtc)
+{
+	struct timespec now = host_now();
+	bool up;
+
+	look(rtc, &now);
+	up = rtc->flags & rtc->ram[REG_B] & EVENTS;
+	if (up != rtc->irq_up)
+		irq_set(&rtc->irq, up);
+	rtc->irq_up = up;
+	set_timer(rtc, &now);
+}
+
+static void timer_fired(struct timer *timer)
+{
+	struct rtc *rtc = container_of(timer, struct rtc, timer);
+
+	pthread_mutex_lock(&rtc->lock);
+	update(rtc);
+	pthread_mutex_unlock(&rtc->lock);
+}
+
+/* ---- registers ---- */
+
 static uint8_t read_a(const struct rtc *rtc)
 {
-	long ns;
+	struct timespec now = host_now();
 
-	host_now(&ns);
-	if (rtc->ram[REG_B] & B_SET || ns < 1000000000L - UIP_NS)
+	if (rtc->ram[REG_B] & B_SET || now.tv_nsec < SECOND - UIP_NS)
 		return rtc->ram[REG_A];
 	return rtc->ram[REG_A] | A_UIP;
 }
 
 static uint8_t read_c(struct rtc *rtc)
 {
-	int64_t now = host_now(NULL);
-	bool updated = now != rtc->c_read_s && !(rtc->ram[REG_B] & B_SET);
+	uint8_t value;
 
-	rtc->c_read_s = now;
-	return updated ? C_UPDATED : 0;
+	update(rtc);
+	value = rtc->flags | (rtc->irq_up ? C_IRQ : 0);
+	rtc->flags = 0;
+	update(rtc);
+	return value;
 }
 
 static uint8_t read_register(struct rtc *rtc)
@@ -177,46 +330,51 @@ static uint8_t read_register(struct rtc *rtc)
 		return D_VALID;
 	}
 	if (is_time(rtc->index))
-		time_to_registers(rtc, host_now(NULL));
+		time_to_registers(rtc, host_now().tv_sec);
 	return rtc->ram[rtc->index];
 }
 
 /*
- * SET stops the time registers at the present time, in the encoding that is written with it. A
- * write that ends it starts the clock from what they say then.
+ * SET stops the time registers at the present time, in the encoding that is written with it, and
+ * takes the interrupt of the updates away. A write that ends it starts the clock from what they say
+ * then.
  */
 static void write_b(struct rtc *rtc, uint8_t value)
 {
 	bool was_set = rtc->ram[REG_B] & B_SET;
+	int64_t now_s = host_now().tv_sec;
 
 	rtc->ram[REG_B] = value & ~B_SET & 0xff;
 	if (was_set)
-		time_from_registers(rtc, host_now(NULL));
+		time_from_registers(rtc, now_s);
 	else
-		time_to_registers(rtc, host_now(NULL));
-	rtc->ram[REG_B] = value;
+		time_to_registers(rtc, now_s);
+	rtc->ram[REG_B] = value & B_SET ? value & ~UPDATED & 0xff : value;
+}
+
+static void write_time(struct rtc *rtc, uint8_t value)
+{
+	int64_t now_s = host_now().tv_sec; /* once, or the clock would lose what passes in between */
+
+	time_to_registers(rtc, now_s);
+	rtc->ram[rtc->index] = value;
+	time_from_registers(rtc, now_s);
 }
 
 static void write_register(struct rtc *rtc, uint8_t value)
 {
-	int64_t now_s;
+	bool has_events = rtc->index <= REG_D || rtc->index == REG_CENTURY;
 
-	switch (rtc->index) {
-	case REG_A:
-		rtc->ram[REG_A] = value & ~A_UIP & 0xff;
-		return;
-	case REG_B:
+	if (has_events)
+		update(rtc); /* what was up to now is judged by the old values */
+	if (rtc->index == REG_B)
 		write_b(rtc, value);
-		return;
-	}
-	if (!is_time(rtc->index)) {
-		rtc->ram[rtc->index] = value;
-		return;
-	}
-	now_s = host_now(NULL); /* once, or the clock would lose what passes in between */
-	time_to_registers(rtc, now_s);
-	rtc->ram[rtc->index] = value;
-	time_from_registers(rtc, now_s);
+	else if (is_time(rtc->index))
+		write_time(rtc, value);
+	else
+		rtc->ram[rtc->index] = rtc->index == REG_A ? value & ~A_UIP & 0xff : value;
+	if (has_events)
+		update(rtc);
 }
 
 static void rtc_read(void *dev, uint64_t off, void *data, unsigned len)
@@ -281,6 +439,9 @@ static int rtc_init(void *dev, const struct device_env *env)
 
 	rtc->ram[REG_A] = A_DEFAULT;
 	rtc->ram[REG_B] = B_24H;
+	rtc->since = host_now();
+	rtc->irq = env->irq;
+	timer_init(&rtc->timer, env->loop, timer_fired);
 	put_memory_size(rtc, env->config->ram.size_bytes);
 	return -pthread_mutex_init(&rtc->lock, NULL);
 }
@@ -289,6 +450,7 @@ static void rtc_fini(void *dev)
 {
 	struct rtc *rtc = dev;
 
+	timer_fini(&rtc->timer);
 	pthread_mutex_destroy(&rtc->lock);
 }
 

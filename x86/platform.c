@@ -70,6 +70,7 @@ static struct device_env environment(const struct platform_env *on, unsigned i)
 	struct device_env env = {
 		.stop = kvm_stop,
 		.machine = on->kvm,
+		.loop = on->loop,
 		.config = on->config,
 		.index = index_of_type(i),
 	};

@@ -17,6 +17,7 @@
 #include "lkvm/irq.h"
 
 struct console;
+struct loop;
 struct vm_config;
 
 /* Why a machine stopped; the first cause wins. builtin-run.c maps each to the exit status. */
@@ -38,6 +39,7 @@ struct device_env {
 	/* Ask the machine to stop. Returns at once; the vCPU threads end soon after. Any thread. */
 	void (*stop)(void *machine, enum stop_cause cause, uint32_t value);
 	void *machine;
+	struct loop *loop; /* of the main thread: for timers */
 	struct console *console;        /* where a serial port leads; NULL: nowhere */
 	const struct vm_config *config; /* lives as long as the device */
 	unsigned index;                 /* of this line among the lines of the same type, from 0 */

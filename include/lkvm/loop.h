@@ -2,7 +2,7 @@
  * The event loop of the main thread (and of each device worker): epoll with callbacks.
  *
  * A source is embedded in its owner and belongs to it; the loop only keeps a pointer while the
- * source is added. One thread runs a loop; only that thread may add, change or remove sources. A
+ * source is added. One thread runs a loop; any may add a source, only that one change or remove it. A
  * callback may remove any source, its own included: events already fetched for a removed source
  * are dropped.
  */

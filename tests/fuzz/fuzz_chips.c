@@ -4,14 +4,14 @@
  * A stream of guest accesses to one chip, chosen by the first byte. Of each operation the first
  * byte says what it is:
  *
- *	bit 7     the host's side acts: console input, room, break; power button
+ *	bit 7     the host's side acts: console input, room, break; power button; timer
  *	bit 6     write (the data follows), else read
  *	bits 5-4  width 1, 2, 4
  *	bits 3-0  offset; an access that leaves the chip's ports does not get past the bus
  *
  * Beside what the sanitizers find: an interrupt line is set only when its level changes,
  * input that was refused is asked for once the guest reads, output that waited
- * is sent once there is room.
+ * is sent once there is room; a clock whose interrupt is enabled waits for its next one.
  */
 #include <linux/serial_reg.h>
 #include <stdlib.h>
@@ -22,6 +22,7 @@
 #include "lkvm/config.h"
 #include "lkvm/console.h"
 #include "lkvm/log.h"
+#include "lkvm/timer.h"
 #include "lkvm/types.h"
 
 static const struct {
@@ -46,6 +47,8 @@ struct input {
 };
 
 static bool irq;
+static struct timer *timer; /* of the chip, if it has one */
+static struct timespec timer_at;
 
 static void check(bool ok)
 {
@@ -67,6 +70,26 @@ static void fake_stop(void *vm, enum stop_cause cause, uint32_t value)
 	(void)vm;
 	(void)value;
 	check(cause != STOP_NONE);
+}
+
+void timer_init(struct timer *t, struct loop *loop, void (*fired)(struct timer *timer))
+{
+	(void)loop;
+	timer = t;
+	t->fired = fired;
+}
+
+void timer_fini(struct timer *t)
+{
+	check(t == timer);
+	timer = NULL;
+}
+
+int timer_set(struct timer *t, const struct timespec *at)
+{
+	check(t == timer && at->tv_sec >= 0 && at->tv_nsec >= 0 && at->tv_nsec < 1000000000);
+	timer_at = *at;
+	return 0;
 }
 
 void console_attach(struct console *con, const struct console_device *dev)
@@ -101,6 +124,8 @@ static void host_acts(struct console *con, void *dev, const struct device_type *
 
 	if (type == &power_type)
 		power_button(dev);
+	if (timer)
+		timer->fired(timer);
 	if (!con->device.dev)
 		return;
 	switch (what >> 5 & 3) {
@@ -176,6 +201,19 @@ static void serial_still_works(struct console *con, const struct device_type *ty
 	check(con->sent == 1);
 }
 
+/* Whatever went before: who enables the interrupt of the next second gets it. */
+static void rtc_still_works(const struct device_type *type, void *dev)
+{
+	struct timespec now;
+
+	write_byte(type, dev, 0, 0x0b);
+	write_byte(type, dev, 1, 0x10);
+	write_byte(type, dev, 0, 0x0c);
+	read_access(type, dev, 1, 1);
+	clock_gettime(CLOCK_REALTIME, &now);
+	check(irq || (timer_at.tv_sec && timer_at.tv_sec <= now.tv_sec + 1));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, data + size };
@@ -193,6 +231,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	void *dev = calloc(1, type->size);
 
 	irq = false;
+	timer_at = (struct timespec){ 0 };
 	config.ram.size_bytes = (uint64_t)n << 30;
 	check(dev && log_set_topics("device") == 0 && type->init(dev, &env) == 0);
 	while (in.at < in.end) {
@@ -205,6 +244,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (con.device.dev)
 		serial_still_works(&con, type, dev);
+	if (type == &rtc_type)
+		rtc_still_works(type, dev);
 	if (type->fini)
 		type->fini(dev);
 	free(dev);

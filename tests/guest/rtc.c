@@ -2,6 +2,10 @@
 #include "guest.h"
 
 #define RTC_UPDATING 0x80
+#define RTC_IRQ      0x80 /* in register C */
+#define RTC_PERIODIC 0x40 /* in registers B and C */
+#define RTC_ALARM    0x20
+#define RTC_UPDATED  0x10
 #define RTC_24_HOURS 0x02
 #define RTC_BINARY   0x04
 #define RTC_VALID    0x80
@@ -10,6 +14,42 @@ static uint8_t cmos(uint8_t reg)
 {
 	out8(0x70, reg);
 	return in8(0x71);
+}
+
+static void set_cmos(uint8_t reg, uint8_t value)
+{
+	out8(0x70, reg);
+	out8(0x71, value);
+}
+
+/* Forget interrupts of before; the second chip's line 0 is the clock's. */
+static void reset_pic(void)
+{
+	out8(0xa0, 0x11);
+	out8(0xa1, 0x28);
+	out8(0xa1, 2);
+	out8(0xa1, 1);
+	out8(0xa0, 0x0a); /* reads tell which interrupts wait */
+}
+
+static void wait_for_interrupt(uint8_t enable, uint8_t flags)
+{
+	cmos(0xc);
+	reset_pic();
+	set_cmos(0xb, (uint8_t)(RTC_24_HOURS | enable));
+	while (!(in8(0xa0) & 1))
+		;
+	CHECK_EQ(cmos(0xc) & (RTC_IRQ | flags), RTC_IRQ | flags);
+	set_cmos(0xb, RTC_24_HOURS);
+}
+
+static void interrupts(void)
+{
+	wait_for_interrupt(RTC_UPDATED, RTC_UPDATED);
+	wait_for_interrupt(RTC_PERIODIC, RTC_PERIODIC);
+	for (uint8_t reg = 1; reg <= 5; reg = (uint8_t)(reg + 2))
+		set_cmos(reg, 0xff); /* every second */
+	wait_for_interrupt(RTC_ALARM, RTC_ALARM | RTC_UPDATED);
 }
 
 static void print_two(uint8_t reg, uint8_t max, const char *after)
@@ -40,6 +80,7 @@ void guest_main(void)
 {
 	CHECK(cmos(0xd) & RTC_VALID);
 	CHECK(cmos(0xb) & RTC_24_HOURS);
+	interrupts();
 	wait_for_second(); /* it runs, and nothing changes while it is printed */
 	print_two(0x32, 99, "");
 	print_two(9, 99, "-");
@@ -49,7 +90,6 @@ void guest_main(void)
 	print_two(2, 59, ":");
 	print_two(0, 59, "\n");
 
-	out8(0x70, 0x40); /* free memory of the chip */
-	out8(0x71, 0xa7);
+	set_cmos(0x40, 0xa7); /* free memory of the chip */
 	CHECK_EQ(cmos(0x40), 0xa7);
 }

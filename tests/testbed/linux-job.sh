@@ -17,6 +17,7 @@ rt         Debian 6.1 rt, 2 CPUs, 256 MB, power button by lkvm stop --graceful
 panic      a panic is status 120, and its lines are shown
 pvpanic    a panic that pvpanic reports is status 120
 triple     a triple fault is status 121
+hwclock    the clock's alarm, and hwclock, which waits for its interrupt
 timeout    --timeout ends a guest with status 124
 input      vmlinux by PVH, a line from a pipe reaches the guest
 two        two guests at once: list, pause, resume, stop
@@ -113,6 +114,16 @@ test_triple()
 	run triple -k cloud -c 1 -m 256 -i initrd -p "quiet reboot=t lkvm.test=reboot" </dev/null
 	expect_status triple 121
 	expect_line triple "guest: user space"
+}
+
+test_hwclock()
+{
+	run hwclock -k cloud -c 2 -m 256 -i initrd -i programs -p "quiet lkvm.test=hwclocks,poweroff" </dev/null
+	expect_status hwclock 0
+	expect_line hwclock "guest: alarm 1"
+	expect_line hwclock "guest: systohc: .*RTC_SET_TIME.* was successful\."
+	expect_line hwclock "guest: show: \.\.\.got clock tick"
+	expect_no_line hwclock ".*timed out.*"
 }
 
 test_timeout()

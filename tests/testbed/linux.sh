@@ -24,6 +24,7 @@ kernels=$(./kernels.sh cloud generic rt backport memtest)
 ./initrd.sh guest "$work/initrd"
 ./initrd.sh modules "$work/rt-modules" "$rt" button evdev
 ./initrd.sh modules "$work/cloud-modules" "$cloud" pvpanic-mmio
+./initrd.sh programs "$work/programs" hwclock
 ./vmlinux.sh "$cloud"/boot/vmlinuz-* "$work/vmlinux"
 
 status=0
@@ -31,6 +32,6 @@ status=0
 	--file "$(echo "$cloud"/boot/vmlinuz-*)=cloud" --file "$(echo "$generic"/boot/vmlinuz-*)=generic" \
 	--file "$(echo "$rt"/boot/vmlinuz-*)=rt" --file "$(echo "$backport"/boot/vmlinuz-*)=backport" \
 	--file "$memtest/boot/memtest86+x64.bin=memtest" --file "$work/vmlinux" \
-	--file "$work/initrd" --file "$work/rt-modules" --file "$work/cloud-modules" \
+	--file "$work/initrd" --file "$work/programs" --file "$work/rt-modules" --file "$work/cloud-modules" \
 	--file job.sh linux-job.sh "$@" || status=$?
 exit "$status"

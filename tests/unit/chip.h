@@ -11,6 +11,7 @@
 #include "lkvm/access.h"
 #include "lkvm/chips.h"
 #include "lkvm/config.h"
+#include "lkvm/loop.h"
 #include "unit.h"
 
 static struct {
@@ -22,6 +23,7 @@ static struct {
 	enum stop_cause cause;
 	uint32_t value;
 	struct vm_config config;
+	struct loop loop; /* only its address counts */
 } machine;
 
 static inline void fake_irq(void *vm, unsigned gsi, unsigned source, bool level)
@@ -48,6 +50,7 @@ static inline int try_chip(const struct device_type *type, struct console *conso
 		.irq = { .set = fake_irq, .machine = &machine, .gsi = 7, .source = 300 },
 		.stop = fake_stop,
 		.machine = &machine,
+		.loop = &machine.loop,
 		.console = console,
 		.config = &machine.config,
 		.index = index,

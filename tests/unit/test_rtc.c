@@ -1,13 +1,22 @@
-/* Links: hw/rtc.o */
+/* Links: hw/rtc.o util/log.o */
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "chip.h"
+#include <errno.h>
 
-#define SET    0x80
-#define BINARY 0x04
-#define H24    0x02
+#include "chip.h"
+#include "lkvm/timer.h"
+
+#define SET      0x80
+#define PERIODIC 0x40
+#define ALARM    0x20
+#define UPDATED  0x10
+#define BINARY   0x04
+#define H24      0x02
+#define IRQ      0x80 /* in register C */
+#define NO_RATE  0x20 /* in register A */
+#define SECOND   1000000000
 
 /* The host's UTC, once a test has set it. In place of the C library's. */
 static struct timespec now;
@@ -20,6 +29,49 @@ int clock_gettime(clockid_t clock, struct timespec *ts)
 	*ts = now;
 	now.tv_sec += step_s;
 	return 0;
+}
+
+/* The timer, in place of util/timer.c's: it fires when a test says so. */
+static struct timer *timer;
+static struct timespec timer_at;
+static unsigned timer_sets;
+static int timer_error;
+
+void timer_init(struct timer *t, struct loop *loop, void (*fired)(struct timer *timer))
+{
+	ck_assert_ptr_eq(loop, &machine.loop);
+	timer = t;
+	t->fired = fired;
+}
+
+void timer_fini(struct timer *t)
+{
+	ck_assert_ptr_eq(t, timer);
+	timer = NULL;
+}
+
+int timer_set(struct timer *t, const struct timespec *at)
+{
+	ck_assert_ptr_eq(t, timer);
+	timer_at = *at;
+	timer_sets++;
+	return timer_error;
+}
+
+/* The next event is @sec seconds and @nsec nanoseconds from the whole second now; let it come. */
+static void assert_next(time_t sec, long nsec)
+{
+	ck_assert_int_eq(timer_at.tv_sec, now.tv_sec + sec);
+	ck_assert_int_eq(timer_at.tv_nsec, nsec);
+	now = timer_at;
+	timer_at = (struct timespec){ 0 };
+	timer->fired(timer);
+}
+
+static void assert_no_timer(void)
+{
+	ck_assert_int_eq(timer_at.tv_sec, 0);
+	ck_assert_int_eq(timer_at.tv_nsec, 0);
 }
 
 static void set_now(int year, int month, int day, int hour, int min, int sec)
@@ -191,7 +243,7 @@ START_TEST(test_no_drift)
 	set_now(2024, 6, 15, 12, 30, 40);
 	new_rtc();
 	step_s = 1;
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0; i < 3; i++) {
 		put(2, 0x30);
 		put(0x0b, H24);
 	}
@@ -252,12 +304,214 @@ START_TEST(test_c)
 	ck_assert_uint_eq(get(0x0c), 0);
 	now.tv_sec++;
 	put(0x0c, 0xff); /* read-only */
-	ck_assert_uint_eq(get(0x0c), 0x10);
+	ck_assert_uint_eq(get(0x0c), PERIODIC | UPDATED);
 	ck_assert_uint_eq(get(0x0c), 0);
 	put(0x0b, SET | H24);
 	now.tv_sec++;
-	ck_assert_uint_eq(get(0x0c), 0);
+	ck_assert_uint_eq(get(0x0c), PERIODIC);
 	ck_assert_uint_eq(machine.irq_sets, 0);
+	ck_assert_uint_eq(timer_sets, 0); /* nor does it cost anything */
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_update_interrupt)
+{
+	set_now(2024, 6, 15, 12, 30, 40);
+	new_rtc();
+	put(0x0a, NO_RATE);
+	now.tv_nsec = 300;
+	put(0x0b, H24 | UPDATED);
+	ck_assert(!machine.irq);
+	assert_next(1, 0);
+	ck_assert(machine.irq);
+	assert_no_timer(); /* until the guest has taken this one */
+	now.tv_sec += 5;
+	ck_assert_uint_eq(get(0x0c), IRQ | UPDATED);
+	ck_assert(!machine.irq);
+	assert_next(1, 0);
+	put(0x0b, H24);
+	ck_assert(!machine.irq); /* disabled, but the flag is up */
+	ck_assert_uint_eq(get(0x0c), UPDATED);
+	assert_no_timer();
+	now.tv_sec++;
+	put(0x0b, H24 | UPDATED);
+	ck_assert(machine.irq); /* at once: the flag was up when it was enabled */
+	ck_assert_uint_eq(get(0x0c), IRQ | UPDATED);
+	timer->fired(timer); /* too early */
+	ck_assert(!machine.irq);
+	assert_next(1, 0);
+	get(0x0c);
+	put(0x0b, SET | H24 | UPDATED);
+	ck_assert_uint_eq(get(0x0b), SET | H24);
+	now.tv_sec++;
+	ck_assert_uint_eq(get(0x0c), 0);
+	ck_assert_uint_eq(machine.irq_sets, 8);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_alarm)
+{
+	static const struct {
+		uint8_t mode, hour, min, sec;
+		int ahead; /* 0: never */
+	} cases[] = {
+		{ H24, 0x12, 0x30, 0x41, 1 },
+		{ H24, 0x12, 0x30, 0x40, 86400 },
+		{ H24, 0x12, 0x30, 0x39, 86399 },
+		{ H24, 0x12, 0x31, 0x00, 20 },
+		{ H24, 0x13, 0x00, 0x00, 29 * 60 + 20 },
+		{ H24, 0x00, 0x00, 0x00, 11 * 3600 + 29 * 60 + 20 },
+		{ H24, 0xc0, 0xff, 0xfe, 1 },
+		{ H24, 0xff, 0xff, 0x30, 50 },
+		{ H24, 0xff, 0x30, 0x30, 3590 },
+		{ H24, 0xff, 0x30, 0xff, 1 },
+		{ H24, 0x13, 0xff, 0xff, 29 * 60 + 20 },
+		{ H24, 0x12, 0x29, 0xff, 86400 - 100 },
+		{ H24, 0x12, 0x30, 0x60, 0 },
+		{ H24, 0x12, 0x60, 0xff, 0 },
+		{ H24, 0x24, 0xff, 0xff, 0 },
+		{ H24, 0xbf, 0xbf, 0xbf, 0 },
+		{ H24 | BINARY, 12, 30, 59, 19 },
+		{ H24 | BINARY, 12, 59, 0, 28 * 60 + 20 },
+		{ 0, 0x92, 0x30, 0x41, 1 },
+		{ 0, 0x12, 0x30, 0x41, 12 * 3600 + 1 },
+		{ BINARY, 0x81, 0xff, 0xff, 29 * 60 + 20 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		set_now(2024, 6, 15, 12, 30, 40);
+		new_rtc();
+		put(0x0a, NO_RATE);
+		put(0x0b, cases[i].mode | ALARM);
+		put(5, cases[i].hour);
+		put(3, cases[i].min);
+		put(1, cases[i].sec);
+		if (cases[i].ahead) {
+			assert_next(cases[i].ahead, 0);
+			ck_assert_msg(machine.irq, "case %zu", i);
+			ck_assert_uint_eq(get(0x0c), IRQ | ALARM | UPDATED);
+			ck_assert(timer_at.tv_sec);
+		} else {
+			assert_no_timer();
+			now.tv_sec += 86400;
+			timer->fired(timer);
+			ck_assert_msg(!machine.irq, "case %zu", i);
+			ck_assert_uint_eq(get(0x0c), UPDATED);
+		}
+		timer_at = (struct timespec){ 0 };
+		free_chip();
+	}
+}
+END_TEST
+
+/* The flag of the alarm without its interrupt, as a guest polls it; and a clock that the guest set. */
+START_TEST(test_alarm_polled)
+{
+	set_now(2024, 6, 15, 12, 30, 40);
+	new_rtc();
+	put(0x0a, NO_RATE);
+	put(0x0b, SET | H24);
+	put_time(0x19, 0x69, 0x12, 0x31, 0x23, 0x59, 0x58); /* before 1970 */
+	put(5, 0);
+	put(3, 0);
+	put(1, 1);
+	put(0x0b, H24);
+	get(0x0c);
+	now.tv_sec += 2;
+	ck_assert_uint_eq(get(0x0c), UPDATED);
+	now.tv_sec++;
+	ck_assert_uint_eq(get(0x0c), UPDATED | ALARM);
+	now.tv_sec += 86399;
+	ck_assert_uint_eq(get(0x0c), UPDATED);
+	now.tv_sec += 3;
+	ck_assert_uint_eq(get(0x0c), UPDATED | ALARM);
+	put(0x0b, SET | H24);
+	now.tv_sec += 2 * 86400;
+	ck_assert_uint_eq(get(0x0c), 0); /* it stood still */
+	put(0x0b, H24);
+	ck_assert_uint_eq(get(0x0c), 0);
+	now.tv_sec -= 100; /* the host's clock is set back */
+	ck_assert_uint_eq(get(0x0c), 0);
+	now.tv_sec++;
+	ck_assert_uint_eq(get(0x0c), UPDATED);
+	ck_assert_uint_eq(timer_sets, 0);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_periodic)
+{
+	static const struct {
+		unsigned rate;
+		int hz;
+	} cases[] = { { 1, 256 },   { 2, 128 },  { 3, 8192 }, { 4, 4096 },
+		      { 6, 1024 },  { 13, 8 },   { 14, 4 },   { 15, 2 } };
+
+	set_now(2024, 6, 15, 12, 30, 40);
+	new_rtc();
+	put(0x0b, H24 | PERIODIC);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		int hz = cases[i].hz;
+
+		set_now(2024, 6, 15, 12, 30, 40 + (int)i);
+		put(0x0a, 0x20 | cases[i].rate);
+		get(0x0c);
+		assert_next(0, (SECOND + hz - 1) / hz);
+		ck_assert_msg(machine.irq, "rate %u", cases[i].rate);
+		assert_no_timer();
+		ck_assert_uint_eq(get(0x0c), IRQ | PERIODIC);
+		ck_assert(!machine.irq);
+		now.tv_nsec = SECOND - 1; /* the last period of the second */
+		get(0x0c);
+		ck_assert_int_eq(timer_at.tv_nsec, 0);
+		assert_next(1, 0);
+		ck_assert_uint_eq(get(0x0c), IRQ | PERIODIC | UPDATED);
+	}
+	put(0x0a, NO_RATE);
+	timer_at = (struct timespec){ 0 };
+	get(0x0c);
+	now.tv_sec++;
+	ck_assert_uint_eq(get(0x0c), UPDATED);
+	assert_no_timer();
+	free_chip();
+}
+END_TEST
+
+/* The earliest of all; each flag keeps its own interrupt up. */
+START_TEST(test_all_interrupts)
+{
+	set_now(2024, 6, 15, 12, 30, 40);
+	new_rtc();
+	put(0x0a, 0x2f);
+	put(5, 0xff);
+	put(3, 0xff);
+	put(1, 0x42);
+	put(0x0b, H24 | PERIODIC | ALARM | UPDATED);
+	assert_next(0, SECOND / 2);
+	assert_next(1, 0);
+	assert_next(1, 0);
+	assert_no_timer();
+	ck_assert_uint_eq(machine.irq_sets, 1);
+	put(0x0b, H24 | ALARM);
+	ck_assert(machine.irq);
+	ck_assert_uint_eq(get(0x0c), IRQ | PERIODIC | ALARM | UPDATED);
+	ck_assert(!machine.irq);
+	free_chip();
+}
+END_TEST
+
+START_TEST(test_no_timer_left)
+{
+	set_now(2024, 6, 15, 12, 30, 40);
+	new_rtc();
+	put(0x0a, NO_RATE);
+	timer_error = -EMFILE;
+	put(0x0b, H24 | UPDATED);
+	put(0x0b, H24 | UPDATED);
+	now.tv_sec++;
+	ck_assert_uint_eq(get(0x0c), IRQ | UPDATED); /* late, but not lost */
 	free_chip();
 }
 END_TEST
@@ -274,10 +528,11 @@ END_TEST
 
 START_TEST(test_b_reads_back)
 {
+	set_now(2024, 6, 15, 12, 30, 40);
 	new_rtc();
 	for (unsigned value = 0; value < 256; value++) {
 		put(0x0b, value);
-		ck_assert_uint_eq(get(0x0b), value);
+		ck_assert_uint_eq(get(0x0b), value & SET ? value & (0xff - UPDATED) : value);
 	}
 	ck_assert_uint_eq(machine.irq_sets, 0);
 	free_chip();
@@ -359,4 +614,6 @@ END_TEST
 
 UNIT_MAIN("rtc", test_bcd_24, test_binary, test_12_hours, test_set, test_set_binary,
 	  test_write_without_set, test_no_drift, test_nonsense_time, test_uip, test_c, test_d,
+	  test_update_interrupt, test_alarm, test_alarm_polled, test_periodic, test_all_interrupts,
+	  test_no_timer_left,
 	  test_b_reads_back, test_memory, test_ports, test_memory_size)

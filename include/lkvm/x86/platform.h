@@ -16,6 +16,7 @@ struct platform_env {
 	const struct vm_config *config;
 	struct kvm *kvm;                /* its port bus, and kvm_stop() */
 	struct machine machine;         /* its interrupt lines */
+	struct loop *loop;              /* for their timers */
 	struct console *const *console; /* where each of the four serial ports leads; NULL: nowhere */
 };
 
