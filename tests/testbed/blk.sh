@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # blk.sh [TEST...]: Linux's block driver on lkvm's disks, on this machine if its KVM can run Linux,
-# else in one emulated host. TAP; the tests are in blk-job.sh. $LKVM is the lkvm to test.
+# else in two emulated hosts. TAP; the tests are in blk-job.sh. $LKVM is the lkvm to test.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -30,6 +30,6 @@ for name in initrd modules tools kernel; do
 	files+=(--file "$work/$name")
 done
 status=0
-./host.sh --auto --cpus 2 --memory 3072 --disk 1024 --timeout 900 "${files[@]}" \
+./host.sh --auto --hosts 2 --memory 3072 --disk 1024 --timeout 900 "${files[@]}" \
 	--program e2fsck --program debugfs --file job.sh blk-job.sh "$@" || status=$?
 exit "$status"

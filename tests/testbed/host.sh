@@ -16,6 +16,8 @@
 # and for the emulated host:
 #   --memory MIB      default 3072
 #   --cpus N          default 1
+#   --hosts N         run the job in N hosts side by side; LANE, 1/N to N/N, says to each what its
+#                     part is, and output is mixed by lines
 #   --icount          let its clock count instructions: times are then the same on every run
 #   --module NAME     load this module too
 #   --verbose         show the emulated host's kernel messages when it is over
@@ -25,7 +27,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 
-auto=0 lkvm=${LKVM:-$top/build/lkvm} seconds=600 terminal=0 memory=3072 cpus=1 icount=0 verbose=0
+auto=0 lkvm=${LKVM:-$top/build/lkvm} seconds=600 terminal=0 memory=3072 cpus=1 hosts=1 icount=0 verbose=0
 disk=0 files=() programs=() modules=(irqbypass kvm kvm-amd)
 
 fail()
@@ -42,7 +44,7 @@ parse()
 		--terminal) terminal=1 ;;
 		--icount) icount=1 ;;
 		--verbose) verbose=1 ;;
-		--file | --program | --disk | --lkvm | --timeout | --memory | --cpus | --module)
+		--file | --program | --disk | --lkvm | --timeout | --memory | --cpus | --hosts | --module)
 			[ $# -ge 2 ] || fail "$1 needs an argument"
 			case $1 in
 			--file) files+=("$2") ;;
@@ -52,6 +54,7 @@ parse()
 			--timeout) seconds=$2 ;;
 			--memory) memory=$2 ;;
 			--cpus) cpus=$2 ;;
+			--hosts) hosts=$2 ;;
 			--module) modules+=("$2") ;;
 			esac
 			shift
@@ -91,16 +94,16 @@ supervise()
 	local guard=(setpriv --pdeathsig TERM timeout --kill-after=10)
 	[ "$terminal" -eq 0 ] || guard+=(--foreground)
 	"${guard[@]}" "$seconds" setpriv --pdeathsig KILL "$@" <&3 &
-	child=$!
-	wait "$child"
+	children=($!)
+	wait "${children[0]}"
 }
 
 clean_up()
 {
 	trap '' INT TERM HUP
-	if [ -n "$child" ]; then
-		kill -TERM "$child" 2>/dev/null || true
-		wait "$child" 2>/dev/null || true
+	if [ ${#children[@]} -gt 0 ]; then
+		kill -TERM "${children[@]}" 2>/dev/null || true
+		wait "${children[@]}" 2>/dev/null || true
 	fi
 	[ -z "$tty_state" ] || stty "$tty_state" <&3 || true
 	rm -rf "$work" "$disk_folder"
@@ -111,14 +114,6 @@ make_disk_here()
 {
 	disk_folder=$(mktemp -d /var/tmp/lkvm-XXXXXX)
 	ln -s "$disk_folder" "$work/job/disk"
-}
-
-make_emulated_disk()
-{
-	mkdir "$work/job/disk"
-	truncate -s "${disk}M" "$work/disk"
-	/sbin/mke2fs -q -F -t ext4 "$work/disk" || fail "no file system for the emulated host"
-	modules+=(virtio_pci virtio_blk)
 }
 
 run_here()
@@ -132,49 +127,88 @@ run_here()
 	ln -s "$(realpath "$lkvm")" "$work/bin/lkvm"
 	cd "$work/job"
 	PATH=$work/bin:$PATH:/usr/sbin:/sbin TMPDIR=$work supervise busybox sh ./.run || status=$?
-	child=
+	children=()
 	return "$status"
 }
 
-run_emulated()
+# Fills $work/initrd. The kernel takes archives one behind the other.
+make_initrd()
 {
-	local kernel status=0 args
-	kernel=$("$here/kernels.sh" cloud) || fail "no kernel for the emulated host"
-	[ "$disk" -eq 0 ] || make_emulated_disk
+	if [ "$disk" -gt 0 ]; then
+		mkdir "$work/job/disk"
+		modules+=(virtio_pci virtio_blk)
+	fi
 	"$here/initrd.sh" host "$work/initrd" "$kernel" "$lkvm" "${modules[@]}" || fail "no initrd"
 	if [ ${#programs[@]} -gt 0 ]; then
 		"$here/initrd.sh" programs "$work/programs" "${programs[@]}" || fail "no programs"
 		cat "$work/programs" >>"$work/initrd"
 	fi
-	# The kernel takes archives one behind the other.
 	(cd "$work" && find job | busybox cpio -o -H newc -R 0:0 2>/dev/null >>initrd)
-	touch "$work/status" "$work/kernel.log"
+}
 
+# emulated_host NUMBER: one host, to its end. No XSAVE: the emulator lets a guest's XSETBV through to
+# the host's register, so that KVM does not learn of it and the guest loses its SSE and AVX registers.
+emulated_host()
+{
+	local status=0 args dir=$work/host$1
+	mkdir "$dir"
+	touch "$dir/status" "$dir/kernel.log"
 	# shellcheck disable=SC2054
-	args=(-M q35 -cpu max -m "$memory" -smp "$cpus" -display none -nodefaults -no-user-config
+	args=(-M q35 -cpu max,-xsave -m "$memory" -smp "$cpus" -display none -nodefaults -no-user-config
 		-no-reboot -kernel "$kernel"/boot/vmlinuz-* -initrd "$work/initrd"
-		-append "console=ttyS1 loglevel=4 panic=-1 mitigations=off"
+		-append "console=ttyS1 loglevel=4 panic=-1 mitigations=off LANE=$1/$hosts"
 		-chardev stdio,id=terminal,signal=off -serial chardev:terminal
-		-serial "file:$work/kernel.log" -serial "file:$work/status" -accel tcg)
-	# shellcheck disable=SC2054
-	[ "$disk" -eq 0 ] || args+=(-drive "if=none,id=disk,file=$work/disk,format=raw,cache=unsafe"
-		-device virtio-blk-pci,drive=disk)
+		-serial "file:$dir/kernel.log" -serial "file:$dir/status" -accel tcg)
+	if [ "$disk" -gt 0 ]; then
+		truncate -s "${disk}M" "$dir/disk"
+		/sbin/mke2fs -q -F -t ext4 "$dir/disk" || fail "no file system for the emulated host"
+		# shellcheck disable=SC2054
+		args+=(-drive "if=none,id=disk,file=$dir/disk,format=raw,cache=unsafe"
+			-device virtio-blk-pci,drive=disk)
+	fi
 	# shellcheck disable=SC2054
 	[ "$icount" -eq 0 ] || args+=(-icount shift=0,sleep=off)
 	supervise qemu-system-x86_64 "${args[@]}" || status=$?
-	child=
-	[ "$verbose" -eq 0 ] || cat "$work/kernel.log" >&2
+	children=()
+	[ "$verbose" -eq 0 ] || cat "$dir/kernel.log" >&2
 	case $status in
 	124 | 137)
 		echo "host: the job did not end within $seconds seconds" >&2
 		return 124
 		;;
 	esac
-	status=$(tr -dc 0-9 <"$work/status")
+	status=$(tr -dc 0-9 <"$dir/status")
 	if [ -z "$status" ]; then
-		tail -n 30 "$work/kernel.log" >&2
+		tail -n 30 "$dir/kernel.log" >&2
 		fail "the emulated host failed; above are its kernel's last messages"
 	fi
+	return "$status"
+}
+
+# Return: the worst status of all
+run_emulated()
+{
+	local kernel number lines printers=() status=0 one
+	kernel=$("$here/kernels.sh" cloud) || fail "no kernel for the emulated host"
+	make_initrd
+	if [ "$hosts" -eq 1 ]; then
+		emulated_host 1
+		return
+	fi
+	for ((number = 1; number <= hosts; number++)); do
+		exec {lines}> >(sed -u '')
+		printers+=($!)
+		emulated_host "$number" >&"$lines" &
+		children+=($!)
+		exec {lines}>&-
+	done
+	for number in "${children[@]}"; do
+		one=0
+		wait "$number" || one=$?
+		[ "$one" -le "$status" ] || status=$one
+	done
+	children=()
+	wait "${printers[@]}"
 	return "$status"
 }
 
@@ -182,7 +216,7 @@ parse "$@"
 [ -x "$lkvm" ] || fail "no lkvm at '$lkvm'; run make first"
 exec 3<&0
 [ "$terminal" -eq 1 ] || exec 3</dev/null
-work=$(mktemp -d "${TMPDIR:-/tmp}/lkvm-XXXXXX") child='' tty_state='' disk_folder=''
+work=$(mktemp -d "${TMPDIR:-/tmp}/lkvm-XXXXXX") children=() tty_state='' disk_folder=''
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP

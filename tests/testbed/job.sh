@@ -1,8 +1,8 @@
 # shellcheck shell=dash disable=SC2154 # failures, expectations: set by one_test
 # What the jobs share that boot Linux guests and judge them (linux-job.sh, virtio-job.sh); they read
 # this file, set $tests (a line each: NAME and a title), define a function test_NAME for each, and
-# end with run_tests "$@". TAP on standard output. Two tests run at a time; each runs guests and calls
-# expect_*, which note what is wrong.
+# end with run_tests "$@". TAP on standard output. Two tests run at a time, in one host or in two; each
+# runs guests and calls expect_*, which note what is wrong.
 
 per_guest=300 # seconds; a boot takes 5 to 20 on a machine with nothing else to do
 export LKVM_DIR="$PWD/sockets"
@@ -117,30 +117,42 @@ one_test()
 	fi
 }
 
-# Both lanes walk the list; who makes the folder runs the test.
+# lane [K]: the tests whose turn it is. Both lanes of one host walk the list, and who makes the folder
+# runs the test; of several hosts, each has its own share, K of $lanes.
 lane()
 {
-	number=0
+	number=0 turn=0
 	echo "$tests" | grep . | while read -r name title; do
 		number=$((number + 1))
 		case " $only " in
 		"  " | *" $name "*) ;;
 		*) continue ;;
 		esac
+		turn=$((turn + 1))
+		[ -z "$1" ] || [ $((turn % lanes)) -eq $(($1 % lanes)) ] || continue
 		mkdir "claim.$name" 2>/dev/null && one_test $number "$name" "$title"
 	done
 }
 
-# run_tests [NAME]...: those, or all
+# run_tests [NAME]...: those, or all. $LANE is set if several hosts share them (host.sh --hosts).
 run_tests()
 {
+	local lanes=${LANE#*/}
 	only="$*"
-	if [ -n "$only" ]; then
-		echo "1..$#"
+	case ${LANE-1/1} in
+	1/*)
+		if [ -n "$only" ]; then
+			echo "1..$#"
+		else
+			echo "1..$(echo "$tests" | grep -c .)"
+		fi
+		;;
+	esac
+	if [ "${lanes:-1}" -gt 1 ]; then
+		lane "${LANE%/*}"
 	else
-		echo "1..$(echo "$tests" | grep -c .)"
+		lane "" &
+		lane "" &
+		wait
 	fi
-	lane &
-	lane &
-	wait
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # linux.sh [TEST...]: boot real Linux kernels with lkvm, on this machine if its KVM can run Linux,
-# else in one emulated host. TAP; the tests are in linux-job.sh. $LKVM is the lkvm to test.
+# else in two emulated hosts. TAP; the tests are in linux-job.sh. $LKVM is the lkvm to test.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -28,7 +28,7 @@ kernels=$(./kernels.sh cloud generic rt backport memtest)
 ./vmlinux.sh "$cloud"/boot/vmlinuz-* "$work/vmlinux"
 
 status=0
-./host.sh --auto --cpus 2 --memory 8192 --timeout 1200 \
+./host.sh --auto --hosts 2 --memory 8192 --timeout 1200 \
 	--file "$(echo "$cloud"/boot/vmlinuz-*)=cloud" --file "$(echo "$generic"/boot/vmlinuz-*)=generic" \
 	--file "$(echo "$rt"/boot/vmlinuz-*)=rt" --file "$(echo "$backport"/boot/vmlinuz-*)=backport" \
 	--file "$memtest/boot/memtest86+x64.bin=memtest" --file "$work/vmlinux" \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # virtio.sh [TEST...]: Linux's virtio drivers on lkvm's devices, on this machine if its KVM can run
-# Linux, else in one emulated host. TAP; the tests are in virtio-job.sh. $LKVM is the lkvm to test.
+# Linux, else in two emulated hosts. TAP; the tests are in virtio-job.sh. $LKVM is the lkvm to test.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -29,6 +29,6 @@ for kernel in cloud generic backport; do
 done
 
 status=0
-./host.sh --auto --cpus 2 --memory 3072 --timeout 900 "${files[@]}" --file "$work/initrd" \
+./host.sh --auto --hosts 2 --memory 3072 --timeout 900 "${files[@]}" --file "$work/initrd" \
 	--file job.sh virtio-job.sh "$@" || status=$?
 exit "$status"
