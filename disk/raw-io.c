@@ -1,14 +1,15 @@
 /*
- * Raw files and block devices by Linux AIO: one io_submit() for a batch of requests, one
- * io_getevents() for what has completed.
+ * Raw files and block devices by Linux AIO: one io_submit() for a batch of requests; what has
+ * completed is mostly seen without a system call (disk/raw-ring.c).
  *
  * What is not opened with O_DIRECT goes through the page cache, and then io_submit() itself does
- * the copying: that is why a device has a worker thread. Discarding has no asynchronous call at
- * all.
+ * the copying: that is why a device has a worker thread. For an eager user its completions are
+ * taken at once, and only what may complete later signals the eventfd. Discarding has no
+ * asynchronous call at all.
  *
  * A request is done in pieces if it is very large, if its buffers must be copied (bounced), or if
  * the kernel transfers less than it was asked for. What waits for its turn stands in @todo; as long
- * as something does, something is in flight whose completion starts it.
+ * as something does, the eventfd will be signalled, which starts it.
  */
 #include "raw.h"
 
@@ -17,6 +18,7 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -26,6 +28,7 @@
 #define PIECE_BYTES  (16 * MIB) /* of one request at a time */
 #define BOUNCE_BYTES (256 * KIB)
 #define FLIGHT_BYTES (64 * MIB) /* in flight: a drain waits for no more than this */
+#define TURN_BYTES   FLIGHT_BYTES /* begun, perhaps ended too, in one raw_commit() */
 
 /* ---- the end of a request, or of a piece ---- */
 
@@ -276,6 +279,12 @@ static bool done_at_once(struct raw *raw, struct disk_request *req)
 	return false;
 }
 
+/* Does io_submit() return with the data, and may done() be called then? */
+static bool is_prompt(const struct raw *raw)
+{
+	return raw->disk.eager && !raw->late;
+}
+
 static uint64_t flight_bytes(const struct disk_request *req)
 {
 	return req->op == DISK_FLUSH ? 0 : req->piece_bytes;
@@ -300,10 +309,16 @@ static int prepare(struct raw *raw, struct disk_request *req)
 		else
 			io_prep_pwritev(cb, raw->fd, iov, n, at);
 	}
-	io_set_eventfd(cb, raw->event.fd);
+	if (!is_prompt(raw) || req->op == DISK_FLUSH)
+		io_set_eventfd(cb, raw->event.fd);
 	cb->data = req;
 	raw->batch[raw->n_batch++] = cb;
 	return 0;
+}
+
+static bool turn_is_over(const struct raw *raw)
+{
+	return raw->turn_bytes >= TURN_BYTES;
 }
 
 static bool batch_full(const struct raw *raw)
@@ -318,14 +333,17 @@ static void fill_batch(struct raw *raw)
 	int err;
 
 	raw->n_batch = raw->n_iov = 0;
-	while (!batch_full(raw) && bytes < FLIGHT_BYTES && (req = disk_fifo_pop(&raw->todo))) {
+	while (!batch_full(raw) && bytes < FLIGHT_BYTES && !turn_is_over(raw) &&
+	       (req = disk_fifo_pop(&raw->todo))) {
 		if (done_at_once(raw, req))
 			continue;
 		err = prepare(raw, req);
-		if (err)
+		if (err) {
 			finish(req, err);
-		else
-			bytes += flight_bytes(req);
+			continue;
+		}
+		bytes += flight_bytes(req);
+		raw->turn_bytes += flight_bytes(req);
 	}
 }
 
@@ -367,6 +385,46 @@ static void put_back(struct raw *raw, unsigned from)
 		disk_fifo_unpop(&raw->todo, raw->batch[i]->data);
 }
 
+/* ---- completions ---- */
+
+static void ended(struct raw *raw, int n)
+{
+	for (int i = 0; i < n; i++) {
+		struct disk_request *req = raw->events[i].data;
+
+		raw->n_flying--;
+		raw->n_flushing -= req->op == DISK_FLUSH;
+		raw->flying_bytes -= flight_bytes(req);
+		transferred(raw, req, (int64_t)raw->events[i].res);
+	}
+}
+
+static void reap(struct raw *raw)
+{
+	ended(raw, (int)raw_take_events(raw->aio, raw->events, RAW_DEPTH));
+}
+
+/* Waits for one, but not on when a signal comes. */
+static void reap_some(struct raw *raw)
+{
+	ended(raw, io_getevents(raw->aio, 1, RAW_DEPTH, raw->events, NULL));
+}
+
+/*
+ * What goes through the page cache is complete when io_submit() returns, so nobody need be woken for
+ * it. A file for which that is not true is waited for this once.
+ */
+static void reap_prompt(struct raw *raw)
+{
+	reap(raw);
+	while (raw->n_flying > raw->n_flushing) {
+		raw->late = true;
+		reap_some(raw);
+	}
+}
+
+/* ---- a batch ---- */
+
 /* Return: true if that got us further */
 static bool send_batch(struct raw *raw)
 {
@@ -374,10 +432,13 @@ static bool send_batch(struct raw *raw)
 
 	for (int i = 0; i < n; i++) {
 		raw->n_flying++;
+		raw->n_flushing += raw->batch[i]->aio_lio_opcode == IO_CMD_FDSYNC;
 		raw->flying_bytes += flight_bytes(raw->batch[i]->data);
 	}
 	if (n > 0) {
 		put_back(raw, (unsigned)n);
+		if (is_prompt(raw))
+			reap_prompt(raw);
 		return true;
 	}
 	put_back(raw, 1);
@@ -398,36 +459,23 @@ void raw_commit(struct disk *disk)
 {
 	struct raw *raw = raw_of(disk);
 
+	raw->turn_bytes = 0;
 	do
 		fill_batch(raw);
 	while (raw->n_batch && send_batch(raw));
+	/* The worker must not be deaf for long: the rest is for the next turn of its loop. */
+	if (raw->todo.first && turn_is_over(raw))
+		eventfd_write(raw->event.fd, 1);
 }
 
-/* ---- completions ---- */
-
-static void reap(struct raw *raw, bool wait)
-{
-	struct timespec now = { 0 };
-	int n;
-
-	do {
-		n = io_getevents(raw->aio, wait, RAW_DEPTH, raw->events, wait ? NULL : &now);
-		for (int i = 0; i < n; i++) {
-			struct disk_request *req = raw->events[i].data;
-
-			raw->n_flying--;
-			raw->flying_bytes -= flight_bytes(req);
-			transferred(raw, req, (int64_t)raw->events[i].res);
-		}
-	} while (n == -EINTR);
-}
+/* ---- the worker ---- */
 
 void raw_completions_ready(struct loop_source *src, uint32_t events)
 {
 	struct raw *raw = container_of(src, struct raw, event);
 
 	(void)events;
-	reap(raw, false);
+	reap(raw);
 	raw_commit(&raw->disk);
 	if (raw->disk.reaped)
 		raw->disk.reaped(&raw->disk);
@@ -443,6 +491,6 @@ void raw_drain(struct disk *disk, bool cancel)
 			finish(req, -ECANCELED);
 		raw_commit(disk);
 		if (raw->n_flying)
-			reap(raw, true);
+			reap_some(raw);
 	}
 }

@@ -22,12 +22,13 @@ struct raw {
 	bool guard_logged;
 	bool no_fdsync;                    /* this kernel's AIO cannot flush */
 	bool no_zero_range, no_punch_hole; /* this file system cannot */
+	bool late;   /* io_submit() may return before the data is there */
 	bool lost;   /* a flush failed: the kernel may have dropped what was written before */
 	void *zeros; /* RAW_ZEROS_BYTES to write from, once needed */
 
 	struct disk_fifo todo;
-	unsigned n_flying;
-	uint64_t flying_bytes;
+	unsigned n_flying, n_flushing; /* in flight, and how many of them are flushes */
+	uint64_t flying_bytes, turn_bytes;
 	io_context_t aio;
 	struct loop_source event, watch; /* eventfd of the completions; inotify on the file */
 
@@ -46,6 +47,9 @@ static inline struct raw *raw_of(struct disk *disk)
 
 /** raw_update_size() - look whether the file has another size by now */
 void raw_update_size(struct raw *raw);
+
+/** raw_take_events() - disk/raw-ring.c: completions that are there; Return: how many */
+unsigned raw_take_events(io_context_t aio, struct io_event *events, unsigned max);
 
 /* As in struct disk_ops */
 void raw_submit(struct disk *disk, struct disk_request *req);

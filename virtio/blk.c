@@ -328,9 +328,13 @@ static void handle(struct virtio_dev *dev, unsigned index)
 
 static void kick(struct virtio_dev *dev, unsigned index)
 {
+	virtio_serve(dev, index, handle);
+}
+
+static void commit(struct virtio_dev *dev)
+{
 	struct virtio_blk *blk = blk_of(dev);
 
-	virtio_serve(dev, index, handle);
 	blk->disk->ops->commit(blk->disk);
 	publish(blk);
 }
@@ -413,6 +417,7 @@ static const struct virtio_type blk_type = {
 	.queue_size = QUEUE_SIZE,
 	.activate = activate,
 	.kick = kick,
+	.commit = commit,
 	.drain = drain,
 	.reset = reset,
 	.config_read = config_read,
@@ -470,6 +475,7 @@ int virtio_blk_new(const struct ram *ram, const char *name, struct disk *disk,
 	disk->reaped = disk_reaped;
 	disk->resized = disk_resized;
 	disk->ctx = blk;
+	disk->eager = true;
 	atomic_store(&blk->writeback, -1);
 	if (cfg->serial)
 		memcpy(blk->serial, cfg->serial, strnlen(cfg->serial, sizeof(blk->serial)));

@@ -130,6 +130,8 @@ void virtio_serve_while(struct virtio_dev *dev, unsigned index,
 		virtq_notify_off(&q->vq);
 		for (; left && (!more || more(dev, index)) && virtio_pop(dev, index); left--)
 			handle(dev, index);
+		if (dev->type->commit)
+			dev->type->commit(dev);
 		virtio_complete(dev, index);
 		if (more && !more(dev, index))
 			return;
@@ -146,7 +148,6 @@ static void queue_kicked(struct loop_source *src, uint32_t events)
 	struct virtio_dev *dev = q->dev;
 
 	(void)events;
-	clear_fd(src->fd);
 	if (!atomic_load(&dev->needs_reset))
 		dev->type->kick(dev, q->index);
 }
@@ -156,7 +157,8 @@ static void queue_kicked(struct loop_source *src, uint32_t events)
 static int queue_watch(struct virtio_dev *dev, unsigned index)
 {
 	struct virtio_queue *q = &dev->queue[index];
-	int err = loop_add(&dev->loop, &q->kick, EPOLLIN);
+	/* Edge triggered, so that nobody need read it: that would be a system call a batch. */
+	int err = loop_add(&dev->loop, &q->kick, EPOLLIN | EPOLLET);
 
 	q->live = !err;
 	return err;

@@ -85,6 +85,7 @@ struct disk {
 	unsigned block_bytes;    /* logical block size that the guest is told: 512 or 4096 */
 	unsigned physical_bytes; /* preferred alignment, a power of two, at least block_bytes */
 	bool read_only, can_discard;
+	bool eager;              /* set by the device: commit() may end what it begins */
 	unsigned failed_ops;     /* 1 << op: its failure was logged once */
 
 	/* Set by the device before attach(); called on the worker (or within attach()); may be NULL */

@@ -34,7 +34,7 @@ void loop_fini(struct loop *loop);
 
 /**
  * loop_add() - watch @src->fd
- * @events: EPOLLIN, EPOLLOUT, ..., level triggered
+ * @events: EPOLLIN, EPOLLOUT, ..., level triggered unless EPOLLET is among them
  * Return: 0; -EPERM for a regular file, which is always ready and cannot be watched; -errno
  */
 int loop_add(struct loop *loop, struct loop_source *src, uint32_t events);

@@ -49,6 +49,12 @@ struct virtio_type {
 	 */
 	void (*kick)(struct virtio_dev *dev, unsigned index);
 	/*
+	 * On the worker, within virtio_serve(): all that there was has been handed over, start it.
+	 * May push. The driver has not been asked for notifications again yet: what it adds while
+	 * this runs needs none. May be NULL.
+	 */
+	void (*commit)(struct virtio_dev *dev);
+	/*
 	 * On the worker, as its last act before it ends (@index -1), or before queue @index alone
 	 * is stopped: wait for every request in flight. No completion may come after. -1: remove
 	 * the sources that activate() added.

@@ -5,7 +5,7 @@
 # shellcheck source=tests/functional/guest.bash
 . "${0%/*}/guest.bash"
 
-T_LIMIT=120
+T_LIMIT=300
 SECTORS=20480
 
 # Each line of 16 bytes says which it is, so each sector does.

@@ -1,4 +1,4 @@
-/* Links: virtio/blk.o virtio/virtio.o virtio/virtq.o hw/ram.o disk/disk.o disk/raw.o disk/raw-io.o disk/request.o disk/format.o disk/lock.o disk/overlay.o disk/nbd.o disk/qemu-nbd.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
+/* Links: virtio/blk.o virtio/virtio.o virtio/virtq.o hw/ram.o disk/disk.o disk/raw.o disk/raw-io.o disk/raw-ring.o disk/request.o disk/format.o disk/lock.o disk/overlay.o disk/nbd.o disk/qemu-nbd.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
 
 /*
  * Requests of any kind in any layout, one after the other, to a block device on a disk in memory. A

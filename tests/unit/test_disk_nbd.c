@@ -1,4 +1,4 @@
-/* Links: disk/disk.o disk/raw.o disk/raw-io.o disk/request.o disk/format.o disk/lock.o disk/overlay.o disk/nbd.o disk/qemu-nbd.o util/log.o util/loop.o */
+/* Links: disk/disk.o disk/raw.o disk/raw-io.o disk/raw-ring.o disk/request.o disk/format.o disk/lock.o disk/overlay.o disk/nbd.o disk/qemu-nbd.o util/log.o util/loop.o */
 
 /* NBD: against nbdkit with its faults on order, and qcow2 by qemu-nbd. */
 #include "unit.h"

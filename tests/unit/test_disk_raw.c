@@ -301,6 +301,91 @@ START_TEST(test_bytes_in_flight)
 }
 END_TEST
 
+/* Who allows it is told by commit() what the page cache could answer, and not woken for it. */
+START_TEST(test_eager)
+{
+	static uint8_t bytes[SECTOR];
+	struct iovec iov = { bytes, SECTOR };
+	struct waited w[2];
+
+	use_memory(MIB);
+	start();
+	disk->eager = true;
+	submit(&w[0], DISK_WRITE, 0, SECTOR, &iov, 1);
+	disk->ops->commit(disk);
+	ck_assert(w[0].done);
+	ck_assert_int_eq(w[0].ret, 0);
+	ck_assert_int_eq(loop_once(&loop, 0), 0);
+	/* A flush takes its time, together with what needs none. */
+	submit(&w[0], DISK_FLUSH, 0, 0, NULL, 0);
+	submit(&w[1], DISK_READ, 0, SECTOR, &iov, 1);
+	disk->ops->commit(disk);
+	ck_assert(w[1].done);
+	ck_assert_int_eq(finish(&w[0]), 0);
+	/* Who does not is told by the loop. */
+	disk->eager = false;
+	submit(&w[0], DISK_READ, 0, SECTOR, &iov, 1);
+	disk->ops->commit(disk);
+	ck_assert(!w[0].done);
+	ck_assert_int_eq(loop_once(&loop, -1), 1);
+	ck_assert(w[0].done);
+	stop();
+}
+END_TEST
+
+/* A file whose completions come late is waited for once; from then on they wake the loop. */
+START_TEST(test_eager_late)
+{
+	static uint8_t bytes[3][SECTOR];
+	struct iovec iov[3];
+	struct waited w[3];
+
+	use_memory(MIB);
+	start();
+	disk->eager = true;
+	aio.hold = true;
+	for (unsigned i = 0; i < 3; i++) {
+		iov[i] = (struct iovec){ bytes[i], SECTOR };
+		submit(&w[i], DISK_READ, i * SECTOR, SECTOR, &iov[i], 1);
+	}
+	disk->ops->commit(disk);
+	ck_assert(w[0].done && w[1].done && w[2].done);
+	submit(&w[0], DISK_READ, 0, SECTOR, &iov[0], 1);
+	disk->ops->commit(disk);
+	ck_assert(!w[0].done);
+	aio.hold = false;
+	ck_assert_int_eq(loop_once(&loop, -1), 1);
+	ck_assert(w[0].done);
+	stop();
+}
+END_TEST
+
+/* One commit() does not keep the worker for more than so many bytes; the rest follows by itself. */
+START_TEST(test_eager_turn)
+{
+	size_t len = 16 * MIB;
+	struct iovec iov = { mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+			     len };
+	struct waited w[10];
+
+	use_memory(len);
+	start();
+	disk->eager = true;
+	for (unsigned i = 0; i < 10; i++)
+		submit(&w[i], DISK_READ, 0, len, &iov, 1);
+	disk->ops->commit(disk);
+	ck_assert_uint_eq(n_done, 4);
+	ck_assert_int_eq(loop_once(&loop, -1), 1);
+	ck_assert_uint_eq(n_done, 8);
+	ck_assert_uint_eq(n_reaped, 1);
+	disk->ops->drain(disk, true);
+	ck_assert_uint_eq(aio.requests, 8);
+	ck_assert_int_eq(w[7].ret, 0);
+	ck_assert_int_eq(w[8].ret, -ECANCELED);
+	stop();
+}
+END_TEST
+
 /* More requests than may be in flight, of which each has many buffers, all in one batch */
 START_TEST(test_many)
 {
@@ -629,6 +714,7 @@ START_TEST(test_error_is_logged_once)
 END_TEST
 
 UNIT_MAIN("disk_raw", test_open_errors, test_open_read_only_file, test_foreign_header, test_guard,
-	  test_guard_race, test_lock, test_vectors, test_short_transfers, test_huge, test_bytes_in_flight, test_many,
+	  test_guard_race, test_lock, test_vectors, test_short_transfers, test_huge, test_bytes_in_flight,
+	  test_eager, test_eager_late, test_eager_turn, test_many,
 	  test_busy, test_odd_size, test_shrunk, test_full, test_zeroes, test_discard, test_direct,
 	  test_old_kernel, test_lost, test_cancel, test_error_is_logged_once)

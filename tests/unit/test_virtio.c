@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@ struct toy {
 	int activate_ret;
 	void (*on_kick)(struct virtio_dev *dev, unsigned index);
 	void (*on_handle)(struct virtio_dev *dev, unsigned index);
+	void (*on_commit)(struct virtio_dev *dev);
 	/* What happened */
 	atomic_uint activates, kicks[2], handled, resets, ends, kicks_after_end;
 	atomic_uint drains[2];
@@ -78,6 +80,12 @@ static void toy_kick(struct virtio_dev *d, unsigned index)
 		toy.on_kick(d, index);
 	else
 		virtio_serve(d, index, toy_handle);
+}
+
+static void toy_commit(struct virtio_dev *d)
+{
+	if (toy.on_commit)
+		toy.on_commit(d);
 }
 
 static void toy_drain_queue(struct virtio_dev *d, unsigned index)
@@ -146,6 +154,7 @@ static const struct virtio_type toy_type = {
 	.features_ok = toy_features_ok,
 	.activate = toy_activate,
 	.kick = toy_kick,
+	.commit = toy_commit,
 	.drain = toy_drain,
 	.reset = toy_reset,
 	.config_read = toy_config_read,
@@ -1132,6 +1141,63 @@ END_TEST
 
 /* ---- serving ---- */
 
+/* The driver adds one more to the first. */
+static bool must_notify;
+
+static void add_in_commit(struct virtio_dev *d)
+{
+	if (atomic_load(&toy.handled) != 1)
+		return;
+	fake_must_notify(&drv.queue[0]);
+	add(0);
+	must_notify = fake_must_notify(&drv.queue[0]);
+	ck_assert_uint_eq(d->queue[0].vq.taken, 0);
+}
+
+/* What comes while a batch is begun is served without a notification, in either format. */
+START_TEST(test_commit)
+{
+	static const uint64_t features[] = { 0, FAKE_EVENT_IDX, FAKE_PACKED,
+					     FAKE_PACKED | FAKE_EVENT_IDX };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(features); i++) {
+		uint32_t written;
+
+		setup(FAKE_PACKED);
+		toy.on_commit = add_in_commit;
+		must_notify = true;
+		ck_assert(fake_negotiate(&drv, features[i]));
+		fake_setup_queue(&drv, 0, 16);
+		add(0);
+		virtio_set_status(dev, LIVE);
+		ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+		ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+		ck_assert(!must_notify);
+		teardown();
+	}
+}
+END_TEST
+
+/* Nobody reads the eventfd of the notifications: all that came are still in it, each served once. */
+START_TEST(test_notifications_stay)
+{
+	uint64_t came;
+	int fd;
+
+	setup(0);
+	ck_assert(fake_probe(&drv, 0, 16));
+	fd = drv.notify_fd[0];
+	wait_for(&toy.kicks[0], 1);
+	ck_assert_int_eq(eventfd_write(fd, 5), 0);
+	ck_assert_int_eq(echo(0), 20);
+	ck_assert_int_eq(echo(0), 20);
+	ck_assert_int_eq(read(fd, &came, sizeof(came)), sizeof(came));
+	ck_assert_uint_ge(came, 1 + 5);
+	ck_assert_uint_le(atomic_load(&toy.kicks[0]), 1 + 1 + 2);
+	teardown();
+}
+END_TEST
+
 static void serve_both(struct virtio_dev *d, unsigned index)
 {
 	(void)index;
@@ -1288,5 +1354,6 @@ UNIT_MAIN("virtio", test_echo, test_status, test_features_offered, test_features
 	  test_no_kick_after_drain, test_reset_of_a_busy_device, test_broken_ring,
 	  test_broken_in_flight, test_broken_request, test_bad_addresses, test_activate_fails,
 	  test_host_failures, test_config, test_config_interrupt, test_config_is_whole,
-	  test_reset_while_telling, test_serve_absent_queue, test_hold, test_hold_and_set_up,
+	  test_reset_while_telling, test_commit, test_notifications_stay, test_serve_absent_queue,
+	  test_hold, test_hold_and_set_up,
 	  test_fini)
