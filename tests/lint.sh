@@ -10,7 +10,7 @@ sources=(*.c util/*.c hw/*.c x86/*.c virtio/*.c disk/*.c net/*.c)
 headers=(include/lkvm/*.h include/lkvm/*/*.h)
 scripts=(tests/*.sh tests/*/*.sh Documentation/*.bash .ci/*)
 tests=(tests/*/*.c tests/*/*.h tests/*/*.S)
-texts=("${sources[@]}" "${headers[@]}" "${scripts[@]}" "${tests[@]}" x86/*.[hS] Makefile README
+texts=("${sources[@]}" "${headers[@]}" "${scripts[@]}" "${tests[@]}" {.,x86,hw,disk,virtio}/*.[hS] Makefile README
 	*/*.mk tests/*/*.mk Documentation/*.in)
 count=0 bad=0
 
@@ -78,11 +78,11 @@ check_layers()
 	only "back ends include nothing but util" "lkvm/(types|disk|net|$util_headers)\.h" disk/*.c net/*.c
 	mapfile -t x86_parts < <(without 'x86/platform\.c' x86/*.c)
 	never "x86 parts do not know the machine that they are part of" "$machine" "${x86_parts[@]}"
-	mapfile -t kvm_parts < <(without 'kvm-ipc\.c|kvm-control.*\.c' kvm*.c)
+	mapfile -t kvm_parts < <(without 'kvm-ipc.*\.c|kvm-control.*\.c' kvm*.c)
 	never "the VM does not know commands and devices" \
 		'lkvm/(builtin|options|run|chips|console)\.h|lkvm/x86/platform\.h' "${kvm_parts[@]}"
 	never "the control socket does not know what it controls" \
-		'lkvm/(kvm-cpu|run|builtin|options|chips|console)\.h' kvm-ipc.c
+		'lkvm/(kvm-cpu|run|builtin|options|chips|console)\.h' kvm-ipc*.c
 	never "main knows commands only" 'lkvm/(kvm|ram|run|ipc).*\.h' main.c
 }
 

@@ -1,4 +1,4 @@
-/* Links: kvm-ipc.o util/loop.o util/log.o */
+/* Links: kvm-ipc-folder.o kvm-ipc-server.o kvm-ipc-client.o util/loop.o util/log.o */
 /*
  * Packets to the control socket's server: the input is a list of them, two bytes of length in
  * front of each. Whatever comes, the server answers or closes, and serves the next client.

@@ -1,4 +1,4 @@
-/* Links: kvm-control.o kvm-control-stat.o kvm-control-memmap.o kvm-ipc.o util/json.o util/loop.o util/log.o hw/bus.o hw/ram.o hw/ram-backing.o hw/ram-fault.o x86/e820.o */
+/* Links: kvm-control.o kvm-control-stat.o kvm-control-memmap.o kvm-ipc-folder.o kvm-ipc-server.o kvm-ipc-client.o util/json.o util/loop.o util/log.o hw/bus.o hw/ram.o hw/ram-backing.o hw/ram-fault.o x86/e820.o */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Links: kvm-ipc.o util/loop.o util/log.o */
+/* Links: kvm-ipc-folder.o kvm-ipc-server.o kvm-ipc-client.o util/loop.o util/log.o */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
