@@ -204,17 +204,13 @@ static bool try_vm(void)
 
 static int run(const struct command *cmd, int argc, char **argv)
 {
+	enum options_result result;
 	bool have_vm, ok;
 	int operands;
 
-	switch (options_parse(cmd, NULL, argc, argv, &operands, NULL)) {
-	case OPTIONS_OK:
-		break;
-	case OPTIONS_HELP:
-		return EXIT_SUCCESS;
-	case OPTIONS_BAD:
-		return EXIT_USAGE;
-	}
+	result = options_parse(cmd, NULL, argc, argv, &operands, NULL);
+	if (result != OPTIONS_OK)
+		return options_status(result);
 	ok = have_vm = try_vm();
 	for (size_t i = 0; ok && i < ARRAY_SIZE(trials); i++)
 		ok = try_guest(&trials[i]);

@@ -69,18 +69,14 @@ static void man_commands(void)
 
 static int run(const struct command *cmd, int argc, char **argv)
 {
+	enum options_result result;
 	struct help_config cfg = { 0 };
 	const struct command *about;
 	int operands;
 
-	switch (options_parse(cmd, &cfg, argc, argv, &operands, NULL)) {
-	case OPTIONS_OK:
-		break;
-	case OPTIONS_HELP:
-		return EXIT_SUCCESS;
-	case OPTIONS_BAD:
-		return EXIT_USAGE;
-	}
+	result = options_parse(cmd, &cfg, argc, argv, &operands, NULL);
+	if (result != OPTIONS_OK)
+		return options_status(result);
 	if (argc - operands > 1) {
 		log_errx(0, "unexpected argument '%s'", argv[operands + 1]);
 		return EXIT_USAGE;

@@ -22,19 +22,15 @@ static const struct opt options[] = {
 
 static int run(const struct command *cmd, int argc, char **argv)
 {
+	enum options_result result;
 	struct stat_config cfg = { 0 };
 	uint32_t json;
 	int first, fd, err;
 	pid_t pid;
 
-	switch (options_parse(cmd, &cfg, argc, argv, &first, NULL)) {
-	case OPTIONS_OK:
-		break;
-	case OPTIONS_HELP:
-		return EXIT_SUCCESS;
-	case OPTIONS_BAD:
-		return EXIT_USAGE;
-	}
+	result = options_parse(cmd, &cfg, argc, argv, &first, NULL);
+	if (result != OPTIONS_OK)
+		return options_status(result);
 	if (argc - first + !!cfg.name != 1) {
 		log_errx(0, "stat: give one NAME");
 		return EXIT_USAGE;

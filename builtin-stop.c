@@ -258,62 +258,50 @@ static int finish(struct targets *targets, int err)
 
 static int stop_run(const struct command *cmd, int argc, char **argv)
 {
+	enum options_result result;
 	struct stop_config cfg = { 0 };
 	struct targets targets = { 0 };
 	int err;
 
-	switch (targets_parse(&targets, &cfg, cmd, argc, argv, &err)) {
-	case OPTIONS_OK:
-		break;
-	case OPTIONS_HELP:
-		return EXIT_SUCCESS;
-	case OPTIONS_BAD:
-		return EXIT_USAGE;
-	}
+	result = targets_parse(&targets, &cfg, cmd, argc, argv, &err);
+	if (result != OPTIONS_OK)
+		return options_status(result);
 	if (cfg.graceful_s)
 		stop_gracefully(&targets, cfg.graceful_s);
 	stop_now(&targets);
 	return finish(&targets, err);
 }
 
+static const struct change {
+	enum ipc_op op;
+	const char *done, *already;
+} pause_change = { IPC_PAUSE, "paused", "is paused already" },
+  resume_change = { IPC_RESUME, "resumed", "is running already" };
+
 /* pause and resume: one request each, and being in that state already is as good. */
-static int change_run(const struct command *cmd, int argc, char **argv, enum ipc_op op,
-		      const char *done, const char *already)
+static int change_run(const struct command *cmd, int argc, char **argv)
 {
+	const struct change *change = cmd == &pause_command ? &pause_change : &resume_change;
+	enum options_result result;
 	struct stop_config cfg = { 0 };
 	struct targets targets = { 0 };
 	int err;
 
-	switch (targets_parse(&targets, &cfg, cmd, argc, argv, &err)) {
-	case OPTIONS_OK:
-		break;
-	case OPTIONS_HELP:
-		return EXIT_SUCCESS;
-	case OPTIONS_BAD:
-		return EXIT_USAGE;
-	}
+	result = targets_parse(&targets, &cfg, cmd, argc, argv, &err);
+	if (result != OPTIONS_OK)
+		return options_status(result);
 	for (unsigned i = 0; i < targets.n; i++) {
 		struct target *t = &targets.list[i];
-		int answer = t->done ? 0 : ipc_call(t->fd, op, NULL, 0, NULL);
+		int answer = t->done ? 0 : ipc_call(t->fd, change->op, NULL, 0, NULL);
 
 		if (t->done)
 			continue;
 		if (answer == 0 || answer == -EALREADY)
-			target_done(t, answer ? already : done);
+			target_done(t, answer ? change->already : change->done);
 		else
 			target_failed(t, answer);
 	}
 	return finish(&targets, err);
-}
-
-static int pause_run(const struct command *cmd, int argc, char **argv)
-{
-	return change_run(cmd, argc, argv, IPC_PAUSE, "paused", "is paused already");
-}
-
-static int resume_run(const struct command *cmd, int argc, char **argv)
-{
-	return change_run(cmd, argc, argv, IPC_RESUME, "resumed", "is running already");
 }
 
 #define OPT_NAME \
@@ -355,7 +343,7 @@ const struct command pause_command = {
 	.description = "Halts the virtual CPUs of each guest until `lkvm resume`. When it returns, none "
 		       "of them runs any more. A guest that is paused already stays so, with status 0.",
 	.opts = change_options,
-	.run = pause_run,
+	.run = change_run,
 };
 
 const struct command resume_command = {
@@ -366,5 +354,5 @@ const struct command resume_command = {
 	.description = "Lets the virtual CPUs of each paused guest go on. A guest that runs already is "
 		       "left alone, with status 0.",
 	.opts = change_options,
-	.run = resume_run,
+	.run = change_run,
 };

@@ -8,16 +8,12 @@ static const struct opt options[] = { OPT_END };
 
 static int run(const struct command *cmd, int argc, char **argv)
 {
+	enum options_result result;
 	int operands;
 
-	switch (options_parse(cmd, NULL, argc, argv, &operands, NULL)) {
-	case OPTIONS_OK:
-		break;
-	case OPTIONS_HELP:
-		return EXIT_SUCCESS;
-	case OPTIONS_BAD:
-		return EXIT_USAGE;
-	}
+	result = options_parse(cmd, NULL, argc, argv, &operands, NULL);
+	if (result != OPTIONS_OK)
+		return options_status(result);
 	printf("lkvm %s\n", LKVM_VERSION);
 	return EXIT_SUCCESS;
 }

@@ -325,6 +325,11 @@ enum options_result options_parse(const struct command *cmd, void *config, int a
 	return OPTIONS_OK;
 }
 
+int options_status(enum options_result result)
+{
+	return result == OPTIONS_HELP ? EXIT_SUCCESS : EXIT_USAGE;
+}
+
 /* ---- help ---- */
 
 static unsigned help_width(void)

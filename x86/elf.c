@@ -67,31 +67,17 @@ static int judge_ident(const struct boot *boot)
 	return 0;
 }
 
-static struct elf_segment from_phdr64(const Elf64_Phdr *p)
-{
-	return (struct elf_segment){
-		.type = p->p_type,
-		.offset = p->p_offset,
-		.vaddr = p->p_vaddr,
-		.paddr = p->p_paddr,
-		.filesz = p->p_filesz,
-		.memsz = p->p_memsz,
-		.align = p->p_align,
-	};
-}
-
-static struct elf_segment from_phdr32(const Elf32_Phdr *p)
-{
-	return (struct elf_segment){
-		.type = p->p_type,
-		.offset = p->p_offset,
-		.vaddr = p->p_vaddr,
-		.paddr = p->p_paddr,
-		.filesz = p->p_filesz,
-		.memsz = p->p_memsz,
-		.align = p->p_align,
-	};
-}
+/* The two classes of ELF have the same fields, in another order and width. */
+#define SEGMENT_OF(phdr)                                                                           \
+	((struct elf_segment){                                                                     \
+		.type = (phdr).p_type,                                                             \
+		.offset = (phdr).p_offset,                                                         \
+		.vaddr = (phdr).p_vaddr,                                                           \
+		.paddr = (phdr).p_paddr,                                                           \
+		.filesz = (phdr).p_filesz,                                                         \
+		.memsz = (phdr).p_memsz,                                                           \
+		.align = (phdr).p_align,                                                           \
+	})
 
 static int read_phdrs(const struct boot *boot, struct elf_image *elf, uint64_t off,
 		      unsigned entsize, unsigned n)
@@ -116,7 +102,7 @@ static int read_phdrs(const struct boot *boot, struct elf_image *elf, uint64_t o
 	if (err)
 		return err;
 	for (unsigned i = 0; i < n; i++)
-		elf->seg[i] = elf->is64 ? from_phdr64(&raw.p64[i]) : from_phdr32(&raw.p32[i]);
+		elf->seg[i] = elf->is64 ? SEGMENT_OF(raw.p64[i]) : SEGMENT_OF(raw.p32[i]);
 	elf->n = n;
 	return 0;
 }

@@ -92,6 +92,9 @@ enum options_result {
 enum options_result options_parse(const struct command *cmd, void *config, int argc, char **argv,
 				  int *ret_operands, int *ret_dashdash);
 
+/** options_status() - the exit status of a command that ends with @result, not OPTIONS_OK */
+int options_status(enum options_result result);
+
 /** options_unsigned() - strict decimal within [min, max]; Return: 0, -EINVAL (syntax), -ERANGE */
 int options_unsigned(const char *arg, unsigned min, unsigned max, unsigned *ret);
 
