@@ -24,7 +24,20 @@ static const struct opt options[] = {
 
 struct list {
 	struct json *json; /* NULL: a table */
+	bool begun;
 };
+
+/* Not before it is known that the guests can be listed. */
+static void begin(struct list *list)
+{
+	if (list->begun)
+		return;
+	list->begun = true;
+	if (list->json)
+		json_array(list->json, NULL);
+	else
+		printf("%-20s %10s %-12s %10s %5s\n", "NAME", "PID", "STATE", "RAM", "CPUS");
+}
 
 static const char *size_text(uint64_t bytes, char *buf, size_t cap)
 {
@@ -63,7 +76,7 @@ static void show_json(struct json *json, const char *name, pid_t pid, const stru
 static int show(void *ctx, const char *name, int fd, pid_t pid)
 {
 	static struct ipc_reply reply;
-	const struct list *list = ctx;
+	struct list *list = ctx;
 	struct ipc_info info;
 	int err = fd < 0 ? fd : ipc_call(fd, IPC_INFO, NULL, 0, &reply);
 	bool known = !err && reply.len == sizeof(info);
@@ -74,6 +87,7 @@ static int show(void *ctx, const char *name, int fd, pid_t pid)
 		memcpy(&info, reply.body, sizeof(info));
 	else
 		log_err(err ? err : -EPROTO, "guest '%s'", name);
+	begin(list);
 	if (list->json)
 		show_json(list->json, name, pid, known ? &info : NULL);
 	else
@@ -83,19 +97,15 @@ static int show(void *ctx, const char *name, int fd, pid_t pid)
 
 static int run(const struct command *cmd, int argc, char **argv)
 {
+	enum options_result result;
 	struct list_config cfg = { 0 };
 	struct json json;
-	struct list list = { NULL };
+	struct list list = { NULL, false };
 	int first, err;
 
-	switch (options_parse(cmd, &cfg, argc, argv, &first, NULL)) {
-	case OPTIONS_OK:
-		break;
-	case OPTIONS_HELP:
-		return EXIT_SUCCESS;
-	case OPTIONS_BAD:
-		return EXIT_USAGE;
-	}
+	result = options_parse(cmd, &cfg, argc, argv, &first, NULL);
+	if (result != OPTIONS_OK)
+		return options_status(result);
 	if (first < argc) {
 		log_errx(0, "unexpected argument '%s'", argv[first]);
 		return EXIT_USAGE;
@@ -103,13 +113,12 @@ static int run(const struct command *cmd, int argc, char **argv)
 	if (cfg.json) {
 		json_init(&json, stdout);
 		json.flat_depth = 1;
-		json_array(&json, NULL);
 		list.json = &json;
-	} else {
-		printf("%-20s %10s %-12s %10s %5s\n", "NAME", "PID", "STATE", "RAM", "CPUS");
 	}
 	err = ipc_for_each(show, &list);
-	if (cfg.json)
+	if (err >= 0)
+		begin(&list);
+	if (list.begun && cfg.json)
 		json_end(&json);
 	if (fflush(stdout))
 		err = log_err(-errno, "write the list");

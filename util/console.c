@@ -618,10 +618,19 @@ void console_stats(struct console *con, uint64_t *ret_bytes, uint64_t *ret_write
 	*ret_writes = con->writes;
 }
 
+static int add_source(struct console *con, struct loop_source *src)
+{
+	int err = loop_add(con->cfg.loop, src, EPOLLIN);
+
+	return err ? log_err(err, "console: epoll_ctl") : 0;
+}
+
 static int add_timer(struct console *con, struct loop_source *src)
 {
 	src->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	return src->fd < 0 ? -errno : loop_add(con->cfg.loop, src, EPOLLIN);
+	if (src->fd < 0)
+		return log_err(-errno, "console: timerfd_create");
+	return add_source(con, src);
 }
 
 static int open_sources(struct console *con)
@@ -634,8 +643,8 @@ static int open_sources(struct console *con)
 		return err;
 	con->in_wanted.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (con->in_wanted.fd < 0)
-		return -errno;
-	return loop_add(con->cfg.loop, &con->in_wanted, EPOLLIN);
+		return log_err(-errno, "console: eventfd");
+	return add_source(con, &con->in_wanted);
 }
 
 static void open_streams(struct console *con)
@@ -650,10 +659,10 @@ static void open_streams(struct console *con)
 int console_new(const struct console_config *cfg, struct console **ret)
 {
 	struct console *con = calloc(1, sizeof(*con));
-	int err = -ENOMEM;
+	int err;
 
 	if (!con)
-		return log_err(err, "console");
+		return log_err(-ENOMEM, "console");
 	con->cfg = *cfg;
 	pthread_mutex_init(&con->lock, NULL);
 	con->out_timer = (struct loop_source){ .fd = -1, .ready = out_timer_ready };
@@ -664,13 +673,15 @@ int console_new(const struct console_config *cfg, struct console **ret)
 	open_streams(con);
 	con->ring = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (con->ring == MAP_FAILED)
+	if (con->ring == MAP_FAILED) {
+		err = log_err(-errno, "console: mmap");
 		con->ring = NULL;
-	else
+	} else {
 		err = open_sources(con);
+	}
 	if (err) {
 		console_free(con);
-		return log_err(err, "console");
+		return err;
 	}
 	*ret = con;
 	return 0;

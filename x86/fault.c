@@ -107,15 +107,20 @@ static bool read_virt(const struct ram *ram, const struct kvm_sregs *sregs, uint
 	return walk.mapped && !ram_read(ram, walk.gpa, ret, 1);
 }
 
-/* Each byte by its own walk: the line may cross into a page that is not there. */
+/*
+ * Each byte by its own walk: the line may cross into a page that is not there. All but 64-bit code
+ * goes on at 0 behind 4 GB.
+ */
 static void print_code_line(FILE *out, const struct ram *ram, const struct kvm_sregs *sregs,
 			    uint64_t virt, bool at_rip)
 {
+	const uint64_t mask = in_64_bit_code(sregs) ? UINT64_MAX : UINT32_MAX;
 	uint8_t byte;
 
+	virt &= mask;
 	fprintf(out, "%s %016" PRIx64 ":", at_rip ? ">" : " ", virt);
 	for (unsigned i = 0; i < CODE_LINE; i++)
-		if (read_virt(ram, sregs, virt + i, &byte))
+		if (read_virt(ram, sregs, (virt + i) & mask, &byte))
 			fprintf(out, " %02x", byte);
 		else
 			fputs(" ??", out);

@@ -102,6 +102,11 @@ t_stdout_is "NAME                        PID STATE               RAM  CPUS"
 t_run "$LKVM" list --json
 t_status 0
 t_json '. == []'
+mkdir -m 755 "$T_TMP/open"
+for option in '' --json; do # no list, not an empty one
+	LKVM_DIR=$T_TMP/open t_fails 1 "control folder '$T_TMP/open' has mode 0755, must have 0700" \
+		"$LKVM" list $option
+done
 t_run "$LKVM" stop --all
 t_status 0
 t_stdout_is ""

@@ -165,6 +165,12 @@ START_TEST(test_real_mode)
 	regs.rip = 0xfff0;
 	print_regs(&regs, &sregs);
 	check_has(text, "> 00000000fffffff0: ?? ");
+	check_has(text, "  0000000000000000: 00 "); /* and goes on at 0 */
+	regs.rip = 0xfff8;
+	print_regs(&regs, &sregs);
+	check_has(text, "> 00000000fffffff8: ?? ?? ?? ?? ?? ?? ?? ?? 00 ");
+	regs.rip = 0xfff0;
+	print_regs(&regs, &sregs);
 	check_has(text, "  physical 00000000fffffff0, no paging, not RAM\n");
 	regs.rip = 0x10000;
 	print_regs(&regs, &sregs);
