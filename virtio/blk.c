@@ -19,8 +19,8 @@
 
 #include "lkvm/types.h"
 
-#define QUEUE_SIZE          256
-#define SEG_MAX             (QUEUE_SIZE - 2) /* with header and status a chain fits into the ring */
+#define QUEUE_SIZE          VIRTQ_MAX_SIZE
+#define SEG_MAX             254 /* with header and status, a quarter of the ring */
 #define MAX_RANGES          16               /* of one discard or write zeroes request */
 #define MAX_DISCARD_SECTORS (GIB / DISK_SECTOR_BYTES)
 #define MAX_ZERO_SECTORS    (128 * MIB / DISK_SECTOR_BYTES)

@@ -235,10 +235,12 @@ static void data_over_ring(const struct trial *t)
 	pause_ms(2);
 }
 
+#define LARGEST 1024
+
 static void whole_ring(const struct trial *t)
 {
 	const unsigned n = t->r->size;
-	static struct vbuf chain[VRING_MOST];
+	static struct vbuf chain[LARGEST];
 
 	blk_header(t->d, BLK_IN, 0);
 	chain[0] = (struct vbuf)HEADER(t->d);
@@ -247,6 +249,28 @@ static void whole_ring(const struct trial *t)
 	chain[n - 1] = (struct vbuf)ANSWER(t->d);
 	EXPECT_EQ(blk_send(t->r, chain, n), BLK_OK);
 	EXPECT(blk_pattern((uint8_t *)(32 << 20) + 5 * SECTOR, 4));
+}
+
+/* In memory of its own, as the usual place has room for VRING_MOST descriptors. */
+static void largest_ring(const struct trial *t)
+{
+	const struct vring usual = *t->r;
+	const uint64_t at = 48 << 20;
+
+	vdev_features(t->d, usual_features(t->d));
+	t->r->desc = (void *)at;
+	t->r->avail = (void *)(at + LARGEST * sizeof(struct vdesc));
+	t->r->used = (void *)(at + 2 * LARGEST * sizeof(struct vdesc));
+	vring_setup(t->r, LARGEST);
+	if (reg_read(t->d, R_QUEUE_SIZE) == LARGEST || !t->d->pci) {
+		reg_write(t->d, R_QUEUE_READY, 1);
+		set_status(t->d, S_LIVE);
+		whole_ring(t);
+	} else {
+		expect_failed("largest_ring", "queue size", reg_read(t->d, R_QUEUE_SIZE), LARGEST);
+	}
+	vdev_reset(t->d);
+	*t->r = usual;
 }
 
 static void pieces(const struct trial *t)
@@ -527,6 +551,7 @@ static const struct hostile cases[] = {
 	{ "2.7.5 disk read over the available ring", data_over_ring, 0x1000 },
 	{ "2.7.5 disk read over the used ring", data_over_ring, 0x2000 },
 	{ "2.7.4.1 a buffer for each descriptor of the ring", whole_ring },
+	{ "2.7.4.1 a chain through all of a ring of 1024", largest_ring, .raw = true },
 	{ "2.7.4.1 data in pieces of 17 bytes", pieces, 17 },
 	{ "2.7.4.1 data in pieces of 511 bytes", pieces, 511 },
 	{ "2.7.13 one chain twice", same_head_twice },

@@ -174,6 +174,7 @@ START_TEST(test_config)
 	ck_assert_uint_eq(config(52, 4), 16);
 	ck_assert_uint_eq(config(56, 4), 1);     /* may unmap; padding */
 	ck_assert_uint_eq(config(60, 1), 0);
+	virtio_blk_free(NULL);
 	teardown();
 
 	cfg = (struct disk_config){ .read_only = true, .packed = true };

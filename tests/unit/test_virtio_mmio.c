@@ -10,6 +10,7 @@
 #include <linux/virtio_mmio.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "fake-driver.h"
@@ -701,8 +702,18 @@ START_TEST(test_add_failures)
 {
 	static const uint8_t gsi[] = { 16, 17, 18 };
 	struct bus_range taken = { .base = BASE + 0x1800, .size = 4, .ops = NULL, .name = "taken" };
+	struct rlimit all, none;
 
 	setup_devices(1, gsi, 3);
+	device_init(&dev[1]);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &all), 0);
+	none = all;
+	none.rlim_cur = (rlim_t)dup(0);
+	close((int)none.rlim_cur);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	ck_assert_int_eq(virtio_mmio_add(host, &dev[1]), -EMFILE);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &all), 0);
+	virtio_fini(&dev[1]);
 	machine.irqfd_err = -EBUSY;
 	add_fails(-EBUSY);
 	machine.irqfd_err = 0;
