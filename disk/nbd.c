@@ -21,6 +21,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <libnbd.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -80,6 +81,7 @@ struct nbd {
 	struct loop *loop;         /* attached to */
 	struct loop_source source; /* -1: not in the loop */
 	uint32_t watched;
+	bool drained; /* the loop may still have an event of what was read since */
 
 	struct disk_fifo todo, ended;
 	unsigned n_flying;
@@ -312,15 +314,26 @@ static void nbd_commit(struct disk *disk)
 	watch(n);
 }
 
+/* Told of something to read where nothing is, libnbd waits for it and sends no commands meanwhile. */
+static uint32_t events_now(const struct nbd *n)
+{
+	struct pollfd fd = { .fd = n->source.fd, .events = (short)n->watched };
+
+	return poll(&fd, 1, 0) > 0 ? (uint32_t)fd.revents : 0; /* as EPOLL's have the same numbers */
+}
+
 static void socket_ready(struct loop_source *src, uint32_t events)
 {
 	struct nbd *n = container_of(src, struct nbd, source);
 	unsigned direction = n->lib.nbd_aio_get_direction(n->h);
 
+	if (n->drained)
+		events = events_now(n);
+	n->drained = false;
 	/* A failed socket is told to whatever the library waits for. */
 	if ((direction & LIBNBD_AIO_DIRECTION_READ) && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		n->lib.nbd_aio_notify_read(n->h);
-	else if (direction & LIBNBD_AIO_DIRECTION_WRITE)
+	else if ((direction & LIBNBD_AIO_DIRECTION_WRITE) && events)
 		n->lib.nbd_aio_notify_write(n->h);
 	is_gone(n);
 	reap(n);
@@ -379,6 +392,7 @@ static void nbd_drain(struct disk *disk, bool cancel)
 		}
 		reap(n);
 	}
+	n->drained = true;
 	watch(n);
 }
 

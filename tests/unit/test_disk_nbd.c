@@ -4,7 +4,9 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -211,6 +213,49 @@ START_TEST(test_drain)
 	disk->ops->drain(disk, false);
 	ck_assert_int_eq(w[0].ret, 0);
 	stop();
+	end_server();
+}
+END_TEST
+
+static int find_socket(void)
+{
+	struct sockaddr_un peer;
+
+	for (int fd = 3; fd < 256; fd++)
+		if (!getpeername(fd, (struct sockaddr *)&peer, &(socklen_t){ sizeof(peer) }))
+			return fd;
+	ck_abort_msg("no connection");
+}
+
+static void drain_now(struct loop_source *src, uint32_t events)
+{
+	(void)events;
+	loop_del(&loop, src);
+	disk->ops->drain(disk, false);
+}
+
+/* The loop has an answer's event already when a drain, in the same turn, takes the answer. */
+START_TEST(test_drain_before_event)
+{
+	struct loop_source first = { eventfd(1, 0), drain_now };
+	struct iovec iov = { in, 512 };
+	struct waited w;
+
+	SERVE("memory", "10M");
+	start();
+	for (unsigned i = 0; i < 3; i++) {
+		struct pollfd answer = { .fd = find_socket(), .events = POLLIN };
+
+		ck_assert_int_eq(loop_add(&loop, &first, EPOLLIN), 0);
+		submit(&w, DISK_READ, 0, 512, &iov, 1);
+		disk->ops->commit(disk);
+		ck_assert_int_eq(poll(&answer, 1, 10000), 1);
+		loop_once(&loop, -1);
+		ck_assert(w.done);
+		ck_assert_int_eq(transfer(DISK_READ, 0, in, 512), 0);
+	}
+	stop();
+	close(first.fd);
 	end_server();
 }
 END_TEST
@@ -454,5 +499,5 @@ START_TEST(test_no_qemu)
 END_TEST
 
 UNIT_MAIN("disk_nbd", test_server, test_poor_server, test_no_flush, test_many, test_errors, test_server_gone,
-	  test_drain, test_read_only_server, test_odd_size, test_no_server, test_qcow2, test_qcow2_read_only,
+	  test_drain, test_drain_before_event, test_read_only_server, test_odd_size, test_no_server, test_qcow2, test_qcow2_read_only,
 	  test_qcow2_lock, test_qemu_dies, test_no_orphan, test_not_an_image, test_no_qemu)
