@@ -61,7 +61,12 @@ suite 'MMIO' 'status queue split rng blk read-only mmio' \
 	-d "$T_TMP/disk" -d "$T_TMP/ro,ro" --virtio-transport mmio
 suite 'PCI' 'packed' -d "$T_TMP/packed,packed=on"
 suite 'MMIO' 'packed' -d "$T_TMP/packed,packed=on" --virtio-transport mmio
+qemu-img convert -f raw -O qcow2 "$T_TMP/good" "$T_TMP/disk.qcow2"
+suite 'qcow2' 'blk blk-pci' -d "$T_TMP/disk.qcow2"
+suite 'direct' 'blk blk-pci' -d "$T_TMP/disk,direct,queues=4"
 
+t_ok "no refused write has reached the disk (qcow2)" \
+	qemu-img compare -q -f qcow2 -F raw "$T_TMP/disk.qcow2" "$T_TMP/good"
 for disk in disk packed ro; do
 	t_ok "no refused write has reached the disk ($disk)" cmp "$T_TMP/$disk" "$T_TMP/good"
 done
