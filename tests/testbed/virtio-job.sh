@@ -9,6 +9,10 @@ msix       entropy on PCI: MSI-X, drivers unbound and bound (Debian 6.1 cloud)
 intx       entropy on PCI: INTA (pci=nomsi)
 mptable    entropy on PCI: INTA by the MP table (Debian 6.1 generic without ACPI)
 backport   entropy on PCI: MSI-X (Debian 6.12 cloud)
+mmio       entropy on MMIO (Debian 6.1 cloud)
+mmiopacked entropy on MMIO: packed ring, pci=off (Debian 6.12 cloud)
+packed     entropy on PCI, packed ring
+disks      40 disks on PCI, in order (Debian 6.1 cloud)
 none       --rng=off
 "
 
@@ -25,10 +29,16 @@ boot()
 	expect_no_line "$name" "guest: warning:.*"
 }
 
-# expect_rng NAME INTERRUPT: as shown in /proc/interrupts
+# expect_rng NAME INTERRUPT: on PCI; the interrupt as shown in /proc/interrupts
 expect_rng()
 {
 	expect_line "$1" "guest: pci 0000:00:01\.0 0x1af4 0x1044 0x00ff00"
+	expect_any_rng "$@"
+}
+
+# expect_any_rng NAME INTERRUPT: the same, wherever it is
+expect_any_rng()
+{
 	expect_line "$1" "guest: virtio 0x0004 virtio_rng"
 	expect_line "$1" "guest: rng virtio_rng\.0: 4096 bytes, 256 different ones"
 	expect_line "$1" "guest: rng interrupts"
@@ -68,6 +78,50 @@ test_backport()
 	boot backport backport devices,rng,poweroff -c 2
 	expect_rng backport "PCI-MSIX?.*virtio0-input"
 	expect_line backport "guest: PCI: ECAM .* reserved as ACPI motherboard resource"
+}
+
+test_mmio()
+{
+	boot mmio cloud devices,rng,rebind,rng,poweroff -c 2 --virtio-transport mmio
+	expect_any_rng mmio "IO-APIC +16-edge +virtio0"
+	expect_no_line mmio "guest: pci .*"
+	expect_line mmio "guest: rebound virtio0"
+}
+
+test_mmiopacked()
+{
+	boot mmiopacked backport devices,rings,rng,poweroff -c 1 --virtio-transport mmio \
+		--rng=packed -p pci=off
+	expect_any_rng mmiopacked "IO-APIC +16-edge +virtio0"
+	expect_line mmiopacked "guest: virtio0 has a packed ring"
+}
+
+test_packed()
+{
+	boot packed cloud devices,rings,rng,rebind,rng,poweroff -c 2 --rng=packed=on
+	expect_rng packed "PCI-MSI .*virtio0-input"
+	expect_line packed "guest: virtio0 has a packed ring"
+	expect_rebound packed
+}
+
+# As many disks as there are, all with an interrupt each, and vda is the first one.
+test_disks()
+{
+	local i=0 disks=''
+	while [ $i -lt 40 ]; do
+		truncate -s $(((i + 1) * 4096)) disk$i
+		disks="$disks -d disk$i,serial=number$i"
+		i=$((i + 1))
+	done
+	# shellcheck disable=SC2086
+	boot disks cloud disks,rng,poweroff -c 2 $disks
+	expect_line disks "guest: disk vda number0 8 read"
+	expect_line disks "guest: disk vdz number25 208 read"
+	expect_line disks "guest: disk vdaa number26 216 read"
+	expect_line disks "guest: disk vdan number39 320 read"
+	expect "40 disks" [ "$(grep -c '^guest: disk .* read' disks.out)" -eq 40 ]
+	expect_line disks "guest: interrupt .*PCI-MSI .*virtio39-req.*"
+	expect_line disks "guest: rng virtio_rng\.0: 4096 bytes, 256 different ones"
 }
 
 test_none()

@@ -19,7 +19,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/lkvm-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 
-modules=(virtio_pci virtio-rng)
+modules=(virtio_pci virtio_mmio virtio_blk virtio-rng)
 files=()
 ./initrd.sh guest "$work/initrd"
 for kernel in cloud generic backport; do
