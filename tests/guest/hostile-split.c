@@ -402,6 +402,27 @@ static void sum_too_large_direct(const struct trial *t)
 	EXPECT(needs_reset(t->d));
 }
 
+/* The device writes all of it, so what was there before makes no difference to it. */
+static void dirty_used_ring(const struct trial *t)
+{
+	const struct vbuf buf = { (uint64_t)t->d->buf, 16, D_WRITE };
+
+	vdev_features(t->d, usual_features(t->d));
+	vring_setup(t->r, 0);
+	for (unsigned i = 0; i < VRING_MOST + 1; i++)
+		((volatile uint64_t *)t->r->used)[i] = UINT64_MAX;
+	reg_write(t->d, R_QUEUE_READY, 1);
+	set_status(t->d, S_LIVE);
+	vring_add(t->r, &buf, 1);
+	kick(t->r);
+	EXPECT(used_reaches(t->r, 1));
+	EXPECT(asleep(t->r));
+	EXPECT(answered(t->r));
+	EXPECT_EQ(t->r->used_id, 0);
+	EXPECT_EQ(t->r->used_len, 16);
+	EXPECT(vdev_works(t->d));
+}
+
 static const struct hostile cases[] = {
 	{ "2.7.5 buffer in the gap", buffer_at, GAP_START, 16 },
 	{ "2.7.5 buffer at the end of RAM", buffer_at, RAM_END, 1 },
@@ -445,6 +466,7 @@ static const struct hostile cases[] = {
 	{ "2.7.6 available index 65535", index_jumps, 65535 },
 	{ "2.7.6.1 available index decremented", index_goes_back },
 	{ "2.7.6 one head in all entries", same_head_all_over },
+	{ "2.7.10.1 a used ring that was not cleared", dirty_used_ring, .raw = true },
 	{ "2.7.8 used ring overwritten by the driver", scribble_on_used },
 	{ "2.7.7.1 flags of the available ring all ones", avail_flags, 0xffff },
 	{ "2.7.7.1 reserved flag of the available ring", avail_flags, 2 },
