@@ -75,7 +75,10 @@ static void devices_text(FILE *out, const char *title, int digits, const struct 
 	fprintf(out, "\n%s\n", title);
 	for (unsigned i = 0; i < list->n; i++) {
 		print_range(out, digits, list->range[i].base, list->range[i].size);
-		fprintf(out, "  %s\n", list->range[i].name);
+		fprintf(out, "  %s", list->range[i].name);
+		if (list->range[i].gsi)
+			fprintf(out, ", GSI %u", list->range[i].gsi);
+		fputc('\n', out);
 	}
 }
 
@@ -165,6 +168,8 @@ static void devices_json(struct json *json, const char *key, const struct device
 		json_object(json, NULL);
 		json_range(json, list->range[i].base, list->range[i].size);
 		json_str(json, "name", list->range[i].name);
+		if (list->range[i].gsi)
+			json_u64(json, "gsi", list->range[i].gsi);
 		json_end(json);
 	}
 	json_end(json);

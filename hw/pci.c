@@ -67,7 +67,8 @@ static void bar_unmap(struct pci_function *fn)
 static void bar_map(struct pci_function *fn, uint64_t base)
 {
 	const struct bus_range range = {
-		.base = base, .size = fn->bar_bytes, .ops = &bar_ops, .dev = fn, .name = fn->name
+		.base = base, .size = fn->bar_bytes, .ops = &bar_ops, .dev = fn, .name = fn->name,
+		.gsi = fn->gsi,
 	};
 
 	if (base < LAYOUT_PCI_WINDOW || base > LAYOUT_PCI_DECODE_END - fn->bar_bytes)

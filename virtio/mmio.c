@@ -325,6 +325,7 @@ static int put_on_bus(struct virtio_mmio *vm)
 		.ops = &bus_ops,
 		.dev = vm,
 		.name = vm->dev->name,
+		.gsi = vm->line->gsi,
 	};
 	int err = line_open(&vm->host->cfg.machine, vm->line);
 

@@ -96,6 +96,7 @@ static int put_on_bus(struct bus *pio, unsigned i, const struct port_range *port
 			.ops = &type->io,
 			.dev = dev,
 			.name = type->name,
+			.gsi = chips[i].gsi == NO_GSI ? 0 : (unsigned)chips[i].gsi,
 		};
 		int err = bus_add(pio, &range);
 

@@ -32,6 +32,7 @@ struct bus_range {
 	const struct bus_ops *ops;
 	void *dev;
 	const char *name; /* not copied */
+	unsigned gsi;     /* the device's interrupt, for who lists the bus; 0: none */
 };
 
 struct bus {

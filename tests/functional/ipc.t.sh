@@ -281,12 +281,12 @@ t_status 0
 t_stdout_like '^RAM: 65536 KiB$'
 t_stdout_like '^  0x000000000000-0x000003ffffff  65536 KiB  0x[0-9a-f]+  0x0  anonymous, private$'
 t_stdout_like '^  0x0000d0000000-0x0000ffffffff$'
-t_stdout_like '^  0x03f8-0x03ff  serial$'
+t_stdout_like '^  0x03f8-0x03ff  serial, GSI 4$'
 t_run "$LKVM" debug d --memmap --json
 t_status 0
 t_json '.ram_bytes == 67108864 and .gap.start == "0xd0000000"'
 t_json '.slots | length == 1 and .[0].start == "0x0" and .[0].size_bytes == 67108864'
-t_json '[.ports[] | select(.start == "0x3f8")] | length == 1'
+t_json '[.ports[] | select(.start == "0x3f8" and .gsi == 4)] | length == 1'
 t_json '[.e820_map[] | select(.type == "RAM")] | length == 2'
 host=$(jq -r '.slots[0].host' "$T_TMP/stdout")
 
@@ -299,6 +299,13 @@ t_status 0
 t_stdout_like '^  physical 0+d0000000, no paging, not RAM$'
 t_run "$LKVM" stop d
 ended "$pid" 0 d
+
+start w hello --rng --virtio-transport mmio
+said w .
+t_run "$LKVM" debug w --memmap
+t_stdout_like '^  0x0000e1000000-0x0000e1000fff  rng0, GSI 16$'
+t_run "$LKVM" stop w
+ended "$pid" 0 w
 
 start n nmi
 said n R

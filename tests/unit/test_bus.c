@@ -34,7 +34,7 @@ static struct bus bus;
 
 static int add(uint64_t base, uint64_t size, struct probe *p)
 {
-	struct bus_range r = { base, size, 0, &probe_ops, p, "probe" };
+	struct bus_range r = { base, size, 0, &probe_ops, p, "probe", 0 };
 
 	return bus_add(&bus, &r);
 }
@@ -76,7 +76,7 @@ END_TEST
 START_TEST(test_access_finds_its_range)
 {
 	struct probe a = { 0 }, b = { 0 };
-	struct bus_range second = { 0x300, 4, 0x10, &probe_ops, &a, "a, second" };
+	struct bus_range second = { 0x300, 4, 0x10, &probe_ops, &a, "a, second", 0 };
 	uint32_t v = 0xdeadbeef;
 
 	bus_init(&bus);
@@ -168,7 +168,7 @@ START_TEST(test_move_from_within_a_handler)
 {
 	static const struct bus_ops ops = { probe_read, mover_write };
 	struct probe p = { 0 };
-	struct bus_range r = { 0x100, 0x10, 0, &ops, &p, "mover" };
+	struct bus_range r = { 0x100, 0x10, 0, &ops, &p, "mover", 0 };
 	uint8_t v = 0;
 
 	bus_init(&bus);

@@ -344,9 +344,10 @@ START_TEST(test_stat_largest)
 }
 END_TEST
 
-static void add_range(struct bus *bus, uint64_t base, uint64_t size, const char *name)
+static void add_range(struct bus *bus, uint64_t base, uint64_t size, const char *name,
+		      unsigned gsi)
 {
-	const struct bus_range range = { .base = base, .size = size, .name = name };
+	const struct bus_range range = { .base = base, .size = size, .name = name, .gsi = gsi };
 
 	ck_assert_int_eq(bus_add(bus, &range), 0);
 }
@@ -356,14 +357,16 @@ START_TEST(test_memmap)
 	char slot[96];
 
 	start_machine(3329, 1);
-	add_range(&kvm.pio, 0x3f8, 8, "serial");
+	add_range(&kvm.pio, 0x3f8, 8, "serial", 4);
+	add_range(&kvm.pio, 0x80, 1, "post", 0);
 	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 0), 0);
 	expect_text("RAM: 3408896 KiB\n");
 	expect_text("\n  0x0000d0000000-0x0000ffffffff\n");
 	snprintf(slot, sizeof(slot), "0x000100000000-0x0001000fffff  1024 KiB  %p  0x0  anonymous, private\n",
 		 (void *)(ram.base + 4 * GIB));
 	expect_text(slot);
-	expect_text("  0x03f8-0x03ff  serial\n");
+	expect_text("  0x03f8-0x03ff  serial, GSI 4\n");
+	expect_text("  0x0080-0x0080  post\n");
 	expect_text("  0x0000fec00000-0x0000fec00fff  IOAPIC (KVM)\n");
 	/* KVM's and ours are one list, in order */
 	expect_text("\n  0x0020-0x0021  PIC (KVM)\n");
@@ -382,7 +385,8 @@ START_TEST(test_memmap)
 	expect_text("\"backing\": \"file\", \"path\": \"/a \\\"file\\\"\", \"shared\": true}\n  ],\n"
 		    "  \"gap\": {\n    \"start\": \"0xd0000000\",\n    \"size_bytes\": 805306368\n  },\n"
 		    "  \"e820_map\": [\n");
-	expect_text("    {\"start\": \"0x3f8\", \"size_bytes\": 8, \"name\": \"serial\"},\n");
+	expect_text("    {\"start\": \"0x3f8\", \"size_bytes\": 8, \"name\": \"serial\", \"gsi\": 4},\n");
+	expect_text("\"name\": \"post\"},\n");
 	expect_text("    {\"start\": \"0xfec00000\", \"size_bytes\": 4096, \"name\": \"IOAPIC (KVM)\"},\n");
 	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 2), -EINVAL);
 }
@@ -392,8 +396,9 @@ START_TEST(test_memmap_largest)
 {
 	start_machine(64, 1);
 	for (unsigned i = 0; i < BUS_MAX_RANGES; i++) {
-		add_range(&kvm.pio, 0x1000 + 0x10ULL * i, 0x10, "a device of some name");
-		add_range(&kvm.mmio, 0x3fffff000000 + 0x1000ULL * i, 0x1000, "a device of some name");
+		add_range(&kvm.pio, 0x1000 + 0x10ULL * i, 0x10, "a device of some name", 10);
+		add_range(&kvm.mmio, 0x3fffff000000 + 0x1000ULL * i, 0x1000, "a device of some name",
+			  23);
 	}
 	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 0), 0);
 	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 1), 0);
