@@ -105,7 +105,7 @@ static int user_of(int fd)
 	int user = 0;
 
 	while (proc && !user && (entry = readdir(proc))) {
-		int pid = atoi(entry->d_name);
+		int pid = (int)strtol(entry->d_name, NULL, 10); /* 0: not a process */
 
 		if (pid > 0 && pid != getpid() && !fstat(fd, &file) &&
 		    has_fd_on(dirfd(proc), entry->d_name, &file))

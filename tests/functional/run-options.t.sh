@@ -86,7 +86,7 @@ done
 for console in serial virtio virtio,packed virtio,packed=on virtio,packed=off; do
 	taken -m 64 --console $console --tty 1 --tty 3
 done
-for console in hvc serial,packed virtio, virtio,packing; do
+for console in hvc serial,packed "virtio," virtio,packing; do
 	refused "console '$console' is none of serial, virtio, and virtio,packed" --console $console
 done
 for tty in 0 4 -1 x ''; do
@@ -102,7 +102,7 @@ taken -m 64 --rng
 for rng in on off packed packed=off on,packed on,packed=on; do
 	taken -m 64 --rng=$rng
 done
-for rng in maybe '' packed=maybe off,packed on, on,packed, once; do
+for rng in maybe '' packed=maybe off,packed "on," "on,packed," once; do
 	refused "option '--rng': '$rng' is none of on, off, and packed" --rng=$rng
 done
 refused "huge page size '3M' is neither 2M nor 1G" --hugepages=3M
