@@ -241,7 +241,6 @@ static int read_geometry(struct raw *raw, const struct disk_config *cfg)
 		read_device_geometry(raw);
 	if (posix_memalign(&page, 4096, 4096))
 		return log_err(-ENOMEM, "disk '%s'", raw->disk.name);
-	raw->late = cfg->direct;
 	if (cfg->direct)
 		err = read_direct_geometry(raw, page);
 	if (!err && !cfg->format)

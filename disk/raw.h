@@ -22,7 +22,7 @@ struct raw {
 	bool guard_logged;
 	bool no_fdsync;                    /* this kernel's AIO cannot flush */
 	bool no_zero_range, no_punch_hole; /* this file system cannot */
-	bool late;   /* io_submit() may return before the data is there */
+	bool late;   /* io_submit() has returned before the data was there */
 	bool lost;   /* a flush failed: the kernel may have dropped what was written before */
 	void *zeros; /* RAW_ZEROS_BYTES to write from, once needed */
 
