@@ -9,6 +9,9 @@
 #	user        init: mounts /proc, /sys and /dev and calls poweroff
 #	shutdown    from the kernel's last line to the end of lkvm
 #
+# Then, where QEMU is installed, the total beside its microvm's with the same kernel and initrd: in
+# plain wall time, as QEMU does not run under that clock, and in turn, LKVM_BENCH_BOOT_ROUNDS (3) times.
+#
 # A kvmtool in LKVM_BENCH_KVMTOOL is measured too if it is linked statically; its guest reboots, as
 # kvmtool does not end at a power-off.
 set -euo pipefail
@@ -32,3 +35,19 @@ tr -d '\r' <"$work/out" | while read -r name vmm decompress kernel user shutdown
 	printf '  %-20s %6s ms %9s ms %6s ms %3s ms %7s ms %6s ms\n' "$name" "$vmm" "$decompress" "$kernel" \
 		"$user" "$shutdown" "$total"
 done
+
+[ -n "$(command -v qemu-system-x86_64)" ] || exit 0
+rounds=${LKVM_BENCH_BOOT_ROUNDS:-3}
+echo "  plain wall time, 2 CPUs, best of $rounds rounds in turn"
+"$testbed/host.sh" --cpus 2 --timeout 1800 --lkvm "$LKVM" \
+	--file "$(echo "$kernel"/boot/vmlinuz-*)=bzImage" --file "$work/vmlinux" --file "$work/initrd" \
+	--file "$BENCH/measure" --program qemu-system-x86_64 --file /usr/share/qemu/bios-microvm.bin \
+	--file /usr/share/qemu/linuxboot_dma.bin --file /usr/share/qemu/pvh.bin \
+	"$(dirname "$0")/boot-peer-job.sh" "$rounds" >"$work/out"
+tr -d '\r' <"$work/out" | awk '
+	{ printf "  %-20s %53s %6.0f ms%s\n", $1, "", $3 / 1000, $6 ? "  status " $6 : "" }
+	/,lkvm/ { ours = $3 }
+	/,microvm/ {
+		printf "  aim: less than the microvm: %.2f times its time, %s\n", ours / $3,
+			ours < $3 ? "met" : "missed"
+	}'
