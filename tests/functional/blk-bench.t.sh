@@ -62,4 +62,8 @@ all_ones
 t_run "$LKVM" run --debug-exit -c 1 -m 256 -k "$GUESTS/blk-bench.pvh" -d "$T_TMP/disk,ro" \
 	-p "$CALM depth=1 bytes=4096 write=1 random=1"
 t_is 'a write that is refused is seen' "$t_rc" 3
+t_run bash -c 'ulimit -f 1; exec "$@"' sh "$LKVM" run --debug-exit -c 1 -m 256 \
+	-k "$GUESTS/blk-bench.pvh" -d "$T_TMP/disk" -p "$CALM depth=1 bytes=4096 write=1 random=1"
+t_is 'a limit of file sizes is an error of the guest' "$t_rc" 3
+t_like 'it is named' "$(t_stderr)" "^lkvm: disk '$T_TMP/disk': write of 4096 bytes at .*: File too large"
 t_done

@@ -1,4 +1,4 @@
-# shellcheck shell=dash disable=SC2154 # failures, expectations: set by one_test
+# shellcheck shell=dash disable=SC2154 # failures, expectations, skipped: set by one_test
 # What the jobs share that boot Linux guests and judge them (linux-job.sh, virtio-job.sh); they read
 # this file, set $tests (a line each: NAME and a title), define a function test_NAME for each, and
 # end with run_tests "$@". TAP on standard output. Two tests run at a time, in one host or in two; each
@@ -43,6 +43,13 @@ expect()
 	shift
 	echo >>"$expectations"
 	"$@" || complain "$what: '$*' failed"
+}
+
+# skip REASON: the test cannot be run here; it must return then
+skip()
+{
+	echo >>"$expectations"
+	echo " # SKIP $*" >"$skipped"
 }
 
 # run NAME LKVM-RUN-OPTION...: to its end; output in NAME.out and NAME.err, status in NAME.status
@@ -96,9 +103,10 @@ clean_up()
 # one_test NUMBER NAME TITLE
 one_test()
 {
-	failures=$2.failures expectations=$2.expectations
+	failures=$2.failures expectations=$2.expectations skipped=$2.skipped
 	: >"$failures"
 	: >"$expectations"
+	: >"$skipped"
 	started=$(cut -d. -f1 /proc/uptime)
 	(
 		"test_$2" >"$2.log" 2>&1
@@ -113,7 +121,7 @@ one_test()
 		)
 		printf 'not ok %s - %s (%s s)\n%s\n' "$1" "$3" "$seconds" "$report"
 	else
-		echo "ok $1 - $3 ($seconds s)"
+		echo "ok $1 - $3 ($seconds s)$(cat "$skipped")"
 	fi
 }
 
