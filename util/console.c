@@ -27,6 +27,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -568,9 +569,11 @@ void console_attach(struct console *con, const struct console_device *dev)
 	next_input(con);
 }
 
-bool console_on_terminal(const struct console *con)
+bool console_input_is_piped(const struct console *con)
 {
-	return con->in_tty;
+	struct stat st;
+
+	return fstat(con->cfg.in_fd, &st) == 0 && !S_ISCHR(st.st_mode);
 }
 
 int console_start(struct console *con)

@@ -41,7 +41,7 @@ struct port {
 	pthread_mutex_t lock;
 	uint8_t in[INPUT_BYTES]; /* a ring */
 	unsigned in_at, in_n;
-	bool in_refused; /* the console has more */
+	bool in_refused;     /* the console has more */
 	uint16_t cols, rows; /* changed under the device's event lock, too */
 
 	atomic_bool room;    /* the console takes output again; the main thread sets it */
@@ -56,8 +56,8 @@ struct port {
 	bool holding;
 	uint64_t held_off;
 	unsigned retries;
-	bool dropping;    /* the reader has stopped */
-	uint64_t dropped; /* bytes that he has not been told of */
+	bool dropping;               /* the reader has stopped */
+	uint64_t dropped;            /* bytes that he has not been told of */
 	struct loop_source patience; /* timer, runs while holding */
 };
 
@@ -114,7 +114,8 @@ static void clear_fd(int fd)
 
 /* ---- output ---- */
 
-/* Return: how much of the chain's output the console has taken, from @off on; all if it leads nowhere */
+/* Return: how much of the chain's output the console has taken, from @off on; all if it leads
+ * nowhere */
 static uint64_t put_chain(struct port *port, const struct virtq_chain *chain, uint64_t off)
 {
 	uint64_t skip = off;
@@ -129,7 +130,8 @@ static uint64_t put_chain(struct port *port, const struct virtq_chain *chain, ui
 			skip -= iov->iov_len;
 			continue;
 		}
-		n = console_put(port->console, (uint8_t *)iov->iov_base + skip, iov->iov_len - skip);
+		n = console_put(port->console, (uint8_t *)iov->iov_base + skip,
+				iov->iov_len - skip);
 		off += n;
 		if (n < iov->iov_len - skip)
 			break;
@@ -350,8 +352,8 @@ static size_t make_message(struct port *port, struct message *ret)
 		return CONTROL_BYTES;
 	case SEND_NAME: /* in a Linux guest: /sys/class/virtio-ports/vport0pN/name */
 		ret->head.event = VIRTIO_CONSOLE_PORT_NAME;
-		return CONTROL_BYTES + (size_t)snprintf(ret->name, sizeof(ret->name), "lkvm.tty%u",
-							ret->head.id);
+		return CONTROL_BYTES +
+		       (size_t)snprintf(ret->name, sizeof(ret->name), "lkvm.tty%u", ret->head.id);
 	case SEND_CONSOLE:
 		ret->head.event = VIRTIO_CONSOLE_CONSOLE_PORT;
 		return CONTROL_BYTES;
@@ -526,6 +528,10 @@ static int activate(struct virtio_dev *dev)
 
 	for (unsigned i = 0; !err && i < vc->n_ports; i++)
 		err = loop_add(&dev->loop, &vc->port[i].patience, EPOLLIN);
+	if (!multiport(vc) && virtio_has(dev, VIRTIO_CONSOLE_F_SIZE)) {
+		virtio_config_begin(dev); /* Linux reads the size when it is told of a change */
+		virtio_config_end(dev);
+	}
 	return err;
 }
 

@@ -87,7 +87,7 @@ static int console_make(const struct virtio_env *env, unsigned index, const char
 	(void)index;
 	while (setup.n_ports > 1 && !env->console[setup.n_ports - 1])
 		setup.n_ports--;
-	setup.multiport = setup.n_ports > 1 || !console_on_terminal(env->console[0]);
+	setup.multiport = setup.n_ports > 1 || console_input_is_piped(env->console[0]);
 	err = virtio_console_new(env->ram, name, &setup, ret);
 	if (err)
 		return log_err(err, "%s", name);

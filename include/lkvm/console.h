@@ -36,7 +36,8 @@ struct console_device {
 	/* Ctrl-a b, `lkvm debug --sysrq`: a break condition on the line; may be NULL */
 	void (*send_break)(void *dev);
 	uint8_t break_key; /* not 0: this byte is input instead of that */
-	/* The terminal has this size (0, 0: there is none): at the start and at each change; may be NULL */
+	/* The terminal has this size (0, 0: there is none): at the start and at each change; may be
+	 * NULL */
 	void (*resize)(void *dev, uint16_t cols, uint16_t rows);
 	void *dev;
 };
@@ -56,9 +57,8 @@ int console_new(const struct console_config *cfg, struct console **ret);
 void console_free(struct console *con);
 
 /**
- * console_attach() - put @dev at the guest's end (copied), at most CONSOLE_MAX_DEVICES; NULL takes the
- * last one away
- * All may print; the last one gets the input.
+ * console_attach() - put @dev at the guest's end (copied), at most CONSOLE_MAX_DEVICES; NULL takes
+ * the last one away All may print; the last one gets the input.
  */
 void console_attach(struct console *con, const struct console_device *dev);
 
@@ -69,8 +69,8 @@ void console_attach(struct console *con, const struct console_device *dev);
  */
 int console_start(struct console *con);
 
-/** console_on_terminal() - is standard input a terminal? */
-bool console_on_terminal(const struct console *con);
+/** console_input_is_piped() - is there input that nobody types: a pipe, a socket or a file? */
+bool console_input_is_piped(const struct console *con);
 
 /** console_resized() - SIGWINCH: tell the devices how large the terminal is now */
 void console_resized(struct console *con);

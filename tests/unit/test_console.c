@@ -871,6 +871,28 @@ static bool is_raw(int fd)
 	       !(t.c_iflag & (ICRNL | IXON));
 }
 
+START_TEST(test_input_is_piped)
+{
+	int pipes[2], sockets[2], tty, slave, file = memfd_create("input", 0);
+
+	ck_assert_int_eq(pipe(pipes), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+	ck_assert_int_eq(openpty(&tty, &slave, NULL, NULL, NULL), 0);
+	const struct {
+		int fd;
+		bool piped;
+	} inputs[] = { { pipes[0], true }, { sockets[0], true }, { file, true },
+		       { slave, false },   { -1, false },
+		       { open("/dev/null", O_RDONLY), false } };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(inputs); i++) {
+		new_console(inputs[i].fd, -1);
+		ck_assert_int_eq(console_input_is_piped(con), inputs[i].piped);
+		free_console();
+	}
+}
+END_TEST
+
 /* A break is a byte where there is no line; with neither it is nothing. */
 START_TEST(test_break_key)
 {
@@ -1408,7 +1430,8 @@ UNIT_MAIN("console", test_output_is_exact, test_output_batches, test_output_is_p
 	  test_full_disk, test_panic_with_stopped_reader, test_drain_waits,
 	  test_drain_is_interrupted, test_drain_loses_patience, test_input_from_pipe,
 	  test_input_pauses, test_input_flow, test_input_race, test_input_needs_device,
-	  test_input_at_end, test_input_endless, test_send, test_break_key, test_terminal, test_escape_keys,
+	  test_input_at_end, test_input_endless, test_send, test_input_is_piped,
+	  test_break_key, test_terminal, test_escape_keys,
 	  test_type_ahead, test_type_ahead_limit, test_background, test_suspend,
 	  test_leave_in_background, test_drain_restores_terminal, test_continued_early,
 	  test_free_closes, test_memory, test_new_fails)

@@ -274,7 +274,8 @@ static void ticks(unsigned n)
 
 static void expect_broken(void)
 {
-	fake_wait_config_irq(&drv, 1);
+	/* The first one said that the size is there. */
+	fake_wait_config_irq(&drv, 2);
 	ck_assert_uint_eq(virtio_get_status(dev) & VIRTIO_CONFIG_S_NEEDS_RESET,
 			  VIRTIO_CONFIG_S_NEEDS_RESET);
 }
@@ -346,17 +347,20 @@ START_TEST(test_resize)
 	con[0].device.resize(con[0].device.dev, 100, 40); /* nobody to tell yet */
 	ck_assert_uint_eq(fake_config_irqs(&drv), 0);
 	probe(0);
+	ck_assert_uint_eq(fake_config_irqs(&drv), 1); /* Linux asks for the size only then */
 	ck_assert_uint_eq(virtio_config_read(dev, 0, 4), 40 << 16 | 100);
 	generation = atomic_load(&dev->config_generation);
 	con[0].device.resize(con[0].device.dev, 132, 50);
-	ck_assert_uint_eq(fake_config_irqs(&drv), 1);
+	ck_assert_uint_eq(fake_config_irqs(&drv), 2);
 	ck_assert_uint_ne(atomic_load(&dev->config_generation), generation);
 	ck_assert_uint_eq(virtio_config_read(dev, 0, 4), 50 << 16 | 132);
 	con[0].device.resize(con[0].device.dev, 132, 50); /* no change */
-	ck_assert_uint_eq(fake_config_irqs(&drv), 1);
+	ck_assert_uint_eq(fake_config_irqs(&drv), 2);
 	con[0].device.resize(con[0].device.dev, 132, 51);
 	con[0].device.resize(con[0].device.dev, 133, 51);
-	ck_assert_uint_eq(fake_config_irqs(&drv), 3);
+	ck_assert_uint_eq(fake_config_irqs(&drv), 4);
+	ck_assert(fake_probe(&drv, 0, 16)); /* without SIZE */
+	ck_assert_uint_eq(fake_config_irqs(&drv), 4);
 	teardown();
 }
 END_TEST
@@ -670,7 +674,7 @@ START_TEST(test_input_needs_room)
 	bufs[1] = FAKE_IN(fake_alloc(&drv, 8, 8), 0);
 	ck_assert_int_ge(fake_add(&drv.queue[0], &bufs[1], 1), 0);
 	ck_assert_uint_eq(type(&con[0], "y"), 1);
-	fake_wait_config_irq(&drv, 2);
+	fake_wait_config_irq(&drv, 4);
 	teardown();
 }
 END_TEST
