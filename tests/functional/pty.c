@@ -1,16 +1,17 @@
 /*
  * pty [STEP]... -- CMD [ARG]...: run CMD as the leader of a session on a terminal of its own, and
- *do what the steps say, in order:
+ * do what the steps say, in order:
  *
  *	expect TEXT     wait until CMD has written TEXT, after what was expected before
  *	send TEXT       type it
  *	raw, cooked     wait until the terminal is in this mode
+ *	size COLSxROWS  give the terminal this size
  *	kill NUMBER     send the signal to CMD
  *	shell COMMAND   run it elsewhere, until it succeeds
  *
  * Then CMD has to end. What it wrote goes to standard output. The exit status is CMD's own, 128+n
- *if signal n ended it; 97: a step failed or took more than 20 s, 98: the terminal's settings were
- * not restored. Both are explained on standard error.
+ * if signal n ended it; 97: a step failed or took more than 20 s ($PTY_SECONDS), 98: the terminal's
+ * settings were not restored. Both are explained on standard error.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,18 +22,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 #include <utmp.h>
 
-#define LIMIT_S          20
 #define STATUS_STEP      97
 #define STATUS_SETTINGS  98
 #define TRANSCRIPT_BYTES 65536
 
 static int master, slave;
+static int limit_s = 20;
 static pid_t child;
 static char transcript[TRANSCRIPT_BYTES + 1];
 static size_t length, expected; /* of it: received, and before which everything was expected */
@@ -94,12 +96,22 @@ static bool in_mode(bool raw)
 	       !(t.c_oflag & OPOST) == raw;
 }
 
+static bool set_size(const char *text)
+{
+	struct winsize size = { 0 };
+
+	return sscanf(text, "%hux%hu", &size.ws_col, &size.ws_row) == 2 &&
+	       ioctl(master, TIOCSWINSZ, &size) == 0;
+}
+
 static bool happened(const char *step, const char *text)
 {
 	if (!strcmp(step, "expect"))
 		return seen(text);
 	if (!strcmp(step, "send"))
 		return write(master, text, strlen(text)) == (ssize_t)strlen(text);
+	if (!strcmp(step, "size"))
+		return set_size(text);
 	if (!strcmp(step, "shell"))
 		return system(text) == 0;
 	if (!strcmp(step, "kill"))
@@ -109,7 +121,7 @@ static bool happened(const char *step, const char *text)
 
 static void do_step(const char *step, const char *text)
 {
-	time_t deadline = time(NULL) + LIMIT_S;
+	time_t deadline = time(NULL) + limit_s;
 
 	while (!happened(step, text)) {
 		if (time(NULL) > deadline)
@@ -120,7 +132,7 @@ static void do_step(const char *step, const char *text)
 
 static int wait_for_end(void)
 {
-	time_t deadline = time(NULL) + LIMIT_S;
+	time_t deadline = time(NULL) + limit_s;
 	int status;
 
 	while (waitpid(child, &status, WNOHANG) != child) {
@@ -169,6 +181,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: pty [STEP]... -- CMD [ARG]...\n");
 		return STATUS_STEP;
 	}
+	if (getenv("PTY_SECONDS"))
+		limit_s = atoi(getenv("PTY_SECONDS"));
 	start(argv + cmd);
 	for (int i = 1; i < cmd - 1; i++) {
 		bool mode = !strcmp(argv[i], "raw") || !strcmp(argv[i], "cooked");

@@ -26,14 +26,9 @@ done
 # ---- on a terminal, which changes its size ----
 
 # shellcheck disable=SC2016
-resized='stty cols 90 rows 30
-{ until [ -e "$GO" ]; do sleep 0.02; done; stty cols 133; touch "$GO.done"; } </dev/tty &
-exec "$@"'
-go=$T_TMP/go
 t_run "$PTY" expect '90 columns, 30 rows' expect '>' raw send a expect a \
-	shell "touch $go; until [ -e $go.done ]; do sleep 0.02; done" \
-	send b expect '133 columns, 30 rows' expect b send q -- \
-	env GO="$go" bash -c "$resized" - "${hvc[@]}" -p flood=0
+	size 133x30 send b expect '133 columns, 30 rows' expect b send q -- \
+	sh -c 'stty cols 90 rows 30 && exec "$@"' - "${hvc[@]}" -p flood=0
 t_command='a terminal that changes its size'
 t_status 1
 t_run "$PTY" expect '>' raw send $'\001a\003' expect $'\001\003' send $'\001x' -- \

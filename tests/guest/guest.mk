@@ -56,7 +56,7 @@ $(eval $(call guest_protocol,$(GUEST_BZIMAGE),bz,START_BZIMAGE,0x100000,-O binar
 
 # A program of more than one file
 $(GUEST)/hostile.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests \
-	$(addprefix hostile-,status queue split packed rng blk pci pci-config msix mmio))
+	$(addprefix hostile-,status queue split packed rng blk console pci pci-config msix mmio))
 
 $(GUEST)/hvc.mb: $(GUEST)/virtio-driver.o
 $(GUEST)/blk-bench.pvh: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)

@@ -354,8 +354,10 @@ bool vdev_start(struct vdev *d, uint64_t features)
 {
 	if (!(vdev_features(d, features) & S_FEATURES_OK))
 		return false;
-	vring_setup(&d->ring[0], 0);
-	reg_write(d, R_QUEUE_READY, 1);
+	for (unsigned i = 0; i < (d->id == VIRTIO_CONSOLE ? VDEV_RINGS : 1); i++) {
+		vring_setup(&d->ring[i], 0);
+		reg_write(d, R_QUEUE_READY, 1);
+	}
 	set_status(d, S_LIVE);
 	return status(d) == S_LIVE;
 }

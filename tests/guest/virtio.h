@@ -142,7 +142,10 @@ void vdev_reset(struct vdev *d);
 uint8_t vdev_features(struct vdev *d, uint64_t features);
 /** vring_setup() - an empty ring at its usual place, not ready yet; @size 0: the largest */
 void vring_setup(struct vring *r, uint16_t size);
-/** vdev_start() - from reset to DRIVER_OK by the book, with queue 0; Return: does it live? */
+/**
+ * vdev_start() - from reset to DRIVER_OK by the book; Return: does it live?
+ * With queue 0; a console with all that its ports have.
+ */
 bool vdev_start(struct vdev *d, uint64_t features);
 
 /** kick() - notify */
@@ -222,6 +225,27 @@ struct blk_header {
 	uint32_t type, reserved;
 	uint64_t sector;
 };
+
+enum port_event {
+	PORT_DEVICE_READY,
+	PORT_ADD,
+	PORT_REMOVE,
+	PORT_READY,
+	PORT_CONSOLE,
+	PORT_RESIZE,
+	PORT_OPEN,
+	PORT_NAME,
+};
+
+/* Where a console's control message is in its buffer. */
+#define PORT_MESSAGE(d) ((uint64_t)(d)->buf + 0x1000)
+
+/** port_message() - make it */
+void port_message(struct vdev *d, uint32_t id, uint16_t event, uint16_t value);
+/** port_control() - send it; Return: answered? */
+bool port_control(struct vdev *d, uint32_t id, uint16_t event, uint16_t value);
+/** port_told() - give the device room for a message; Return: is it this one? */
+bool port_told(struct vdev *d, uint32_t id, uint16_t event);
 
 /* Where the parts of a block request are in a device's buffer. */
 #define BLK_HEADER(d) ((uint64_t)(d)->buf)
