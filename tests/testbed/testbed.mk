@@ -1,10 +1,12 @@
 # Linux guests and the demonstration. See tests/testbed/host.sh for the emulated
 # host that they use where this machine's KVM cannot run Linux.
 
-LINUX := tests/testbed/linux.sh tests/testbed/virtio.sh tests/testbed/blk.sh
+LINUX := tests/testbed/linux.sh tests/testbed/virtio.sh tests/testbed/blk.sh \
+	tests/testbed/console.sh
 
 CHECKS += $(LINUX)
 $(LINUX): $(O)/lkvm
+tests/testbed/console.sh: $(PTY)
 
 .PHONY: check-linux
 check-linux: $(LINUX) ## boot Linux guests
