@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench.sh [startup|memory|serial|block|boot]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
+# bench.sh [startup|memory|serial|block|fio|boot]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
 # Prints tables; every comparison is between commands that were run in turn. LKVM_BENCH_ROUNDS (50)
 # is how often.
 set -u
@@ -140,7 +140,15 @@ block()
 	"${0%/*}/block.sh"
 }
 
-[ $# -gt 0 ] || set -- startup memory serial block boot
+# fio.sh says how it is measured.
+fio()
+{
+	echo
+	echo "fio in a Linux guest: requests a second; 4 KiB random at a depth of 1 and 32, 1 MiB sequential"
+	"${0%/*}/fio.sh"
+}
+
+[ $# -gt 0 ] || set -- startup memory serial block fio boot
 for table; do
 	"$table" || exit
 done

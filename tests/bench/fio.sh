@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# fio.sh: run by bench.sh. fio in a Linux guest on lkvm and on QEMU's microvm, beside fio on the same
+# file in the emulated host, whose page cache has all of it. In plain wall time and in turn,
+# LKVM_BENCH_FIO_ROUNDS (3) times; the best round of each counts. (With a clock that counts
+# instructions QEMU does not run, and its emulation breaks guests that do much I/O.)
+set -euo pipefail
+: "${LKVM:?}"
+here=$(cd "$(dirname "$0")" && pwd)
+testbed=$here/../testbed
+ROUNDS=${LKVM_BENCH_FIO_ROUNDS:-3}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+kernel=$("$testbed/kernels.sh" cloud)
+"$testbed/initrd.sh" guest "$work/guest"
+"$testbed/initrd.sh" modules "$work/modules" "$kernel" virtio_pci virtio_mmio virtio_blk
+mkdir -p "$work/root/words"
+cp "$here/guest-fio" "$work/root/words/fio"
+(cd "$work/root" && find . | busybox cpio -o -H newc -R 0:0 2>/dev/null) >"$work/words"
+{ gzip -dc "$work/guest" && cat "$work/modules" "$work/words"; } >"$work/initrd"
+"$testbed/initrd.sh" image "$work/tools" fio
+
+# table FILE: the best round of each program; per request what the guest on lkvm took
+table()
+{
+	awk '
+		{
+			if (!($2 in seen)) { seen[$2] = 1; order[++n_shapes] = $2 }
+			if ($3 > best[$1, $2]) best[$1, $2] = $3
+			have[$1] = 1
+			requests[$1, $2] += $4; irqs[$1, $2] += $5; exits[$1, $2] += $6
+		}
+		function times(a, b) { return b ? sprintf("%.2f", a / b) : "" }
+		END {
+			printf "  %-12s %10s %10s %8s %10s %8s   %8s %8s %11s\n", "", "host/s", "lkvm/s", "x host",
+				(have["qemu"] ? "microvm/s" : ""), (have["qemu"] ? "lkvm x" : ""), "irqs", "exits",
+				(have["qemu"] ? "its exits" : "")
+			for (i = 1; i <= n_shapes; i++) {
+				s = order[i]
+				r = times(best["lkvm", s], best["host", s])
+				if (s ~ /seq/ && (least == "" || r < least)) least = r
+				q = have["qemu"] ? times(best["lkvm", s], best["qemu", s]) : ""
+				if (q != "" && (behind == "" || q < behind)) behind = q
+				printf "  %-12s %10.0f %10.0f %8s %10s %8s   %8s %8s %11s\n", s, best["host", s],
+					best["lkvm", s], r, (have["qemu"] ? sprintf("%.0f", best["qemu", s]) : ""), q,
+					times(irqs["lkvm", s], requests["lkvm", s]),
+					times(exits["lkvm", s], requests["lkvm", s]),
+					times(exits["qemu", s], requests["qemu", s])
+			}
+			printf "  aim: sequential at least 0.9 of the host: %s, %s\n", least, (least >= 0.9) ? "met" : "missed"
+			if (behind != "")
+				printf "  aim: ahead of the microvm: at least %s times it, %s\n", behind,
+					(behind > 1) ? "met" : "missed"
+		}' "$1"
+}
+
+programs=(host lkvm) peer=()
+if [ -n "$(command -v qemu-system-x86_64)" ]; then
+	programs+=(qemu)
+	peer=(--program qemu-system-x86_64 --file /usr/share/qemu/bios-microvm.bin
+		--file /usr/share/qemu/linuxboot_dma.bin)
+fi
+"$testbed/host.sh" --cpus 2 --disk 512 --timeout 3000 --lkvm "$LKVM" \
+	--file "$(echo "$kernel"/boot/vmlinuz-*)=kernel" --file "$work/initrd" --file "$work/tools" \
+	--file "$here/guest-fio" --program fio "${peer[@]}" "$here/fio-job.sh" "$ROUNDS" \
+	"${programs[@]}" >"$work/out" || { cat "$work/out" && exit 1; }
+tr -d '\r' <"$work/out" | grep -E '^(host|lkvm|qemu) ' >"$work/lines"
+table "$work/lines"
