@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # console.sh [TEST...]: Linux's driver on lkvm's virtio console, on this machine if its KVM can run
-# Linux, else in one emulated host. TAP; the tests are in console-job.sh. $LKVM is the lkvm to test,
+# Linux, else in two emulated hosts. TAP; the tests are in console-job.sh. $LKVM is the lkvm to test,
 # $PTY the program tests/functional/pty.c.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -30,6 +30,6 @@ for name in initrd modules kernel; do
 	files+=(--file "$work/$name")
 done
 status=0
-./host.sh --auto --cpus 2 --memory 2048 --timeout 600 "${files[@]}" \
+./host.sh --auto --hosts 2 --memory 2048 --timeout 600 "${files[@]}" \
 	--file job.sh console-job.sh "$@" || status=$?
 exit "$status"

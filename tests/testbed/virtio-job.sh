@@ -114,7 +114,7 @@ test_disks()
 		i=$((i + 1))
 	done
 	# shellcheck disable=SC2086
-	boot disks cloud disks,rng,poweroff -c 2 $disks
+	boot disks cloud readdisks,rng,poweroff -c 2 $disks
 	expect_line disks "guest: disk vda number0 8 read"
 	expect_line disks "guest: disk vdz number25 208 read"
 	expect_line disks "guest: disk vdaa number26 216 read"
