@@ -1,5 +1,5 @@
-# pty runs a command on a terminal and types; see pty.c.
-PTY := $(O)/tests/functional/pty
+# pty runs a command on a terminal and types; see pty.c. Absolute: the tests change folder.
+PTY := $(abspath $(O))/tests/functional/pty
 export PTY
 
 $(PTY): $(O)/tests/functional/pty.o

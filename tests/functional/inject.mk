@@ -1,5 +1,5 @@
 # inject is preloaded into lkvm and makes the host fail; see inject.c.
-INJECT := $(O)/tests/functional/inject.so
+INJECT := $(abspath $(O))/tests/functional/inject.so
 export INJECT
 
 # Not sanitized itself: it must load before the sanitizer's own library does.
