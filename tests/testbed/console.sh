@@ -5,20 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-skip()
-{
-	echo "1..1"
-	echo "ok 1 - Linux's console driver # SKIP $*"
-	exit 0
-}
-
-# shellcheck source=tests/apt.sh
-. ../apt.sh
-apt_usable || [ -n "${LKVM_CACHE-}" ] || skip "no apt-get to fetch Debian kernels with, and no \$LKVM_CACHE"
-
-work=$(mktemp -d "${TMPDIR:-/tmp}/lkvm-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM HUP
+# shellcheck source=tests/testbed/begin.sh
+. ./begin.sh "Linux's console driver"
 
 cloud=$(./kernels.sh cloud)
 ./initrd.sh guest "$work/initrd"

@@ -4,20 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-skip()
-{
-	echo "1..1"
-	echo "ok 1 - Linux's virtio drivers # SKIP $*"
-	exit 0
-}
-
-# shellcheck source=tests/apt.sh
-. ../apt.sh
-apt_usable || [ -n "${LKVM_CACHE-}" ] || skip "no apt-get to fetch Debian kernels with, and no \$LKVM_CACHE"
-
-work=$(mktemp -d "${TMPDIR:-/tmp}/lkvm-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM HUP
+# shellcheck source=tests/testbed/begin.sh
+. ./begin.sh "Linux's virtio drivers"
 
 modules=(virtio_pci virtio_mmio virtio_blk virtio-rng)
 files=()
