@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "../unit/fake-driver.h"
+#include "input.h"
 #include "lkvm/virtio-blk.h"
 
 #define SECTORS 64U
@@ -24,31 +25,12 @@
 #define AREA    (96U * 1024)
 #define BUFS    12U
 
-struct input {
-	const uint8_t *at, *end;
-};
-
 static struct fake_driver d;
 static struct virtio_dev *dev;
 static int image;
 static uint8_t model[BYTES], seen[BYTES], out_copy[AREA], in_copy[AREA];
 static gpa_t out, in;
 static uint64_t mark; /* where the guest's memory is free again */
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
-static unsigned next(struct input *input, unsigned bytes)
-{
-	unsigned value = 0;
-
-	for (; bytes && input->at < input->end; bytes--)
-		value = value << 8 | *input->at++;
-	return value;
-}
 
 static void set_up(void)
 {
@@ -85,7 +67,7 @@ static uint64_t some_sector(struct input *input)
 {
 	static const uint64_t odd[] = { SECTORS, SECTORS - 1, UINT64_MAX, UINT64_MAX - 1, 1ULL << 55,
 					(1ULL << 55) - 1, 1ULL << 63, 0 };
-	unsigned a = next(input, 1);
+	unsigned a = input_be(input, 1);
 
 	return a < 128 ? a % (SECTORS + 4) : odd[a % 8];
 }
@@ -93,7 +75,7 @@ static uint64_t some_sector(struct input *input)
 static uint32_t some_count(struct input *input)
 {
 	static const uint32_t odd[] = { UINT32_MAX, 1U << 31, 1U << 23, (1U << 18) + 1 };
-	unsigned a = next(input, 1);
+	unsigned a = input_be(input, 1);
 
 	return a < 240 ? a % (SECTORS + 2) : odd[a % 4];
 }
@@ -101,7 +83,7 @@ static uint32_t some_count(struct input *input)
 static uint32_t some_length(struct input *input)
 {
 	static const uint32_t usual[] = { 1, 16, 512, 1024, 4096, 511, 513, 0, 32, 20, 15, 17, 32768 };
-	unsigned a = next(input, 1);
+	unsigned a = input_be(input, 1);
 
 	return a < 200 ? usual[a % ARRAY_SIZE(usual)] : a * 3;
 }
@@ -110,7 +92,7 @@ static uint32_t some_length(struct input *input)
 static void fill_out(struct input *input, uint32_t type)
 {
 	struct virtio_blk_outhdr header = { .type = type, .sector = some_sector(input) };
-	unsigned seed = next(input, 1);
+	unsigned seed = input_be(input, 1);
 
 	for (unsigned i = 0; i < AREA; i++)
 		out_copy[i] = (uint8_t)(seed + i * 7 + i / 512);
@@ -118,7 +100,7 @@ static void fill_out(struct input *input, uint32_t type)
 	for (unsigned i = 0; i < 3 && type != VIRTIO_BLK_T_OUT; i++) {
 		struct virtio_blk_discard_write_zeroes r = { .sector = some_sector(input),
 							     .num_sectors = some_count(input),
-							     .flags = next(input, 1) % 4 ? 0 : seed };
+							     .flags = input_be(input, 1) % 4 ? 0 : seed };
 
 		memcpy(out_copy + 16 + i * sizeof(r), &r, sizeof(r));
 	}
@@ -130,7 +112,7 @@ static void fill_out(struct input *input, uint32_t type)
 static unsigned cut(struct input *input, gpa_t area, bool writable, struct fake_buf *bufs,
 		    uint32_t *ret_bytes)
 {
-	unsigned n = next(input, 1) % (BUFS / 2 + 1), used = 0;
+	unsigned n = input_be(input, 1) % (BUFS / 2 + 1), used = 0;
 	uint32_t at = 0;
 
 	for (unsigned i = 0; i < n; i++) {
@@ -199,7 +181,7 @@ static void request(struct input *input)
 	int64_t written;
 	uint8_t status;
 
-	fill_out(input, types[next(input, 1) % ARRAY_SIZE(types)]);
+	fill_out(input, types[input_be(input, 1) % ARRAY_SIZE(types)]);
 	n = cut(input, out, false, bufs, &out_bytes);
 	n += cut(input, in, true, bufs + n, &in_bytes);
 	if (!n)
@@ -226,7 +208,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		set_up();
 	memset(model, 0x11, BYTES);
 	check(pwrite(image, model, BYTES, 0) == BYTES);
-	probe(next(&input, 1));
+	probe(input_be(&input, 1));
 	while (input.at < input.end) {
 		request(&input);
 		if (d.next > MIB)

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "input.h"
 #include "lkvm/x86/boot.h"
 #include "lkvm/x86/layout.h"
 
@@ -18,12 +19,6 @@
 static struct ram ram;
 static char kernel[32], initrd[40];
 static int kernel_fd;
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 static int make_file(char path[32])
 {

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "input.h"
 #include "lkvm/access.h"
 #include "lkvm/chips.h"
 #include "lkvm/config.h"
@@ -42,19 +43,9 @@ struct console {
 	bool refused; /* input that the device has not asked for again */
 };
 
-struct input {
-	const uint8_t *at, *end;
-};
-
 static bool irq;
 static struct timer *timer; /* of the chip, if it has one */
 static struct timespec timer_at;
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 static void fake_irq(void *vm, unsigned gsi, unsigned source, bool level)
 {
@@ -112,11 +103,6 @@ void console_input_wanted(struct console *con)
 	con->refused = false;
 }
 
-static uint8_t next(struct input *in)
-{
-	return in->at < in->end ? *in->at++ : 0;
-}
-
 static void host_acts(struct console *con, void *dev, const struct device_type *type, uint8_t what)
 {
 	static const uint8_t typed[32] = "the quick brown fox jumps over";
@@ -169,7 +155,7 @@ static void guest_acts(const struct device_type *type, void *dev, unsigned ports
 	data = malloc(len); /* of this very size, so that reading beyond it shows */
 	check(data);
 	for (unsigned i = 0; i < len; i++)
-		data[i] = next(in);
+		data[i] = input_byte(in);
 	type->io.write(dev, off, data, len);
 	free(data);
 }
@@ -217,7 +203,7 @@ static void rtc_still_works(const struct device_type *type, void *dev)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, data + size };
-	unsigned n = next(&in) % ARRAY_SIZE(chips);
+	unsigned n = input_byte(&in) % ARRAY_SIZE(chips);
 	const struct device_type *type = chips[n].type;
 	static struct vm_config config;
 	struct console con = { .room = 4 };
@@ -235,10 +221,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config.ram.size_bytes = (uint64_t)n << 30;
 	check(dev && log_set_topics("device") == 0 && type->init(dev, &env) == 0);
 	while (in.at < in.end) {
-		uint8_t op = next(&in);
+		uint8_t op = input_byte(&in);
 
 		if (op & 0x80)
-			host_acts(&con, dev, type, next(&in));
+			host_acts(&con, dev, type, input_byte(&in));
 		else
 			guest_acts(type, dev, chips[n].ports, op, &in);
 	}

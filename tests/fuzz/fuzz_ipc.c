@@ -9,16 +9,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "input.h"
 #include "lkvm/ipc.h"
 
 static struct loop loop;
 static char dir[] = "/tmp/lkvm-fuzz-XXXXXX";
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 /* An answer of each size, so that some must wait for the client. */
 static int handler(void *ctx, enum ipc_op op, const void *body, size_t len, struct ipc_reply *reply)

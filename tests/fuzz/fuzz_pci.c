@@ -20,6 +20,7 @@
 
 #include "../unit/fake-driver.h"
 #include "../unit/fake-machine.h"
+#include "input.h"
 #include "lkvm/access.h"
 #include "lkvm/virtio-pci.h"
 #include "lkvm/x86/layout.h"
@@ -27,10 +28,6 @@
 #define FUNCTIONS   2
 #define QUEUES      3
 #define ARENA_BYTES 65536
-
-struct input {
-	const uint8_t *at, *end;
-};
 
 static struct fake_driver drv;
 static struct fake_machine fake;
@@ -40,12 +37,6 @@ static struct virtio_dev dev[FUNCTIONS];
 static struct virtio_pci *transport[FUNCTIONS];
 static uint8_t config[24];
 static gpa_t arena;
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 static uint64_t config_read(struct virtio_dev *d, unsigned off, unsigned width)
 {
@@ -59,25 +50,11 @@ static void config_write(struct virtio_dev *d, unsigned off, unsigned width, uin
 	access_put(config + off, width, value);
 }
 
-static void echo_one(struct virtio_dev *d, unsigned index)
-{
-	char bytes[64];
-	size_t n = virtq_read(d->chain, 0, bytes, sizeof(bytes));
-
-	n = virtq_write(d->chain, 0, bytes, n);
-	virtq_push(&d->queue[index].vq, d->chain->id, (uint32_t)n);
-}
-
-static void kick(struct virtio_dev *d, unsigned index)
-{
-	virtio_serve(d, index, echo_one);
-}
-
 static const struct virtio_type echo = {
 	.name = "echo",
 	.id = 42,
 	.queue_size = 256,
-	.kick = kick,
+	.kick = fake_echo,
 	.config_read = config_read,
 	.config_write = config_write,
 };
@@ -119,16 +96,6 @@ static void take_apart(void)
 }
 
 /* The next @n bytes, zeros behind the end. */
-static uint64_t take(struct input *in, unsigned n)
-{
-	size_t left = (size_t)(in->end - in->at);
-	uint64_t value = 0;
-
-	memcpy(&value, in->at, n < left ? n : left);
-	in->at += n < left ? n : left;
-	return value;
-}
-
 /* Exactly @len bytes, so that more or fewer of them show. */
 static uint64_t access_bus(struct bus *bus, uint64_t addr, unsigned len, bool write, uint64_t value)
 {
@@ -158,15 +125,15 @@ static void guest_acts(uint8_t op, struct input *in)
 {
 	static const unsigned devfns[] = { 8, 16, 0, 24 };
 	unsigned kind = op >> 6, len = 1U << (op >> 3 & 3), devfn = devfns[op >> 1 & 3];
-	uint64_t off = take(in, 2), value = 0;
+	uint64_t off = input_le(in, 2), value = 0;
 	bool write = op & 0x20;
 
 	if (kind == 3) {
-		((uint8_t *)fake_at(&drv, arena))[off] = (uint8_t)take(in, 1);
+		((uint8_t *)fake_at(&drv, arena))[off] = (uint8_t)input_le(in, 1);
 		return;
 	}
 	if (write)
-		value = take(in, op & 1 ? 2 : len);
+		value = input_le(in, op & 1 ? 2 : len);
 	if (op & 1)
 		value += arena.v;
 	if (kind == 0)
@@ -197,7 +164,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	build();
 	let_work();
 	while (in.at < in.end)
-		guest_acts((uint8_t)take(&in, 1), &in);
+		guest_acts((uint8_t)input_le(&in, 1), &in);
 	check_state();
 	take_apart();
 	return 0;

@@ -17,43 +17,11 @@
 #include <string.h>
 
 #include "../unit/fake-driver.h"
-
-struct input {
-	const uint8_t *at, *end;
-};
+#include "input.h"
 
 static struct fake_driver d;
 static struct virtio_dev dev;
 static uint32_t config[4];
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
-static unsigned next(struct input *in, unsigned bytes)
-{
-	unsigned value = 0;
-
-	for (; bytes && in->at < in->end; bytes--)
-		value = value << 8 | *in->at++;
-	return value;
-}
-
-static void echo(struct virtio_dev *v, unsigned index)
-{
-	char bytes[64];
-	size_t n = virtq_read(v->chain, 0, bytes, sizeof(bytes));
-
-	n = virtq_write(v->chain, 0, bytes, n);
-	virtq_push(&v->queue[index].vq, v->chain->id, (uint32_t)n);
-}
-
-static void kick(struct virtio_dev *v, unsigned index)
-{
-	virtio_serve(v, index, echo);
-}
 
 static uint64_t config_read(struct virtio_dev *v, unsigned off, unsigned width)
 {
@@ -74,7 +42,7 @@ static const struct virtio_type type = {
 	.name = "echo",
 	.id = 42,
 	.queue_size = 64,
-	.kick = kick,
+	.kick = fake_echo,
 	.config_read = config_read,
 	.config_write = config_write,
 };
@@ -119,7 +87,7 @@ static void good_step(void)
 
 static void set_queue(struct input *in)
 {
-	unsigned index = next(in, 1) % 4, field = next(in, 1) % 7, value = next(in, 2);
+	unsigned index = input_be(in, 1) % 4, field = input_be(in, 1) % 7, value = input_be(in, 2);
 	uint64_t wide = value;
 
 	if (field >= VIRTIO_QUEUE_DESC && field <= VIRTIO_QUEUE_USED)
@@ -130,7 +98,7 @@ static void set_queue(struct input *in)
 
 static void write_rings(struct input *in)
 {
-	unsigned at = next(in, 2), n = next(in, 1) % 64;
+	unsigned at = input_be(in, 2), n = input_be(in, 1) % 64;
 
 	for (; n && in->at < in->end; n--)
 		__atomic_store_n((uint8_t *)fake_at(&d, GPA(4 * KIB + at++)), *in->at++,
@@ -150,21 +118,21 @@ static void good_queue(unsigned index)
 
 static void step(unsigned op, struct input *in)
 {
-	unsigned a = next(in, op == 8 ? 0 : 1);
+	unsigned a = input_be(in, op == 8 ? 0 : 1);
 
 	if (op == 0) {
 		set_status((uint8_t)a);
 	} else if (op == 1) {
-		virtio_set_features(&dev, a % 4, next(in, 4));
+		virtio_set_features(&dev, a % 4, input_be(in, 4));
 		virtio_get_features(&dev, a);
 	} else if (op == 2) {
 		in->at--;
 		set_queue(in);
 	} else if (op == 3) {
-		unsigned width = next(in, 1) % 10;
+		unsigned width = input_be(in, 1) % 10;
 
 		virtio_config_read(&dev, a % 20, width);
-		virtio_config_write(&dev, a % 20, width, next(in, 1));
+		virtio_config_write(&dev, a % 20, width, input_be(in, 1));
 	} else if (op == 4) {
 		virtio_notify(&dev, a % 4);
 	} else if (op == 5) {
@@ -199,7 +167,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check(!virtio_init(&dev));
 	fake_attach(&d, &dev);
 	while (in.at < in.end) {
-		unsigned op = next(&in, 1) % 9;
+		unsigned op = input_be(&in, 1) % 9;
 
 		if (in.at == in.end && op != 8)
 			break;

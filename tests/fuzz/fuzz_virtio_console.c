@@ -21,6 +21,7 @@
 #include <sys/timerfd.h>
 
 #include "../unit/fake-driver.h"
+#include "input.h"
 #include "lkvm/virtio-console.h"
 
 #define QUEUES 6
@@ -30,20 +31,10 @@ struct console {
 	atomic_ullong room;
 };
 
-struct input {
-	const uint8_t *at, *end;
-};
-
 static struct console con[2];
 static struct fake_driver drv;
 static struct virtio_dev *dev;
 static int timer[2] = { -1, -1 };
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 void console_attach(struct console *c, const struct console_device *device)
 {
@@ -82,11 +73,6 @@ int timerfd_settime(int fd, int flags, const struct itimerspec *when, struct iti
 	return 0;
 }
 
-static uint8_t take(struct input *in)
-{
-	return in->at < in->end ? *in->at++ : 0;
-}
-
 static size_t take_bytes(struct input *in, void *dst, size_t n)
 {
 	size_t left = (size_t)(in->end - in->at);
@@ -110,7 +96,7 @@ static void add(unsigned queue, const struct fake_buf *bufs, unsigned n)
 
 static void driver_adds(struct input *in, unsigned queue, bool readable, bool writable)
 {
-	uint32_t len = take(in);
+	uint32_t len = input_byte(in);
 	gpa_t out = GPA(0x100000), back = GPA(0x101000);
 	struct fake_buf bufs[2];
 	unsigned n = 0;
@@ -127,7 +113,7 @@ static void driver_adds(struct input *in, unsigned queue, bool readable, bool wr
 static void host_types(struct console *c, struct input *in)
 {
 	uint8_t bytes[256];
-	size_t n = take_bytes(in, bytes, take(in));
+	size_t n = take_bytes(in, bytes, input_byte(in));
 
 	check(c->device.input(c->device.dev, bytes, n) <= n);
 }
@@ -140,7 +126,7 @@ static void host_reads(struct console *c, unsigned room)
 
 static void operation(struct input *in, uint64_t features)
 {
-	uint8_t op = take(in);
+	uint8_t op = input_byte(in);
 	struct console *c = &con[op >> 4 & 1];
 
 	switch (op & 15) {
@@ -157,16 +143,16 @@ static void operation(struct input *in, uint64_t features)
 		host_types(c, in);
 		break;
 	case 4:
-		host_reads(c, take(in));
+		host_reads(c, input_byte(in));
 		break;
 	case 5:
-		c->device.resize(c->device.dev, 80, take(in));
+		c->device.resize(c->device.dev, 80, input_byte(in));
 		break;
 	case 6:
 		eventfd_write(timer[op >> 4 & 1], 1);
 		break;
 	case 7:
-		virtio_config_write(dev, 8, 4, take(in));
+		virtio_config_write(dev, 8, 4, input_byte(in));
 		break;
 	case 8:
 		fake_probe(&drv, features, 16);
@@ -178,7 +164,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct console *const consoles[] = { &con[0], &con[1] };
 	struct input in = { data, data + size };
-	uint64_t features = take(&in) & 7;
+	uint64_t features = input_byte(&in) & 7;
 
 	timer[0] = timer[1] = -1;
 	fake_init(&drv, 4);

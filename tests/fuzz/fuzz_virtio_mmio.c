@@ -17,14 +17,11 @@
 #include <string.h>
 
 #include "../unit/fake-driver.h"
+#include "input.h"
 #include "lkvm/access.h"
 #include "lkvm/virtio-mmio.h"
 
 #define BASE 0xe1000000ULL
-
-struct input {
-	const uint8_t *at, *end;
-};
 
 static struct fake_driver drv;
 static struct bus bus;
@@ -32,12 +29,6 @@ static struct virtio_mmio_host *host;
 static struct virtio_dev dev;
 static uint8_t config[24];
 static gpa_t arena; /* 64 KiB of guest memory, for rings */
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 static int notify(void *ctx, int fd, bool pio, uint64_t addr, unsigned len, int64_t match, bool on)
 {
@@ -63,25 +54,11 @@ static void config_write(struct virtio_dev *d, unsigned off, unsigned width, uin
 	access_put(config + off, width, value);
 }
 
-static void echo_one(struct virtio_dev *d, unsigned index)
-{
-	char bytes[64];
-	size_t n = virtq_read(d->chain, 0, bytes, sizeof(bytes));
-
-	n = virtq_write(d->chain, 0, bytes, n);
-	virtq_push(&d->queue[index].vq, d->chain->id, (uint32_t)n);
-}
-
-static void kick(struct virtio_dev *d, unsigned index)
-{
-	virtio_serve(d, index, echo_one);
-}
-
 static const struct virtio_type echo = {
 	.name = "echo",
 	.id = 42,
 	.queue_size = 256,
-	.kick = kick,
+	.kick = fake_echo,
 	.config_read = config_read,
 	.config_write = config_write,
 };
@@ -109,16 +86,6 @@ static void build(void)
 }
 
 /* The next @n bytes, zeros behind the end. */
-static uint64_t take(struct input *in, unsigned n)
-{
-	size_t left = (size_t)(in->end - in->at);
-	uint64_t value = 0;
-
-	memcpy(&value, in->at, n < left ? n : left);
-	in->at += n < left ? n : left;
-	return value;
-}
-
 static uint32_t status(void)
 {
 	uint32_t value;
@@ -130,14 +97,14 @@ static uint32_t status(void)
 static void register_access(struct input *in, uint8_t op)
 {
 	unsigned len = 1U << (op >> 4 & 3);
-	uint64_t off = take(in, 2) % VIRTIO_MMIO_BYTES, value = 0;
+	uint64_t off = input_le(in, 2) % VIRTIO_MMIO_BYTES, value = 0;
 	bool write = op & 0x40, reset;
 	uint32_t before = status();
 
 	if (off > VIRTIO_MMIO_BYTES - len)
 		return;
 	if (write)
-		value = take(in, op & 8 ? 2 : len);
+		value = input_le(in, op & 8 ? 2 : len);
 	if (op & 8)
 		value += arena.v;
 	reset = write && off == VIRTIO_MMIO_STATUS && len == 4 && !value;
@@ -161,12 +128,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!host)
 		build();
 	while (in.at < in.end) {
-		uint8_t op = (uint8_t)take(&in, 1);
+		uint8_t op = (uint8_t)input_le(&in, 1);
 
 		if (op & 0x80) {
-			uint64_t off = take(&in, 2);
+			uint64_t off = input_le(&in, 2);
 
-			((uint8_t *)fake_at(&drv, arena))[off] = (uint8_t)take(&in, 1);
+			((uint8_t *)fake_at(&drv, arena))[off] = (uint8_t)input_le(&in, 1);
 		} else {
 			register_access(&in, op);
 		}

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "../unit/fake-driver.h"
+#include "input.h"
 
 #define DESC   0x1000U
 #define AVAIL  0x2000U
@@ -26,30 +27,11 @@
 #define TABLES 0x4000U
 #define END    0x6000U
 
-struct input {
-	const uint8_t *at, *end;
-};
-
 static struct fake_driver d;
 static struct virtq vq;
 static struct virtq_chain chain;
 static uint16_t out[VIRTQ_MAX_SIZE];
 static unsigned n_out;
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
-static unsigned next(struct input *in, unsigned bytes)
-{
-	unsigned value = 0;
-
-	for (; bytes && in->at < in->end; bytes--)
-		value = value << 8 | *in->at++;
-	return value;
-}
 
 static uint8_t *guest(unsigned at)
 {
@@ -92,7 +74,7 @@ static void pop(void)
 
 static void push(struct input *in)
 {
-	unsigned pick = next(in, 1), len = next(in, 1);
+	unsigned pick = input_be(in, 1), len = input_be(in, 1);
 
 	if (!n_out)
 		return;
@@ -127,7 +109,7 @@ static void device(unsigned op, struct input *in)
 
 static void put_bytes(struct input *in)
 {
-	unsigned at = next(in, 2) % (END - DESC), n = next(in, 1) % 64;
+	unsigned at = input_be(in, 2) % (END - DESC), n = input_be(in, 1) % 64;
 
 	for (; n && at < END - DESC && in->at < in->end; n--)
 		*guest(DESC + at++) = *in->at++;
@@ -136,8 +118,8 @@ static void put_bytes(struct input *in)
 /* Into the ring, or (odd @i of the upper half) into a table. */
 static void put_desc(struct input *in)
 {
-	unsigned i = next(in, 1), addr = next(in, 2), len = next(in, 2), flags = next(in, 1);
-	uint16_t last = (uint16_t)next(in, 1);
+	unsigned i = input_be(in, 1), addr = input_be(in, 2), len = input_be(in, 2), flags = input_be(in, 1);
+	uint16_t last = (uint16_t)input_be(in, 1);
 	struct vring_desc desc = { addr, len, (uint16_t)(flags & 7), last };
 	struct vring_packed_desc packed = { addr, len, last, (uint16_t)(flags & 7) };
 	void *at =
@@ -155,7 +137,7 @@ static void put_desc(struct input *in)
 
 static void make_available(struct input *in)
 {
-	unsigned i = next(in, 1);
+	unsigned i = input_be(in, 1);
 	struct vring_avail *avail = (void *)guest(AVAIL);
 	struct vring_packed_desc *ring = (void *)guest(DESC);
 
@@ -171,7 +153,7 @@ static void make_available(struct input *in)
 static void setup(struct input *in)
 {
 	static const uint16_t sizes[] = { 1, 2, 4, 8, 16, 64, 3, 7 };
-	unsigned format = next(in, 1), size = next(in, 1) % 8;
+	unsigned format = input_be(in, 1), size = input_be(in, 1) % 8;
 	const struct virtq_setup s = {
 		.size = format & 1 ? sizes[size] : sizes[size % 6],
 		.packed = format & 1,
@@ -195,7 +177,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	setup(&in);
 	while (in.at < in.end) {
-		unsigned op = next(&in, 1) % 8;
+		unsigned op = input_be(&in, 1) % 8;
 
 		if (op == 0)
 			put_bytes(&in);

@@ -7,23 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "input.h"
 #include "lkvm/x86/cpu.h"
 
 #define RAM_BYTES (256 * KIB)
 
-struct __attribute__((packed)) input {
+struct __attribute__((packed)) walk_input {
 	uint64_t cr0, cr3, cr4, efer, rip, virt;
 	uint8_t cs_l, cs_db;
 };
 
 static struct ram ram;
 static FILE *null;
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 static void start(void)
 {
@@ -59,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct kvm_sregs sregs = { 0 };
 	struct kvm_regs regs = { 0 };
-	struct input in;
+	struct walk_input in;
 	struct walk walk;
 
 	if (!ram.base)

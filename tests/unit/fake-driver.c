@@ -181,3 +181,17 @@ void fake_wait_config_irq(struct fake_driver *d, unsigned count)
 		wait_irq(d);
 	pthread_mutex_unlock(&d->lock);
 }
+
+static void echo_one(struct virtio_dev *dev, unsigned index)
+{
+	char bytes[64];
+	size_t n = virtq_read(dev->chain, 0, bytes, sizeof(bytes));
+
+	n = virtq_write(dev->chain, 0, bytes, n);
+	virtq_push(&dev->queue[index].vq, dev->chain->id, (uint32_t)n);
+}
+
+void fake_echo(struct virtio_dev *dev, unsigned index)
+{
+	virtio_serve(dev, index, echo_one);
+}

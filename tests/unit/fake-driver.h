@@ -138,4 +138,7 @@ unsigned fake_config_irqs(struct fake_driver *d);
 /** fake_wait_config_irq() - wait until there were @count in all */
 void fake_wait_config_irq(struct fake_driver *d, unsigned count);
 
+/** fake_echo() - a device's kick(): the first 64 bytes of each request come back in it */
+void fake_echo(struct virtio_dev *dev, unsigned index);
+
 #endif

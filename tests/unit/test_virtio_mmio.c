@@ -110,25 +110,11 @@ static void config_write(struct virtio_dev *dev, unsigned off, unsigned width, u
 	config_writes++;
 }
 
-static void echo_one(struct virtio_dev *dev, unsigned index)
-{
-	char bytes[64];
-	size_t n = virtq_read(dev->chain, 0, bytes, sizeof(bytes));
-
-	n = virtq_write(dev->chain, 0, bytes, n);
-	virtq_push(&dev->queue[index].vq, dev->chain->id, (uint32_t)n);
-}
-
-static void echo_kick(struct virtio_dev *dev, unsigned index)
-{
-	virtio_serve(dev, index, echo_one);
-}
-
 static const struct virtio_type echo = {
 	.name = "echo",
 	.id = 42,
 	.queue_size = 64,
-	.kick = echo_kick,
+	.kick = fake_echo,
 	.config_read = config_read,
 	.config_write = config_write,
 };

@@ -44,25 +44,11 @@ static void config_write(struct virtio_dev *d, unsigned off, unsigned width, uin
 	access_put(config + off, width, value);
 }
 
-static void echo_one(struct virtio_dev *d, unsigned index)
-{
-	char bytes[64];
-	size_t n = virtq_read(d->chain, 0, bytes, sizeof(bytes));
-
-	n = virtq_write(d->chain, 0, bytes, n);
-	virtq_push(&d->queue[index].vq, d->chain->id, (uint32_t)n);
-}
-
-static void echo_kick(struct virtio_dev *d, unsigned index)
-{
-	virtio_serve(d, index, echo_one);
-}
-
 static struct virtio_type echo = {
 	.name = "echo",
 	.id = 42,
 	.queue_size = 64,
-	.kick = echo_kick,
+	.kick = fake_echo,
 	.config_read = config_read,
 	.config_write = config_write,
 };
