@@ -39,7 +39,7 @@ struct blk_request {
 	struct virtio_blk *blk;
 	struct blk_request *next; /* free ones */
 	unsigned queue;
-	uint16_t id;     /* of the chain */
+	uint32_t token;  /* of the chain */
 	uint8_t *status; /* guest memory */
 	uint64_t room;   /* writable bytes in front of the status, and how many of them */
 	uint64_t filled; /* a success fills */
@@ -117,11 +117,11 @@ static bool request_reserve(struct blk_request *r, unsigned n)
 	return true;
 }
 
-static void answer(struct virtio_blk *blk, unsigned queue, uint16_t id, uint8_t *to, uint8_t status,
-		   uint64_t written)
+static void answer(struct virtio_blk *blk, unsigned queue, uint32_t token, uint8_t *to,
+		   uint8_t status, uint64_t written)
 {
 	*to = status;
-	virtq_push(&blk->dev.queue[queue].vq, id, (uint32_t)written);
+	virtq_push(&blk->dev.queue[queue].vq, token, (uint32_t)written);
 	blk->to_publish |= 1ULL << queue;
 }
 
@@ -133,7 +133,7 @@ static void request_end(struct blk_request *r, uint8_t status)
 {
 	uint64_t filled = status == VIRTIO_BLK_S_OK ? r->filled : 0;
 
-	answer(r->blk, r->queue, r->id, r->status, status, filled + (filled == r->room));
+	answer(r->blk, r->queue, r->token, r->status, status, filled + (filled == r->room));
 	request_put(r);
 }
 
@@ -306,11 +306,11 @@ static void handle(struct virtio_dev *dev, unsigned index)
 	virtq_slice(c, true, c->in_bytes - 1, 1, &last, 1);
 	r = request_get(blk);
 	if (!r) {
-		answer(blk, index, c->id, last.iov_base, VIRTIO_BLK_S_IOERR, 0);
+		answer(blk, index, c->token, last.iov_base, VIRTIO_BLK_S_IOERR, 0);
 		return;
 	}
 	r->queue = index;
-	r->id = c->id;
+	r->token = c->token;
 	r->status = last.iov_base;
 	r->room = c->in_bytes - 1;
 	r->filled = 0;

@@ -187,7 +187,7 @@ static void tx_one(struct virtio_dev *dev, unsigned index)
 	if (off < dev->chain->out_bytes)
 		hold(port, off);
 	else
-		virtq_push(&dev->queue[index].vq, dev->chain->id, 0);
+		virtq_push(&dev->queue[index].vq, dev->chain->token, 0);
 }
 
 static void tx_serve(struct port *port)
@@ -206,7 +206,7 @@ static bool tx_retry(struct port *port)
 	if (off < port->held->out_bytes)
 		return progress;
 	let_go(port);
-	virtq_push(&dev->queue[tx_queue(port)].vq, port->held->id, 0);
+	virtq_push(&dev->queue[tx_queue(port)].vq, port->held->token, 0);
 	tx_serve(port);
 	return true;
 }
@@ -301,7 +301,7 @@ static void rx_one(struct virtio_dev *dev, unsigned index)
 	}
 	n = input_take(port, buf, chain->in_bytes < sizeof(buf) ? chain->in_bytes : sizeof(buf),
 		       &wanted);
-	virtq_push(&dev->queue[index].vq, chain->id, (uint32_t)virtq_write(chain, 0, buf, n));
+	virtq_push(&dev->queue[index].vq, chain->token, (uint32_t)virtq_write(chain, 0, buf, n));
 	if (wanted)
 		console_input_wanted(port->console);
 }
@@ -381,7 +381,7 @@ static void control_send_one(struct virtio_dev *dev, unsigned index)
 		virtio_break(dev, "no room for a message on the control queue");
 		return;
 	}
-	virtq_push(&dev->queue[index].vq, chain->id, (uint32_t)virtq_write(chain, 0, &msg, len));
+	virtq_push(&dev->queue[index].vq, chain->token, (uint32_t)virtq_write(chain, 0, &msg, len));
 }
 
 static void control_send(struct virtio_console *vc)
@@ -444,7 +444,7 @@ static void control_one(struct virtio_dev *dev, unsigned index)
 		virtio_break(dev, "malformed control message");
 		return;
 	}
-	virtq_push(&dev->queue[index].vq, chain->id, 0);
+	virtq_push(&dev->queue[index].vq, chain->token, 0);
 	control_event(console_of(dev), &msg);
 }
 
@@ -544,7 +544,7 @@ static void drop_held(struct port *port)
 		return;
 	port->dropped += port->held->out_bytes - put_chain(port, port->held, port->held_off);
 	let_go(port);
-	virtq_push(&dev->queue[tx_queue(port)].vq, port->held->id, 0);
+	virtq_push(&dev->queue[tx_queue(port)].vq, port->held->token, 0);
 	virtio_complete(dev, tx_queue(port));
 }
 

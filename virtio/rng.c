@@ -30,7 +30,7 @@ static void handle(struct virtio_dev *dev, unsigned index)
 		got = getrandom(rng->random, want, 0);
 	} while (got < 0 && errno == EINTR);
 	got = got > 0 ? (ssize_t)virtq_write(chain, 0, rng->random, (size_t)got) : 0;
-	virtq_push(&dev->queue[index].vq, chain->id, (uint32_t)got);
+	virtq_push(&dev->queue[index].vq, chain->token, (uint32_t)got);
 	explicit_bzero(rng->random, sizeof(rng->random)); /* the guest's keys are made of it */
 }
 

@@ -22,6 +22,11 @@
 #define store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
 #define store_sync(ptr, v)  __atomic_store_n(ptr, v, __ATOMIC_SEQ_CST)
 
+/* What a chain is called until it is pushed: the driver's name for it, and the entries it takes. */
+#define TOKEN(entries, id)   ((uint32_t)(entries) << 16 | (id))
+#define TOKEN_ENTRIES(token) ((uint16_t)((token) >> 16))
+#define TOKEN_ID(token)      ((uint16_t)(token))
+
 /* ---- building a chain ---- */
 
 /* A descriptor of either format, fetched once. */
@@ -209,10 +214,10 @@ static int split_pop(struct virtq *q, struct virtq_chain *c)
 	ret = split_walk(q, c, head);
 	if (ret)
 		return ret;
-	q->out[head] = 1;
+	q->out[head] = true;
 	q->taken++;
 	q->next_avail++;
-	c->id = head;
+	c->token = TOKEN(1, head);
 	return 1;
 }
 
@@ -220,6 +225,8 @@ static void split_push(struct virtq *q, uint16_t id, uint32_t written)
 {
 	struct vring_used *used = q->used;
 
+	assert(id < q->setup.size && q->out[id]);
+	q->out[id] = false;
 	used->ring[q->next_used & (q->setup.size - 1)] = (struct vring_used_elem){ id, written };
 	q->next_used++;
 }
@@ -345,18 +352,13 @@ static int packed_pop(struct virtq *q, struct virtq_chain *c)
 		packed_step(q, &at, &wrap, 1);
 		n++;
 	} while (d.flags & VRING_DESC_F_NEXT);
-	/* The text lets the driver choose ids; as its example does, we expect them below the size.
-	 */
-	if (d.link >= q->setup.size || q->out[d.link])
-		return -EPROTO;
 	err = finish_chain(c, &b);
 	if (err)
 		return err;
 	q->next_avail = at;
 	q->avail_wrap = wrap;
-	q->out[d.link] = (uint16_t)n;
 	q->taken = (uint16_t)(q->taken + n);
-	c->id = d.link;
+	c->token = TOKEN(n, d.link); /* the last one's id counts: 2.8.6 */
 	return 1;
 }
 
@@ -441,16 +443,15 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c)
 	return ret;
 }
 
-void virtq_push(struct virtq *q, uint16_t id, uint32_t written)
+void virtq_push(struct virtq *q, uint32_t token, uint32_t written)
 {
-	unsigned n = id < q->setup.size ? q->out[id] : 0;
+	const uint16_t n = TOKEN_ENTRIES(token);
 
-	assert(n);
+	assert(n && n <= q->taken);
 	if (q->setup.packed)
-		packed_push(q, id, written, n);
+		packed_push(q, TOKEN_ID(token), written, n);
 	else
-		split_push(q, id, written);
-	q->out[id] = 0;
+		split_push(q, TOKEN_ID(token), written);
 	q->taken = (uint16_t)(q->taken - n);
 	q->unflushed = (uint16_t)(q->unflushed + n);
 }

@@ -175,7 +175,7 @@ void virtio_config_end(struct virtio_dev *dev);
 /**
  * virtio_serve() - the usual kick(): hand every chain of queue @index to @handle, complete, and ask
  * for the next notification
- * @handle: dev->chain has the request; pushes it now or keeps its id and pushes later. Not called
+ * @handle: dev->chain has the request; pushes it now or keeps its token and pushes later. Not called
  * again once the device is broken.
  * A driver that adds as fast as we take does not keep the worker here: after a ring full the rest
  * is left for the next turn of the loop.

@@ -17,7 +17,7 @@
  *	do {
  *		virtq_notify_off(q);
  *		while (virtq_pop(q, &chain) == 1)
- *			... virtq_push(q, chain.id, written);
+ *			... virtq_push(q, chain.token, written);
  *		if (virtq_flush(q))
  *			interrupt;
  *	} while (virtq_notify_on(q));
@@ -54,13 +54,12 @@ struct virtq {
 	uint16_t taken;      /* ring entries that are out: never more than the ring has */
 	uint16_t held_flags; /* packed: what makes the first unflushed entry visible */
 	bool avail_wrap, used_wrap; /* packed */
-	/* By id: entries of the ring that a chain took, 0: it is not out. */
-	uint16_t out[VIRTQ_MAX_SIZE];
+	bool out[VIRTQ_MAX_SIZE];   /* split: by head */
 };
 
 /* One request: iov[0..n_out) to read, n_in behind it to write. Large: not for small stacks. */
 struct virtq_chain {
-	uint16_t id;          /* for virtq_push() */
+	uint32_t token;       /* for virtq_push() */
 	unsigned n_out, n_in; /* buffers */
 	uint64_t out_bytes, in_bytes;
 	struct iovec iov[VIRTQ_MAX_SEGS];
@@ -80,7 +79,9 @@ int virtq_init(struct virtq *q, const struct ram *ram, const struct virtq_setup 
  * Malformed are: a writable buffer before a readable one, a loop, an index out of range, a head or
  * an entry that is already out, more than 2^32 bytes or VIRTQ_MAX_SEGS buffers, an indirect table
  * inside another, with a bad length, together with NEXT, or without the feature. The text forbids
- * no buffer of zero bytes: it is skipped, wherever it points.
+ * no buffer of zero bytes: it is skipped, wherever it points. In a packed ring the driver's buffer
+ * ids are its own business: any value will do, and one that names several chains comes back as
+ * often.
  * Return: 1 chain, 0 empty, -EPROTO malformed, -EFAULT not in RAM
  * Spec: virtio 1.2, 2.7.5, 2.7.13, 2.8.6 to 2.8.21
  */
@@ -88,10 +89,11 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c);
 
 /**
  * virtq_push() - give a chain back; the driver sees it at the next virtq_flush()
- * @id:      of a chain that is out; anything else is our own bug
+ * @token:   of a chain that is out; anything else is our own bug, which is asserted as far as it
+ *           could write to ring entries that are not out
  * @written: bytes written into its writable buffers, from their beginning
  */
-void virtq_push(struct virtq *q, uint16_t id, uint32_t written);
+void virtq_push(struct virtq *q, uint32_t token, uint32_t written);
 
 /** virtq_flush() - publish what was pushed; Return: does the driver want an interrupt for it? */
 bool virtq_flush(struct virtq *q);

@@ -188,7 +188,7 @@ static void echo_one(struct virtio_dev *dev, unsigned index)
 	size_t n = virtq_read(dev->chain, 0, bytes, sizeof(bytes));
 
 	n = virtq_write(dev->chain, 0, bytes, n);
-	virtq_push(&dev->queue[index].vq, dev->chain->id, (uint32_t)n);
+	virtq_push(&dev->queue[index].vq, dev->chain->token, (uint32_t)n);
 }
 
 void fake_echo(struct virtio_dev *dev, unsigned index)

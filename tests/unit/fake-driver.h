@@ -53,6 +53,7 @@ struct fake_queue {
 	uint16_t added;                     /* entries made visible since fake_must_notify() */
 	uint16_t free_desc[VIRTQ_MAX_SIZE]; /* split: a stack; packed: of ids */
 	uint16_t n_ids;
+	uint16_t id_flip; /* packed: what a buffer id is exclusive or'ed with in the ring */
 	uint16_t entries[VIRTQ_MAX_SIZE]; /* by id: descriptors of its chain, 0: free */
 	gpa_t table[VIRTQ_MAX_SIZE];      /* by id: its indirect table */
 	uint32_t table_len[VIRTQ_MAX_SIZE];

@@ -120,7 +120,10 @@ static uint16_t packed_flags(const struct fake_queue *q, uint16_t flags)
 						: 1U << VRING_PACKED_DESC_F_USED);
 }
 
-/* All but the first get their flags at once, the first when all others have theirs. */
+/*
+ * All but the first get their flags at once, the first when all others have theirs. Only the last
+ * one's id counts.
+ */
 static void packed_put(struct fake_queue *q, const struct vring_packed_desc *desc, unsigned n,
 		       uint16_t id)
 {
@@ -133,7 +136,7 @@ static void packed_put(struct fake_queue *q, const struct vring_packed_desc *des
 
 		at->addr = desc[i].addr;
 		at->len = desc[i].len;
-		at->id = id;
+		at->id = (uint16_t)((i + 1 < n ? ~id : id) ^ q->id_flip);
 		if (i)
 			store(&at->flags, flags);
 		else
@@ -249,8 +252,8 @@ static int packed_used(struct fake_queue *q, uint32_t *ret_written)
 	if (!!(flags & 1 << VRING_PACKED_DESC_F_USED) != q->used_wrap ||
 	    !!(flags & 1 << VRING_PACKED_DESC_F_AVAIL) != q->used_wrap)
 		return -1;
-	n = entries_of(q, e->id);
-	id = e->id;
+	id = e->id ^ q->id_flip;
+	n = entries_of(q, id);
 	*ret_written = flags & VRING_DESC_F_WRITE ? e->len : 0;
 	q->next_used = (uint16_t)(q->next_used + n);
 	if (q->next_used >= q->setup.size) {

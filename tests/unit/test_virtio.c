@@ -42,7 +42,7 @@ struct toy {
 	atomic_uint activates, kicks[2], handled, resets, ends, kicks_after_end;
 	atomic_uint drains[2];
 	atomic_bool ended;
-	uint16_t held[2][64];
+	uint32_t held[2][64];
 	unsigned n_held[2];
 	sigset_t mask;
 	char thread[16];
@@ -62,11 +62,11 @@ static void toy_handle(struct virtio_dev *d, unsigned index)
 		toy.on_handle(d, index);
 	atomic_fetch_add(&toy.handled, 1);
 	if (toy.hold) {
-		toy.held[index][toy.n_held[index]++] = d->chain->id;
+		toy.held[index][toy.n_held[index]++] = d->chain->token;
 		return;
 	}
 	n = virtq_write(d->chain, 0, bytes, n);
-	virtq_push(&d->queue[index].vq, d->chain->id, (uint32_t)n);
+	virtq_push(&d->queue[index].vq, d->chain->token, (uint32_t)n);
 }
 
 static void toy_kick(struct virtio_dev *d, unsigned index)

@@ -3,6 +3,10 @@
 /* What both ring formats have in common, and the split ring. */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "virtq-rig.h"
 
@@ -89,10 +93,10 @@ static void check_chain(bool indirect)
 		FAKE_IN(rig_buf(&r, 4096), 512),
 		FAKE_IN(rig_buf(&r, 200), 1),
 	};
-	uint32_t written = 0;
+	uint32_t written = 0, token;
 	int id = indirect ? fake_add_indirect(&r.q, bufs, 4) : fake_add(&r.q, bufs, 4);
 
-	ck_assert_uint_eq(rig_pop(&r, 2, 2), (unsigned)id);
+	token = rig_pop(&r, 2, 2);
 	ck_assert_uint_eq(r.c.out_bytes, 23);
 	ck_assert_uint_eq(r.c.in_bytes, 513);
 	for (unsigned i = 0; i < 4; i++) {
@@ -101,7 +105,7 @@ static void check_chain(bool indirect)
 	}
 	ck_assert_int_eq(virtq_pop(&r.vq, &r.c), 0);
 	/* Given back, but the driver does not see it before the flush. */
-	virtq_push(&r.vq, (uint16_t)id, 99);
+	virtq_push(&r.vq, token, 99);
 	ck_assert_int_eq(fake_used(&r.q, &written), -1);
 	virtq_flush(&r.vq);
 	ck_assert_int_eq(fake_used(&r.q, &written), id);
@@ -127,7 +131,7 @@ END_TEST
 static void churn(uint16_t size, unsigned rounds)
 {
 	unsigned seed = size, n_out = 0;
-	uint16_t out[VIRTQ_MAX_SIZE];
+	uint32_t out[VIRTQ_MAX_SIZE], out_len[VIRTQ_MAX_SIZE];
 	uint32_t len[VIRTQ_MAX_SIZE], written;
 	int id;
 
@@ -138,19 +142,20 @@ static void churn(uint16_t size, unsigned rounds)
 		seed = seed * 1103515245 + 12345;
 		for (unsigned j = 0; j < n; j++)
 			bufs[j] = FAKE_IN(rig_buf(&r, j), n);
-		while (fake_add(&r.q, bufs, n) >= 0)
-			;
+		while ((id = fake_add(&r.q, bufs, n)) >= 0)
+			len[id] = n * n;
 		while (virtq_pop(&r.vq, &r.c) == 1) {
 			ck_assert_uint_eq(r.c.in_bytes, r.c.n_in * (r.c.n_in));
-			len[r.c.id] = (uint32_t)r.c.in_bytes;
-			out[n_out++] = r.c.id;
+			out_len[n_out] = (uint32_t)r.c.in_bytes;
+			out[n_out++] = r.c.token;
 		}
 		ck_assert_int_eq(r.vq.broken, 0);
 		while (n_out > size / 4U) {
 			unsigned pick = (seed >> 8) % n_out;
 
-			virtq_push(&r.vq, out[pick], len[out[pick]]);
+			virtq_push(&r.vq, out[pick], out_len[pick]);
 			out[pick] = out[--n_out];
+			out_len[pick] = out_len[n_out];
 			seed = seed * 1103515245 + 12345;
 		}
 		virtq_flush(&r.vq);
@@ -172,6 +177,59 @@ START_TEST(test_wrap)
 		}
 		rig_init(&r, sizes[i], FAKE_EVENT_IDX | FAKE_PACKED);
 		churn(sizes[i], 50000 / sizes[i]);
+		rig_fini(&r);
+	}
+}
+END_TEST
+
+/* In a packed ring the driver's ids are any 16 bits; here, those above the size, up to 0xffff. */
+START_TEST(test_large_ids)
+{
+	static const uint16_t sizes[] = { 1, 7, 64, 1024 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		rig_init(&r, sizes[i], FAKE_PACKED);
+		r.q.id_flip = 0xffff;
+		churn(sizes[i], 5000 / sizes[i]);
+		rig_fini(&r);
+	}
+}
+END_TEST
+
+static bool aborts_at(uint32_t token)
+{
+	static const struct rlimit no_core;
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		setrlimit(RLIMIT_CORE, &no_core);
+		close(STDERR_FILENO);
+		virtq_push(&r.vq, token, 0);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+/* A device's bug ends lkvm instead of writing where nothing is out. */
+START_TEST(test_push_not_out)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct fake_buf bufs[3];
+		uint32_t gone, out;
+
+		rig_init(&r, 8, i ? FAKE_PACKED : 0);
+		bufs[0] = bufs[1] = bufs[2] = FAKE_OUT(r.buf, 16);
+		fake_add(&r.q, bufs, 3);
+		fake_add(&r.q, bufs, 1);
+		gone = rig_pop(&r, 3, 0);
+		out = rig_pop(&r, 1, 0);
+		virtq_push(&r.vq, gone, 0);
+		ck_assert(aborts_at(gone));
+		ck_assert(aborts_at(out & 0xffff));
+		ck_assert(aborts_at(out | 0xffff0000));
+		ck_assert(i || aborts_at(out | 0xffff));
 		rig_fini(&r);
 	}
 }
@@ -261,13 +319,13 @@ START_TEST(test_notify)
 			ck_assert(fake_must_notify(&r.q));
 			virtq_notify_off(&r.vq);
 			rig_pop(&r, 1, 0);
-			virtq_push(&r.vq, r.c.id, 0);
+			virtq_push(&r.vq, r.c.token, 0);
 			for (unsigned n = 0; n < 1 + round % 3; n++)
 				ck_assert_int_ge(rig_add(&r), 0);
 			ck_assert(!fake_must_notify(&r.q));
 			ck_assert(virtq_notify_on(&r.vq));
 			while (virtq_pop(&r.vq, &r.c) == 1)
-				virtq_push(&r.vq, r.c.id, 0);
+				virtq_push(&r.vq, r.c.token, 0);
 			ck_assert(!virtq_notify_on(&r.vq));
 			virtq_flush(&r.vq);
 			for (uint32_t written; fake_used(&r.q, &written) >= 0;)
@@ -440,17 +498,19 @@ END_TEST
 /* The same head twice, while it is out; after it was pushed it may come again. */
 START_TEST(test_split_head_twice)
 {
+	uint32_t token;
+
 	rig_init(&r, 8, 0);
 	make_three();
 	publish(0);
 	virtq_push(&r.vq, rig_pop(&r, 2, 1), 0);
 	virtq_flush(&r.vq);
 	publish(0);
-	rig_pop(&r, 2, 1);
+	token = rig_pop(&r, 2, 1);
 	publish(0);
 	rig_broken(&r, -EPROTO);
 	/* What is out still goes back. */
-	virtq_push(&r.vq, 0, 5);
+	virtq_push(&r.vq, token, 5);
 	virtq_flush(&r.vq);
 	ck_assert_uint_eq(r.q.used->idx, 2);
 	rig_fini(&r);
@@ -476,6 +536,8 @@ START_TEST(test_split_index)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		uint32_t token[2];
+
 		rig_init(&r, 8, 0);
 		for (uint16_t j = 0; j < 8; j++) {
 			r.q.desc[j] = (struct vring_desc){ r.buf.v, 16, 0, 0 };
@@ -483,9 +545,9 @@ START_TEST(test_split_index)
 		}
 		r.q.avail->idx = table[i].popped;
 		for (uint16_t j = 0; j < table[i].popped; j++)
-			rig_pop(&r, 1, 0);
+			token[j] = rig_pop(&r, 1, 0);
 		for (uint16_t j = 0; j < table[i].pushed; j++)
-			virtq_push(&r.vq, j, 0);
+			virtq_push(&r.vq, token[j], 0);
 		r.q.avail->idx = (uint16_t)(table[i].popped + table[i].ahead);
 		ck_assert_msg(virtq_pop(&r.vq, &r.c) == table[i].want, "line %zu", i);
 		rig_fini(&r);
@@ -830,9 +892,9 @@ START_TEST(test_fetch_once)
 }
 END_TEST
 
-UNIT_MAIN("virtq", test_init, test_chain, test_wrap, test_one_entry, test_zero_length,
-	  test_interrupt_flag, test_interrupt_event, test_notify, test_read_write, test_slice,
-	  test_split_malformed, test_split_head, test_split_head_twice, test_split_index,
-	  test_split_address, test_split_table, test_split_bad_table, test_split_table_contents,
-	  test_table_without_feature, test_most_buffers, test_most_bytes, test_split_event_table,
-	  test_split_no_event, test_fetch_once)
+UNIT_MAIN("virtq", test_init, test_chain, test_wrap, test_large_ids, test_push_not_out,
+	  test_one_entry, test_zero_length, test_interrupt_flag, test_interrupt_event, test_notify,
+	  test_read_write, test_slice, test_split_malformed, test_split_head, test_split_head_twice,
+	  test_split_index, test_split_address, test_split_table, test_split_bad_table,
+	  test_split_table_contents, test_table_without_feature, test_most_buffers, test_most_bytes,
+	  test_split_event_table, test_split_no_event, test_fetch_once)

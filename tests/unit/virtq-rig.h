@@ -36,13 +36,13 @@ static inline gpa_t rig_buf(const struct rig *r, uint64_t off)
 	return GPA(r->buf.v + off);
 }
 
-/* The next chain is there and has this many buffers. */
-static inline uint16_t rig_pop(struct rig *r, unsigned n_out, unsigned n_in)
+/* The next chain is there and has this many buffers. Return: its token */
+static inline uint32_t rig_pop(struct rig *r, unsigned n_out, unsigned n_in)
 {
 	ck_assert_int_eq(virtq_pop(&r->vq, &r->c), 1);
 	ck_assert_uint_eq(r->c.n_out, n_out);
 	ck_assert_uint_eq(r->c.n_in, n_in);
-	return r->c.id;
+	return r->c.token;
 }
 
 static inline void rig_broken(struct rig *r, int err)
