@@ -1,4 +1,5 @@
 /* Links: virtio/blk.o virtio/virtio.o virtio/virtq.o hw/ram.o disk/disk.o disk/raw.o disk/raw-io.o disk/request.o disk/format.o disk/lock.o disk/overlay.o disk/nbd.o disk/qemu-nbd.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
+/* Wraps: calloc reallocarray */
 
 /* The block device: every request type and layout, on a disk in memory. */
 #include "unit.h"
@@ -16,6 +17,23 @@
 #define SECTOR  512U
 #define SECTORS 4096U
 #define BIT(n)  (1ULL << (n))
+
+/* How many of lkvm's calls fail */
+static atomic_uint fail_callocs, fail_reallocs;
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return fail_callocs && fail_callocs-- ? NULL : __real_calloc(n, size);
+}
+
+void *__real_reallocarray(void *old, size_t n, size_t size);
+void *__wrap_reallocarray(void *old, size_t n, size_t size);
+void *__wrap_reallocarray(void *old, size_t n, size_t size)
+{
+	return fail_reallocs && fail_reallocs-- ? NULL : __real_reallocarray(old, n, size);
+}
 
 static struct fake_driver drv;
 static struct virtio_dev *dev;
@@ -723,6 +741,22 @@ START_TEST(test_io_error)
 }
 END_TEST
 
+/* The host has no memory for a request, then for its buffers; afterwards it has. */
+START_TEST(test_no_memory)
+{
+	start(0);
+	atomic_store(&fail_callocs, 1);
+	ck_assert_uint_eq(outcome(VIRTIO_BLK_T_IN, 0, SECTOR, true), VIRTIO_BLK_S_IOERR);
+	ck_assert_uint_eq(atomic_load(&fail_callocs), 0);
+	atomic_store(&fail_reallocs, 1);
+	ck_assert_uint_eq(outcome(VIRTIO_BLK_T_IN, 0, SECTOR, true), VIRTIO_BLK_S_IOERR);
+	ck_assert_uint_eq(atomic_load(&fail_reallocs), 0);
+	ck_assert_uint_eq(outcome(VIRTIO_BLK_T_IN, 0, SECTOR, true), VIRTIO_BLK_S_OK);
+	assert_data(0, SECTOR);
+	teardown();
+}
+END_TEST
+
 START_TEST(test_out_of_flushes)
 {
 	start(0);
@@ -847,5 +881,5 @@ UNIT_MAIN("blk", test_config, test_read_write, test_last_sector, test_layouts, t
 	  test_past_end, test_length, test_unknown_types, test_short_header, test_no_status,
 	  test_read_only, test_zeroes, test_discard, test_bad_ranges, test_range_limits,
 	  test_ranges_not_negotiated, test_cache, test_batch, test_queues, test_submit_refused,
-	  test_io_error, test_out_of_flushes, test_reset_in_flight, test_end_in_flight,
+	  test_io_error, test_no_memory, test_out_of_flushes, test_reset_in_flight, test_end_in_flight,
 	  test_queue_reset, test_grow)

@@ -109,6 +109,23 @@ START_TEST(test_server)
 END_TEST
 
 /* A server that can do little */
+START_TEST(test_no_loop)
+{
+	struct loop ended = { .epfd = -1 };
+
+	catch_log();
+	SERVE("memory", "10M");
+	start();
+	disk->ops->detach(disk, &loop);
+	ck_assert_int_eq(disk->ops->attach(disk, &ended), -EBADF);
+	ck_assert(logged("event loop: Bad file descriptor"));
+	ck_assert_int_eq(disk->ops->attach(disk, &loop), 0);
+	ck_assert_int_eq(transfer(DISK_READ, 0, in, 4096), 0);
+	stop();
+	end_server();
+}
+END_TEST
+
 START_TEST(test_poor_server)
 {
 	SERVE("--filter=nozero", "--filter=blocksize-policy", "memory", "10M", "zeromode=none",
@@ -498,6 +515,6 @@ START_TEST(test_no_qemu)
 }
 END_TEST
 
-UNIT_MAIN("disk_nbd", test_server, test_poor_server, test_no_flush, test_many, test_errors, test_server_gone,
+UNIT_MAIN("disk_nbd", test_server, test_no_loop, test_poor_server, test_no_flush, test_many, test_errors, test_server_gone,
 	  test_drain, test_drain_before_event, test_read_only_server, test_odd_size, test_no_server, test_qcow2, test_qcow2_read_only,
 	  test_qcow2_lock, test_qemu_dies, test_no_orphan, test_not_an_image, test_no_qemu)

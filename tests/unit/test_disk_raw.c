@@ -4,12 +4,35 @@
 #include "unit.h"
 
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "aio.h"
 #include "disk-rig.h"
+
+/* How many calls fail, and with what. These take the place of the C library's. */
+static unsigned fail_preads, fail_flocks;
+static int host_errno;
+
+ssize_t pread(int fd, void *buf, size_t len, off_t off)
+{
+	if (!fail_preads)
+		return syscall(SYS_pread64, fd, buf, len, off);
+	fail_preads--;
+	errno = host_errno;
+	return -1;
+}
+
+int flock(int fd, int how)
+{
+	if (!fail_flocks)
+		return (int)syscall(SYS_flock, fd, how);
+	fail_flocks--;
+	errno = host_errno;
+	return -1;
+}
 
 /* ---- opening ---- */
 
@@ -28,6 +51,32 @@ START_TEST(test_open_errors)
 	cfg.format = "rwa";
 	ck_assert_int_eq(disk_open(&cfg, &disk), -EINVAL);
 	ck_assert(logged("'rwa'"));
+	close(image);
+}
+END_TEST
+
+/* What is not there to be looked at is not taken for raw. */
+START_TEST(test_unreadable)
+{
+	catch_log();
+	use_memory(MIB);
+	host_errno = EIO;
+	fail_preads = 1;
+	ck_assert_int_eq(disk_open(&cfg, &disk), -EIO);
+	ck_assert(logged("read disk '/proc/self/fd/"));
+	close(image);
+}
+END_TEST
+
+/* Another reason than somebody's lock */
+START_TEST(test_cannot_lock)
+{
+	catch_log();
+	use_memory(MIB);
+	host_errno = ENOLCK;
+	fail_flocks = 1;
+	ck_assert_int_eq(disk_open(&cfg, &disk), -ENOLCK);
+	ck_assert(logged("lock disk '/proc/self/fd/"));
 	close(image);
 }
 END_TEST
@@ -641,6 +690,24 @@ START_TEST(test_direct)
 }
 END_TEST
 
+/* Where the host's blocks for direct I/O are of 4096 bytes, and where it can do none at all */
+START_TEST(test_direct_geometry)
+{
+	catch_log();
+	use_file(MIB);
+	cfg.direct = true;
+	host_errno = EINVAL;
+	fail_preads = 1;
+	ck_assert_int_eq(disk_open(&cfg, &disk), 0);
+	ck_assert_uint_eq(disk->block_bytes, 4096);
+	disk_close(disk);
+	fail_preads = 2;
+	ck_assert_int_eq(disk_open(&cfg, &disk), -EINVAL);
+	ck_assert(logged("direct I/O: Invalid argument"));
+	close(image);
+}
+END_TEST
+
 /* ---- flushing ---- */
 
 START_TEST(test_old_kernel)
@@ -715,8 +782,10 @@ START_TEST(test_error_is_logged_once)
 }
 END_TEST
 
-UNIT_MAIN("disk_raw", test_open_errors, test_open_read_only_file, test_foreign_header, test_guard,
+UNIT_MAIN("disk_raw", test_open_errors, test_open_read_only_file, test_foreign_header,
+	  test_unreadable, test_cannot_lock, test_guard,
 	  test_guard_race, test_lock, test_vectors, test_short_transfers, test_huge, test_bytes_in_flight,
 	  test_eager, test_eager_late, test_eager_turn, test_many,
 	  test_busy, test_odd_size, test_shrunk, test_full, test_zeroes, test_discard, test_direct,
+	  test_direct_geometry,
 	  test_old_kernel, test_lost, test_cancel, test_error_is_logged_once)
