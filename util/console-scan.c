@@ -84,7 +84,9 @@ static void check_message(struct console_scan *scan, const char *text)
 	} else if (is_panic_notifier(text)) {
 		set_panic(scan, garbled_panic);
 	} else if (starts_with(text, "reboot: Restarting system")) {
-		*scan->panic = '\0'; /* a kernel that can do this has not panicked: who spoke of it? */
+		/* A kernel that can do this has not panicked: who spoke of it? */
+		*scan->panic = '\0';
+		scan->halted = false;
 	}
 }
 

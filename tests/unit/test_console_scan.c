@@ -67,6 +67,8 @@ START_TEST(test_panic_lines)
 		/* an old log, then an orderly end */
 		{ PANIC "\n" AT "reboot: Restarting system\n", NULL, false },
 		{ AT PANIC "\nreboot: Restarting system\n", NULL, false },
+		{ AT END "\n" AT "reboot: Restarting system\n", NULL, false },
+		{ AT END "\n" AT "reboot: Restarting system\n" AT PANIC "\n", PANIC, false },
 		{ AT PANIC "\n# reboot: Restarting system\n", PANIC, false },
 		{ AT PANIC "\n" AT "reboot: Power down\n", PANIC, false },
 
