@@ -10,7 +10,8 @@
  *	INJECT_EXIT=REASON[:WORD]  the first KVM_RUN of the program ends at once with this exit
  *reason; the 64-bit WORDs, colon between, follow in kvm_run
  *
- * Numbers are C's. Only what lkvm itself calls is seen, not what the C library calls within.
+ * Numbers are C's. Only what lkvm itself calls is seen, not what the C library calls within, nor what
+ * programs do that lkvm starts.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -32,6 +33,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
+#include <termios.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -51,6 +53,7 @@ __attribute__((constructor)) static void read_environment(void)
 
 	if (spec && sscanf(spec, "%31[^:]:%d:%d", fail_call, &at, &fail_errno) == 3)
 		atomic_store(&fail_countdown, at);
+	unsetenv("LD_PRELOAD");
 }
 
 static void report_hit(const char *object)
@@ -244,6 +247,11 @@ EXPORT int socket(int domain, int type, int protocol)
 	return fails("socket") ? -1 : REAL(socket)(domain, type, protocol);
 }
 
+EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	return fails("connect") ? -1 : REAL(connect)(fd, addr, len);
+}
+
 EXPORT int bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	return fails("bind") ? -1 : REAL(bind)(fd, addr, len);
@@ -252,4 +260,49 @@ EXPORT int bind(int fd, const struct sockaddr *addr, socklen_t len)
 EXPORT int listen(int fd, int backlog)
 {
 	return fails("listen") ? -1 : REAL(listen)(fd, backlog);
+}
+
+EXPORT int memfd_create(const char *name, unsigned flags)
+{
+	return fails("memfd_create") ? -1 : REAL(memfd_create)(name, flags);
+}
+
+EXPORT int pipe2(int fds[2], int flags)
+{
+	return fails("pipe2") ? -1 : REAL(pipe2)(fds, flags);
+}
+
+EXPORT pid_t fork(void)
+{
+	return fails("fork") ? -1 : REAL(fork)();
+}
+
+EXPORT int posix_openpt(int flags)
+{
+	return fails("posix_openpt") ? -1 : REAL(posix_openpt)(flags);
+}
+
+EXPORT int grantpt(int fd)
+{
+	return fails("grantpt") ? -1 : REAL(grantpt)(fd);
+}
+
+EXPORT int unlockpt(int fd)
+{
+	return fails("unlockpt") ? -1 : REAL(unlockpt)(fd);
+}
+
+EXPORT int ptsname_r(int fd, char *buf, size_t len)
+{
+	return fails("ptsname_r") ? errno : REAL(ptsname_r)(fd, buf, len);
+}
+
+EXPORT int tcgetattr(int fd, struct termios *attr)
+{
+	return fails("tcgetattr") ? -1 : REAL(tcgetattr)(fd, attr);
+}
+
+EXPORT int tcsetattr(int fd, int when, const struct termios *attr)
+{
+	return fails("tcsetattr") ? -1 : REAL(tcsetattr)(fd, when, attr);
 }
