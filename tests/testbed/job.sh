@@ -96,6 +96,7 @@ clean_up()
 	exec 8>&- 9>&-
 	for pid in $(jobs -p); do
 		kill "$pid" 2>/dev/null
+		kill -CONT "$pid" 2>/dev/null # one that is suspended would not hear it
 	done
 	wait
 }
