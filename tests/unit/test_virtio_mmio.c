@@ -585,7 +585,8 @@ START_TEST(test_broken)
 
 	setup();
 	probe(q, 0);
-	q[0].avail->idx = 0x4000; /* more than the ring holds */
+	/* more than the ring holds */
+	__atomic_store_n(&q[0].avail->idx, 0x4000, __ATOMIC_RELEASE);
 	wr(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
 	wait_edge(16);
 	ck_assert_uint_eq(rd(VIRTIO_MMIO_STATUS), DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET);
