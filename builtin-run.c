@@ -478,6 +478,15 @@ static struct acpi_config describe(const struct vm *m)
 	return hardware;
 }
 
+/*
+ * A Linux that has a device tree does not use the MP table's ISA interrupts, which are all that it can
+ * be told of on its command line, and of the PICs only the first one works then.
+ */
+static bool pass_dtb(const struct vm_config *cfg)
+{
+	return cfg->no_acpi && !cfg->virtio_mmio_cmdline;
+}
+
 static const char *default_cmdline(const struct vm_config *cfg)
 {
 	if (cfg->nodefaults)
@@ -495,7 +504,7 @@ static int do_boot(struct vm *m)
 		.cmdline = m->cfg.params,
 		.default_cmdline = default_cmdline(&m->cfg),
 		.machine = &hardware,
-		.pass_dtb = m->cfg.no_acpi,
+		.pass_dtb = pass_dtb(&m->cfg),
 		.dump_dtb = m->cfg.dump_dtb,
 	};
 	int err = build_tables(m, &hardware, &boot.rsdp, &boot.acpi_bytes);

@@ -6,6 +6,7 @@
 #   host    run the emulated host, for machines whose own KVM cannot run Linux: guests, plus QEMU
 #   demo    the same as guests; tests/demo.sh asks for `host` where it turns out to be needed
 #   check   every test: host, plus test libraries, fuzzers and linters
+#   kernel  build a Linux kernel
 #
 # Says what it installs. Where nothing is missing it prints nothing and needs no network.
 # On a system without apt-get it checks for the programs and names the missing ones.
@@ -50,6 +51,11 @@ table()
 		check   e2fsprogs             mke2fs
 		check   procps                pgrep
 		check   seabios               -
+		kernel  xz-utils              xz
+		kernel  bc                    bc
+		kernel  bison                 bison
+		kernel  flex                  flex
+		kernel  libelf-dev            -
 	END
 }
 
@@ -61,13 +67,14 @@ includes()
 	guests | demo) echo build guests ;;
 	host) echo build guests host ;;
 	check) echo build guests host check ;;
+	kernel) echo build kernel ;;
 	*) return 1 ;;
 	esac
 }
 
 usage()
 {
-	echo "usage: $0 build|guests|host|demo|check ..." >&2
+	echo "usage: $0 build|guests|host|demo|check|kernel ..." >&2
 	exit 2
 }
 

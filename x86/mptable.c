@@ -77,7 +77,11 @@ enum { CPU_ENABLED = 1, CPU_BOOT = 2, IOAPIC_ENABLED = 1 };
 
 #define MP_REVISION    4 /* 1.4 */
 #define LAPIC_VERSION  0x14
-#define IOAPIC_ID      0 /* KVM's after reset */
+/*
+ * KVM's after reset. Not 1: that is what Linux calls the IOAPIC of a device tree, and it would look for
+ * this table's interrupts there, where its code does not expect them; 6.1 panics.
+ */
+#define IOAPIC_ID      0
 #define IOAPIC_VERSION 0x11
 #define ALL_LAPICS     0xff
 #define BUS_PCI        0 /* its number in the machine, as MP 1.4, D.3 asks for */

@@ -14,6 +14,11 @@ g_run dtb.bz -p alpha=7 -p cpus=1
 t_status 3
 t_stdout_like '^tests/guest/dtb\.c:[0-9]+: !!\(dtb != 0\) is 0x0, not 0x1$'
 
+# Nor with devices on the command line, whose interrupts do not go with it.
+g_run dtb.bz --no-acpi --virtio-transport mmio,cmdline -p alpha=7 -p cpus=1
+t_status 3
+t_stdout_like '^tests/guest/dtb\.c:[0-9]+: !!\(dtb != 0\) is 0x0, not 0x1$'
+
 dtb=$T_TMP/dtb
 dts()
 {

@@ -13,6 +13,12 @@ check-linux: $(LINUX) ## boot Linux guests
 	$(Q)tests/setup.sh check
 	$(Q)tests/tap.sh $^
 
+# Not part of `make check`: a kernel has to be built for it.
+.PHONY: check-nopci
+check-nopci: $(O)/lkvm ## build a Linux without PCI and boot it (10 minutes)
+	$(Q)tests/setup.sh check kernel
+	$(Q)tests/tap.sh tests/testbed/nopci.sh
+
 .PHONY: demo
 demo: ## boot a Debian kernel with lkvm, installing what is missing
 	$(Q)tests/setup.sh demo
