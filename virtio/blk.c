@@ -20,8 +20,8 @@
 #include "lkvm/types.h"
 
 #define QUEUE_SIZE          VIRTQ_MAX_SIZE
-#define SEG_MAX             254 /* with header and status, a quarter of the ring */
-#define MAX_RANGES          16               /* of one discard or write zeroes request */
+#define SEG_MAX             321 /* 1280 KiB in pages, the most that Linux sends, from inside one on */
+#define MAX_RANGES          16 /* of one discard or write zeroes request */
 #define MAX_DISCARD_SECTORS (GIB / DISK_SECTOR_BYTES)
 #define MAX_ZERO_SECTORS    (128 * MIB / DISK_SECTOR_BYTES)
 

@@ -179,7 +179,7 @@ START_TEST(test_config)
 	ck_assert(!(dev->device_features & FAKE_PACKED));
 	ck_assert_uint_eq(config(0, 8), SECTORS);
 	ck_assert_uint_eq(config(8, 4), 0);      /* size_max */
-	ck_assert_uint_eq(config(12, 4), 254);   /* seg_max */
+	ck_assert_uint_eq(config(12, 4), 321);   /* seg_max */
 	ck_assert_uint_eq(config(20, 4), SECTOR);
 	ck_assert_uint_eq(config(24, 1), 3);     /* 4096 bytes a physical block */
 	ck_assert_uint_eq(config(25, 1), 0);
