@@ -27,8 +27,9 @@
 
 #define PIECE_BYTES  (16 * MIB) /* of one request at a time */
 #define BOUNCE_BYTES (256 * KIB)
-#define FLIGHT_BYTES (64 * MIB) /* in flight: a drain waits for no more than this */
+#define FLIGHT_BYTES (64 * MIB)   /* in flight: a drain waits for no more than this */
 #define TURN_BYTES   FLIGHT_BYTES /* begun, perhaps ended too, in one raw_commit() */
+#define PROMPT_BYTES (256 * KIB)  /* copied at a time, before the user hears of what is done */
 
 /* ---- the end of a request, or of a piece ---- */
 
@@ -321,20 +322,23 @@ static bool turn_is_over(const struct raw *raw)
 	return raw->turn_bytes >= TURN_BYTES;
 }
 
-static bool batch_full(const struct raw *raw)
+/* @bytes: of the batch so far */
+static bool batch_full(const struct raw *raw, uint64_t bytes)
 {
-	return raw->n_flying + raw->n_batch == RAW_DEPTH || raw->n_iov == DISK_MAX_SEGS;
+	if (is_prompt(raw) && bytes >= PROMPT_BYTES)
+		return true;
+	return raw->n_flying + raw->n_batch == RAW_DEPTH || raw->n_iov == DISK_MAX_SEGS ||
+	       raw->flying_bytes + bytes >= FLIGHT_BYTES;
 }
 
 static void fill_batch(struct raw *raw)
 {
-	uint64_t bytes = raw->flying_bytes;
 	struct disk_request *req;
+	uint64_t bytes = 0;
 	int err;
 
 	raw->n_batch = raw->n_iov = 0;
-	while (!batch_full(raw) && bytes < FLIGHT_BYTES && !turn_is_over(raw) &&
-	       (req = disk_fifo_pop(&raw->todo))) {
+	while (!batch_full(raw, bytes) && !turn_is_over(raw) && (req = disk_fifo_pop(&raw->todo))) {
 		if (done_at_once(raw, req))
 			continue;
 		err = prepare(raw, req);
@@ -411,8 +415,8 @@ static void reap_some(struct raw *raw)
 }
 
 /*
- * What goes through the page cache is complete when io_submit() returns, so nobody need be woken for
- * it. A file for which that is not true is waited for this once.
+ * What goes through the page cache is complete when io_submit() returns, so nobody need be woken
+ * for it. A file for which that is not true is waited for this once.
  */
 static void reap_prompt(struct raw *raw)
 {
@@ -460,9 +464,13 @@ void raw_commit(struct disk *disk)
 	struct raw *raw = raw_of(disk);
 
 	raw->turn_bytes = 0;
-	do
+	fill_batch(raw);
+	while (raw->n_batch && send_batch(raw)) {
+		/* The guest works on with what it has while the rest is copied. */
+		if (is_prompt(raw) && raw->todo.first && disk->reaped)
+			disk->reaped(disk);
 		fill_batch(raw);
-	while (raw->n_batch && send_batch(raw));
+	}
 	/* The worker must not be deaf for long: the rest is for the next turn of its loop. */
 	if (raw->todo.first && turn_is_over(raw))
 		eventfd_write(raw->event.fd, 1);
