@@ -9,7 +9,8 @@ trap 'rm -f "$out"' EXIT
 
 for program; do
 	start=$SECONDS
-	"$program" >"$out" 2>"$out.err" </dev/null
+	# Tests send signals, which whoever started us may have ignored (nohup, or & in a script).
+	env --default-signal "$program" >"$out" 2>"$out.err" </dev/null
 	status=$?
 	read -r ok bad skip plan < <(awk '
 		/^1\.\.[0-9]+/           { split($1, p, "\\.\\."); plan = p[2] }
