@@ -1,8 +1,7 @@
 /*
  * virtio block device. Spec: virtio 1.2, 5.2
  *
- *	chain -> parse(): judged once, on copies -> struct blk_request -> disk back end -> done() ->
- *push
+ *	chain -> parse(): judged once, on copies -> struct blk_request -> disk -> done() -> push
  *
  * A request is answered with a status whenever there is room for one: only a chain without any
  * writable byte breaks the device. Status goes into the last writable byte; header, data and status

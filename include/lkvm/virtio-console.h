@@ -1,20 +1,20 @@
 /*
  * virtio console: ports that are hvc0, hvc1, ... in a Linux guest, each with a struct console at
- *the host's end.
+ * the host's end.
  *
  *	transmit queue -> worker -> console_put()
  *	main thread: input() -> struct port's ring -> worker -> receive queue
  *
  * MULTIPORT or not? With it the driver says when somebody listens, and input waits for that;
- *without it Linux throws away what comes before its hvc is there. Without it the size of the
- *terminal is in the configuration, where all drivers agree about the order of columns and rows; for
- *the control message older versions of Linux have it swapped; and an init that starts early finds
- *its console. So it is for more than one port, and for a port whose input is piped.
+ * without it Linux throws away what comes before its hvc is there. Without it the size of the
+ * terminal is in the configuration, where all drivers agree about the order of columns and rows; for
+ * the control message older versions of Linux have it swapped; and an init that starts early finds
+ * its console. So it is for more than one port, and for a port whose input is piped.
  *
  * Nobody waits for a reader of the output. Linux's driver spins, with interrupts off, until its
- *buffer comes back, so a reader who has stopped holds it up for CONSOLE_PATIENCE_MS and no longer:
- *then output is dropped until he reads again, and a note says how much. A slow reader loses
- *nothing.
+ * buffer comes back, so a reader who has stopped holds it up for CONSOLE_PATIENCE_MS and no longer:
+ * then output is dropped until he reads again, and a note says how much. A slow reader loses
+ * nothing.
  *
  * Spec: virtio 1.2, 5.3
  */

@@ -7,8 +7,8 @@
  *	INJECT_HIT=FILE            written when that call has come: what it was for
  *	INJECT_ANSWER=REQ[/ARG]=V  ioctl REQ (with this argument) answers V; several, blank between
  *	INJECT_SYSCONF=NAME=V      sysconf(NAME) answers V; several, blank between
- *	INJECT_EXIT=REASON[:WORD]  the first KVM_RUN of the program ends at once with this exit
- *reason; the 64-bit WORDs, colon between, follow in kvm_run
+ *	INJECT_EXIT=REASON[:WORD]  the first KVM_RUN of the program ends at once with this exit reason;
+ *				   the 64-bit WORDs, colon between, follow in kvm_run
  *
  * Numbers are C's. Only what lkvm itself calls is seen, not what the C library calls within, nor what
  * programs do that lkvm starts.

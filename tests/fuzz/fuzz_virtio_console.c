@@ -5,14 +5,14 @@
  * terminal, and reads or does not. The first byte chooses the features; of each operation the first
  * byte says what it is, and where a length or a value is needed it is the next one:
  *
- *	0 LEN BYTES    a buffer to read on queue (op >> 4) % 6    4 VALUE     room for so much
- *output 1 LEN          a buffer to write to, likewise             5 ROWS      the terminal's size
+ *	0 LEN BYTES    a buffer to read on queue (op >> 4) % 6    4 VALUE     room for so much output
+ *	1 LEN          a buffer to write to, likewise             5 ROWS      the terminal's size
  *	2 LEN BYTES    both in one chain                          6           the timer ticks
  *	3 LEN BYTES    typed on port (op >> 4) % 2                7 BYTE      emergency write
  *	8              reset and set-up again
  *
  * The rings are right: bad ones are fuzz_virtq's. What goes wrong is for the sanitizers to find,
- *and for libFuzzer's limit of time: a worker that waits hangs the reset at the end.
+ * and for libFuzzer's limit of time: a worker that waits hangs the reset at the end.
  */
 #include <linux/virtio_console.h>
 #include <stdlib.h>
