@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lkvm/json.h"
@@ -27,14 +26,6 @@ static const char *const cause_names[] = {
 	[STOP_REQUEST] = "stop",	[STOP_SIGNAL] = "signal",
 	[STOP_TIMEOUT] = "timeout",	[STOP_HOST_ERROR] = "error",
 };
-
-uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
-}
 
 int run_status(enum stop_cause cause, uint32_t value, bool panicked)
 {

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "lkvm/builtin.h"
+#include "lkvm/clock.h"
 #include "lkvm/console.h"
 #include "lkvm/control.h"
 #include "lkvm/ipc.h"

@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lkvm/builtin.h"
+#include "lkvm/clock.h"
 #include "lkvm/ipc.h"
 #include "lkvm/kvm.h"
 #include "lkvm/log.h"
@@ -43,14 +43,6 @@ struct targets {
 	unsigned n;
 	struct target *list;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static void target_done(struct target *t, const char *what)
 {
@@ -195,11 +187,11 @@ static void press_button(struct target *t)
 /* Ask the guests themselves; a guest that is still booting may listen later. */
 static void stop_gracefully(struct targets *targets, unsigned seconds)
 {
-	const uint64_t deadline = now_ms() + seconds * 1000ULL;
-	uint64_t now;
+	const int64_t deadline = now_ms() + seconds * 1000LL;
+	int64_t now;
 
 	while (!all_done(targets) && (now = now_ms()) < deadline) {
-		uint64_t left = deadline - now;
+		int64_t left = deadline - now;
 		bool deaf = false;
 
 		for (unsigned i = 0; i < targets->n; i++) {

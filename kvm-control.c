@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "lkvm/clock.h"
 #include "lkvm/config.h"
 #include "lkvm/console.h"
 #include "lkvm/kvm-cpu.h"
@@ -28,10 +28,7 @@ uint32_t control_state(struct kvm *kvm)
 
 uint64_t control_uptime_ns(const struct control *ctl)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec - ctl->start_ns;
+	return now_ns() - ctl->start_ns;
 }
 
 uint64_t control_ram_bytes(const struct ram *ram)

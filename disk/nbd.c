@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lkvm/clock.h"
 #include "lkvm/log.h"
 #include "lkvm/types.h"
 
@@ -23,7 +24,6 @@
 #include <libnbd.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define DEPTH        64
@@ -343,14 +343,6 @@ static void socket_ready(struct loop_source *src, uint32_t events)
 }
 
 /* ---- waiting ---- */
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* One step. Return: false: @deadline has passed, or the connection is dead */
 static bool step(struct nbd *n, int64_t deadline)

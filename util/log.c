@@ -6,9 +6,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "lkvm/clock.h"
 #include "lkvm/types.h"
 
 #define LINE_MAX_BYTES 1024
@@ -174,14 +174,10 @@ void log_set_raw(bool raw)
 
 bool ratelimit_ok(struct ratelimit *rl)
 {
-	const uint64_t window_ns = 10 * 1000000000ULL;
-	struct timespec ts;
-	uint64_t now_ns;
+	const uint64_t window_ns = 10 * NS_PER_S, now = now_ns();
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	now_ns = (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
-	if (!rl->window_start_ns || now_ns - rl->window_start_ns > window_ns) {
-		rl->window_start_ns = now_ns;
+	if (!rl->window_start_ns || now - rl->window_start_ns > window_ns) {
+		rl->window_start_ns = now;
 		rl->count = 0;
 	}
 	if (rl->count < 5) {

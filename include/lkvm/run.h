@@ -87,6 +87,4 @@ int run_result_close(FILE *out, const struct vm_config *cfg, const struct run_re
 void run_result_print(const struct kvm *kvm, const struct vm_config *cfg,
 		      const struct run_result *result);
 
-uint64_t now_ns(void); /* CLOCK_MONOTONIC */
-
 #endif
