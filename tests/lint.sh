@@ -71,11 +71,11 @@ machine='lkvm/(kvm|kvm-cpu|ipc|run|control|builtin)\.h|lkvm/x86/platform\.h'
 check_layers()
 {
 	local x86_parts kvm_parts
-	only "util includes nothing but util" "lkvm/(types|$util_headers)\.h" util/*.c
-	only "RAM and bus include nothing but util" "lkvm/(types|ram|bus|irq|$util_headers)\.h" hw/ram*.c hw/bus.c
+	only "util includes nothing but util" "lkvm/(types|clock|$util_headers)\.h" util/*.c
+	only "RAM and bus include nothing but util" "lkvm/(types|clock|ram|bus|irq|$util_headers)\.h" hw/ram*.c hw/bus.c
 	never "chips know neither KVM nor a command" "$machine|linux/kvm\.h" hw/*.c
 	never "devices know neither KVM nor a command" "$machine|linux/kvm\.h" virtio/*.c
-	only "back ends include nothing but util" "lkvm/(types|disk|net|$util_headers)\.h" disk/*.c net/*.c
+	only "back ends include nothing but util" "lkvm/(types|clock|disk|net|$util_headers)\.h" disk/*.c net/*.c
 	mapfile -t x86_parts < <(without 'x86/platform\.c' x86/*.c)
 	never "x86 parts do not know the machine that they are part of" "$machine" "${x86_parts[@]}"
 	mapfile -t kvm_parts < <(without 'kvm-ipc.*\.c|kvm-control.*\.c' kvm*.c)
