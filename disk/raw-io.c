@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "lkvm/clock.h"
 #include "lkvm/log.h"
 
 #define PIECE_BYTES  (16 * MIB) /* of one request at a time */
@@ -30,6 +31,10 @@
 #define FLIGHT_BYTES (64 * MIB)   /* in flight: a drain waits for no more than this */
 #define TURN_BYTES   FLIGHT_BYTES /* begun, perhaps ended too, in one raw_commit() */
 #define PROMPT_BYTES (256 * KIB)  /* copied at a time, before the user hears of what is done */
+
+#define LINGER_NS     20000 /* awake for a completion that is on its way */
+#define LINGER_LOOKS  64    /* between two looks at the clock */
+#define LINGER_PASSES 7    /* not again so many times after it was in vain */
 
 /* ---- the end of a request, or of a piece ---- */
 
@@ -478,15 +483,43 @@ void raw_commit(struct disk *disk)
 
 /* ---- the worker ---- */
 
+/*
+ * What was started together ends together, but not at once: the next one is often there sooner than
+ * we would have slept and been woken. A disk that lets us wait in vain is rarely waited for.
+ */
+static bool more_soon(struct raw *raw)
+{
+	uint64_t end;
+
+	if (raw->n_flying == raw->n_flushing)
+		return false;
+	if (raw->no_linger) {
+		raw->no_linger--;
+		return false;
+	}
+	end = now_ns() + LINGER_NS;
+	do {
+		for (unsigned i = 0; i < LINGER_LOOKS; i++) {
+			if (raw_has_events(raw->aio))
+				return true;
+			__builtin_ia32_pause();
+		}
+	} while (now_ns() < end);
+	raw->no_linger = LINGER_PASSES;
+	return false;
+}
+
 void raw_completions_ready(struct loop_source *src, uint32_t events)
 {
 	struct raw *raw = container_of(src, struct raw, event);
 
 	(void)events;
-	reap(raw);
-	raw_commit(&raw->disk);
-	if (raw->disk.reaped)
-		raw->disk.reaped(&raw->disk);
+	do {
+		reap(raw);
+		raw_commit(&raw->disk);
+		if (raw->disk.reaped)
+			raw->disk.reaped(&raw->disk);
+	} while (more_soon(raw));
 }
 
 void raw_drain(struct disk *disk, bool cancel)

@@ -12,6 +12,18 @@ struct aio_ring {
 	struct io_event events[];
 };
 
+static bool is_known(const struct aio_ring *ring)
+{
+	return ring->magic == RING_MAGIC && !ring->incompat;
+}
+
+bool raw_has_events(io_context_t aio)
+{
+	const struct aio_ring *ring = (const struct aio_ring *)aio;
+
+	return is_known(ring) && ring->head != __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE);
+}
+
 unsigned raw_take_events(io_context_t aio, struct io_event *events, unsigned max)
 {
 	struct aio_ring *ring = (struct aio_ring *)aio;
@@ -19,7 +31,7 @@ unsigned raw_take_events(io_context_t aio, struct io_event *events, unsigned max
 	unsigned head, tail, n;
 	int ret;
 
-	if (ring->magic != RING_MAGIC || ring->incompat) {
+	if (!is_known(ring)) {
 		ret = io_getevents(aio, 0, (long)max, events, &now);
 		return ret > 0 ? (unsigned)ret : 0;
 	}

@@ -29,6 +29,7 @@ struct raw {
 	struct disk_fifo todo;
 	unsigned n_flying, n_flushing; /* in flight, and how many of them are flushes */
 	uint64_t flying_bytes, turn_bytes;
+	unsigned no_linger; /* so many times: there was no point in it */
 	io_context_t aio;
 	struct loop_source event, watch; /* eventfd of the completions; inotify on the file */
 
@@ -50,6 +51,9 @@ void raw_update_size(struct raw *raw);
 
 /** raw_take_events() - disk/raw-ring.c: completions that are there; Return: how many */
 unsigned raw_take_events(io_context_t aio, struct io_event *events, unsigned max);
+
+/** raw_has_events() - is one there? False where it would take a system call to know */
+bool raw_has_events(io_context_t aio);
 
 /* As in struct disk_ops */
 void raw_submit(struct disk *disk, struct disk_request *req);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "../../disk/raw.h"
 #include "aio.h"
 #include "disk-rig.h"
 
@@ -470,6 +471,70 @@ START_TEST(test_eager_turn)
 }
 END_TEST
 
+static struct waited lingered[32];
+
+static void start_to_linger(void)
+{
+	static uint8_t bytes[SECTOR];
+	static const struct iovec iov = { bytes, SECTOR };
+
+	use_memory(MIB);
+	start();
+	disk->reaped = note_reaped;
+	aio.take_most = 1;
+	for (unsigned i = 0; i < ARRAY_SIZE(lingered); i++)
+		submit(&lingered[i], DISK_READ, 0, SECTOR, &iov, 1);
+	disk->ops->commit(disk);
+}
+
+/* Who was woken for one completion takes those that come soon, and tells of each at once. */
+START_TEST(test_linger)
+{
+	start_to_linger();
+	aio.looks_until = 5;
+	ck_assert_int_eq(loop_once(&loop, -1), 1);
+	ck_assert_uint_eq(n_done, ARRAY_SIZE(lingered));
+	ck_assert_uint_eq(n_reaped, ARRAY_SIZE(lingered));
+	ck_assert_uint_eq(aio.looks, 5 * (ARRAY_SIZE(lingered) - 1));
+	stop();
+}
+END_TEST
+
+/* If none comes that ends soon, and is not tried again the next times. */
+START_TEST(test_linger_in_vain)
+{
+	unsigned tried = 0;
+
+	start_to_linger();
+	for (unsigned i = 1; i <= 17; i++) {
+		aio.looks = 0;
+		raw_completions_ready(&raw_of(disk)->event, EPOLLIN);
+		ck_assert_uint_eq(n_done, i);
+		tried += aio.looks > 0;
+	}
+	ck_assert_uint_eq(tried, 3);
+	stop();
+}
+END_TEST
+
+/* A flush takes long: it alone is not worth it. */
+START_TEST(test_linger_flush)
+{
+	struct waited w;
+
+	use_memory(MIB);
+	start();
+	submit(&w, DISK_FLUSH, 0, 0, NULL, 0);
+	disk->ops->commit(disk);
+	aio.hold = true;
+	raw_completions_ready(&raw_of(disk)->event, EPOLLIN);
+	ck_assert(!w.done);
+	ck_assert_uint_eq(aio.looks, 0);
+	aio.hold = false;
+	stop();
+}
+END_TEST
+
 /* More requests than may be in flight, of which each has many buffers, all in one batch */
 START_TEST(test_many)
 {
@@ -818,7 +883,8 @@ END_TEST
 UNIT_MAIN("disk_raw", test_open_errors, test_open_read_only_file, test_foreign_header,
 	  test_unreadable, test_cannot_lock, test_guard,
 	  test_guard_race, test_lock, test_vectors, test_short_transfers, test_huge, test_bytes_in_flight,
-	  test_eager, test_eager_late, test_eager_batches, test_eager_turn, test_many,
+	  test_eager, test_eager_late, test_eager_batches, test_eager_turn, test_linger,
+	  test_linger_in_vain, test_linger_flush, test_many,
 	  test_busy, test_odd_size, test_shrunk, test_full, test_zeroes, test_discard, test_direct,
 	  test_direct_geometry,
 	  test_old_kernel, test_lost, test_cancel, test_error_is_logged_once)

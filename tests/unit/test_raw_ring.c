@@ -69,11 +69,14 @@ START_TEST(test_laps)
 
 	setup();
 	ck_assert_uint_eq(raw_take_events(aio, events, DEPTH), 0);
+	ck_assert(!raw_has_events(aio));
 	for (unsigned i = 0; i < 3000; i++) {
 		unsigned n = i % DEPTH + 1;
 
 		send(first, n);
+		ck_assert(raw_has_events(aio));
 		ck_assert_uint_eq(raw_take_events(aio, events, DEPTH), n);
+		ck_assert(!raw_has_events(aio));
 		expect(events, first, n);
 		ck_assert_uint_eq(raw_take_events(aio, events, DEPTH), 0);
 		first += n;
@@ -108,7 +111,9 @@ START_TEST(test_foreign_ring)
 	unsigned ring[8] = { 0, 1, 0, 1, 0xa10a10a1, 1, 0, 32 };
 	struct io_event events[DEPTH];
 
+	ck_assert(raw_has_events((io_context_t)ring));
 	ring[6] = 1; /* an incompatible feature */
+	ck_assert(!raw_has_events((io_context_t)ring));
 	ck_assert_uint_eq(raw_take_events((io_context_t)ring, events, DEPTH), 0);
 	ck_assert_uint_eq(getevents, 1);
 	ring[6] = 0;
