@@ -14,10 +14,10 @@ check-linux: $(LINUX) ## boot Linux guests
 	$(Q)tests/tap.sh $^
 
 # Not part of `make check`: a kernel has to be built for it.
-.PHONY: check-nopci
-check-nopci: $(O)/lkvm ## build a Linux without PCI and boot it (10 minutes)
+.PHONY: check-small
+check-small: $(O)/lkvm ## build a Linux without PCI and one without ACPI and boot them (12 minutes)
 	$(Q)tests/setup.sh check kernel
-	$(Q)tests/tap.sh tests/testbed/nopci.sh
+	$(Q)tests/tap.sh tests/testbed/small.sh
 
 .PHONY: demo
 demo: ## boot a Debian kernel with lkvm, installing what is missing

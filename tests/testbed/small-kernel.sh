@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# nopci-kernel.sh: build a small Linux without PCI, as nopci.config says, and print the path of its
-# bzImage. The source is Debian's package linux-source-6.1; the kernel stays in the cache of kernels.sh.
-# Takes about five minutes of two CPUs, and 600 MB in the cache of which 2 MB remain.
+# small-kernel.sh NAME: build a small Linux as small.config and small-NAME.config say, and print the path
+# of its bzImage. The source is Debian's package linux-source-6.1; the kernel stays in the cache of
+# kernels.sh. Takes about five minutes of two CPUs, and 600 MB in the cache of which 2 MB remain.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/apt.sh
 . "$here/../apt.sh"
 
 package=linux-source-6.1
-config=$here/nopci.config
+configs=("$here/small.config" "$here/small-$1.config")
 cache=${LKVM_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/lkvm}
 
 # Folders of which a kernel build wants only the Kconfig files and Makefiles, if this is not their kernel.
@@ -45,13 +45,14 @@ mend()
 configure()
 {
 	local line
-	make -s -C source O="$PWD/build" KCONFIG_ALLCONFIG="$config" allnoconfig
+	cat "${configs[@]}" >wanted
+	make -s -C source O="$PWD/build" KCONFIG_ALLCONFIG="$PWD/wanted" allnoconfig
 	while read -r line; do
 		grep -qxF "$line" build/.config || {
-			echo "nopci: this kernel does not take $line" >&2
+			echo "small-kernel: this one does not take $line" >&2
 			return 1
 		}
-	done < <(grep '^CONFIG_' "$config")
+	done < <(grep '^CONFIG_' wanted)
 }
 
 build()
@@ -68,7 +69,7 @@ build()
 	make -s -C source O="$PWD/build" "-j$(nproc)" bzImage
 	mkdir -p root/boot
 	chmod 755 root
-	mv build/arch/x86/boot/bzImage root/boot/vmlinuz-nopci
+	mv build/arch/x86/boot/bzImage root/boot/vmlinuz
 	# Another process may have been faster: its kernel is as good.
 	mv -T root "$folder" 2>/dev/null || [ -d "$folder" ]
 )
@@ -80,9 +81,9 @@ version=$(version_of)
 	apt_update
 	version=$(version_of)
 }
-folder=$cache/nopci-$(cat "$0" "$config" - <<<"$version" | sha256sum | cut -c 1-16)
+folder=$cache/small-$(cat "$0" "${configs[@]}" - <<<"$version" | sha256sum | cut -c 1-16)
 if [ ! -d "$folder" ]; then
 	mkdir -p "$cache"
 	build >&2
 fi
-echo "$folder/boot/vmlinuz-nopci"
+echo "$folder/boot/vmlinuz"
