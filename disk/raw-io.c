@@ -34,7 +34,7 @@
 
 #define LINGER_NS     20000 /* awake for a completion that is on its way */
 #define LINGER_LOOKS  64    /* between two looks at the clock */
-#define LINGER_PASSES 7    /* not again so many times after it was in vain */
+#define LINGER_PASSES 7     /* not again so many times after it was in vain */
 
 /* ---- the end of a request, or of a piece ---- */
 

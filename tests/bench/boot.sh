@@ -10,7 +10,7 @@
 #	shutdown    from the kernel's last line to the end of lkvm
 #
 # Then, where QEMU is installed, the total beside its microvm's with the same kernel and initrd: in
-# plain wall time, as QEMU does not run under that clock, and in turn, LKVM_BENCH_BOOT_ROUNDS (3) times.
+# plain wall time, as its boot stands still under that clock, and in turn, LKVM_BENCH_BOOT_ROUNDS (3) times.
 #
 # A kvmtool in LKVM_BENCH_KVMTOOL is measured too if it is linked statically; its guest reboots, as
 # kvmtool does not end at a power-off.
