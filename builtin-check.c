@@ -2,24 +2,21 @@
  * `lkvm check`: can this host run guests? Found out by running some: CPUID flags and loaded modules
  * tell what ought to work, not what does.
  */
-#include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "lkvm/builtin.h"
-#include "lkvm/chips.h"
-#include "lkvm/kvm-cpu.h"
+#include "lkvm/clock.h"
 #include "lkvm/log.h"
+#include "lkvm/vm/vm.h"
 #include "lkvm/x86/boot.h"
-#include "lkvm/x86/cpu.h"
 #include "lkvm/x86/layout.h"
 
-#define TRIAL_OK	 0x2a /* x86/trial.S */
+#define TRIAL_OK	 0x2a /* x86/cpu/trial.S */
 #define TRIAL_RAM_BYTES	 (4 * MIB)
-#define TRIAL_TIMEOUT_MS 5000
+#define TRIAL_TIMEOUT_NS (5 * NS_PER_S)
 
 extern const uint8_t trial_real[], trial_real_end[], trial_long[], trial_long_end[];
 
@@ -37,89 +34,61 @@ static const struct trial trials[] = {
 	  { NULL, "its SSE arithmetic is wrong", "its interrupt did not arrive" } },
 };
 
-/* Everything of one trial's machine; the parts are those of `lkvm run`. */
-struct trial_machine {
-	struct kvm kvm;
-	struct kvm_cpu cpu;
-	struct ram ram;
-	struct kvm_cpuid2 *cpuid;
-	void *debug_exit;
+/* One trial: a machine as `lkvm run` makes it, but with a few bytes of ours in place of a kernel. */
+struct attempt {
+	const struct trial *trial;
+	struct vm_config cfg;
+	struct run_result result;
+	struct vm *vm;
 };
 
-static int add_debug_exit(struct trial_machine *m)
+static struct boot_entry entry_of(const struct trial *trial)
 {
-	const struct device_env env = { .stop = kvm_stop, .machine = &m->kvm };
-	struct bus_range range = { .base = PORT_DEBUG_EXIT, .size = 4, .ops = &debug_exit_type.io,
-				   .name = debug_exit_type.name };
-	int err;
-
-	m->debug_exit = calloc(1, debug_exit_type.size);
-	if (!m->debug_exit)
-		return log_err(-ENOMEM, "%s", debug_exit_type.name);
-	range.dev = m->debug_exit;
-	err = debug_exit_type.init(m->debug_exit, &env);
-	if (!err)
-		err = bus_add(&m->kvm.pio, &range);
-	return err ? log_err(err, "%s", debug_exit_type.name) : 0;
-}
-
-static int load(struct trial_machine *m, const struct trial *trial)
-{
-	static const struct ram_config plain;
-	struct ram_backing backing = { .fd = -1, .advice = &plain };
-	int err = ram_init(&m->ram, TRIAL_RAM_BYTES, &backing);
-
-	if (!err)
-		err = boot_tables_put(&m->ram, trial->mode);
-	if (!err)
-		err = ram_write(&m->ram, GPA(LAYOUT_FLAT), trial->code,
-				(size_t)(trial->code_end - trial->code));
-	return err ? log_err(err, "guest RAM") : kvm_map_ram(&m->kvm, &m->ram);
-}
-
-static int make_cpu(struct trial_machine *m, const struct trial *trial)
-{
-	const struct boot_entry entry = {
+	return (struct boot_entry){
 		.mode = trial->mode,
 		.rip = trial->mode == BOOT_REAL ? 0 : LAYOUT_FLAT,
 		.rsp = trial->mode == BOOT_REAL ? 0xfff0 : LAYOUT_STACK_TOP,
+		.gdt = LAYOUT_GDT,
+		.page_tables = LAYOUT_PAGE_TABLES,
 		.real_segment = LAYOUT_FLAT >> 4,
 	};
-	int err = cpuid_build(m->kvm.dev_fd, 1, NULL, 0, m->kvm.tsc_deadline, &m->cpuid);
-
-	if (err)
-		return err;
-	m->kvm.cpus = &m->cpu;
-	m->kvm.n_cpus = 1;
-	err = kvm_cpu_init(&m->cpu, &m->kvm, 0);
-	return err ? err : regs_setup(m->cpu.fd, 0, m->cpuid, &entry);
 }
 
-static enum stop_cause wait_for_end(struct trial_machine *m, uint32_t *ret_value)
+static int load(void *ctx, struct ram *ram, struct boot_entry *ret)
 {
-	struct pollfd woken = { .fd = m->kvm.wake_fd, .events = POLLIN };
+	const struct trial *trial = ((struct attempt *)ctx)->trial;
+	const size_t len = (size_t)(trial->code_end - trial->code);
+	int err;
 
-	if (poll(&woken, 1, TRIAL_TIMEOUT_MS) <= 0)
-		kvm_stop(&m->kvm, STOP_TIMEOUT, 0);
-	kvm_join(&m->kvm);
-	return kvm_stop_cause(&m->kvm, ret_value);
+	*ret = entry_of(trial);
+	err = boot_tables_put(ram, ret);
+	if (!err)
+		err = ram_write(ram, GPA(LAYOUT_FLAT), trial->code, len);
+	return err ? log_err(err, "guest RAM") : 0;
 }
 
-static bool judge(struct trial_machine *m, const struct trial *trial)
+/* The reason stands beside the result, not on another stream. */
+static void print_failure(void)
 {
-	uint32_t value;
+	char text[1024];
 
-	switch (wait_for_end(m, &value)) {
+	log_last_error(text, sizeof(text));
+	printf("FAILED: %s\n", text);
+}
+
+static bool judge(const struct attempt *a)
+{
+	const struct run_result *r = &a->result;
+	const char *known = r->value < ARRAY_SIZE(a->trial->failures) ? a->trial->failures[r->value] : NULL;
+
+	switch (r->cause) {
 	case STOP_DEBUG_EXIT:
-		if (value == TRIAL_OK)
+		if (r->value == TRIAL_OK)
 			return true;
-		printf("FAILED: %s\n", value < ARRAY_SIZE(trial->failures) && trial->failures[value] ?
-						trial->failures[value] : "it went astray");
+		printf("FAILED: %s\n", known ? known : "it went astray");
 		break;
 	case STOP_FAULT:
-		printf("FAILED: ");
-		kvm_cpu_print_reason(stdout, &m->cpu);
-		printf("\n");
+		printf("FAILED: %s\n", r->fault ? r->fault : "it could not go on");
 		break;
 	default:
 		printf("FAILED: it did not end\n");
@@ -127,28 +96,52 @@ static bool judge(struct trial_machine *m, const struct trial *trial)
 	return false;
 }
 
-static void free_machine(struct trial_machine *m)
+static bool try_machine(struct attempt *a)
 {
-	kvm_cpu_fini(&m->cpu);
-	ram_fini(&m->ram);
-	kvm_close(&m->kvm);
-	free(m->debug_exit);
-	free(m->cpuid);
+	const struct vm_setup setup = {
+		.config = &a->cfg,
+		.result = &a->result,
+		.in_fd = -1,
+		.out_fd = -1,
+		.ctx = a,
+		.load = load,
+	};
+	bool ran;
+
+	if (vm_new(&setup, &a->vm))
+		return false;
+	ran = !vm_build(a->vm) && !vm_run(a->vm);
+	if (!vm_end(a->vm))
+		vm_free(a->vm);
+	return ran;
 }
 
 static bool try_guest(const struct trial *trial)
 {
-	struct trial_machine m = { .cpu.fd = -1 };
+	struct attempt a = {
+		.trial = trial,
+		.cfg = {
+			.name = "check",
+			.cpus = 1,
+			.ram.size_bytes = TRIAL_RAM_BYTES,
+			.has_debug_exit = true,
+			.debug_exit_port = PORT_DEBUG_EXIT,
+			.limit[LIMIT_RUN].ns = TRIAL_TIMEOUT_NS,
+			.no_rng = true,
+			.no_socket = true,
+		},
+	};
 	bool ok = false;
 
 	printf("%-42s", trial->name);
 	fflush(stdout);
-	if (!kvm_open(&m.kvm) && !load(&m, trial) && !kvm_create_irqchip(&m.kvm) &&
-	    !add_debug_exit(&m) && !make_cpu(&m, trial) && !kvm_start(&m.kvm))
-		ok = judge(&m, trial);
+	if (try_machine(&a))
+		ok = judge(&a);
+	else
+		print_failure();
 	if (ok)
 		printf("ok\n");
-	free_machine(&m);
+	free(a.result.fault);
 	return ok;
 }
 
@@ -176,7 +169,6 @@ static void print_firmware_advice(void)
 		       "pass it on (nested virtualization: CPU type 'host').\n");
 }
 
-/* What kept the VM from being created stands on standard error already, unless the device is missing. */
 static void print_advice(bool have_vm)
 {
 	printf("\nThis host cannot run Linux guests.\n");
@@ -198,7 +190,10 @@ static bool try_vm(void)
 	fflush(stdout);
 	ok = !kvm_open(&kvm);
 	kvm_close(&kvm);
-	printf(ok ? "ok\n" : "FAILED\n");
+	if (ok)
+		printf("ok\n");
+	else
+		print_failure();
 	return ok;
 }
 
@@ -211,6 +206,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 	result = options_parse(cmd, NULL, argc, argv, &operands, NULL);
 	if (result != OPTIONS_OK)
 		return options_status(result);
+	log_hold_errors(true);
 	ok = have_vm = try_vm();
 	for (size_t i = 0; ok && i < ARRAY_SIZE(trials); i++)
 		ok = try_guest(&trials[i]);

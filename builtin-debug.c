@@ -1,15 +1,16 @@
 /* `lkvm debug`: look into a running guest, or poke it. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lkvm/builtin.h"
-#include "lkvm/ipc.h"
+#include "lkvm/guests.h"
 #include "lkvm/log.h"
 
 struct debug_config {
 	const char *name;
+	pid_t pid;
 	bool regs, has_cpu, has_nmi, sysrq, memmap, json, has_translate;
 	unsigned cpu, nmi;
 	char key;
@@ -72,7 +73,8 @@ static const struct opt options[] = {
 	  .help = "Memory slots and what is behind them, the gap, the memory map that the guest was "
 		  "told, and the devices on both buses.",
 	  .offset = offsetof(struct debug_config, memmap) },
-	{ .kind = OPT_FLAG, .short_name = 'j', .name = "json", .help = "JSON, with --memmap.",
+	{ .kind = OPT_FLAG, .short_name = 'j', .name = "json",
+	  .help = "JSON, with --memmap (an object) or --regs (an array, an object a virtual CPU).",
 	  .offset = offsetof(struct debug_config, json) },
 	{ .kind = OPT_PARSE, .short_name = 't', .name = "translate", .arg = "ADDRESS",
 	  .help = "Translate a guest virtual address, in hexadecimal, through each level of the guest's "
@@ -91,10 +93,10 @@ static int count_cpus(const struct debug_config *cfg, int fd)
 	struct ipc_info info;
 	int err = ipc_call(fd, IPC_INFO, NULL, 0, &reply);
 
-	if (!err && reply.len != sizeof(info))
+	if (!err && reply.len < sizeof(info))
 		err = -EPROTO;
 	if (err)
-		return log_err(err, "guest '%s'", cfg->name);
+		return ipc_failed(cfg->name, cfg->pid, err);
 	memcpy(&info, reply.body, sizeof(info));
 	if ((cfg->has_cpu && cfg->cpu >= info.cpus) || (cfg->has_nmi && cfg->nmi >= info.cpus))
 		return log_errx(-ENXIO, "guest '%s' has no virtual CPU %u: it has %u, from 0", cfg->name,
@@ -105,10 +107,18 @@ static int count_cpus(const struct debug_config *cfg, int fd)
 static int show_regs(const struct debug_config *cfg, int fd, int cpus)
 {
 	uint32_t end = cfg->has_cpu ? cfg->cpu + 1 : (uint32_t)cpus;
+	enum ipc_op op = cfg->json ? IPC_REGS_JSON : IPC_REGS;
 	int err = 0;
 
-	for (uint32_t cpu = cfg->cpu; cpu < end && !err; cpu++)
-		err = ipc_show(fd, cfg->name, IPC_REGS, &cpu, sizeof(cpu));
+	if (cfg->json)
+		puts("[");
+	for (uint32_t cpu = cfg->cpu; cpu < end && !err; cpu++) {
+		if (cfg->json && cpu > cfg->cpu)
+			puts(",");
+		err = ipc_show(fd, cfg->name, op, &cpu, sizeof(cpu));
+	}
+	if (cfg->json)
+		puts("]");
 	return err;
 }
 
@@ -151,33 +161,38 @@ static int carry_out(const struct debug_config *cfg, int fd)
 	return err;
 }
 
+static int check(const struct debug_config *cfg)
+{
+	if (!cfg->json || (cfg->memmap != cfg->regs && !cfg->has_translate && !cfg->has_nmi && !cfg->sysrq))
+		return 0;
+	return log_errx(-EINVAL, "debug: --json is for --memmap or --regs, one of them");
+}
+
 static int run(const struct command *cmd, int argc, char **argv)
 {
 	enum options_result result;
 	struct debug_config cfg = { 0 };
-	int first, fd, err;
-	pid_t pid;
+	struct ipc_peers guest = { 0 };
+	int first, status;
 
 	result = options_parse(cmd, &cfg, argc, argv, &first, NULL);
 	if (result != OPTIONS_OK)
 		return options_status(result);
-	if (argc - first + !!cfg.name != 1) {
-		log_errx(0, "debug: give one NAME");
-		return EXIT_USAGE;
-	}
-	if (cfg.json && !cfg.memmap) {
-		log_errx(0, "debug: --json is for --memmap");
-		return EXIT_USAGE;
-	}
-	if (!cfg.name)
-		cfg.name = argv[first];
 	cfg.regs |= !cfg.has_nmi && !cfg.sysrq && !cfg.memmap && !cfg.has_translate;
-	fd = ipc_connect(cfg.name, &pid);
-	if (fd < 0)
-		return EXIT_FAILURE;
-	err = carry_out(&cfg, fd);
-	close(fd);
-	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+	if (check(&cfg))
+		return EXIT_USAGE;
+	status = guests_choose_one(cmd->name, cfg.name, argv + first, argc - first, &guest);
+	if (status == EXIT_SUCCESS) {
+		cfg.name = guest.list[0].name;
+		cfg.pid = guest.list[0].pid;
+		status = carry_out(&cfg, guest.list[0].fd) ? EXIT_FAILURE : EXIT_SUCCESS;
+		if (fflush(stdout)) {
+			log_err(-errno, "write to standard output");
+			status = EXIT_FAILURE;
+		}
+	}
+	ipc_peers_free(&guest);
+	return status;
 }
 
 const struct command debug_command = {

@@ -13,12 +13,14 @@
 #define MAX_NAMES 64
 
 struct help_config {
-	bool man, completion;
+	bool man;
+	const char *completion;
 };
 
 static const struct opt options[] = {
 	{ .kind = OPT_FLAG, .name = "man", .offset = offsetof(struct help_config, man) },
-	{ .kind = OPT_FLAG, .name = "completion", .offset = offsetof(struct help_config, completion) },
+	{ .kind = OPT_STRING, .name = "completion", .arg = "SHELL",
+	  .offset = offsetof(struct help_config, completion) },
 	OPT_END,
 };
 
@@ -26,16 +28,15 @@ static void log_unknown(const char *name)
 {
 	const char *names[MAX_NAMES] = { "--help", "--version" };
 	const char *what = *name == '-' ? "option" : "command";
+	char meant[OPT_MEANT_BYTES];
 	const char *nearest;
 	unsigned n = 2;
 
 	for (const struct command *const *cmd = commands; *cmd && n < MAX_NAMES; cmd++)
 		names[n++] = (*cmd)->name;
 	nearest = options_nearest(name, names, n);
-	if (nearest)
-		log_errx(0, "unknown %s '%s', did you mean '%s'?", what, name, nearest);
-	else
-		log_errx(0, "unknown %s '%s', `lkvm help` lists all", what, name);
+	log_errx(0, "unknown %s '%s'%s", what, name,
+		 nearest ? options_meant(meant, "", nearest) : ", `lkvm help` lists all");
 }
 
 const struct command *command_find(const char *name)
@@ -81,10 +82,8 @@ static int run(const struct command *cmd, int argc, char **argv)
 		log_errx(0, "unexpected argument '%s'", argv[operands + 1]);
 		return EXIT_USAGE;
 	}
-	if (cfg.completion) {
-		options_completion();
-		return EXIT_SUCCESS;
-	}
+	if (cfg.completion)
+		return options_completion(cfg.completion) ? EXIT_USAGE : EXIT_SUCCESS;
 	if (operands == argc) {
 		(cfg.man ? man_commands : list_commands)();
 		return EXIT_SUCCESS;

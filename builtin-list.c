@@ -6,132 +6,218 @@
 #include <string.h>
 
 #include "lkvm/builtin.h"
-#include "lkvm/ipc.h"
+#include "lkvm/clock.h"
+#include "lkvm/guests.h"
 #include "lkvm/json.h"
 #include "lkvm/log.h"
+#include "lkvm/mask.h"
+#include "lkvm/ram.h"
 #include "lkvm/types.h"
 
+#define ANSWER_MS 1000 /* for all guests together: nobody waits longer for a list */
+
+#define COMMAND_SHOWN 60
+
 struct list_config {
-	bool json;
+	bool json, quiet;
 };
 
 static const struct opt options[] = {
 	{ .kind = OPT_FLAG, .short_name = 'j', .name = "json",
 	  .help = "A JSON array of objects instead of a table.",
 	  .offset = offsetof(struct list_config, json) },
+	{ .kind = OPT_FLAG, .short_name = 'q', .name = "quiet",
+	  .help = "Only the names, one a line. The guests are not asked for anything, so that one which "
+		  "cannot answer is no matter.",
+	  .offset = offsetof(struct list_config, quiet) },
 	OPT_END,
 };
 
-struct list {
-	struct json *json; /* NULL: a table */
-	bool begun;
-};
-
-/* Not before it is known that the guests can be listed. */
-static void begin(struct list *list)
+/* Two units are enough: "3d04h", "2h05m", "1m07s", "12s". */
+static const char *uptime_text(uint64_t ns, char *buf, size_t cap)
 {
-	if (list->begun)
-		return;
-	list->begun = true;
-	if (list->json)
-		json_array(list->json, NULL);
-	else
-		printf("%-20s %10s %-12s %10s %5s\n", "NAME", "PID", "STATE", "RAM", "CPUS");
-}
+	static const struct {
+		uint64_t s;
+		char unit;
+	} part[] = { { 86400, 'd' }, { 3600, 'h' }, { 60, 'm' }, { 1, 's' } };
+	uint64_t s = ns / NS_PER_S;
+	unsigned i = 0;
 
-static const char *size_text(uint64_t bytes, char *buf, size_t cap)
-{
-	if (bytes % MIB)
-		snprintf(buf, cap, "%lluK", bytes / KIB);
+	while (i < ARRAY_SIZE(part) - 1 && s < part[i].s)
+		i++;
+	if (i == ARRAY_SIZE(part) - 1)
+		snprintf(buf, cap, "%" PRIu64 "s", s);
 	else
-		snprintf(buf, cap, "%lluM", bytes / MIB);
+		snprintf(buf, cap, "%" PRIu64 "%c%02" PRIu64 "%c", s / part[i].s, part[i].unit,
+			 s % part[i].s / part[i + 1].s, part[i + 1].unit);
 	return buf;
 }
 
-static void show_row(const char *name, pid_t pid, const struct ipc_info *info)
+static const char *silent_state(const struct ipc_peer *p)
 {
-	char ram[24];
-
-	if (info)
-		printf("%-20s %10d %-12s %10s %5u\n", name, pid, ipc_state_name(info->state),
-		       size_text(info->ram_bytes, ram, sizeof(ram)), info->cpus);
-	else
-		printf("%-20s %10d %-12s %10s %5s\n", name, pid, "unresponsive", "-", "-");
+	return ipc_peer_stopped(p) ? "stopped" : "unresponsive";
 }
 
-static void show_json(struct json *json, const char *name, pid_t pid, const struct ipc_info *info)
+/* The words behind the info; the body has a NUL behind it. Return: the first, or the one after @word; or NULL */
+static const char *next_word(const struct ipc_peer *p, const char *word)
+{
+	const char *next = word ? word + strlen(word) + 1 : (const char *)p->body + sizeof(struct ipc_info);
+
+	return next < (const char *)p->body + p->len ? next : NULL;
+}
+
+static void show_command(const struct ipc_peer *p)
+{
+	char text[4 * COMMAND_SHOWN] = "";
+	size_t len = 0, shown;
+
+	if (!next_word(p, NULL))
+		return;
+	for (const char *word = next_word(p, NULL); word && len < sizeof(text) - 1; word = next_word(p, word))
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s", len ? " " : "", word);
+	shown = mask_text(text, strlen(text), "");
+	len = shown;
+	if (shown > COMMAND_SHOWN)
+		for (shown = COMMAND_SHOWN; shown && (text[shown] & 0xc0) == 0x80;)
+			shown--;
+	printf(" %.*s%s", (int)shown, text, shown < len ? "..." : "");
+}
+
+static void show_row(const struct ipc_peer *p, const struct ipc_info *info)
+{
+	char ram[24], uptime[32];
+
+	if (info) {
+		printf("%-20s %10d %-12s %8s %10s %5u", p->name, p->pid, ipc_state_name(info->state),
+		       uptime_text(info->uptime_ns, uptime, sizeof(uptime)),
+		       ram_mb_text(info->ram_bytes, ram, sizeof(ram)), info->cpus);
+		show_command(p);
+		putchar('\n');
+	} else {
+		printf("%-20s %10d %-12s %8s %10s %5s\n", p->name, p->pid, silent_state(p), "-", "-",
+		       "-");
+	}
+}
+
+static void show_json(struct json *json, const struct ipc_peer *p, const struct ipc_info *info)
 {
 	json_object(json, NULL);
-	json_str(json, "name", name);
-	json_i64(json, "pid", pid);
-	json_str(json, "state", info ? ipc_state_name(info->state) : "unresponsive");
+	json_str(json, "name", p->name);
+	json_i64(json, "pid", p->pid);
+	json_str(json, "state", info ? ipc_state_name(info->state) : silent_state(p));
 	if (info) {
 		json_u64(json, "ram_bytes", info->ram_bytes);
 		json_u64(json, "cpus", info->cpus);
 		json_u64(json, "uptime_ns", info->uptime_ns);
+		if (next_word(p, NULL))
+			json_array(json, "command");
+		for (const char *word = next_word(p, NULL); word; word = next_word(p, word))
+			json_str(json, NULL, word);
+		if (next_word(p, NULL))
+			json_end(json);
 	}
 	json_end(json);
 }
 
-static int show(void *ctx, const char *name, int fd, pid_t pid)
+static void show(struct json *json, struct ipc_peer *p)
 {
-	static struct ipc_reply reply;
-	struct list *list = ctx;
 	struct ipc_info info;
-	int err = fd < 0 ? fd : ipc_call(fd, IPC_INFO, NULL, 0, &reply);
-	bool known = !err && reply.len == sizeof(info);
+	bool known = !p->err && p->len >= sizeof(info);
 
-	if (err == -ECONNRESET) /* it has ended just now */
-		return 0;
+	if (p->err == -ECONNRESET || p->err == -ECONNREFUSED) /* it has ended */
+		return;
 	if (known)
-		memcpy(&info, reply.body, sizeof(info));
+		memcpy(&info, p->body, sizeof(info));
+	else if (!p->err)
+		p->err = -EPROTO;
+	if (json)
+		show_json(json, p, known ? &info : NULL);
 	else
-		log_err(err ? err : -EPROTO, "guest '%s'", name);
-	begin(list);
-	if (list->json)
-		show_json(list->json, name, pid, known ? &info : NULL);
+		show_row(p, known ? &info : NULL);
+}
+
+static void show_all(const struct list_config *cfg, struct ipc_peers *peers)
+{
+	struct json json;
+
+	if (cfg->json) {
+		json_init(&json, stdout);
+		json.flat_depth = 1;
+		json_array(&json, NULL);
+	} else {
+		printf("%-20s %10s %-12s %8s %10s %5s %s\n", "NAME", "PID", "STATE", "UPTIME", "RAM",
+		       "CPUS", "COMMAND");
+	}
+	for (unsigned i = 0; i < peers->n; i++)
+		show(cfg->json ? &json : NULL, &peers->list[i]);
+	if (cfg->json)
+		json_end(&json);
+}
+
+static void show_names(const struct ipc_peers *peers)
+{
+	for (unsigned i = 0; i < peers->n; i++)
+		if (peers->list[i].err != -ECONNREFUSED)
+			printf("%s\n", peers->list[i].name);
+}
+
+static int list(const struct list_config *cfg, struct ipc_peers *peers)
+{
+	/* Those who could not even be connected to have been told of. */
+	for (unsigned i = 0; i < peers->n; i++)
+		peers->list[i].skip = peers->list[i].err;
+	if (!cfg->quiet && ipc_peers_ask(peers, IPC_INFO, NULL, 0, ANSWER_MS))
+		return EXIT_FAILURE;
+	if (cfg->quiet)
+		show_names(peers);
 	else
-		show_row(name, pid, known ? &info : NULL);
-	return 0;
+		show_all(cfg, peers);
+	for (unsigned i = 0; i < peers->n; i++)
+		if (peers->list[i].err && !peers->list[i].skip && peers->list[i].err != -ECONNRESET)
+			ipc_peer_failed(&peers->list[i]);
+	return EXIT_SUCCESS;
 }
 
 static int run(const struct command *cmd, int argc, char **argv)
 {
 	enum options_result result;
 	struct list_config cfg = { 0 };
-	struct json json;
-	struct list list = { NULL, false };
-	int first, err;
+	struct ipc_peers peers = { 0 };
+	struct guest_choice choice = { .may_be_none = true };
+	int first, status;
 
 	result = options_parse(cmd, &cfg, argc, argv, &first, NULL);
 	if (result != OPTIONS_OK)
 		return options_status(result);
-	if (first < argc) {
-		log_errx(0, "unexpected argument '%s'", argv[first]);
+	if (cfg.json && cfg.quiet) {
+		log_errx(0, "list: either --json or --quiet");
 		return EXIT_USAGE;
 	}
-	if (cfg.json) {
-		json_init(&json, stdout);
-		json.flat_depth = 1;
-		list.json = &json;
+	choice.word = argv + first;
+	choice.n = argc - first;
+	choice.all = !choice.n;
+	status = guests_choose(&choice, &peers);
+	/* A guest that is there but cannot be talked to is listed; no list at all is a failure. */
+	if (status != EXIT_USAGE && (status == EXIT_SUCCESS || peers.n))
+		status = list(&cfg, &peers);
+	ipc_peers_free(&peers);
+	if (fflush(stdout)) {
+		log_err(-errno, "write the list");
+		return EXIT_FAILURE;
 	}
-	err = ipc_for_each(show, &list);
-	if (err >= 0)
-		begin(&list);
-	if (list.begun && cfg.json)
-		json_end(&json);
-	if (fflush(stdout))
-		err = log_err(-errno, "write the list");
-	return err < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	return status;
 }
 
 const struct command list_command = {
 	.name = "list",
 	.summary = "List the running guests",
-	.operands = "",
-	.description = "Lists name, PID, state, memory and number of virtual CPUs of each guest of this "
-		       "user. A guest that does not answer is listed as unresponsive; the socket that a "
-		       "killed one has left is removed. With no guest the list is empty and the status 0.",
+	.operands = "[NAME|PATTERN]...",
+	.operand_complete = COMPLETE_GUEST,
+	.description = "Lists name, PID, state, time since the start, memory, number of virtual CPUs and the "
+		       "command behind -- of each guest of this user, or of those that are named. A guest that does not answer "
+		       "within a second is listed as unresponsive, or as stopped if its process is; the "
+		       "socket that a killed one has left is removed. With no guest the list is empty and "
+		       "the status 0.",
 	.opts = options,
 	.run = run,
 };

@@ -1,76 +1,54 @@
 /*
- * `lkvm run`: build a machine, let it run, take it apart again.
- *
- * Start here: steps[] is the order in which everything comes to life, and, backwards, how it ends.
+ * `lkvm run`: one machine (vm/vm.c) as this process's job. Here is what belongs to the process: signals,
+ * the terminal, the exit status and --result.
  */
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lkvm/builtin.h"
 #include "lkvm/clock.h"
 #include "lkvm/console.h"
-#include "lkvm/control.h"
+#include "lkvm/console/tty.h"
 #include "lkvm/ipc.h"
 #include "lkvm/kvm-cpu.h"
-#include "lkvm/kvm-irq.h"
 #include "lkvm/log.h"
-#include "lkvm/run.h"
-#include "lkvm/tty.h"
-#include "lkvm/virtio-mmio.h"
-#include "lkvm/x86/acpi.h"
-#include "lkvm/x86/boot.h"
-#include "lkvm/x86/cpu.h"
-#include "lkvm/x86/layout.h"
-#include "lkvm/x86/platform.h"
-#include "lkvm/x86/virtio-list.h"
+#include "lkvm/vm/vm.h"
 
-#define LAST_LINES_BYTES 4096
-#define DRAIN_PATIENCE_MS 500
+#define GRACE_S 2 /* between the end's own limit and that of the process */
 
-struct vm {
+struct run {
+	struct vm *vm; /* NULL before it is made, and after it was freed */
 	struct vm_config cfg;
-	struct loop loop;
-	sigset_t ending;            /* signals that end lkvm */
-	struct loop_source signals; /* signalfd */
-	struct loop_source wake;    /* kvm.wake_fd */
-	struct loop_source timer;   /* timerfd of --timeout, -1: none */
-	struct ipc_server *ipc;
-	struct control control;
-	struct kvm kvm;
-	struct ram_backing backing;
-	struct ram ram;
-	struct console *console;
-	struct run_ttys ttys;
-	struct platform *platform;
-	struct kvm_irq *irq;
-	struct virtio_list *virtio;
-	char *cmdline; /* heap, or NULL: the default one as it is */
-	struct boot_entry entry;
-	struct kvm_cpuid2 *cpuid;
 	struct run_result result;
-	FILE *result_file; /* --result, or NULL */
+	struct run_file result_file; /* --result */
+	struct run_file junit_file;  /* --junit */
+	sigset_t ending;             /* signals that end lkvm */
+	struct loop_source signals;  /* signalfd */
+	bool signalled;              /* one has come while the guest ran */
+	int detach_fd;               /* --detach: who is told that it runs; -1: nobody */
 };
 
 /* ---- signals ---- */
 
-/* What must not be left behind on a sudden end. A signal handler has no argument: hence this one pointer. */
-static struct ipc_server *leftover_socket;
+/* A signal handler has no argument: hence this one pointer, set while the process has a machine. */
+static struct run *running;
 
+/* What must not be left behind on a sudden end. */
 static void clean_up_now(void)
 {
 	tty_restore();
-	ipc_server_unlink_now(leftover_socket);
+	if (running)
+		vm_unlink_now(running->vm);
 }
 
-/* While the machine is built, and again once it is being stopped, nobody waits for an orderly end. */
+/* While the machine is built, and at the second signal, nobody waits for an orderly end. */
 static void on_sudden_signal(int sig)
 {
 	clean_up_now();
@@ -98,18 +76,72 @@ static sigset_t ending_signals(void)
 	return set;
 }
 
-static void arm_sudden_signals(const sigset_t *ending)
+static void arm_signals(const sigset_t *ending, void (*handler)(int))
 {
-	const struct sigaction act = { .sa_handler = on_sudden_signal };
+	const struct sigaction act = { .sa_handler = handler };
 
 	for (int sig = 1; sig < SIGRTMIN; sig++)
 		if (sigismember(ending, sig))
 			sigaction(sig, &act, NULL);
 }
 
+/*
+ * The end has a time limit. What hangs is given up by its name before this comes (vm/end.c); here it
+ * is a call that frees something, in the kernel. No lock may be taken.
+ */
+static void on_end_limit(int sig)
+{
+	const struct run *run = running;
+	char line[256];
+	int len;
+
+	(void)sig;
+	clean_up_now();
+	len = snprintf(line, sizeof(line), "lkvm: guest '%s' has not ended in time: it hangs in: %s\n",
+		       run->cfg.name, vm_step(run->vm));
+	log_set_patience(0);
+	log_text(line, (size_t)len);
+	_exit(run->result.status ? run->result.status : EXIT_USAGE);
+}
+
+/*
+ * The first signal, but the machine is ending already, for another reason: what is waited for out of
+ * courtesy is not waited for any more, and what hangs gets one more second.
+ */
+static void on_late_signal(int sig)
+{
+	int err = errno;
+
+	(void)sig;
+	arm_signals(&running->ending, on_sudden_signal);
+	alarm(vm_hurry(running->vm) + GRACE_S);
+	errno = err;
+}
+
+static void limit_end(void *ctx, unsigned seconds)
+{
+	(void)ctx;
+	alarm(seconds ? seconds + GRACE_S : 0);
+}
+
+/* Whatever the main thread is waiting for from now on, signals are heard. */
+static void hear_signals(void *ctx)
+{
+	const struct sigaction limit = { .sa_handler = on_end_limit };
+	struct run *run = ctx;
+	sigset_t heard = run->ending;
+
+	sigaction(SIGALRM, &limit, NULL);
+	if (!run->signalled && run->result.boot_ns)
+		arm_signals(&run->ending, on_late_signal);
+	sigaddset(&heard, SIGALRM);
+	pthread_sigmask(SIG_UNBLOCK, &heard, NULL);
+}
+
 static void signals_ready(struct loop_source *src, uint32_t events)
 {
-	struct vm *m = container_of(src, struct vm, signals);
+	struct run *run = container_of(src, struct run, signals);
+	struct console *console = vm_console(run->vm);
 	struct signalfd_siginfo info;
 
 	(void)events;
@@ -117,642 +149,340 @@ static void signals_ready(struct loop_source *src, uint32_t events)
 		return;
 	switch (info.ssi_signo) {
 	case SIGTSTP:
-		console_suspend(m->console);
+		console_suspend(console);
 		break;
 	case SIGCONT:
-		console_continued(m->console);
+		console_continued(console);
 		break;
 	case SIGWINCH:
-		console_resized(m->console);
+		console_resized(console);
 		break;
 	case KVM_KICK_SIGNAL:
 		break;
 	default:
 		/* A second one ends lkvm at once. */
-		pthread_sigmask(SIG_UNBLOCK, &m->ending, NULL);
-		kvm_stop(&m->kvm, STOP_SIGNAL, info.ssi_signo);
+		run->signalled = true;
+		pthread_sigmask(SIG_UNBLOCK, &run->ending, NULL);
+		vm_stop(run->vm, STOP_SIGNAL, info.ssi_signo);
 	}
 }
 
-/* Signals of a running machine: they come through the event loop. */
-static sigset_t handled_signals(const struct vm *m)
+/* Until the guest runs, they end lkvm at once. */
+static void arm_first_signals(struct run *run)
 {
-	sigset_t set = m->ending;
+	/* Writing to a reader that left is an error code, not the end. */
+	signal(SIGPIPE, SIG_IGN);
+	/* So is writing beyond what `ulimit -f` allows. */
+	signal(SIGXFSZ, SIG_IGN);
+	run->ending = ending_signals();
+	arm_signals(&run->ending, on_sudden_signal);
+}
+
+/* From now on they come through the event loop. */
+static int take_signals(struct run *run)
+{
+	sigset_t set = run->ending;
+	int err;
 
 	sigaddset(&set, SIGTSTP);
 	sigaddset(&set, SIGCONT);
 	sigaddset(&set, SIGWINCH);
 	sigaddset(&set, KVM_KICK_SIGNAL);
-	return set;
+	run->signals = (struct loop_source){ signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
+					     signals_ready };
+	if (run->signals.fd < 0)
+		return log_err(-errno, "signalfd");
+	err = loop_add(vm_loop(run->vm), &run->signals, EPOLLIN);
+	if (err)
+		return log_err(err, "event loop");
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	return 0;
 }
 
-static int do_signals(struct vm *m)
+/* ---- the end ---- */
+
+static void not_written(struct run *run, const char *name, int err)
 {
-	sigset_t set;
-
-	/* Writing to a reader that left is an error code, not the end. */
-	signal(SIGPIPE, SIG_IGN);
-	m->ending = ending_signals();
-	arm_sudden_signals(&m->ending);
-	set = handled_signals(m);
-	m->signals = (struct loop_source){ signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
-					   signals_ready };
-	return m->signals.fd < 0 ? log_err(-errno, "signalfd") : 0;
-}
-
-static void undo_signals(struct vm *m)
-{
-	if (m->signals.fd >= 0)
-		close(m->signals.fd);
-}
-
-/* ---- event loop ---- */
-
-static void wake_ready(struct loop_source *src, uint32_t events)
-{
-	(void)events;
-	loop_quit(&container_of(src, struct vm, wake)->loop);
-}
-
-static int do_loop(struct vm *m)
-{
-	int err = loop_init(&m->loop);
-
 	if (!err)
-		err = loop_add(&m->loop, &m->signals, EPOLLIN);
-	return err ? log_err(err, "event loop") : 0;
-}
-
-static void undo_loop(struct vm *m)
-{
-	loop_fini(&m->loop);
-}
-
-/* ---- RAM ---- */
-
-/* Allowed: a guest rarely touches all that it has. But the user should know. */
-static void warn_large(uint64_t bytes, uint64_t host_bytes)
-{
-	uint64_t limit = ram_cgroup_bytes();
-	char cgroup[64] = "";
-
-	if (limit < host_bytes)
-		snprintf(cgroup, sizeof(cgroup), ", cgroup limit %lluMB",
-			 (unsigned long long)(limit / MIB));
-	log_warn("Guest memory size %lluMB exceeds host physical RAM size %lluMB (%lluMB available "
-		 "now%s)",
-		 (unsigned long long)(bytes / MIB), (unsigned long long)(host_bytes / MIB),
-		 (unsigned long long)(ram_available_bytes() / MIB), cgroup);
-}
-
-/* Not given: all that the host has online. */
-static void choose_cpus(struct vm *m)
-{
-	long online = sysconf(_SC_NPROCESSORS_ONLN);
-
-	if (m->cfg.cpus)
 		return;
-	m->cfg.cpus = online > 0 ? (unsigned)online : 1;
-	if (m->cfg.cpus > MAX_VCPUS)
-		m->cfg.cpus = MAX_VCPUS;
+	log_err(err, "write '%s'", name);
+	if (!run->result.status)
+		run->result.status = EXIT_USAGE;
 }
 
-/* Allocating more than there is would call the OOM killer, on whom it likes. */
-static int check_prealloc(const struct ram_config *cfg, uint64_t host_bytes)
+static void write_result(struct run *run)
 {
-	uint64_t limit, most;
-
-	if (!cfg->prealloc || cfg->path)
-		return 0;
-	limit = ram_cgroup_bytes();
-	most = host_bytes && host_bytes < limit ? host_bytes : limit;
-	if (cfg->size_bytes <= most)
-		return 0;
-	return log_errx(-ENOMEM, "--mem-prealloc: guest RAM of %lluMB is more than the %lluMB of %s",
-			(unsigned long long)(cfg->size_bytes / MIB),
-			(unsigned long long)(most / MIB), most == limit ? "lkvm's cgroup" : "this host");
+	not_written(run, run->cfg.result, run_result_write(&run->result_file, &run->cfg, &run->result));
 }
 
-static int choose_ram_size(struct vm *m)
+/* The reason of the run's end is the last that is said. */
+static void report(void *ctx)
 {
-	const char *failed;
-	uint64_t host = ram_host_bytes(&failed);
-	uint64_t *bytes = &m->cfg.ram.size_bytes;
-	bool chosen = *bytes;
+	struct run *run = ctx;
+	struct run_result *r = &run->result;
 
-	if (failed)
-		log_warn("sysconf(%s) failed", failed);
-	if (!chosen)
-		*bytes = ram_default_bytes(m->cfg.cpus, host);
-	if (host && *bytes > host)
-		warn_large(*bytes, host);
-	else if (host && !chosen && *bytes > host / 5 * 4)
-		log_warn("host RAM of %lluMB is little for a guest of %lluMB",
-			 (unsigned long long)(host / MIB), (unsigned long long)(*bytes / MIB));
-	return check_prealloc(&m->cfg.ram, host);
+	tty_restore();
+	run_judge(r, &run->cfg);
+	if (r->hung && !r->status)
+		r->status = EXIT_USAGE;
+	if (r->cause == STOP_REQUEST || (r->status && r->cause != STOP_DEBUG_EXIT))
+		console_end_line(vm_console(run->vm));
+	not_written(run, run->cfg.junit, run_junit_write(&run->junit_file, &run->cfg, r));
+	write_result(run);
+	run_report(vm_kvm(run->vm), &run->cfg, r);
 }
 
-static int do_ram(struct vm *m)
+/* A run that never started, for whoever reads --result. */
+static void write_failure(struct run *run)
 {
-	uint64_t *bytes = &m->cfg.ram.size_bytes;
+	struct run_result *r = &run->result;
+
+	if (!*r->error)
+		log_last_error(r->error, sizeof(r->error));
+	r->end_ns = now_ns();
+	run_judge(r, &run->cfg);
+	write_result(run);
+}
+
+/* A thread that hangs may use anything at any time. What others could see of us goes, the rest stays. */
+static void leave_behind(const struct run *run)
+{
+	fflush(NULL);
+	clean_up_now();
+	_exit(run->result.status);
+}
+
+/*
+ * The command line is wrong, perhaps in front of --result: an older result must not be taken for this
+ * run's. That a new one cannot be made goes unsaid, as one line is said already.
+ */
+static void write_refusal(struct run *run, const char *name)
+{
+	if (run_file_open(&run->result_file, name))
+		return;
+	run->cfg.result = name;
+	write_failure(run);
+}
+
+/* ---- --detach ---- */
+
+/*
+ * The parent's part: it waits until the guest runs, which its name tells, or has failed. If it goes away
+ * before that, so does the guest (PR_SET_PDEATHSIG).
+ */
+static int wait_until_ready(int fd, pid_t child)
+{
+	char name[IPC_NAME_MAX + 1];
+	size_t len = 0;
+	ssize_t n;
+	int status;
+
+	do {
+		n = read(fd, name + len, sizeof(name) - len);
+		len += n > 0 ? (size_t)n : 0;
+	} while (n > 0 || (n < 0 && errno == EINTR));
+	if (len) {
+		printf("%.*s\n", (int)len, name);
+		return EXIT_SUCCESS;
+	}
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			return EXIT_USAGE;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/*
+ * From here on there are two. Return: true in the child, which goes on in a session of its own; false in
+ * the parent, whose exit status is then known
+ */
+static bool detach(struct run *run)
+{
+	const pid_t parent = getpid();
+	int fds[2];
+	pid_t child;
+
+	if (pipe2(fds, O_CLOEXEC)) {
+		log_err(-errno, "pipe");
+		return false;
+	}
+	child = fork();
+	if (child) {
+		if (child < 0)
+			log_err(-errno, "fork");
+		close(fds[1]);
+		if (child > 0)
+			run->result.status = wait_until_ready(fds[0], child);
+		close(fds[0]);
+		return false;
+	}
+	close(fds[0]);
+	run->detach_fd = fds[1];
+	setsid();
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		_exit(EXIT_USAGE);
+	return true;
+}
+
+static int use_null(int first, int last)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int fd = first; null >= 0 && fd <= last; fd++)
+		dup2(null, fd);
+	if (null < 0)
+		return log_err(-errno, "open '/dev/null'");
+	close(null);
+	return 0;
+}
+
+/* Standard error is the caller's until now: failures are told there. */
+static void ready(void *ctx)
+{
+	struct run *run = ctx;
+	const char *name = run->cfg.name;
+	ssize_t n;
+
+	if (run->detach_fd < 0)
+		return;
+	prctl(PR_SET_PDEATHSIG, 0);
+	n = write(run->detach_fd, name, strlen(name));
+	close(run->detach_fd);
+	run->detach_fd = -1;
+	if (n < 0 || use_null(STDERR_FILENO, STDERR_FILENO))
+		vm_stop(run->vm, STOP_REQUEST, 0);
+}
+
+/* ---- all together ---- */
+
+static void drive(struct run *run)
+{
 	int err;
 
-	choose_cpus(m);
-	err = choose_ram_size(m);
+	running = run;
+	arm_first_signals(run);
+	err = vm_build(run->vm);
 	if (!err)
-		err = kvm_check_ram_size(cpu_phys_bits(), *bytes);
+		err = take_signals(run);
 	if (!err)
-		err = ram_backing_open(&m->backing, &m->cfg.ram, *bytes);
+		err = vm_run(run->vm);
 	if (err)
-		return err;
-	err = ram_init(&m->ram, *bytes, &m->backing);
-	if (err)
-		return ram_backing_failed(&m->backing, *bytes, err);
-	if (m->backing.refused[0])
-		log_debug(LOG_RAM, "the host refused memory advice:%s", m->backing.refused);
-	ram_fault_report(&m->ram, clean_up_now);
-	return 0;
+		log_last_error(run->result.error, sizeof(run->result.error));
+	if (vm_end(run->vm))
+		leave_behind(run);
+	alarm(0);
+	running = NULL;
+	if (run->signals.fd >= 0)
+		close(run->signals.fd);
 }
 
-static void undo_ram(struct vm *m)
+static int open_file(struct run_file *file, const char *name)
 {
-	ram_fault_report(NULL, NULL);
-	ram_fini(&m->ram);
-	ram_backing_close(&m->backing);
+	int err = run_file_open(file, name);
+
+	return err ? log_err(err, "create '%s'", name) : 0;
 }
 
-/* ---- VM ---- */
-
-static int check_cpus(struct vm *m)
+static void run_machine(struct run *run)
 {
-	unsigned most = kvm_max_vcpus(&m->kvm), good = kvm_recommended_vcpus(&m->kvm);
-
-	if (m->cfg.cpus > most)
-		return log_errx(-EINVAL, "Too many CPUs: %u (this host's KVM_CAP_MAX_VCPUS is %u)",
-				m->cfg.cpus, most);
-	if (m->cfg.cpus > good)
-		log_warn("%u CPUs are more than this host's KVM_CAP_NR_VCPUS recommends (%u)",
-			 m->cfg.cpus, good);
-	return 0;
-}
-
-static int do_vm(struct vm *m)
-{
-	int err = kvm_open(&m->kvm);
-
-	if (err)
-		return err;
-	m->wake = (struct loop_source){ m->kvm.wake_fd, wake_ready };
-	err = loop_add(&m->loop, &m->wake, EPOLLIN);
-	return err ? log_err(err, "event loop") : check_cpus(m);
-}
-
-static void undo_vm(struct vm *m)
-{
-	kvm_close(&m->kvm);
-}
-
-/* ---- control socket ---- */
-
-static int do_socket(struct vm *m)
-{
-	int err = ipc_server_new(&m->loop, m->cfg.name, control_handle, &m->control, &m->ipc);
-
-	leftover_socket = m->ipc;
-	return err;
-}
-
-static void undo_socket(struct vm *m)
-{
-	leftover_socket = NULL;
-	ipc_server_free(m->ipc);
-	m->ipc = NULL;
-}
-
-static int do_irqchip(struct vm *m)
-{
-	int err = kvm_map_ram(&m->kvm, &m->ram);
-
-	if (!err)
-		err = kvm_create_irqchip(&m->kvm);
-	return err ? err : kvm_irq_new(&m->kvm, &m->irq);
-}
-
-static void undo_irqchip(struct vm *m)
-{
-	kvm_irq_free(m->irq);
-}
-
-/* ---- console, devices ---- */
-
-static void console_quit(void *ctx)
-{
-	kvm_stop(&((struct vm *)ctx)->kvm, STOP_REQUEST, 0);
-}
-
-static void console_panic(void *ctx)
-{
-	kvm_stop(&((struct vm *)ctx)->kvm, STOP_PANIC, 0);
-}
-
-static int do_console(struct vm *m)
-{
-	struct console_config cfg = {
+	const struct vm_setup setup = {
+		.config = &run->cfg,
+		.result = &run->result,
 		.in_fd = STDIN_FILENO,
 		.out_fd = STDOUT_FILENO,
-		.loop = &m->loop,
-		.quit = console_quit,
-		.panic = console_panic,
-		.ctx = m,
+		.err_fd = STDERR_FILENO,
+		.ctx = run,
+		.ready = ready,
+		.clean_up = clean_up_now,
+		.ending = hear_signals,
+		.limit = limit_end,
+		.ended = report,
 	};
 
-	int err = console_new(&cfg, &m->console);
-
-	return err ? err : run_ttys_open(&m->ttys, &m->cfg, &m->loop, m->console);
-}
-
-static void undo_console(struct vm *m)
-{
-	run_ttys_close(&m->ttys, &m->cfg);
-	console_free(m->console);
-}
-
-static int do_platform(struct vm *m)
-{
-	/* With a virtio console further terminals are its ports. */
-	struct console *const first[CONFIG_TTYS] = { m->console };
-	const struct platform_env env = {
-		.config = &m->cfg,
-		.kvm = &m->kvm,
-		.machine = kvm_irq_machine(m->irq),
-		.loop = &m->loop,
-		.console = m->cfg.console_virtio ? first : m->ttys.console,
-	};
-
-	return platform_new(&env, &m->platform);
-}
-
-static void undo_platform(struct vm *m)
-{
-	platform_free(m->platform);
-}
-
-/* A live disk takes eight: with the usual limit of 1024 a hundred of them would be too many. */
-static void raise_fd_limit(void)
-{
-	struct rlimit files;
-
-	if (getrlimit(RLIMIT_NOFILE, &files))
+	if (open_file(&run->result_file, run->cfg.result))
 		return;
-	files.rlim_cur = files.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &files))
-		log_debug(LOG_DEVICE, "limit of open files: %s", strerror(errno));
-}
-
-static int do_virtio(struct vm *m)
-{
-	const struct virtio_env env = {
-		.config = &m->cfg,
-		.ram = &m->ram,
-		.pio = &m->kvm.pio,
-		.mmio = &m->kvm.mmio,
-		.machine = kvm_irq_machine(m->irq),
-		.console = m->ttys.console,
-	};
-
-	raise_fd_limit();
-	return virtio_list_new(&env, &m->virtio);
-}
-
-static void undo_virtio(struct vm *m)
-{
-	virtio_list_free(m->virtio);
-	m->virtio = NULL;
-}
-
-/* ---- boot ---- */
-
-static int build_tables(struct vm *m, const struct acpi_config *acpi, gpa_t *ret_rsdp,
-			uint64_t *ret_bytes)
-{
-	gpa_t end = GPA(LAYOUT_BIOS);
-	int err = m->cfg.no_acpi ? 0 : acpi_build(&m->ram, acpi, ret_rsdp, &end);
-
-	if (err)
-		return log_err(err, "ACPI tables");
-	*ret_bytes = end.v - LAYOUT_BIOS;
-	err = mptable_build(&m->ram, m->cfg.cpus, acpi->has_pci, GPA(ALIGN_UP(end.v, 16)), &end);
-	return err ? log_err(err, "MP table") : 0;
-}
-
-/*
- * Where the virtio-mmio devices are, for a guest that is to find it on its command line: behind the
- * default one. Each device takes "virtio_mmio.device=4K@0xe1000000:10 ".
- */
-static int announce_virtio(struct vm *m, const char *cmdline)
-{
-	unsigned n;
-	const struct virtio_mmio_place *place = virtio_list_mmio(m->virtio, &n);
-	FILE *f = open_memstream(&m->cmdline, &(size_t){ 0 });
-
-	if (!f)
-		return log_err(-errno, "kernel command line");
-	fputs(cmdline ? cmdline : "", f);
-	for (unsigned i = 0; i < n; i++)
-		fprintf(f, "%svirtio_mmio.device=4K@%#llx:%u", i || cmdline ? " " : "",
-			(unsigned long long)place[i].base, place[i].gsi);
-	return fclose(f) ? log_err(-errno, "kernel command line") : 0;
-}
-
-static struct acpi_config describe(const struct vm *m)
-{
-	struct acpi_config hardware = {
-		.cpus = m->cfg.cpus,
-		.has_pvpanic = true,
-		.com = { true, true, true, true },
-		.has_pci = !m->cfg.virtio_mmio,
-	};
-
-	/* Devices that are announced twice would be there twice. */
-	if (!m->cfg.virtio_mmio_cmdline)
-		hardware.virtio_mmio = virtio_list_mmio(m->virtio, &hardware.n_virtio_mmio);
-	return hardware;
-}
-
-/*
- * A Linux that has a device tree does not use the MP table's ISA interrupts, which are all that it can
- * be told of on its command line, and of the PICs only the first one works then.
- */
-static bool pass_dtb(const struct vm_config *cfg)
-{
-	return cfg->no_acpi && !cfg->virtio_mmio_cmdline;
-}
-
-static const char *default_cmdline(const struct vm_config *cfg)
-{
-	if (cfg->nodefaults)
-		return NULL;
-	return cfg->console_virtio ? RUN_VIRTIO_CMDLINE : RUN_DEFAULT_CMDLINE;
-}
-
-static int do_boot(struct vm *m)
-{
-	const struct acpi_config hardware = describe(m);
-	struct boot_config boot = {
-		.kernel = m->cfg.kernel,
-		.initrd = m->cfg.initrd,
-		.n_initrds = m->cfg.n_initrds,
-		.cmdline = m->cfg.params,
-		.default_cmdline = default_cmdline(&m->cfg),
-		.machine = &hardware,
-		.pass_dtb = pass_dtb(&m->cfg),
-		.dump_dtb = m->cfg.dump_dtb,
-	};
-	int err = build_tables(m, &hardware, &boot.rsdp, &boot.acpi_bytes);
-
-	if (!err && m->cfg.virtio_mmio_cmdline) {
-		err = announce_virtio(m, boot.default_cmdline);
-		boot.default_cmdline = m->cmdline;
-	}
-	return err ? err : boot_load(&m->ram, &boot, &m->entry);
-}
-
-static void undo_boot(struct vm *m)
-{
-	free(m->cmdline);
-}
-
-/* ---- vCPUs ---- */
-
-static int do_cpus(struct vm *m)
-{
-	struct kvm *kvm = &m->kvm;
-	int err = cpuid_build(kvm->dev_fd, m->cfg.cpus, m->cfg.cpu_flag, m->cfg.n_cpu_flags,
-			      kvm->tsc_deadline, &m->cpuid);
-
-	if (err)
-		return err;
-	kvm->cpus = calloc(m->cfg.cpus, sizeof(*kvm->cpus));
-	if (!kvm->cpus)
-		return log_err(-ENOMEM, "vCPUs");
-	for (unsigned id = 0; !err && id < m->cfg.cpus; id++) {
-		struct kvm_cpu *cpu = &kvm->cpus[id];
-
-		kvm->n_cpus = id + 1;
-		err = kvm_cpu_init(cpu, kvm, id);
-		if (!err)
-			err = regs_setup(cpu->fd, id, m->cpuid, id ? NULL : &m->entry);
-	}
-	return err;
-}
-
-static void undo_cpus(struct vm *m)
-{
-	for (unsigned id = 0; id < m->kvm.n_cpus; id++)
-		kvm_cpu_fini(&m->kvm.cpus[id]);
-	free(m->kvm.cpus);
-	free(m->cpuid);
-	m->kvm.cpus = NULL;
-	m->kvm.n_cpus = 0;
-}
-
-/* ---- time limit ---- */
-
-static void timer_ready(struct loop_source *src, uint32_t events)
-{
-	(void)events;
-	kvm_stop(&container_of(src, struct vm, timer)->kvm, STOP_TIMEOUT, 0);
-}
-
-static int do_timer(struct vm *m)
-{
-	const struct itimerspec when = { .it_value.tv_sec = m->cfg.timeout_s };
-	int err;
-
-	m->timer = (struct loop_source){ -1, timer_ready };
-	if (!m->cfg.timeout_s)
-		return 0;
-	m->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (m->timer.fd < 0 || timerfd_settime(m->timer.fd, 0, &when, NULL))
-		return log_err(-errno, "timer of --timeout");
-	err = loop_add(&m->loop, &m->timer, EPOLLIN);
-	return err ? log_err(err, "event loop") : 0;
-}
-
-static void undo_timer(struct vm *m)
-{
-	if (m->timer.fd >= 0)
-		close(m->timer.fd);
-}
-
-/* ---- run ---- */
-
-/*
- * How long a reader of the console may stand still before the rest is dropped. After an ending of
- * the guest's own he may take his time; one that the host asked for must not hang on him.
- */
-static int drain_patience(enum stop_cause cause)
-{
-	switch (cause) {
-	case STOP_REQUEST:
-	case STOP_SIGNAL:
-	case STOP_TIMEOUT:
-	case STOP_HOST_ERROR:
-		return DRAIN_PATIENCE_MS;
-	default:
-		return -1;
-	}
-}
-
-/* Until the guest has ended and everything that it printed is written. */
-static int do_run(struct vm *m)
-{
-	const sigset_t handled = handled_signals(m);
-	int err;
-
-	pthread_sigmask(SIG_BLOCK, &handled, NULL);
-	m->control = (struct control){
-		.kvm = &m->kvm,
-		.platform = m->platform,
-		.console = m->console,
-		.config = &m->cfg,
-		.start_ns = m->result.start_ns,
-	};
-	err = console_start(m->console);
-	if (!err)
-		err = run_ttys_start(&m->ttys, &m->cfg);
-	if (!err)
-		err = kvm_start(&m->kvm);
-	if (err)
-		return err;
-	m->result.boot_ns = now_ns();
-	err = loop_run(&m->loop);
-	if (err)
-		kvm_stop(&m->kvm, STOP_HOST_ERROR, (uint32_t)-err);
-	kvm_join(&m->kvm);
-	m->result.end_ns = now_ns();
-	m->result.cause = kvm_stop_cause(&m->kvm, &m->result.value);
-	/* Now, because a virtio console may still have output of the guest. */
-	undo_virtio(m);
-	/* Nobody answers requests any more, and the output's reader may take his time. */
-	undo_socket(m);
-	/* The terminal's job control must not cut the output short. */
-	signalfd(m->signals.fd, &m->ending, 0);
-	console_drain(m->console, m->signals.fd, drain_patience(m->result.cause));
-	return 0;
-}
-
-static char *fault_reason(const struct kvm_cpu *cpu)
-{
-	char *text = NULL;
-	size_t len;
-	FILE *out = open_memstream(&text, &len);
-
-	if (!out)
-		return NULL;
-	kvm_cpu_print_reason(out, cpu);
-	fclose(out);
-	return text;
-}
-
-/* Judge and report while the console and the vCPUs are still there to be asked. */
-static void undo_run(struct vm *m)
-{
-	static char last_lines[LAST_LINES_BYTES];
-	struct run_result *r = &m->result;
-
-	if (r->cause == STOP_NONE)
+	if (open_file(&run->junit_file, run->cfg.junit)) {
+		write_failure(run);
 		return;
-	tty_restore();
-	r->panic = console_panic_line(m->console);
-	console_last_lines(m->console, last_lines, sizeof(last_lines));
-	r->last_lines = last_lines;
-	if (r->cause == STOP_FAULT)
-		r->fault = fault_reason(&m->kvm.cpus[r->value]);
-	r->status = run_status(r->cause, r->value, r->panic);
-	run_result_print(&m->kvm, &m->cfg, r);
-	if (run_result_close(m->result_file, &m->cfg, r))
-		r->status = EXIT_USAGE;
-	m->result_file = NULL;
-	free(r->fault);
-}
-
-static const struct step {
-	const char *name;
-	int (*make)(struct vm *m); /* 0 or -errno, logged */
-	void (*undo)(struct vm *m); /* also after its own make() failed half-way; may be NULL */
-} steps[] = {
-	{ "signals", do_signals, undo_signals },
-	{ "event loop", do_loop, undo_loop },
-	{ "RAM", do_ram, undo_ram },
-	{ "VM", do_vm, undo_vm },
-	{ "control socket", do_socket, undo_socket },
-	{ "memory slots, interrupt chips", do_irqchip, undo_irqchip },
-	{ "console", do_console, undo_console },
-	{ "chips", do_platform, undo_platform },
-	{ "virtio devices", do_virtio, undo_virtio },
-	{ "kernel", do_boot, undo_boot },
-	{ "vCPUs", do_cpus, undo_cpus },
-	{ "time limit", do_timer, undo_timer },
-	{ "run", do_run, undo_run },
-};
-
-static void machine_run(struct vm *m)
-{
-	size_t i = 0;
-	int err = 0;
-
-	while (!err && i < ARRAY_SIZE(steps)) {
-		err = steps[i].make(m);
-		i++;
 	}
-	if (err)
-		log_debug(LOG_BOOT, "step '%s' failed", steps[i - 1].name);
-	while (i-- > 0)
-		if (steps[i].undo)
-			steps[i].undo(m);
+	if (run->detach_fd >= 0 && use_null(STDIN_FILENO, STDOUT_FILENO))
+		return;
+	if (!vm_new(&setup, &run->vm))
+		drive(run);
+	vm_free(run->vm);
+	if (run->result.cause == STOP_NONE)
+		write_failure(run);
 }
 
-/* Return: the exit status */
-static int run_machine(struct vm *m)
+static void show_machine(struct run *run)
 {
-	if (run_result_open(&m->cfg, &m->result_file))
+	const struct vm_setup setup = { .config = &run->cfg, .result = &run->result };
+
+	if (vm_new(&setup, &run->vm))
+		return;
+	if (!vm_show(run->vm, stdout))
+		run->result.status = EXIT_SUCCESS;
+	vm_end(run->vm);
+	vm_free(run->vm);
+}
+
+/* Parsing changes the order of @argv. */
+static char **copy_arguments(int argc, char **argv)
+{
+	char **copy = calloc((size_t)argc + 1, sizeof(*copy));
+
+	if (copy)
+		memcpy(copy, argv, (size_t)argc * sizeof(*copy));
+	return copy;
+}
+
+static void run_free(struct run *run)
+{
+	run_config_free(&run->cfg);
+	run_file_close(&run->junit_file);
+	free(run->result.fault);
+	free(run->result.cmdline);
+	free(run->result.argv);
+}
+
+static int run_command_run(const struct command *cmd, int argc, char **argv)
+{
+	struct run run = { .result = { .start_ns = now_ns(), .status = EXIT_USAGE }, .signals.fd = -1,
+			   .junit_file.fd = -1, .detach_fd = -1 };
+	const char *result = options_peek(cmd, argc, argv, "result");
+	const bool dry = options_peek(cmd, argc, argv, "dry-run"); /* leaves older results alone */
+
+	if (!dry && options_peek(cmd, argc, argv, "detach") && !detach(&run))
+		return run.result.status;
+	run.result.argv = copy_arguments(argc, argv);
+	if (!run.result.argv) {
+		log_err(-ENOMEM, "command line");
 		return EXIT_USAGE;
-	machine_run(m);
-	/* Still open: the guest never started. */
-	m->result.end_ns = now_ns();
-	run_result_close(m->result_file, &m->cfg, &m->result);
-	return m->result.status;
-}
-
-static int run(const struct command *cmd, int argc, char **argv)
-{
-	/* Static: it is large, and a process runs one machine. Everything else gets a pointer to it. */
-	static struct vm m;
-	int status = EXIT_USAGE;
-
-	m.result = (struct run_result){ .start_ns = now_ns(), .status = EXIT_USAGE };
-	m.backing.fd = -1;
-	switch (run_config_parse(cmd, argc, argv, &m.cfg)) {
+	}
+	switch (run_config_parse(cmd, argc, argv, &run.cfg)) {
 	case OPTIONS_OK:
-		status = run_machine(&m);
+		if (run.cfg.dry_run)
+			show_machine(&run);
+		else
+			run_machine(&run);
 		break;
 	case OPTIONS_HELP:
-		status = EXIT_SUCCESS;
+		run.result.status = EXIT_SUCCESS;
 		break;
 	case OPTIONS_BAD:
+		write_refusal(&run, dry ? NULL : result);
 		break;
 	}
-	run_config_free(&m.cfg);
-	return status;
+	run_free(&run);
+	return run.result.status;
 }
 
 const struct command run_command = {
 	.name = "run",
 	.summary = "Boot a kernel in a new virtual machine",
-	.operands = "[KERNEL]",
+	.operands = "[KERNEL] [-- COMMAND [ARGUMENT]...]",
 	.operand_complete = COMPLETE_FILE,
 	.description = run_description,
 	.opts = run_options,
-	.run = run,
+	.run = run_command_run,
 };

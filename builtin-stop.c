@@ -6,108 +6,102 @@
  * was still the one that had been connected to.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lkvm/builtin.h"
 #include "lkvm/clock.h"
-#include "lkvm/ipc.h"
-#include "lkvm/kvm.h"
+#include "lkvm/guests.h"
 #include "lkvm/log.h"
 
 #define BUTTON_INTERVAL_MS 500   /* until the guest listens to it */
+#define ANSWER_MS          10000 /* a request may take so long */
 #define PATIENCE_MS        10000 /* then the user hears what is being waited for */
+#define KILL_MS            15000 /* longer than lkvm itself waits for what hangs in it */
 
 struct stop_config {
 	const char *name; /* kvmtool's way; the same as an operand */
-	bool all;
+	bool all, kill;
 	unsigned graceful_s; /* 0: at once */
 };
 
 struct target {
-	char *name;
-	int fd;      /* connection */
+	struct ipc_peer *peer;
 	int gone_fd; /* readable once the guest is gone: a pidfd, or -1 where the kernel has none */
-	pid_t pid;
+	bool sure;   /* of its PID: there may be a signal to it */
 	bool pressed; /* the power button; the guest has heard it */
+	bool killed;
 	bool done;    /* nothing is left to do, well or not */
 	bool failed;
 };
 
 struct targets {
-	unsigned n;
-	struct target *list;
+	struct ipc_peers peers;
+	struct target *list; /* as many */
 };
 
 static void target_done(struct target *t, const char *what)
 {
-	printf("lkvm: guest '%s' %s\n", t->name, what);
+	printf("lkvm: guest '%s' %s\n", t->peer->name, what);
 	fflush(stdout);
 	t->done = true;
 }
 
-static void target_failed(struct target *t, int err)
+static void target_failed(struct target *t)
 {
-	log_err(err, "guest '%s'", t->name);
+	ipc_peer_failed(t->peer);
 	t->done = t->failed = true;
 }
 
-/* @fd: a connection that now belongs to the target, or -errno that was logged */
-static int targets_add(struct targets *targets, const char *name, int fd, pid_t pid)
+/*
+ * The PID is that of who listened once. It still is his if he holds the connection after the pidfd
+ * was opened, and he is the one that the folder belongs to.
+ */
+static bool is_sure(const struct ipc_peer *p)
 {
-	struct target *list = reallocarray(targets->list, targets->n + 1, sizeof(*list));
-	struct target *t;
+	struct pollfd conn = { .fd = p->fd };
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+	struct stat st;
+	char path[32];
 
-	if (list)
-		targets->list = list;
-	if (!list || !(list[targets->n].name = strdup(name))) {
-		if (fd >= 0)
-			close(fd);
-		return log_err(-ENOMEM, "guest '%s'", name);
-	}
-	t = &list[targets->n++];
-	*t = (struct target){ .name = t->name, .fd = fd, .gone_fd = -1, .pid = pid };
-	if (fd < 0)
-		t->done = t->failed = true;
-	else if (pid > 0)
-		t->gone_fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	return 0;
+	snprintf(path, sizeof(path), "/proc/%d", p->pid);
+	return p->pid > 1 && !poll(&conn, 1, 0) && !stat(path, &st) &&
+	       !getsockopt(p->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) && st.st_uid == cred.uid;
 }
 
-static int add_live(void *ctx, const char *name, int fd, pid_t pid)
+static int targets_make(struct targets *targets)
 {
-	int own_fd = fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	targets->list = calloc(targets->peers.n + 1, sizeof(*targets->list));
+	if (!targets->list)
+		return log_err(-ENOMEM, "guests");
+	for (unsigned i = 0; i < targets->peers.n; i++) {
+		struct ipc_peer *p = &targets->peers.list[i];
+		struct target *t = &targets->list[i];
 
-	if (own_fd < 0)
-		log_err(fd < 0 ? fd : -errno, "connect to guest '%s'", name);
-	return targets_add(ctx, name, own_fd, pid);
+		*t = (struct target){ .peer = p, .gone_fd = -1 };
+		t->done = p->fd < 0;
+		if (!t->done && p->pid > 0)
+			t->gone_fd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+		t->sure = !t->done && is_sure(p);
+	}
+	return 0;
 }
 
 static void targets_free(struct targets *targets)
 {
-	for (unsigned i = 0; i < targets->n; i++) {
-		struct target *t = &targets->list[i];
-
-		if (t->fd >= 0)
-			close(t->fd);
-		if (t->gone_fd >= 0)
-			close(t->gone_fd);
-		free(t->name);
-	}
+	for (unsigned i = 0; targets->list && i < targets->peers.n; i++)
+		if (targets->list[i].gone_fd >= 0)
+			close(targets->list[i].gone_fd);
 	free(targets->list);
-}
-
-static int add_named(struct targets *targets, const char *name)
-{
-	pid_t pid = 0;
-	int fd = ipc_connect(name, &pid);
-
-	return targets_add(targets, name, fd, pid);
+	ipc_peers_free(&targets->peers);
 }
 
 /*
@@ -115,133 +109,211 @@ static int add_named(struct targets *targets, const char *name)
  * Return: OPTIONS_OK and connected targets, or why to end
  */
 static enum options_result targets_parse(struct targets *targets, struct stop_config *cfg,
-					 const struct command *cmd, int argc, char **argv, int *ret_err)
+					 const struct command *cmd, int argc, char **argv,
+					 int *ret_status)
 {
 	int first;
 	enum options_result result = options_parse(cmd, cfg, argc, argv, &first, NULL);
+	struct guest_choice choice = { .option = cfg->name, .all = cfg->all };
 
-	*ret_err = 0;
 	if (result != OPTIONS_OK)
 		return result;
-	if (cfg->all == (cfg->name || first < argc)) {
+	choice.word = argv + first;
+	choice.n = argc - first;
+	if (cfg->all == (cfg->name || choice.n)) {
 		log_errx(0, cfg->all ? "%s: either NAME or --all" : "%s: which guest? NAME or --all",
 			 cmd->name);
 		return OPTIONS_BAD;
 	}
-	if (cfg->all)
-		*ret_err = ipc_for_each(add_live, targets);
-	else if (cfg->name)
-		*ret_err = add_named(targets, cfg->name);
-	for (int i = first; i < argc && *ret_err >= 0; i++)
-		*ret_err = add_named(targets, argv[i]);
+	*ret_status = guests_choose(&choice, &targets->peers);
+	if (*ret_status == EXIT_USAGE)
+		return OPTIONS_BAD;
+	if (targets_make(targets))
+		*ret_status = EXIT_FAILURE;
 	return OPTIONS_OK;
+}
+
+static void saw_end(struct target *t)
+{
+	struct ipc_peers left = { 0 };
+
+	target_done(t, t->killed ? "killed" : t->pressed ? "powered off" : "stopped");
+	if (!t->killed)
+		return;
+	/* A look at the socket that it has left removes it. */
+	ipc_peers_find(&left, t->peer->name);
+	ipc_peers_free(&left);
 }
 
 /* Wait until one of the targets is gone, at most @timeout_ms. Return: whether one is */
 static bool wait_any(struct targets *targets, int timeout_ms)
 {
-	struct pollfd *fds = calloc(targets->n, sizeof(*fds));
+	unsigned count = targets->peers.n;
+	struct pollfd *fds = calloc(count + 1, sizeof(*fds));
 	int n;
 
 	if (!fds)
 		return false;
-	for (unsigned i = 0; i < targets->n; i++) {
+	for (unsigned i = 0; i < count; i++) {
 		const struct target *t = &targets->list[i];
 
 		/* No request is on its way, so what can be read of the connection is its end. */
-		fds[i].fd = t->done ? -1 : t->gone_fd >= 0 ? t->gone_fd : t->fd;
+		fds[i].fd = t->done ? -1 : t->gone_fd >= 0 ? t->gone_fd : t->peer->fd;
 		fds[i].events = POLLIN;
 	}
-	n = poll(fds, targets->n, timeout_ms);
-	for (unsigned i = 0; i < targets->n; i++)
+	n = poll(fds, count, timeout_ms);
+	for (unsigned i = 0; i < count; i++)
 		if (n > 0 && fds[i].revents)
-			target_done(&targets->list[i],
-				    targets->list[i].pressed ? "powered off" : "stopped");
+			saw_end(&targets->list[i]);
 	free(fds);
 	return n > 0;
 }
 
 static bool all_done(const struct targets *targets)
 {
-	for (unsigned i = 0; i < targets->n; i++)
+	for (unsigned i = 0; i < targets->peers.n; i++)
 		if (!targets->list[i].done)
 			return false;
 	return true;
 }
 
-/* A paused guest could not do anything about its power button. */
-static void press_button(struct target *t)
+/* One request to all that are not done yet, or only to those that have not heard the button either. */
+static int ask(struct targets *targets, enum ipc_op op, bool only_deaf)
 {
-	int err = ipc_call(t->fd, IPC_RESUME, NULL, 0, NULL);
+	for (unsigned i = 0; i < targets->peers.n; i++) {
+		const struct target *t = &targets->list[i];
 
-	if (err == 0)
-		printf("lkvm: guest '%s' resumed\n", t->name);
-	if (err == 0 || err == -EALREADY)
-		err = ipc_call(t->fd, IPC_POWER_BUTTON, NULL, 0, NULL);
-	if (err == 0)
-		t->pressed = true;
-	else if (err != -EAGAIN && err != -ESHUTDOWN && err != -ECONNRESET)
-		target_failed(t, err);
+		t->peer->skip = t->done || (only_deaf && t->pressed);
+	}
+	return ipc_peers_ask(&targets->peers, op, NULL, 0, ANSWER_MS);
+}
+
+/* ---- stop ---- */
+
+/* As asked for by --kill, of one that does not end in another way. */
+static void target_kill(struct target *t)
+{
+	int err;
+
+	if (!t->sure) {
+		target_failed(t);
+		return;
+	}
+	if (t->gone_fd >= 0)
+		err = (int)syscall(SYS_pidfd_send_signal, t->gone_fd, SIGKILL, NULL, 0);
+	else
+		err = kill(t->peer->pid, SIGKILL);
+	if (err < 0 && errno != ESRCH) {
+		log_err(-errno, "guest '%s': kill process %d", t->peer->name, t->peer->pid);
+		t->done = t->failed = true;
+		return;
+	}
+	t->killed = true;
+	if (t->gone_fd < 0 && t->peer->fd < 0)
+		saw_end(t);
+}
+
+/* Did not do what it was asked for. A guest that has ended by itself is no failure. */
+static void judge_answer(struct target *t, bool may_kill)
+{
+	struct ipc_peer *p = t->peer;
+
+	if (p->skip || !p->err || p->err == -ECONNRESET)
+		return;
+	if (may_kill && p->err == -ETIMEDOUT)
+		target_kill(t);
+	else
+		target_failed(t);
+}
+
+/* Of those that have not heard it. Return: whether some still have not */
+static bool press_buttons(struct targets *targets, bool may_kill)
+{
+	bool deaf = false;
+
+	/* A paused guest could not do anything about its power button. */
+	ask(targets, IPC_RESUME, true);
+	for (unsigned i = 0; i < targets->peers.n; i++) {
+		struct target *t = &targets->list[i];
+		int err = t->peer->err;
+
+		if (!t->peer->skip && !err)
+			printf("lkvm: guest '%s' resumed\n", t->peer->name);
+		if (err != -EALREADY && err != -ESHUTDOWN)
+			judge_answer(t, may_kill);
+	}
+	ask(targets, IPC_POWER_BUTTON, true);
+	for (unsigned i = 0; i < targets->peers.n; i++) {
+		struct target *t = &targets->list[i];
+
+		if (t->peer->skip)
+			continue;
+		t->pressed = !t->peer->err;
+		if (t->peer->err != -EAGAIN && t->peer->err != -ESHUTDOWN)
+			judge_answer(t, may_kill);
+		deaf |= !t->done && !t->pressed;
+	}
+	return deaf;
 }
 
 /* Ask the guests themselves; a guest that is still booting may listen later. */
-static void stop_gracefully(struct targets *targets, unsigned seconds)
+static void stop_gracefully(struct targets *targets, unsigned seconds, bool may_kill)
 {
 	const int64_t deadline = now_ms() + seconds * 1000LL;
 	int64_t now;
 
 	while (!all_done(targets) && (now = now_ms()) < deadline) {
 		int64_t left = deadline - now;
-		bool deaf = false;
 
-		for (unsigned i = 0; i < targets->n; i++) {
-			struct target *t = &targets->list[i];
-
-			if (!t->done && !t->pressed)
-				press_button(t);
-			deaf |= !t->done && !t->pressed;
-		}
-		if (deaf && left > BUTTON_INTERVAL_MS)
+		if (press_buttons(targets, may_kill) && left > BUTTON_INTERVAL_MS)
 			left = BUTTON_INTERVAL_MS;
 		wait_any(targets, (int)left);
 	}
-	for (unsigned i = 0; i < targets->n; i++) {
+	for (unsigned i = 0; i < targets->peers.n; i++) {
 		struct target *t = &targets->list[i];
 
 		if (t->done)
 			continue;
 		log_info(t->pressed ? "guest '%s' did not power off in %u s, stopping it" :
 				      "guest '%s' did not listen to its power button for %u s, stopping it",
-			 t->name, seconds);
+			 t->peer->name, seconds);
 		t->pressed = false;
 	}
 }
 
-static void stop_now(struct targets *targets)
+static void complain(struct targets *targets)
 {
-	for (unsigned i = 0; i < targets->n; i++) {
-		struct target *t = &targets->list[i];
-		int err = t->done ? 0 : ipc_call(t->fd, IPC_STOP, NULL, 0, NULL);
+	for (unsigned i = 0; i < targets->peers.n; i++) {
+		const struct target *t = &targets->list[i];
 
-		/* It may have ended by itself in the meantime: then there is only its end to see. */
-		if (err && err != -ECONNRESET)
-			target_failed(t, err);
-	}
-	while (!all_done(targets)) {
-		if (wait_any(targets, PATIENCE_MS))
-			continue;
-		for (unsigned i = 0; i < targets->n; i++)
-			if (!targets->list[i].done)
-				log_info("still waiting for guest '%s' (PID %d)",
-					 targets->list[i].name, targets->list[i].pid);
+		if (!t->done)
+			log_info("still waiting for guest '%s' (PID %d)", t->peer->name, t->peer->pid);
 	}
 }
 
-static int finish(struct targets *targets, int err)
+static void stop_now(struct targets *targets, bool may_kill)
 {
-	int status = err < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	int64_t start = now_ms();
 
-	for (unsigned i = 0; i < targets->n; i++)
+	ask(targets, IPC_STOP, false);
+	for (unsigned i = 0; i < targets->peers.n; i++)
+		judge_answer(&targets->list[i], may_kill);
+	while (!all_done(targets)) {
+		if (wait_any(targets, may_kill ? KILL_MS : PATIENCE_MS))
+			continue;
+		if (!may_kill || now_ms() - start < KILL_MS) {
+			complain(targets);
+			continue;
+		}
+		for (unsigned i = 0; i < targets->peers.n; i++)
+			if (!targets->list[i].done && !targets->list[i].killed)
+				target_kill(&targets->list[i]);
+	}
+}
+
+static int finish(struct targets *targets, int status)
+{
+	for (unsigned i = 0; targets->list && i < targets->peers.n; i++)
 		if (targets->list[i].failed)
 			status = EXIT_FAILURE;
 	targets_free(targets);
@@ -253,16 +325,19 @@ static int stop_run(const struct command *cmd, int argc, char **argv)
 	enum options_result result;
 	struct stop_config cfg = { 0 };
 	struct targets targets = { 0 };
-	int err;
+	int status = EXIT_SUCCESS;
 
-	result = targets_parse(&targets, &cfg, cmd, argc, argv, &err);
+	result = targets_parse(&targets, &cfg, cmd, argc, argv, &status);
 	if (result != OPTIONS_OK)
 		return options_status(result);
-	if (cfg.graceful_s)
-		stop_gracefully(&targets, cfg.graceful_s);
-	stop_now(&targets);
-	return finish(&targets, err);
+	if (targets.list && cfg.graceful_s)
+		stop_gracefully(&targets, cfg.graceful_s, cfg.kill);
+	if (targets.list)
+		stop_now(&targets, cfg.kill);
+	return finish(&targets, status);
 }
+
+/* ---- pause, resume ---- */
 
 static const struct change {
 	enum ipc_op op;
@@ -277,23 +352,24 @@ static int change_run(const struct command *cmd, int argc, char **argv)
 	enum options_result result;
 	struct stop_config cfg = { 0 };
 	struct targets targets = { 0 };
-	int err;
+	int status = EXIT_SUCCESS;
 
-	result = targets_parse(&targets, &cfg, cmd, argc, argv, &err);
+	result = targets_parse(&targets, &cfg, cmd, argc, argv, &status);
 	if (result != OPTIONS_OK)
 		return options_status(result);
-	for (unsigned i = 0; i < targets.n; i++) {
+	if (!targets.list || ask(&targets, change->op, false))
+		status = EXIT_FAILURE;
+	for (unsigned i = 0; targets.list && i < targets.peers.n; i++) {
 		struct target *t = &targets.list[i];
-		int answer = t->done ? 0 : ipc_call(t->fd, change->op, NULL, 0, NULL);
 
-		if (t->done)
+		if (t->peer->skip)
 			continue;
-		if (answer == 0 || answer == -EALREADY)
-			target_done(t, answer ? change->already : change->done);
+		if (!t->peer->err || t->peer->err == -EALREADY)
+			target_done(t, t->peer->err ? change->already : change->done);
 		else
-			target_failed(t, answer);
+			target_failed(t);
 	}
-	return finish(&targets, err);
+	return finish(&targets, status);
 }
 
 #define OPT_NAME \
@@ -312,28 +388,33 @@ static const struct opt stop_options[] = {
 	{ .kind = OPT_UNSIGNED, .short_name = 'g', .name = "graceful", .arg = "SECONDS",
 	  .help = "Press the power button and give the guest so many seconds to power off; stop it if it has not.",
 	  .offset = offsetof(struct stop_config, graceful_s), .min = 1, .max = 86400 },
+	{ .kind = OPT_FLAG, .short_name = 'k', .name = "kill",
+	  .help = "Kill what does not end otherwise: at once a guest whose lkvm process is stopped (SIGSTOP, "
+		  "a debugger) or does not answer, others after 15 seconds.",
+	  .offset = offsetof(struct stop_config, kill) },
 	OPT_END,
 };
 
 const struct command stop_command = {
 	.name = "stop",
 	.summary = "Stop guests and wait until they are gone",
-	.operands = "[NAME]...",
+	.operands = "[NAME|PATTERN]...",
 	.operand_complete = COMPLETE_GUEST,
 	.description = "Stops each guest, at once or by its power button, and waits until its process "
-		       "is gone. A paused guest is stopped too. The status is 0 if all are gone, 1 if "
-		       "one was not running, had died, or did not answer.",
+		       "is gone. A paused guest is stopped too. A guest is chosen by its name or by a "
+		       "pattern for names ('build-*'). The status is 0 if all are gone, 1 if one was not "
+		       "running, had died, or did not answer.",
 	.opts = stop_options,
 	.run = stop_run,
 };
 
 const struct command pause_command = {
 	.name = "pause",
-	.summary = "Halt the virtual CPUs of guests",
-	.operands = "[NAME]...",
+	.summary = "Make guests stand still",
+	.operands = "[NAME|PATTERN]...",
 	.operand_complete = COMPLETE_GUEST,
-	.description = "Halts the virtual CPUs of each guest until `lkvm resume`. When it returns, none "
-		       "of them runs any more. A guest that is paused already stays so, with status 0.",
+	.description = "Halts the virtual CPUs, the devices and the timers of each guest until `lkvm "
+		       "resume`. When it returns, nothing of it is in flight any more. A guest that is paused already stays so, with status 0.",
 	.opts = change_options,
 	.run = change_run,
 };
@@ -341,9 +422,9 @@ const struct command pause_command = {
 const struct command resume_command = {
 	.name = "resume",
 	.summary = "Let paused guests go on",
-	.operands = "[NAME]...",
+	.operands = "[NAME|PATTERN]...",
 	.operand_complete = COMPLETE_GUEST,
-	.description = "Lets the virtual CPUs of each paused guest go on. A guest that runs already is "
+	.description = "Lets each paused guest go on. A guest that runs already is "
 		       "left alone, with status 0.",
 	.opts = change_options,
 	.run = change_run,

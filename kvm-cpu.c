@@ -11,7 +11,11 @@
 #include "lkvm/log.h"
 #include "lkvm/x86/cpu.h"
 
-#define VCPU_STACK_BYTES (256 * KIB)
+static const struct thread_type vcpu_threads = {
+	.name = "vcpu",
+	.stack_bytes = 256 * KIB,
+	.signal = KVM_KICK_SIGNAL,
+};
 
 int kvm_cpu_init(struct kvm_cpu *cpu, struct kvm *kvm, unsigned id)
 {
@@ -53,10 +57,10 @@ void kvm_cpu_kick_handler(void)
 
 void kvm_cpu_kick(struct kvm_cpu *cpu)
 {
-	if (!cpu->started)
+	if (!cpu->thread)
 		return;
 	__atomic_store_n(&cpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	pthread_kill(cpu->thread, KVM_KICK_SIGNAL);
+	thread_signal(cpu->thread);
 }
 
 /* Wait until the VM runs. Return: false once it stops. */
@@ -70,6 +74,8 @@ static bool cpu_enter(struct kvm_cpu *cpu)
 		pthread_cond_wait(&kvm->changed, &kvm->lock);
 	run = kvm->state == KVM_RUNNING;
 	kvm->n_running += run;
+	cpu->running = run;
+	pthread_cond_broadcast(&kvm->changed);
 	pthread_mutex_unlock(&kvm->lock);
 	return run;
 }
@@ -80,6 +86,7 @@ static void cpu_leave(struct kvm_cpu *cpu)
 
 	pthread_mutex_lock(&kvm->lock);
 	kvm->n_running--;
+	cpu->running = false;
 	pthread_cond_broadcast(&kvm->changed);
 	pthread_mutex_unlock(&kvm->lock);
 }
@@ -91,6 +98,11 @@ static void count(_Atomic(uint64_t) *counter)
 			      memory_order_relaxed);
 }
 
+/*
+ * A string instruction brings many elements in one exit: reads only on KVM, and no more than fill a
+ * page. It is complete when KVM_RUN is called again, so a pause has to wait for all of them; after a
+ * stop nobody will ever see the rest.
+ */
 static void exit_io(struct kvm_cpu *cpu)
 {
 	struct kvm_run *run = cpu->run;
@@ -99,6 +111,8 @@ static void exit_io(struct kvm_cpu *cpu)
 
 	count(&cpu->stats.io);
 	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
+		if (i && atomic_load_explicit(&cpu->kvm->stop, memory_order_relaxed))
+			break;
 		if (!bus_rw(&cpu->kvm->pio, run->io.port, data, run->io.size, write))
 			continue;
 		log_debug(LOG_IOPORT, "%s port 0x%x, %u bytes", write ? "write to" : "read of",
@@ -172,7 +186,9 @@ static void cpu_loop(struct kvm_cpu *cpu)
 {
 	while (!atomic_load_explicit(&cpu->kvm->stop, memory_order_relaxed)) {
 		if (!ioctl(cpu->fd, KVM_RUN, 0)) {
+			atomic_store_explicit(&cpu->outside, true, memory_order_release);
 			cpu_exit(cpu);
+			atomic_store_explicit(&cpu->outside, false, memory_order_release);
 			continue;
 		}
 		if (errno == EINTR) {
@@ -189,39 +205,24 @@ static void cpu_loop(struct kvm_cpu *cpu)
 	}
 }
 
-static void *cpu_thread(void *arg)
+static void cpu_thread(void *arg)
 {
 	struct kvm_cpu *cpu = arg;
-	char name[16];
 
-	snprintf(name, sizeof(name), "vcpu/%u", cpu->id);
-	pthread_setname_np(pthread_self(), name);
 	while (cpu_enter(cpu)) {
 		cpu_loop(cpu);
 		cpu_leave(cpu);
 	}
-	return NULL;
 }
 
 int kvm_cpu_start(struct kvm_cpu *cpu)
 {
-	pthread_attr_t attr;
-	sigset_t kick, old;
+	char name[16];
 	int err;
 
-	/* Of all signals a vCPU thread takes only the kick; the others are the main thread's. */
-	sigemptyset(&kick);
-	sigaddset(&kick, KVM_KICK_SIGNAL);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, VCPU_STACK_BYTES);
-	pthread_sigmask(SIG_UNBLOCK, &kick, &old);
-	err = pthread_create(&cpu->thread, &attr, cpu_thread, cpu);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	if (err)
-		return log_err(-err, "start the thread of vCPU %u", cpu->id);
-	cpu->started = true;
-	return 0;
+	snprintf(name, sizeof(name), "%u", cpu->id);
+	err = thread_new(&vcpu_threads, name, cpu_thread, cpu, &cpu->thread);
+	return err ? log_err(err, "start the thread of vCPU %u", cpu->id) : 0;
 }
 
 static const char *const internal_error[] = {
@@ -250,6 +251,18 @@ static void print_internal_data(FILE *out, const struct kvm_cpu *cpu)
 	for (uint32_t i = 0; i < run->internal.ndata && i < ARRAY_SIZE(run->internal.data); i++)
 		fprintf(out, " 0x%llx", (unsigned long long)run->internal.data[i]);
 	fputc('\n', out);
+}
+
+bool kvm_cpu_failed(const struct kvm_cpu *cpu)
+{
+	const uint32_t reason = cpu->run->exit_reason;
+
+	return cpu->run_errno || reason == KVM_EXIT_INTERNAL_ERROR || reason == KVM_EXIT_FAIL_ENTRY;
+}
+
+bool kvm_cpu_triple_fault(const struct kvm_cpu *cpu)
+{
+	return !cpu->run_errno && cpu->run->exit_reason == KVM_EXIT_SHUTDOWN;
 }
 
 void kvm_cpu_print_reason(FILE *out, const struct kvm_cpu *cpu)
@@ -304,5 +317,8 @@ void kvm_cpu_print_fault(FILE *out, const struct kvm_cpu *cpu)
 			strerror(errno));
 		return;
 	}
+	if (kvm_cpu_triple_fault(cpu) && fault_after_reset(&regs, &sregs))
+		fprintf(out, "lkvm: vCPU %u: this host's KVM does not keep the registers of a triple "
+			     "fault; these are those after the reset that follows it\n", cpu->id);
 	fault_print_regs(out, cpu->kvm->ram, cpu->id, &regs, &sregs);
 }

@@ -1,4 +1,4 @@
-/* Interrupts and notifications that stay in the kernel: machine_ops on KVM; see machine.h. */
+/* Interrupts and notifications that stay in the kernel: board_ops on KVM; see board.h. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,21 +6,27 @@
 
 #include "lkvm/kvm-irq.h"
 #include "lkvm/log.h"
+#include "lkvm/x86/layout.h"
 
 /* As KVM_CREATE_IRQCHIP sets it up: GSIs 0 to 15 lead to PICs and IOAPIC, 16 to 23 to that only. */
 #define PIC_PINS     8
 #define ISA_GSIS     16
 #define IOAPIC_PINS  24
-#define FIXED_ROUTES (ISA_GSIS + IOAPIC_PINS)
+
+static const uint8_t pci_isa_irq[GSI_PCI_PINS] = ISA_IRQS_PCI;
 
 struct kvm_irq {
 	struct kvm *kvm;
+	bool has_pci;
 	pthread_mutex_t lock; /* the routes */
+	bool table_set;       /* until then KVM has its own */
+	unsigned n_fixed;     /* routes; the rest are MSIs */
 	unsigned max_msis;
 	uint8_t *msi_used;             /* by GSI - IOAPIC_PINS */
 	struct kvm_irq_routing *table; /* fixed routes, then one a used MSI, in no order */
 	pthread_mutex_t line_lock;
-	uint64_t line_sources[IOAPIC_PINS][LINE_SOURCES / 64]; /* who holds each line up */
+	/* Who holds each line up: set anew by each device whose state is loaded. */
+	uint64_t line_sources[IOAPIC_PINS][LINE_SOURCES / 64];
 };
 
 static void add_pin(struct kvm_irq_routing *table, unsigned gsi, unsigned chip, unsigned pin)
@@ -32,24 +38,76 @@ static void add_pin(struct kvm_irq_routing *table, unsigned gsi, unsigned chip, 
 	};
 }
 
-/* The first KVM_SET_GSI_ROUTING replaces KVM's own table, so ours begins with the same routes. */
-static void add_fixed_routes(struct kvm_irq_routing *table)
+static void add_pic_pin(struct kvm_irq_routing *table, unsigned gsi, unsigned isa_irq)
 {
-	for (unsigned gsi = 0; gsi < IOAPIC_PINS; gsi++) {
-		add_pin(table, gsi, KVM_IRQCHIP_IOAPIC, gsi);
-		if (gsi < PIC_PINS)
-			add_pin(table, gsi, KVM_IRQCHIP_PIC_MASTER, gsi);
-		else if (gsi < ISA_GSIS)
-			add_pin(table, gsi, KVM_IRQCHIP_PIC_SLAVE, gsi - PIC_PINS);
-	}
+	bool slave = isa_irq >= PIC_PINS;
+
+	add_pin(table, gsi, slave ? KVM_IRQCHIP_PIC_SLAVE : KVM_IRQCHIP_PIC_MASTER,
+		isa_irq % PIC_PINS);
 }
 
-int kvm_irq_new(struct kvm *kvm, struct kvm_irq **ret)
+/* The first KVM_SET_GSI_ROUTING replaces KVM's own table, so ours begins with the same routes. */
+static void add_fixed_routes(struct kvm_irq *irq)
 {
-	int routes = ioctl(kvm->dev_fd, KVM_CHECK_EXTENSION, KVM_CAP_IRQ_ROUTING);
+	for (unsigned gsi = 0; gsi < IOAPIC_PINS; gsi++) {
+		add_pin(irq->table, gsi, KVM_IRQCHIP_IOAPIC, gsi);
+		if (gsi < ISA_GSIS)
+			add_pic_pin(irq->table, gsi, gsi);
+	}
+	for (unsigned i = 0; i < GSI_PCI_PINS && irq->has_pci; i++)
+		add_pic_pin(irq->table, GSI_PCI_FIRST + i, pci_isa_irq[i]);
+}
+
+static int set_table(struct kvm_irq *irq)
+{
+	if (ioctl(irq->kvm->vm_fd, KVM_SET_GSI_ROUTING, irq->table) < 0)
+		return -errno;
+	irq->table_set = true;
+	return 0;
+}
+
+static int set_elcr(const struct kvm *kvm, unsigned chip_id, unsigned elcr)
+{
+	struct kvm_irqchip chip = { .chip_id = chip_id };
+
+	if (ioctl(kvm->vm_fd, KVM_GET_IRQCHIP, &chip) < 0)
+		return log_err(-errno, "KVM_GET_IRQCHIP");
+	chip.chip.pic.elcr = (uint8_t)elcr;
+	if (ioctl(kvm->vm_fd, KVM_SET_IRQCHIP, &chip) < 0)
+		return log_err(-errno, "KVM_SET_IRQCHIP");
+	return 0;
+}
+
+/* What firmware does: a guest that finds the number in a function's registers expects it done. */
+static int set_level_triggered(const struct kvm *kvm)
+{
+	unsigned irqs = 0;
+	int err;
+
+	for (unsigned i = 0; i < GSI_PCI_PINS; i++)
+		irqs |= 1U << pci_isa_irq[i];
+	err = set_elcr(kvm, KVM_IRQCHIP_PIC_MASTER, irqs & 0xff);
+	return err ? err : set_elcr(kvm, KVM_IRQCHIP_PIC_SLAVE, irqs >> PIC_PINS);
+}
+
+static int fill(struct kvm_irq *irq, unsigned routes)
+{
+	irq->max_msis = routes - irq->n_fixed;
+	irq->msi_used = calloc(irq->max_msis, 1);
+	irq->table = calloc(1, sizeof(*irq->table) + routes * sizeof(irq->table->entries[0]));
+	if (!irq->msi_used || !irq->table)
+		return log_err(-ENOMEM, "interrupt routes");
+	add_fixed_routes(irq);
+	return irq->has_pci ? set_level_triggered(irq->kvm) : 0;
+}
+
+int kvm_irq_new(struct kvm *kvm, bool has_pci, struct kvm_irq **ret)
+{
+	const unsigned n_fixed = ISA_GSIS + IOAPIC_PINS + (has_pci ? GSI_PCI_PINS : 0);
+	int routes = ioctl(kvm->dev_fd, KVM_CHECK_EXTENSION, KVM_CAP_IRQ_ROUTING), err;
 	struct kvm_irq *irq;
 
-	if (routes <= FIXED_ROUTES)
+	if (routes <= (int)n_fixed)
 		return log_errx(-ENOTSUP, "this host's KVM lacks KVM_CAP_IRQ_ROUTING");
 	irq = calloc(1, sizeof(*irq));
 	if (!irq)
@@ -57,15 +115,13 @@ int kvm_irq_new(struct kvm *kvm, struct kvm_irq **ret)
 	pthread_mutex_init(&irq->lock, NULL);
 	pthread_mutex_init(&irq->line_lock, NULL);
 	irq->kvm = kvm;
-	irq->max_msis = (unsigned)routes - FIXED_ROUTES;
-	irq->msi_used = calloc(irq->max_msis, 1);
-	irq->table =
-		calloc(1, sizeof(*irq->table) + (size_t)routes * sizeof(irq->table->entries[0]));
-	if (!irq->msi_used || !irq->table) {
+	irq->has_pci = has_pci;
+	irq->n_fixed = n_fixed;
+	err = fill(irq, (unsigned)routes);
+	if (err) {
 		kvm_irq_free(irq);
-		return log_err(-ENOMEM, "interrupt routes");
+		return err;
 	}
-	add_fixed_routes(irq->table);
 	*ret = irq;
 	return 0;
 }
@@ -81,10 +137,10 @@ void kvm_irq_free(struct kvm_irq *irq)
 	free(irq);
 }
 
-static int notify(void *machine, int fd, bool pio, uint64_t addr, unsigned len, int64_t match,
+static int notify(void *ctx, int fd, bool pio, uint64_t addr, unsigned len, int64_t match,
 		  bool on)
 {
-	struct kvm_irq *irq = machine;
+	struct kvm_irq *irq = ctx;
 	struct kvm_ioeventfd event = {
 		.datamatch = match < 0 ? 0 : (uint64_t)match,
 		.addr = addr,
@@ -98,9 +154,9 @@ static int notify(void *machine, int fd, bool pio, uint64_t addr, unsigned len, 
 	return ioctl(irq->kvm->vm_fd, KVM_IOEVENTFD, &event) < 0 ? -errno : 0;
 }
 
-static int irqfd(void *machine, int fd, unsigned gsi, bool on)
+static int irqfd(void *ctx, int fd, unsigned gsi, bool on)
 {
-	struct kvm_irq *irq = machine;
+	struct kvm_irq *irq = ctx;
 	struct kvm_irqfd bind = { .fd = (uint32_t)fd,
 				  .gsi = gsi,
 				  .flags = on ? 0 : KVM_IRQFD_FLAG_DEASSIGN };
@@ -108,9 +164,56 @@ static int irqfd(void *machine, int fd, unsigned gsi, bool on)
 	return ioctl(irq->kvm->vm_fd, KVM_IRQFD, &bind) < 0 ? -errno : 0;
 }
 
+/*
+ * Before INTA of PCI is used for the first time. Most machines never do, so it is not done when they start:
+ * a new table costs a grace period. If KVM refuses it, the IOAPIC still has the interrupt.
+ */
+static void lead_to_pics(struct kvm_irq *irq, unsigned gsi)
+{
+	int err;
+
+	if (!irq->has_pci || gsi < GSI_PCI_FIRST)
+		return;
+	pthread_mutex_lock(&irq->lock);
+	err = irq->table_set ? 0 : set_table(irq);
+	pthread_mutex_unlock(&irq->lock);
+	if (err)
+		log_debug(LOG_DEVICE, "KVM_SET_GSI_ROUTING: %s", strerror(-err));
+}
+
+static int line_fd(void *ctx, int fd, int resample_fd, unsigned gsi, bool on)
+{
+	struct kvm_irq *irq = ctx;
+	struct kvm_irqfd bind = { .fd = (uint32_t)fd,
+				  .gsi = gsi,
+				  .resamplefd = (uint32_t)resample_fd,
+				  .flags = on ? KVM_IRQFD_FLAG_RESAMPLE : KVM_IRQFD_FLAG_DEASSIGN };
+
+	if (on)
+		lead_to_pics(irq, gsi);
+	return ioctl(irq->kvm->vm_fd, KVM_IRQFD, &bind) < 0 ? -errno : 0;
+}
+
+static int memory_add(void *ctx, const char *name, uint64_t addr, void *host, uint64_t bytes,
+		      bool read_only)
+{
+	const struct kvm_slot slot = { .name = name,
+				       .at = GPA(addr),
+				       .bytes = bytes,
+				       .host = host,
+				       .read_only = read_only };
+
+	return kvm_slot_add(((struct kvm_irq *)ctx)->kvm, &slot);
+}
+
+static void memory_remove(void *ctx, unsigned number)
+{
+	kvm_slot_remove(((struct kvm_irq *)ctx)->kvm, number);
+}
+
 static struct kvm_irq_routing_entry *find_msi(struct kvm_irq *irq, unsigned gsi)
 {
-	for (unsigned i = FIXED_ROUTES; i < irq->table->nr; i++)
+	for (unsigned i = irq->n_fixed; i < irq->table->nr; i++)
 		if (irq->table->entries[i].gsi == gsi)
 			return &irq->table->entries[i];
 	return NULL;
@@ -162,20 +265,20 @@ static int msi_route_locked(struct kvm_irq *irq, int *gsi, uint64_t addr, uint32
 	e->u.msi = (struct kvm_irq_routing_msi){ .address_lo = (uint32_t)addr,
 						 .address_hi = (uint32_t)(addr >> 32),
 						 .data = data };
-	if (ioctl(irq->kvm->vm_fd, KVM_SET_GSI_ROUTING, irq->table) >= 0) {
+	err = set_table(irq);
+	if (!err) {
 		*gsi = use;
 		return 0;
 	}
-	err = -errno;
 	e->u.msi = old;
 	if (*gsi < 0)
 		drop_msi(irq, (unsigned)use);
 	return err;
 }
 
-static int msi_route(void *machine, int *gsi, uint64_t addr, uint32_t data)
+static int msi_route(void *ctx, int *gsi, uint64_t addr, uint32_t data)
 {
-	struct kvm_irq *irq = machine;
+	struct kvm_irq *irq = ctx;
 	int err;
 
 	pthread_mutex_lock(&irq->lock);
@@ -185,9 +288,9 @@ static int msi_route(void *machine, int *gsi, uint64_t addr, uint32_t data)
 }
 
 /* The route stays in KVM's table until the next change: nothing is bound to it any more. */
-static void msi_free(void *machine, int gsi)
+static void msi_free(void *ctx, int gsi)
 {
-	struct kvm_irq *irq = machine;
+	struct kvm_irq *irq = ctx;
 
 	pthread_mutex_lock(&irq->lock);
 	drop_msi(irq, (unsigned)gsi);
@@ -203,12 +306,14 @@ static bool line_level(const struct kvm_irq *irq, unsigned gsi)
 	return all;
 }
 
-static void line(void *machine, unsigned gsi, unsigned source, bool level)
+static void line(void *ctx, unsigned gsi, unsigned source, bool level)
 {
-	struct kvm_irq *irq = machine;
+	struct kvm_irq *irq = ctx;
 	uint64_t *word = &irq->line_sources[gsi][source / 64], bit = 1ULL << (source % 64);
 	bool old;
 
+	if (level)
+		lead_to_pics(irq, gsi);
 	/* Held over the ioctl: changes reach KVM in the order in which they were decided. */
 	pthread_mutex_lock(&irq->line_lock);
 	old = line_level(irq, gsi);
@@ -218,15 +323,30 @@ static void line(void *machine, unsigned gsi, unsigned source, bool level)
 	pthread_mutex_unlock(&irq->line_lock);
 }
 
-static const struct machine_ops ops = {
+static void stop(void *ctx, enum stop_cause cause, uint32_t value)
+{
+	kvm_stop(((struct kvm_irq *)ctx)->kvm, cause, value);
+}
+
+static void note_panic(void *ctx)
+{
+	kvm_note_panic(((struct kvm_irq *)ctx)->kvm);
+}
+
+static const struct board_ops ops = {
 	.notify = notify,
 	.irqfd = irqfd,
 	.msi_route = msi_route,
 	.msi_free = msi_free,
 	.line = line,
+	.line_fd = line_fd,
+	.memory_add = memory_add,
+	.memory_remove = memory_remove,
+	.stop = stop,
+	.note_panic = note_panic,
 };
 
-struct machine kvm_irq_machine(struct kvm_irq *irq)
+struct board kvm_irq_board(struct kvm_irq *irq)
 {
-	return (struct machine){ &ops, irq };
+	return (struct board){ &ops, irq };
 }

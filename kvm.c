@@ -4,18 +4,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lkvm/clock.h"
+#include "lkvm/event.h"
 #include "lkvm/kvm-cpu.h"
 #include "lkvm/log.h"
 #include "lkvm/x86/cpu.h"
 #include "lkvm/x86/layout.h"
 
 #define KVM_PATH "/dev/kvm"
+#define PAUSE_MS 1000 /* a request must be answered within 2 s */
 #define SLOT_MAX_PAGES (1ULL << 31) /* a slot holds fewer */
 
 /* What lkvm cannot do without; the rest is asked for where it is used. */
@@ -89,7 +92,7 @@ int kvm_open(struct kvm *kvm)
 
 	*kvm = (struct kvm){ .dev_fd = -1, .vm_fd = -1, .wake_fd = -1 };
 	pthread_mutex_init(&kvm->lock, NULL);
-	pthread_cond_init(&kvm->changed, NULL);
+	clock_cond_init(&kvm->changed);
 	bus_init(&kvm->pio);
 	bus_init(&kvm->mmio);
 	err = kvm_open_device(kvm);
@@ -99,8 +102,9 @@ int kvm_open(struct kvm *kvm)
 		err = kvm_create_vm(kvm);
 	if (err)
 		return err;
-	kvm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return kvm->wake_fd < 0 ? log_err(-errno, "eventfd") : 0;
+	kvm_slots_init(kvm);
+	kvm->wake_fd = event_open(0);
+	return kvm->wake_fd < 0 ? log_err(kvm->wake_fd, "eventfd") : 0;
 }
 
 void kvm_close(struct kvm *kvm)
@@ -114,6 +118,7 @@ void kvm_close(struct kvm *kvm)
 	}
 	bus_fini(&kvm->pio);
 	bus_fini(&kvm->mmio);
+	kvm_slots_fini(kvm);
 	pthread_cond_destroy(&kvm->changed);
 	pthread_mutex_destroy(&kvm->lock);
 }
@@ -174,30 +179,6 @@ int kvm_check_ram_size(unsigned phys_bits, uint64_t size_bytes)
 	return 0;
 }
 
-int kvm_map_ram(struct kvm *kvm, struct ram *ram)
-{
-	for (unsigned i = 0; i < ram->n_parts; i++) {
-		const struct ram_part *part = &ram->part[i];
-		struct kvm_userspace_memory_region slot = {
-			.slot = i,
-			.guest_phys_addr = part->start.v,
-			.memory_size = part->size_bytes,
-		};
-		void *host;
-		int err = ram_window(ram, part->start, part->size_bytes, 1, &host);
-
-		if (err)
-			return log_err(err, "memory slot %u", i);
-		slot.userspace_addr = (uintptr_t)host;
-		if (ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
-			return log_err(-errno, "KVM_SET_USER_MEMORY_REGION of %lluMB at 0x%llx",
-				       (unsigned long long)(part->size_bytes / MIB),
-				       (unsigned long long)part->start.v);
-	}
-	kvm->ram = ram;
-	return 0;
-}
-
 void kvm_irq_line(struct kvm *kvm, unsigned gsi, bool level)
 {
 	struct kvm_irq_level line = { .irq = gsi, .level = level };
@@ -220,7 +201,7 @@ static uint64_t pack_cause(enum stop_cause cause, uint32_t value)
 void kvm_stop(void *opaque, enum stop_cause cause, uint32_t value)
 {
 	struct kvm *kvm = opaque;
-	uint64_t none = 0, one = 1;
+	uint64_t none = 0;
 
 	if (!atomic_compare_exchange_strong(&kvm->stop, &none, pack_cause(cause, value)))
 		return;
@@ -229,9 +210,14 @@ void kvm_stop(void *opaque, enum stop_cause cause, uint32_t value)
 	pthread_cond_broadcast(&kvm->changed);
 	pthread_mutex_unlock(&kvm->lock);
 	kvm_kick_all(kvm);
-	/* Cannot fail: the counter is far from its limit, and the eventfd is open until kvm_close(). */
-	if (write(kvm->wake_fd, &one, sizeof(one)) != sizeof(one))
-		log_warn("the main thread could not be woken: %s", strerror(errno));
+	event_signal(kvm->wake_fd);
+}
+
+void kvm_note_panic(void *opaque)
+{
+	struct kvm *kvm = opaque;
+
+	atomic_store(&kvm->panicked, true);
 }
 
 enum stop_cause kvm_stop_cause(const struct kvm *kvm, uint32_t *ret_value)
@@ -268,26 +254,115 @@ int kvm_start(struct kvm *kvm)
 
 		if (err) {
 			kvm_stop(kvm, STOP_HOST_ERROR, (uint32_t)-err);
-			kvm_join(kvm);
+			kvm_join(kvm, -1);
 			return err;
 		}
 	}
 	return kvm_change_state(kvm, KVM_CREATED, KVM_RUNNING);
 }
 
+static uint64_t exits_of(const struct kvm_cpu *cpu)
+{
+	return atomic_load_explicit(&cpu->stats.exits, memory_order_relaxed);
+}
+
+/* Has it been waited for in vain already, in the exit that it still handles? */
+static bool is_stuck(const struct kvm_cpu *cpu)
+{
+	return cpu->stuck_exits == exits_of(cpu) + 1;
+}
+
+/* Under the lock: is there a vCPU that is neither parked nor known to be stuck? */
+static bool worth_waiting(const struct kvm *kvm)
+{
+	for (unsigned i = 0; i < kvm->n_cpus; i++)
+		if (kvm->cpus[i].running && !is_stuck(&kvm->cpus[i]))
+			return true;
+	return false;
+}
+
+static void note_stuck(struct kvm *kvm)
+{
+	for (unsigned i = 0; i < kvm->n_cpus; i++)
+		if (kvm->cpus[i].running)
+			kvm->cpus[i].stuck_exits = exits_of(&kvm->cpus[i]) + 1;
+}
+
+/* Under the lock. Return: 0, -EINPROGRESS, -ESHUTDOWN */
+static int wait_parked(struct kvm *kvm)
+{
+	const struct timespec deadline = clock_at(now_ms() + PAUSE_MS);
+	int err = 0;
+
+	while (!err && kvm->state == KVM_PAUSED && worth_waiting(kvm))
+		err = pthread_cond_timedwait(&kvm->changed, &kvm->lock, &deadline);
+	if (kvm->state != KVM_PAUSED)
+		return -ESHUTDOWN;
+	if (err)
+		note_stuck(kvm);
+	return kvm->n_running ? -EINPROGRESS : 0;
+}
+
 int kvm_pause(struct kvm *kvm)
 {
-	int ret = kvm_change_state(kvm, KVM_RUNNING, KVM_PAUSED);
+	int ret = kvm_change_state(kvm, KVM_RUNNING, KVM_PAUSED), err = 0;
 
-	if (ret)
+	if (ret && ret != -EALREADY)
 		return ret;
-	kvm_kick_all(kvm);
+	if (!ret)
+		kvm_kick_all(kvm);
 	pthread_mutex_lock(&kvm->lock);
-	while (kvm->n_running && kvm->state == KVM_PAUSED)
-		pthread_cond_wait(&kvm->changed, &kvm->lock);
-	ret = kvm->state == KVM_PAUSED ? 0 : -ESHUTDOWN;
+	if (kvm->state != KVM_CREATED)
+		err = wait_parked(kvm);
 	pthread_mutex_unlock(&kvm->lock);
-	return ret;
+	return err ? err : ret;
+}
+
+bool kvm_outside(struct kvm *kvm)
+{
+	bool all = true;
+
+	pthread_mutex_lock(&kvm->lock);
+	for (unsigned i = 0; i < kvm->n_cpus; i++)
+		all &= !kvm->cpus[i].running || atomic_load(&kvm->cpus[i].outside);
+	pthread_mutex_unlock(&kvm->lock);
+	return all;
+}
+
+/* Its kvm_run does not change while it handles the exit. */
+static void describe(struct kvm_cpu *cpu, char *ret, size_t cap)
+{
+	struct kvm_run *run = cpu->run;
+	const char *name = NULL;
+
+	if (!atomic_load(&cpu->outside)) {
+		snprintf(ret, cap, "vCPU %u is still in KVM_RUN", cpu->id);
+	} else if (run->exit_reason == KVM_EXIT_MMIO) {
+		name = bus_name(&cpu->kvm->mmio, run->mmio.phys_addr);
+		snprintf(ret, cap, "vCPU %u is still in %s (address 0x%llx)", cpu->id,
+			 name ? name : "a device", (unsigned long long)run->mmio.phys_addr);
+	} else if (run->exit_reason == KVM_EXIT_IO) {
+		name = bus_name(&cpu->kvm->pio, run->io.port);
+		snprintf(ret, cap, "vCPU %u is still in %s (port 0x%x)", cpu->id,
+			 name ? name : "a device", run->io.port);
+	} else {
+		snprintf(ret, cap, "vCPU %u still handles exit %u", cpu->id, run->exit_reason);
+	}
+}
+
+void kvm_describe_busy(struct kvm *kvm, char *ret, size_t cap)
+{
+	struct kvm_cpu *busy = NULL;
+
+	pthread_mutex_lock(&kvm->lock);
+	for (unsigned i = 0; !busy && i < kvm->n_cpus; i++)
+		if (kvm->cpus[i].running)
+			busy = &kvm->cpus[i];
+	pthread_mutex_unlock(&kvm->lock);
+	if (busy)
+		describe(busy, ret, cap);
+	else
+		snprintf(ret, cap, "no vCPU is busy any more");
 }
 
 int kvm_resume(struct kvm *kvm)
@@ -306,18 +381,18 @@ int kvm_resume(struct kvm *kvm)
 	return kvm_change_state(kvm, KVM_PAUSED, KVM_RUNNING);
 }
 
-void kvm_join(struct kvm *kvm)
+int kvm_join(struct kvm *kvm, int timeout_ms)
 {
+	const int64_t deadline_ms = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
 	struct pollfd woken = { .fd = kvm->wake_fd, .events = POLLIN };
 
 	/* Whoever stopped the VM may still be kicking: a thread must not be joined before that is over. */
 	while (kvm_stop_cause(kvm, NULL) != STOP_NONE && poll(&woken, 1, -1) < 0 && errno == EINTR)
 		;
 	for (unsigned i = 0; i < kvm->n_cpus; i++) {
-		struct kvm_cpu *cpu = &kvm->cpus[i];
-
-		if (cpu->started)
-			pthread_join(cpu->thread, NULL);
-		cpu->started = false;
+		if (thread_join(kvm->cpus[i].thread, deadline_ms))
+			return -ETIMEDOUT;
+		kvm->cpus[i].thread = NULL;
 	}
+	return 0;
 }

@@ -12,6 +12,7 @@
 /* In the order of `lkvm help`. */
 const struct command *const commands[] = {
 	&run_command,
+	&exec_command,
 	&list_command,
 	&stop_command,
 	&pause_command,
@@ -19,6 +20,7 @@ const struct command *const commands[] = {
 	&stat_command,
 	&debug_command,
 	&check_command,
+	&config_command,
 	&version_command,
 	&help_command,
 	NULL,
@@ -31,7 +33,7 @@ const struct command *const commands[] = {
 static int open_standard_fds(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDWR) != fd)
 			return -EBADF;
 	return 0;
 }

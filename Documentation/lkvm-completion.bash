@@ -1,42 +1,67 @@
 # shellcheck shell=bash
 # Bash completion of lkvm. _lkvm_table, put in front of this by the build, sets for a place on the
 # command line:
-#	kind	what stands there: file, dir, guest, words, or none
-#	words	the choices, if kind is words
+#	kind	what stands there: file, dir, guest, words, list (of words, with commas), files (a
+#		file, then a list), or none
+#	words	the choices, if kind is words, list or files; those that end with '=' want a value
 #	options	names of the options that may stand there as well
 
-# Bash cuts words at '=', so `--name=gu` arrives as three. Put them together again.
+# Bash cuts words at '=' and ':' too. Put together again what stands on the line without a blank.
 _lkvm_join()
 {
-	local i word last=''
+	local i rest=${COMP_LINE:0:COMP_POINT} word next
 	line=()
-	for ((i = 1; i <= COMP_CWORD; i++)); do
+	for ((i = 0; i <= COMP_CWORD; i++)); do
+		next=${rest#"${rest%%[![:blank:]]*}"}
 		word=${COMP_WORDS[i]}
-		if [[ ($word == = && $last == --*) || $last == --*= ]]; then
-			last+=$word
-			line[-1]=$last
+		((i < COMP_CWORD)) || word=$next
+		if ((i > 0)) && [[ $next == "$rest" ]]; then
+			line[-1]+=$word
 		else
-			last=$word
 			line+=("$word")
 		fi
+		rest=${next#"$word"}
 	done
+	line=("${line[@]:1}")
 }
 
 _lkvm_guests()
 {
-	"${COMP_WORDS[0]}" list 2>/dev/null | awk 'NR > 1 { print $1 }'
+	"${COMP_WORDS[0]}" list --quiet 2>/dev/null
 }
 
-# _lkvm_reply KIND WORDS CURRENT
+# _lkvm_add PREFIX GENERATOR...: what compgen finds for the current word behind the prefix, which is
+# put in front of it again
+_lkvm_add()
+{
+	local found prefix=$1
+	shift
+	mapfile -t found < <(compgen "$@" -- "${current#"$prefix"}")
+	COMPREPLY+=("${found[@]/#/"$prefix"}")
+}
+
+# _lkvm_reply KIND WORDS PREFIX
 _lkvm_reply()
 {
+	local prefix=$3
 	case $1 in
 	file | dir)
 		compopt -o filenames 2>/dev/null
-		mapfile -t COMPREPLY < <(compgen -A "${1/dir/directory}" -- "$3")
+		_lkvm_add "$prefix" -A "${1/dir/directory}"
 		;;
-	guest) mapfile -t COMPREPLY < <(compgen -W "$(_lkvm_guests)" -- "$3") ;;
-	words) mapfile -t COMPREPLY < <(compgen -W "$2" -- "$3") ;;
+	guest) _lkvm_add "$prefix" -W "$(_lkvm_guests)" ;;
+	words) _lkvm_add "$prefix" -W "$2" ;;
+	list)
+		[[ ${current#"$prefix"} != *,* ]] || prefix=${current%,*},
+		_lkvm_add "$prefix" -W "$2"
+		;;
+	files)
+		if [[ ${current#"$prefix"} == *,* ]]; then
+			_lkvm_reply list "$2" "$prefix"
+		else
+			_lkvm_reply file '' "$prefix"
+		fi
+		;;
 	esac
 }
 
@@ -63,24 +88,35 @@ _lkvm_place()
 	fi
 }
 
+# Readline replaces only what stands behind the last character at which bash has cut.
+_lkvm_trim()
+{
+	local i cut=''
+	for ((i = ${#current}; i > 0; i--)); do
+		[[ ${current:i-1:1} == [=:] && $COMP_WORDBREAKS == *"${current:i-1:1}"* ]] || continue
+		cut=${current:0:i}
+		break
+	done
+	COMPREPLY=("${COMPREPLY[@]#"$cut"}")
+}
+
 _lkvm()
 {
-	local line kind words options current prefix=''
+	local line kind words options current
 
 	COMPREPLY=()
 	_lkvm_join
 	current=${line[-1]}
 	_lkvm_place
 	if [[ $current == --*=* && -z $options ]]; then
-		[[ $COMP_WORDBREAKS == *=* ]] || prefix=${current%%=*}=
-		_lkvm_reply "$kind" "$words" "${current#*=}"
-		COMPREPLY=("${COMPREPLY[@]/#/$prefix}")
+		_lkvm_reply "$kind" "$words" "${current%%=*}="
 	elif [[ $current == -* && -n $options ]]; then
-		_lkvm_reply words "$options" "$current"
-		[[ ${COMPREPLY[*]} != *= ]] || compopt -o nospace 2>/dev/null
+		_lkvm_reply words "$options" ''
 	else
-		_lkvm_reply "$kind" "$words" "$current"
+		_lkvm_reply "$kind" "$words" ''
 	fi
+	[[ ${COMPREPLY[*]} != *= ]] || compopt -o nospace 2>/dev/null
+	_lkvm_trim
 	return 0
 }
 

@@ -21,6 +21,8 @@ void disk_fifo_push(struct disk_fifo *fifo, struct disk_request *req);
 void disk_fifo_unpop(struct disk_fifo *fifo, struct disk_request *req);
 /** disk_fifo_pop() - Return: NULL if none waits */
 struct disk_request *disk_fifo_pop(struct disk_fifo *fifo);
+/** disk_fifo_cancel() - done(-ECANCELED) for those that are marked, or for all of them */
+void disk_fifo_cancel(struct disk_fifo *fifo, bool all, void (*finish)(struct disk_request *, int));
 
 /**
  * disk_iov_part() - the bytes [off, off + len) of an iovec, as far as @cap elements reach
@@ -43,6 +45,9 @@ void disk_scatter(const struct iovec *iov, unsigned n, uint64_t off, const void 
  */
 const char *disk_format(const struct disk_config *cfg);
 
+/** disk_foreign_uri() - is it a URI, but none of a network block device, and no file of that name? */
+bool disk_foreign_uri(const char *path);
+
 /**
  * disk_foreign_header() - does this, at offset 0, look like an image that is not raw?
  * @len: as much of the disk's first DISK_HEADER_BYTES as there is
@@ -64,8 +69,11 @@ int disk_lock_bytes(int fd, const char *name, bool writes);
 
 /* ---- disk/qemu-nbd.c: the server for images that are not raw ---- */
 
+#define DISK_KEY_ID "key" /* what the key of an encrypted image is called there */
+
 struct qemu_nbd {
 	pid_t pid;  /* 0: none */
+	int64_t until_ms; /* of now_ms(): when it has to have ended; 0: it serves */
 	int log_fd; /* what it says on standard error */
 	const char *name; /* of the disk */
 };
@@ -78,7 +86,9 @@ struct qemu_nbd {
 int qemu_nbd_start(const struct disk_config *cfg, const char *format, struct qemu_nbd *ret);
 /** qemu_nbd_words() - the last line that it said, for a message; "" if there is none */
 const char *qemu_nbd_words(const struct qemu_nbd *server, char *buf, size_t len);
-/** qemu_nbd_wait() - the connection was closed: wait until the image is written */
+/** qemu_nbd_leave() - the connection was closed: from now on it has its time to write the image */
+void qemu_nbd_leave(struct qemu_nbd *server);
+/** qemu_nbd_wait() - qemu_nbd_leave(), and wait until that is done */
 void qemu_nbd_wait(struct qemu_nbd *server);
 /** qemu_nbd_stop() - qemu_nbd_wait(), and free all */
 void qemu_nbd_stop(struct qemu_nbd *server);

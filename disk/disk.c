@@ -1,8 +1,7 @@
-/* Choosing a back end, and what they all do alike. */
+/* Choosing a back end. */
 #include "disk-internal.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include "lkvm/log.h"
@@ -11,9 +10,15 @@ static int open_image(const struct disk_config *cfg, struct disk **ret)
 {
 	const char *format = disk_format(cfg);
 
+	if (disk_foreign_uri(cfg->path))
+		return log_errx(-EINVAL,
+				"disk '%s': of URIs, nbd://, nbds://, nbd+unix:// and nbds+unix:// are known",
+				cfg->path);
 	if (!format)
 		return log_errx(-EINVAL, "disk '%s' cannot be of format '%s'", cfg->path,
 				cfg->format);
+	if (cfg->key_file && (!strcmp(format, "raw") || !strcmp(format, "nbd")))
+		return log_errx(-EINVAL, "disk '%s': key-file= is for encrypted qcow2 images", cfg->path);
 	return strcmp(format, "raw") ? nbd_open(cfg, format, ret) : raw_open(cfg, ret);
 }
 
@@ -28,26 +33,4 @@ int disk_open(const struct disk_config *cfg, struct disk **ret)
 	base_cfg.read_only = true;
 	err = open_image(&base_cfg, &base);
 	return err ? err : overlay_open(base, ret);
-}
-
-void disk_close(struct disk *disk)
-{
-	if (disk)
-		disk->ops->close(disk);
-}
-
-void disk_failed(struct disk *disk, const struct disk_request *req, int err)
-{
-	static const char *const names[] = { "read", "write", "flush", "discard", "write zeroes" };
-
-	if (disk->failed_ops & 1U << req->op)
-		return;
-	disk->failed_ops |= 1U << req->op;
-	if (req->op == DISK_FLUSH)
-		log_err(err, "disk '%s': flush failed (further ones are not reported)", disk->name);
-	else
-		log_err(err,
-			"disk '%s': %s of %" PRIu64 " bytes at %" PRIu64
-			" failed (further ones are not reported)",
-			disk->name, names[req->op], req->len, req->off);
 }

@@ -6,6 +6,7 @@
 #include "disk-internal.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "lkvm/types.h"
 
@@ -38,14 +39,25 @@ static const struct {
 	{ "dmg", "koly", 0, 4 },
 };
 
+static const char *const schemes[] = { "nbd", "nbds", "nbd+unix", "nbds+unix" };
+
 static bool is_uri(const char *path)
 {
-	static const char *const schemes[] = { "nbd://", "nbds://", "nbd+unix://", "nbds+unix://" };
+	for (unsigned i = 0; i < ARRAY_SIZE(schemes); i++) {
+		size_t len = strlen(schemes[i]);
 
-	for (unsigned i = 0; i < ARRAY_SIZE(schemes); i++)
-		if (!strncmp(path, schemes[i], strlen(schemes[i])))
+		if (!strncmp(path, schemes[i], len) && !strncmp(path + len, "://", 3))
 			return true;
+	}
 	return false;
+}
+
+bool disk_foreign_uri(const char *path)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-";
+	size_t len = strspn(path, letters);
+
+	return len && !strncmp(path + len, "://", 3) && !is_uri(path) && access(path, F_OK);
 }
 
 const char *disk_format_names(void)

@@ -50,6 +50,8 @@ static int lock_owner(int fd)
 
 static int in_use(const char *name, const char *how, int owner)
 {
+	if (owner == getpid())
+		return log_errx(-EBUSY, "disk '%s' is given twice, and the guest may write to it", name);
 	if (owner)
 		return log_errx(-EBUSY, "disk '%s' is in use%s by process %d", name, how, owner);
 	return log_errx(-EBUSY, "disk '%s' is in use%s by another process", name, how);

@@ -5,6 +5,8 @@
  *
  * libnbd calls ended() with its handle locked, so that only takes notes; what has ended is dealt
  * with afterwards. A command takes one buffer, so a piece of a request that has several is bounced.
+ * More than 500 lines: all of it is around one connection, and each part looks at what is in
+ * flight on it.
  */
 #include "disk-internal.h"
 
@@ -13,13 +15,13 @@
 #include <string.h>
 
 #include "lkvm/clock.h"
+#include "lkvm/lib.h"
 #include "lkvm/log.h"
 #include "lkvm/types.h"
 
 #if __has_include(<libnbd.h>) && !defined(LKVM_STATIC)
 
 #include <assert.h>
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <libnbd.h>
 #include <poll.h>
@@ -28,11 +30,15 @@
 
 #define DEPTH        64
 #define PIECE_BYTES  (2 * MIB)
+#define BOUNCE_BYTES (512 * KIB) /* of a piece that is copied */
+#define BOUNCE_MOST  (2 * MIB)   /* of all of them */
 #define RANGE_BYTES  (128 * MIB) /* of a discard or write zeroes at a time */
 #define FLIGHT_BYTES (64 * MIB)
 #define CONNECT_MS   30000
-#define DRAIN_MS     30000 /* a server that is silent for so long is taken for dead */
-#define GOODBYE_MS   5000
+#define DRAIN_MS     30000 /* a server that is silent for so long is taken for dead, */
+#define LAST_MS      1000  /* at the machine's end for so long, */
+#define LOOK_MS      50    /* which is looked for so often */
+#define GOODBYE_MS   200
 
 #define FUNCTIONS(X)                                                                               \
 	X(nbd_create)                                                                              \
@@ -63,14 +69,16 @@
 	X(nbd_aio_notify_read)                                                                     \
 	X(nbd_aio_notify_write)
 
-#define FIELD(name) typeof(name) *name;
-struct functions {
-	FUNCTIONS(FIELD)
-};
+static const struct lib_symbol symbols[] = { FUNCTIONS(LIB_SYMBOL){ 0 } };
+
+/* Never unloaded: the libraries that it brings are not made for that. */
+static const struct lib libnbd = { "libnbd.so.0", "libnbd0", symbols, true };
 
 struct nbd {
 	struct disk disk;
-	struct functions lib;
+	struct {
+		FUNCTIONS(LIB_FIELD)
+	} lib;
 	struct nbd_handle *h;
 	struct qemu_nbd server; /* ours, if there is one */
 	int lock_fd;            /* on the image behind our own server */
@@ -85,7 +93,7 @@ struct nbd {
 
 	struct disk_fifo todo, ended;
 	unsigned n_flying;
-	uint64_t flying_bytes;
+	uint64_t flying_bytes, bounce_bytes;
 };
 
 static struct nbd *nbd_of(struct disk *disk)
@@ -95,23 +103,23 @@ static struct nbd *nbd_of(struct disk *disk)
 
 /* ---- the library ---- */
 
+bool disk_nbd_usable(void)
+{
+	return lib_usable(&libnbd);
+}
+
 static int load(struct nbd *n)
 {
-	/* Never unloaded: the libraries that it brings are not made for that. */
-	void *lib = dlopen("libnbd.so.0", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-	bool complete = lib;
+	char why[128];
+	void *handle;
+	int err = lib_open(&libnbd, &n->lib, &handle);
 
-	if (!lib)
-		return log_errx(-ENOENT,
-				"disk '%s' needs libnbd (Debian: libnbd0): %s",
-				n->disk.name, dlerror());
-#define FIND(name)                                                                                 \
-	n->lib.name = (typeof(name) *)dlsym(lib, #name);                                           \
-	complete = complete && n->lib.name;
-	FUNCTIONS(FIND)
-#undef FIND
-	dlclose(lib);
-	return complete ? 0 : log_errx(-ENOSYS, "disk '%s': libnbd is too old", n->disk.name);
+	if (!err) {
+		lib_close(handle);
+		return 0;
+	}
+	lib_why(&libnbd, err, why, sizeof(why));
+	return log_errx(err, "disk '%s': %s", n->disk.name, why);
 }
 
 /* ---- the end of a piece ---- */
@@ -126,10 +134,19 @@ static int ended(void *user, int *error)
 	return 1; /* the library need not remember it */
 }
 
-static void finish(struct disk_request *req, int ret)
+static void unbounce(struct disk_request *req)
 {
+	struct nbd *n = req->owner;
+
+	if (req->bounce)
+		n->bounce_bytes -= req->piece_bytes;
 	free(req->bounce);
 	req->bounce = NULL;
+}
+
+static void finish(struct disk_request *req, int ret)
+{
+	unbounce(req);
 	req->done(req, ret);
 }
 
@@ -139,8 +156,7 @@ static void piece_ended(struct nbd *n, struct disk_request *req)
 	n->flying_bytes -= req->piece_bytes;
 	if (!req->result && req->op == DISK_READ && req->bounce)
 		disk_scatter(req->iov, req->n_iov, req->done_bytes, req->bounce, req->piece_bytes);
-	free(req->bounce);
-	req->bounce = NULL;
+	unbounce(req);
 	req->done_bytes += req->piece_bytes;
 	if (req->result || req->done_bytes == req->len)
 		finish(req, req->result);
@@ -158,7 +174,7 @@ static void reap(struct nbd *n)
 
 static bool is_gone(struct nbd *n)
 {
-	char words[512];
+	char words[4096];
 	const char *why;
 
 	if (n->gone)
@@ -174,28 +190,56 @@ static bool is_gone(struct nbd *n)
 
 /* ---- the beginning of a piece ---- */
 
+static uint64_t piece_bytes(const struct nbd *n, const struct disk_request *req, bool bounced)
+{
+	uint64_t left = req->len - req->done_bytes, most = n->piece_bytes;
+
+	if (bounced && most > BOUNCE_BYTES)
+		most = BOUNCE_BYTES;
+	return left < most ? left : most;
+}
+
+/* Return: the guest's buffer, if the next piece is all in one; else NULL */
+static void *plain_buffer(const struct nbd *n, const struct disk_request *req)
+{
+	uint64_t want = piece_bytes(n, req, false), bytes;
+	struct iovec first;
+
+	if (req->op == DISK_WRITE_ZEROES)
+		return NULL;
+	disk_iov_part(req->iov, req->n_iov, req->done_bytes, want, &first, 1, &bytes);
+	return bytes == want ? first.iov_base : NULL;
+}
+
+/* Does the next piece need memory of ours? Zeros do, where the server cannot make them. */
+static bool must_bounce(const struct nbd *n, const struct disk_request *req)
+{
+	switch (req->op) {
+	case DISK_READ:
+	case DISK_WRITE:
+		return req->len && !plain_buffer(n, req);
+	case DISK_WRITE_ZEROES:
+		return !n->can_zero;
+	default:
+		return false;
+	}
+}
+
 /* The buffer of the next piece: one of the guest's, or a copy. Return: NULL: no memory */
 static void *piece_buffer(struct nbd *n, struct disk_request *req)
 {
-	uint64_t left = req->len - req->done_bytes, bytes;
-	struct iovec first;
+	void *plain = plain_buffer(n, req);
 
-	req->piece_bytes = left < n->piece_bytes ? left : n->piece_bytes;
-	disk_iov_part(req->iov, req->n_iov, req->done_bytes, req->piece_bytes, &first, 1, &bytes);
-	if (bytes == req->piece_bytes)
-		return first.iov_base;
-	req->bounce = malloc(req->piece_bytes);
-	if (req->bounce && req->op == DISK_WRITE)
+	req->piece_bytes = piece_bytes(n, req, !plain);
+	if (plain)
+		return plain;
+	req->bounce = req->op == DISK_WRITE_ZEROES ? calloc(1, req->piece_bytes)
+						   : malloc(req->piece_bytes);
+	if (!req->bounce)
+		return NULL;
+	n->bounce_bytes += req->piece_bytes;
+	if (req->op == DISK_WRITE)
 		disk_gather(req->iov, req->n_iov, req->done_bytes, req->bounce, req->piece_bytes);
-	return req->bounce;
-}
-
-static void *zero_buffer(struct nbd *n, struct disk_request *req)
-{
-	uint64_t left = req->len - req->done_bytes;
-
-	req->piece_bytes = left < n->piece_bytes ? left : n->piece_bytes;
-	req->bounce = calloc(1, req->piece_bytes);
 	return req->bounce;
 }
 
@@ -233,19 +277,17 @@ static int start_piece(struct nbd *n, struct disk_request *req)
 {
 	void *buf = NULL;
 
-	req->owner = n;
 	req->piece_bytes = 0;
 	if (is_gone(n))
 		return -ENOTCONN;
-	if (req->op == DISK_READ || req->op == DISK_WRITE)
+	if (req->op == DISK_READ || req->op == DISK_WRITE ||
+	    (req->op == DISK_WRITE_ZEROES && !n->can_zero)) {
 		buf = piece_buffer(n, req);
-	else if (req->op == DISK_WRITE_ZEROES && !n->can_zero)
-		buf = zero_buffer(n, req);
-	else if (req->op != DISK_FLUSH)
+		if (!buf)
+			return -ENOMEM;
+	} else if (req->op != DISK_FLUSH) {
 		range_piece(req);
-	if (req->piece_bytes && req->op != DISK_DISCARD && !buf &&
-	    (req->op != DISK_WRITE_ZEROES || !n->can_zero))
-		return -ENOMEM;
+	}
 	n->n_flying++;
 	n->flying_bytes += req->piece_bytes;
 	if (send_command(n, req, buf) >= 0)
@@ -281,9 +323,19 @@ static void watch(struct nbd *n)
 
 static void nbd_submit(struct disk *disk, struct disk_request *req)
 {
+	req->owner = nbd_of(disk);
 	req->bounce = NULL;
 	req->done_bytes = 0;
 	disk_fifo_push(&nbd_of(disk)->todo, req);
+}
+
+static bool may_start(const struct nbd *n)
+{
+	const struct disk_request *req = n->todo.first;
+
+	if (!req || n->n_flying == DEPTH || n->flying_bytes >= FLIGHT_BYTES)
+		return false;
+	return n->bounce_bytes < BOUNCE_MOST || !must_bounce(n, req);
 }
 
 static void start_all(struct nbd *n)
@@ -291,8 +343,8 @@ static void start_all(struct nbd *n)
 	struct disk_request *req;
 	int err;
 
-	while (n->n_flying < DEPTH && n->flying_bytes < FLIGHT_BYTES &&
-	       (req = disk_fifo_pop(&n->todo))) {
+	while (may_start(n)) {
+		req = disk_fifo_pop(&n->todo);
 		if (req->op == DISK_FLUSH ? !n->can_flush || n->disk.read_only : !req->len) {
 			finish(req, 0);
 			continue;
@@ -307,10 +359,11 @@ static void nbd_commit(struct disk *disk)
 {
 	struct nbd *n = nbd_of(disk);
 
-	do {
-		start_all(n);
-		reap(n); /* what failed while it was sent */
-	} while (n->todo.first && !n->n_flying);
+	if (!disk->held)
+		do {
+			start_all(n);
+			reap(n); /* what failed while it was sent */
+		} while (n->todo.first && !n->n_flying);
 	watch(n);
 }
 
@@ -359,6 +412,7 @@ static void cut(struct nbd *n)
 {
 	int fd = n->lib.nbd_aio_get_fd(n->h);
 
+	log_errx(-ETIMEDOUT, "disk '%s': the NBD server does not answer", n->disk.name);
 	if (fd >= 0)
 		shutdown(fd, SHUT_RDWR);
 	while (n->n_flying) {
@@ -367,23 +421,34 @@ static void cut(struct nbd *n)
 	}
 }
 
-static void nbd_drain(struct disk *disk, bool cancel)
+/* The machine may come to its end meanwhile: then there is less time. */
+static int64_t less_time(const struct nbd *n, int64_t deadline)
+{
+	int64_t last = now_ms() + LAST_MS;
+
+	if (!n->disk.last || !atomic_load(n->disk.last))
+		return deadline;
+	return last < deadline ? last : deadline;
+}
+
+static void nbd_drain(struct disk *disk, bool all)
 {
 	struct nbd *n = nbd_of(disk);
 	int64_t deadline = now_ms() + DRAIN_MS;
-	struct disk_request *req;
 
-	while (n->todo.first || n->n_flying) {
-		while (cancel && (req = disk_fifo_pop(&n->todo)))
-			finish(req, -ECANCELED);
-		nbd_commit(disk);
-		if (n->n_flying && !step(n, deadline) && !is_gone(n)) {
-			log_errx(-ETIMEDOUT, "disk '%s': the NBD server does not answer",
-				 disk->name);
+	disk->held = true;
+	while (n->n_flying) {
+		int64_t now = now_ms();
+
+		deadline = less_time(n, deadline);
+		if (!step(n, now + LOOK_MS < deadline ? now + LOOK_MS : deadline) && !is_gone(n) &&
+		    now >= deadline)
 			cut(n);
-		}
 		reap(n);
 	}
+	do
+		disk_fifo_cancel(&n->todo, all, finish);
+	while (all && n->todo.first);
 	n->drained = true;
 	watch(n);
 }
@@ -396,6 +461,7 @@ static int nbd_attach(struct disk *disk, struct loop *loop)
 	int err;
 
 	n->loop = loop;
+	n->disk.held = false;
 	n->watched = EPOLLIN;
 	n->source.fd = n->lib.nbd_aio_get_fd(n->h);
 	if (n->source.fd < 0)
@@ -417,13 +483,23 @@ static void nbd_detach(struct disk *disk, struct loop *loop)
 	n->loop = NULL;
 }
 
+/* It need not answer: that it will be told is enough. */
 static void say_goodbye(struct nbd *n)
 {
 	int64_t deadline = now_ms() + GOODBYE_MS;
 
 	if (n->lib.nbd_aio_is_ready(n->h) == 1 && !n->lib.nbd_aio_disconnect(n->h, 0))
-		while (step(n, deadline))
+		while ((n->lib.nbd_aio_get_direction(n->h) & LIBNBD_AIO_DIRECTION_WRITE) &&
+		       step(n, deadline))
 			;
+}
+
+static void nbd_leave(struct disk *disk)
+{
+	struct nbd *n = nbd_of(disk);
+
+	say_goodbye(n);
+	qemu_nbd_leave(&n->server);
 }
 
 static void nbd_close_disk(struct disk *disk)
@@ -442,13 +518,13 @@ static void nbd_close_disk(struct disk *disk)
 }
 
 static const struct disk_ops nbd_ops = { nbd_attach, nbd_submit, nbd_commit,
-					 nbd_drain,  nbd_detach, nbd_close_disk };
+					 nbd_drain,  nbd_detach, nbd_leave, nbd_close_disk };
 
 /* ---- opening ---- */
 
 static int connect_failed(struct nbd *n)
 {
-	char words[512];
+	char words[4096];
 	const char *why;
 
 	/* Our own server knows better what is wrong; it ends when it cannot open its image. */
@@ -569,6 +645,11 @@ int nbd_open(const struct disk_config *cfg, const char *format, struct disk **re
 }
 
 #else
+
+bool disk_nbd_usable(void)
+{
+	return false;
+}
 
 int nbd_open(const struct disk_config *cfg, const char *format, struct disk **ret)
 {

@@ -30,16 +30,16 @@ struct overlay {
 	struct disk_fifo todo;
 	unsigned n_flying;
 	bool submitted; /* something that is not committed yet */
-	struct child *free;
+	struct child *all, *free;
 };
 
 /* What is asked of base or top for a request. */
 struct child {
 	struct disk_request req;
-	struct disk_request *parent;
+	struct disk_request *parent; /* NULL: it is free */
 	struct overlay *o;
-	struct child *next; /* free ones */
-	struct iovec iov[DISK_MAX_SEGS];
+	struct child *next, *next_free;
+	struct iovec *iov; /* heap: of a part of the request; else NULL */
 };
 
 static struct overlay *overlay_of(struct disk *disk)
@@ -86,17 +86,28 @@ static void set_written(struct overlay *o, uint64_t sector, uint64_t n)
 
 /* ---- children ---- */
 
+static struct child *child_new(struct overlay *o)
+{
+	struct child *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->o = o;
+	c->next = o->all;
+	o->all = c;
+	return c;
+}
+
 static struct child *child_get(struct overlay *o, struct disk_request *parent)
 {
 	struct child *c = o->free;
 
 	if (c)
-		o->free = c->next;
+		o->free = c->next_free;
 	else
-		c = malloc(sizeof(*c));
+		c = child_new(o);
 	if (!c)
 		return NULL;
-	c->o = o;
 	c->parent = parent;
 	o->n_flying++;
 	return c;
@@ -104,8 +115,11 @@ static struct child *child_get(struct overlay *o, struct disk_request *parent)
 
 static void child_put(struct child *c)
 {
+	free(c->iov);
+	c->iov = NULL;
+	c->parent = NULL;
 	c->o->n_flying--;
-	c->next = c->o->free;
+	c->next_free = c->o->free;
 	c->o->free = c;
 }
 
@@ -113,6 +127,30 @@ static void child_submit(struct child *c, struct disk *disk)
 {
 	c->o->submitted = true;
 	disk->ops->submit(disk, &c->req);
+}
+
+/* Some of the request's buffers. They are made once: a part has no more of them than the whole. */
+static int cut_part(struct child *c, uint64_t bytes)
+{
+	const struct disk_request *req = c->parent;
+
+	if (!c->iov)
+		c->iov = reallocarray(NULL, req->n_iov, sizeof(*c->iov));
+	if (!c->iov)
+		return -ENOMEM;
+	c->req.iov = c->iov;
+	c->req.n_iov = disk_iov_part(req->iov, req->n_iov, req->done_bytes, bytes, c->iov,
+				     req->n_iov, &c->req.len);
+	assert(c->req.len == bytes);
+	return 0;
+}
+
+static void end_read(struct child *c, int ret)
+{
+	struct disk_request *parent = c->parent;
+
+	child_put(c);
+	parent->done(parent, ret);
 }
 
 /* From where the request has come to, as far as all is in one place. */
@@ -129,11 +167,9 @@ static void read_on(struct child *c)
 	if (run == req->len) {
 		c->req.iov = req->iov;
 		c->req.n_iov = req->n_iov;
-	} else {
-		c->req.iov = c->iov;
-		c->req.n_iov = disk_iov_part(req->iov, req->n_iov, req->done_bytes, run, c->iov,
-					     DISK_MAX_SEGS, &run);
-		assert(run == c->req.len);
+	} else if (cut_part(c, run)) {
+		end_read(c, -ENOMEM);
+		return;
 	}
 	child_submit(c, is_written(o, off / DISK_SECTOR_BYTES) ? o->top : o->base);
 }
@@ -144,12 +180,12 @@ static void read_done(struct disk_request *req, int ret)
 	struct disk_request *parent = c->parent;
 
 	parent->done_bytes += req->len;
-	if (!ret && parent->done_bytes < parent->len) {
+	if (ret || parent->done_bytes == parent->len)
+		end_read(c, ret);
+	else if (parent->cancelled)
+		end_read(c, -ECANCELED);
+	else
 		read_on(c);
-		return;
-	}
-	child_put(c);
-	parent->done(parent, ret);
 }
 
 /* Only now: who reads meanwhile gets the old data, not a hole. */
@@ -209,6 +245,9 @@ static void overlay_commit(struct disk *disk)
 	struct overlay *o = overlay_of(disk);
 	struct disk_request *req;
 
+	if (disk->held)
+		return;
+	o->base->held = o->top->held = false;
 	/* What fails at once, or is done in parts, may submit more. */
 	do {
 		while ((req = disk_fifo_pop(&o->todo)))
@@ -228,26 +267,36 @@ static void part_reaped(struct disk *part)
 		o->disk.reaped(&o->disk);
 }
 
-static void overlay_drain(struct disk *disk, bool cancel)
+static void cancelled(struct disk_request *req, int ret)
+{
+	req->done(req, ret);
+}
+
+static void overlay_drain(struct disk *disk, bool all)
 {
 	struct overlay *o = overlay_of(disk);
-	struct disk_request *req;
 
-	while (o->todo.first || o->n_flying) {
-		while (cancel && (req = disk_fifo_pop(&o->todo)))
-			req->done(req, -ECANCELED);
-		if (!cancel)
-			overlay_commit(disk);
-		o->base->ops->drain(o->base, cancel);
-		o->top->ops->drain(o->top, cancel);
-	}
+	disk->held = true;
+	for (struct child *c = o->all; c; c = c->next)
+		if (c->parent && (all || c->parent->cancelled))
+			c->parent->cancelled = c->req.cancelled = true;
+	/* The base's part of a request may be followed by one of the top's, or the other way round. */
+	do {
+		disk_fifo_cancel(&o->todo, all, cancelled);
+		o->base->ops->drain(o->base, all);
+		o->top->ops->drain(o->top, all);
+	} while (all && (o->todo.first || o->n_flying));
 }
 
 static int overlay_attach(struct disk *disk, struct loop *loop)
 {
 	struct overlay *o = overlay_of(disk);
-	int err = o->base->ops->attach(o->base, loop);
+	int err;
 
+	disk->held = false;
+	o->base->asked = o->top->asked = disk->asked;
+	o->base->last = o->top->last = disk->last;
+	err = o->base->ops->attach(o->base, loop);
 	return err ? err : o->top->ops->attach(o->top, loop);
 }
 
@@ -259,15 +308,23 @@ static void overlay_detach(struct disk *disk, struct loop *loop)
 	o->top->ops->detach(o->top, loop);
 }
 
+static void overlay_leave(struct disk *disk)
+{
+	struct overlay *o = overlay_of(disk);
+
+	disk_leave(o->base);
+	disk_leave(o->top);
+}
+
 static void overlay_close(struct disk *disk)
 {
 	struct overlay *o = overlay_of(disk);
 
 	assert(!o->n_flying && !o->todo.first);
-	while (o->free) {
-		struct child *c = o->free;
+	while (o->all) {
+		struct child *c = o->all;
 
-		o->free = c->next;
+		o->all = c->next;
 		free(c);
 	}
 	if (o->written)
@@ -278,19 +335,25 @@ static void overlay_close(struct disk *disk)
 }
 
 static const struct disk_ops overlay_ops = { overlay_attach, overlay_submit, overlay_commit,
-					     overlay_drain,  overlay_detach, overlay_close };
+					     overlay_drain,  overlay_detach, overlay_leave,
+					     overlay_close };
 
 /* ---- opening ---- */
 
-/* On a disk rather than in memory: /tmp is often the latter. */
-static int open_unnamed(void)
+/*
+ * Where the user wants it, or nowhere; else on a disk rather than in memory: /tmp is often the latter.
+ * @ret_where: the user's folder, or ""
+ */
+static int open_unnamed(const char **ret_where)
 {
-	const char *const folders[] = { getenv("TMPDIR"), "/var/tmp", "/tmp" };
+	const char *const folders[] = { "/var/tmp", "/tmp" };
+	const char *own = getenv("TMPDIR");
 	int fd;
 
+	*ret_where = own ? own : "";
+	if (**ret_where)
+		return open(own, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	for (unsigned i = 0; i < ARRAY_SIZE(folders); i++) {
-		if (!folders[i] || !*folders[i])
-			continue;
 		fd = open(folders[i], O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 		if (fd >= 0)
 			return fd;
@@ -314,14 +377,16 @@ static int make_map(struct overlay *o)
 
 static int make_top(struct overlay *o)
 {
-	int fd = open_unnamed();
+	const char *where;
+	int fd = open_unnamed(&where);
 	int err;
 
 	if (fd < 0 || ftruncate(fd, (off_t)o->disk.size_bytes)) {
 		err = -errno;
 		if (fd >= 0)
 			close(fd);
-		return log_err(err, "disk '%s': temporary file", o->disk.name);
+		return log_err(err, "disk '%s': temporary file%s%s%s", o->disk.name,
+			       *where ? " in TMPDIR '" : "", where, *where ? "'" : "");
 	}
 	return raw_open_fd(fd, o->disk.name, &o->top);
 }

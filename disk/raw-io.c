@@ -10,6 +10,7 @@
  * A request is done in pieces if it is very large, if its buffers must be copied (bounced), or if
  * the kernel transfers less than it was asked for. What waits for its turn stands in @todo; as long
  * as something does, the eventfd will be signalled, which starts it.
+ * More than 500 lines: a request may go from any of its stages to any other.
  */
 #include "raw.h"
 
@@ -18,19 +19,23 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "lkvm/clock.h"
+#include "lkvm/event.h"
 #include "lkvm/log.h"
 
-#define PIECE_BYTES  (16 * MIB) /* of one request at a time */
-#define BOUNCE_BYTES (256 * KIB)
-#define FLIGHT_BYTES (64 * MIB)   /* in flight: a drain waits for no more than this */
-#define TURN_BYTES   FLIGHT_BYTES /* begun, perhaps ended too, in one raw_commit() */
-#define PROMPT_BYTES (256 * KIB)  /* copied at a time, before the user hears of what is done */
+#define PIECE_BYTES      (2 * MIB) /* of one request at a time */
+#define BOUNCE_BYTES     (256 * KIB)
+#define BOUNCE_MOST      (1 * MIB)   /* of all requests */
+#define FLIGHT_BYTES     (64 * MIB)  /* in flight: a drain waits for no more than this */
+#define TURN_BYTES       (16 * MIB)  /* in one turn of the loop */
+#define TURN_LEAST       (4 * KIB)   /* what a request counts for at least, */
+#define SYNC_WEIGHT      16          /* and what is freed, not written, for a part of its bytes */
+#define PROMPT_BYTES     (256 * KIB) /* copied at a time, before the user hears of what is done */
+#define DISCARD_PIECE    (64 * MIB)
 
 #define LINGER_NS     20000 /* awake for a completion that is on its way */
 #define LINGER_LOOKS  64    /* between two looks at the clock */
@@ -38,10 +43,19 @@
 
 /* ---- the end of a request, or of a piece ---- */
 
-static void finish(struct disk_request *req, int ret)
+static void unbounce(struct disk_request *req)
 {
+	struct raw *raw = req->owner;
+
+	if (req->bounce)
+		raw->bounce_bytes -= req->piece_bytes;
 	free(req->bounce);
 	req->bounce = NULL;
+}
+
+static void finish(struct disk_request *req, int ret)
+{
+	unbounce(req);
 	req->done(req, ret);
 }
 
@@ -63,10 +77,8 @@ static void account(struct raw *raw, struct disk_request *req, uint64_t bytes)
 		disk_scatter(req->iov, req->n_iov, req->done_bytes,
 			     (char *)req->bounce + (req->done_bytes - req->piece_start), bytes);
 	req->done_bytes += bytes;
-	if (req->done_bytes == req->piece_start + req->piece_bytes) {
-		free(req->bounce);
-		req->bounce = NULL;
-	}
+	if (req->done_bytes == req->piece_start + req->piece_bytes)
+		unbounce(req);
 	if (req->done_bytes == req->len || (req->op == DISK_READ && pad_last_sector(raw, req)))
 		finish(req, 0);
 	else
@@ -136,6 +148,7 @@ static int bounce(struct raw *raw, struct disk_request *req)
 		req->bounce = NULL;
 		return -ENOMEM;
 	}
+	raw->bounce_bytes += req->piece_bytes;
 	if (req->op == DISK_WRITE)
 		disk_gather(req->iov, req->n_iov, req->done_bytes, req->bounce, req->piece_bytes);
 	return guard_header(raw, req);
@@ -221,16 +234,27 @@ static int make_zeros(struct raw *raw)
 	return -ENOMEM;
 }
 
-static int discard(const struct raw *raw, const struct disk_request *req)
+static void count_turn(struct raw *raw, uint64_t bytes)
 {
-	uint64_t range[2] = { req->off, req->len };
+	raw->turn_bytes += bytes > TURN_LEAST ? bytes : TURN_LEAST;
+}
+
+/* Return: 0 or -errno; what is left of @req is less then */
+static int discard(struct raw *raw, struct disk_request *req)
+{
+	uint64_t at = req->off + req->done_bytes, left = req->len - req->done_bytes;
+	/* At a multiple of it, so that no block is cut in two. */
+	uint64_t piece = DISCARD_PIECE - at % DISCARD_PIECE;
+	uint64_t range[2] = { at, left < piece ? left : piece };
 	int ret;
 
+	count_turn(raw, range[1] / SYNC_WEIGHT);
+	req->done_bytes += range[1];
 	if (raw->device)
 		ret = ioctl(raw->fd, BLKDISCARD, range);
 	else
 		ret = fallocate(raw->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				(off_t)req->off, (off_t)req->len);
+				(off_t)range[0], (off_t)range[1]);
 	return ret ? -errno : 0;
 }
 
@@ -241,6 +265,7 @@ static int allocate_zeros(struct raw *raw, const struct disk_request *req)
 				     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE };
 	bool *refused[] = { &raw->no_zero_range, &raw->no_punch_hole };
 
+	count_turn(raw, req->len / SYNC_WEIGHT);
 	for (int i = req->unmap; i >= 0; i--) {
 		if (*refused[i])
 			continue;
@@ -259,11 +284,16 @@ static bool done_at_once(struct raw *raw, struct disk_request *req)
 	int err;
 
 	if (!req->len && req->op != DISK_FLUSH) {
+		count_turn(raw, 0);
 		finish(req, 0);
 		return true;
 	}
 	if (req->op == DISK_DISCARD) {
-		finish(req, discard(raw, req));
+		err = discard(raw, req);
+		if (err || req->done_bytes == req->len)
+			finish(req, err);
+		else
+			disk_fifo_unpop(&raw->todo, req);
 		return true;
 	}
 	if (req->op == DISK_WRITE_ZEROES && !req->done_bytes) {
@@ -275,10 +305,12 @@ static bool done_at_once(struct raw *raw, struct disk_request *req)
 		return err != -EOPNOTSUPP;
 	}
 	if (req->op == DISK_FLUSH && (raw->disk.read_only || raw->lost)) {
+		count_turn(raw, 0);
 		finish(req, raw->lost ? -EIO : 0);
 		return true;
 	}
 	if (req->op == DISK_FLUSH && raw->no_fdsync) {
+		count_turn(raw, DISCARD_PIECE / SYNC_WEIGHT);
 		transferred(raw, req, fdatasync(raw->fd) ? -errno : 0);
 		return true;
 	}
@@ -324,7 +356,15 @@ static int prepare(struct raw *raw, struct disk_request *req)
 
 static bool turn_is_over(const struct raw *raw)
 {
-	return raw->turn_bytes >= TURN_BYTES;
+	return raw->turn_bytes >= TURN_BYTES || disk_is_asked(&raw->disk);
+}
+
+/* Has the next one to wait until another one's copy is no longer needed? */
+static bool bounces_full(const struct raw *raw)
+{
+	const struct disk_request *req = raw->todo.first;
+
+	return raw->bounce_bytes >= BOUNCE_MOST && !req->bounce && piece_must_bounce(raw, req);
 }
 
 /* @bytes: of the batch so far */
@@ -343,7 +383,9 @@ static void fill_batch(struct raw *raw)
 	int err;
 
 	raw->n_batch = raw->n_iov = 0;
-	while (!batch_full(raw, bytes) && !turn_is_over(raw) && (req = disk_fifo_pop(&raw->todo))) {
+	while (raw->todo.first && !batch_full(raw, bytes) && !turn_is_over(raw) &&
+	       !bounces_full(raw)) {
+		req = disk_fifo_pop(&raw->todo);
 		if (done_at_once(raw, req))
 			continue;
 		err = prepare(raw, req);
@@ -352,7 +394,7 @@ static void fill_batch(struct raw *raw)
 			continue;
 		}
 		bytes += flight_bytes(req);
-		raw->turn_bytes += flight_bytes(req);
+		count_turn(raw, flight_bytes(req));
 	}
 }
 
@@ -459,16 +501,32 @@ static bool send_batch(struct raw *raw)
 
 void raw_submit(struct disk *disk, struct disk_request *req)
 {
+	req->owner = raw_of(disk);
 	req->bounce = NULL;
 	req->done_bytes = req->piece_start = req->piece_bytes = 0;
 	disk_fifo_push(&raw_of(disk)->todo, req);
+}
+
+static void begin_turn(struct raw *raw)
+{
+	if (raw->turn != raw->loop->turn)
+		raw->turn_bytes = 0;
+	raw->turn = raw->loop->turn;
+}
+
+/* The worker must not be deaf for long: the rest is for the next turn of its loop. */
+static void put_off(struct raw *raw)
+{
+	event_signal(raw->event.fd);
 }
 
 void raw_commit(struct disk *disk)
 {
 	struct raw *raw = raw_of(disk);
 
-	raw->turn_bytes = 0;
+	if (disk->held)
+		return;
+	begin_turn(raw);
 	fill_batch(raw);
 	while (raw->n_batch && send_batch(raw)) {
 		/* The guest works on with what it has while the rest is copied. */
@@ -476,9 +534,8 @@ void raw_commit(struct disk *disk)
 			disk->reaped(disk);
 		fill_batch(raw);
 	}
-	/* The worker must not be deaf for long: the rest is for the next turn of its loop. */
 	if (raw->todo.first && turn_is_over(raw))
-		eventfd_write(raw->event.fd, 1);
+		put_off(raw);
 }
 
 /* ---- the worker ---- */
@@ -519,19 +576,19 @@ void raw_completions_ready(struct loop_source *src, uint32_t events)
 		raw_commit(&raw->disk);
 		if (raw->disk.reaped)
 			raw->disk.reaped(&raw->disk);
-	} while (more_soon(raw));
+	} while (!turn_is_over(raw) && more_soon(raw));
+	if (turn_is_over(raw) && raw_has_events(raw->aio))
+		put_off(raw);
 }
 
-void raw_drain(struct disk *disk, bool cancel)
+void raw_drain(struct disk *disk, bool all)
 {
 	struct raw *raw = raw_of(disk);
-	struct disk_request *req;
 
-	while (raw->todo.first || raw->n_flying) {
-		while (cancel && (req = disk_fifo_pop(&raw->todo)))
-			finish(req, -ECANCELED);
-		raw_commit(disk);
-		if (raw->n_flying)
-			reap_some(raw);
-	}
+	disk->held = true;
+	while (raw->n_flying)
+		reap_some(raw);
+	do
+		disk_fifo_cancel(&raw->todo, all, finish);
+	while (all && raw->todo.first);
 }

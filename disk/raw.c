@@ -8,13 +8,13 @@
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lkvm/event.h"
 #include "lkvm/log.h"
 
 /* ---- size ---- */
@@ -78,9 +78,9 @@ static int start_aio(struct raw *raw)
 	if (raw->aio)
 		return 0;
 	if (raw->event.fd < 0)
-		raw->event.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		raw->event.fd = event_open(0);
 	if (raw->event.fd < 0)
-		return log_err(-errno, "disk '%s': eventfd", raw->disk.name);
+		return log_err(raw->event.fd, "disk '%s': eventfd", raw->disk.name);
 	err = io_setup(RAW_DEPTH, &raw->aio);
 	if (err == -EAGAIN)
 		return log_errx(err,
@@ -107,6 +107,8 @@ static int raw_attach(struct disk *disk, struct loop *loop)
 		err = loop_add(loop, &raw->watch, EPOLLIN);
 	if (err)
 		return log_err(err, "disk '%s': event loop", disk->name);
+	raw->loop = loop;
+	raw->disk.held = false;
 	raw_update_size(raw);
 	return 0;
 }
@@ -138,7 +140,7 @@ static void raw_close(struct disk *disk)
 }
 
 static const struct disk_ops raw_ops = { raw_attach, raw_submit, raw_commit,
-					 raw_drain,  raw_detach, raw_close };
+					 raw_drain,  raw_detach, NULL, raw_close };
 
 static struct raw *raw_new(const char *name)
 {
@@ -226,6 +228,11 @@ static int check_header(struct raw *raw, void *page)
 	format = disk_foreign_header(page, (size_t)len);
 	if (!format)
 		return 0;
+	if (!disk_format_known(format))
+		return log_errx(-EINVAL,
+				"disk '%s' looks like a %s image, which lkvm cannot read; say format=raw if "
+				"the guest is to see it as it is",
+				raw->disk.name, format);
 	return log_errx(-EINVAL,
 			"disk '%s' looks like a %s image; say format=%s, or format=raw if the "
 			"guest is to see it as it is",
@@ -267,6 +274,8 @@ static int finish_open(struct raw *raw)
 
 	if (err)
 		return log_err(err, "size of disk '%s'", raw->disk.name);
+	if (!raw->file_bytes)
+		return log_errx(-EINVAL, "disk '%s' is empty", raw->disk.name);
 	raw->disk.size_bytes = ALIGN_UP(raw->file_bytes, DISK_SECTOR_BYTES);
 	raw->disk.can_discard = probe_discard(raw);
 	return 0;

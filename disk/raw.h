@@ -28,7 +28,10 @@ struct raw {
 
 	struct disk_fifo todo;
 	unsigned n_flying, n_flushing; /* in flight, and how many of them are flushes */
-	uint64_t flying_bytes, turn_bytes;
+	uint64_t flying_bytes, bounce_bytes;
+	unsigned turn; /* of the loop, */
+	uint64_t turn_bytes; /* and what was begun in it, perhaps ended, too */
+	struct loop *loop;   /* attached to */
 	unsigned no_linger; /* so many times: there was no point in it */
 	io_context_t aio;
 	struct loop_source event, watch; /* eventfd of the completions; inotify on the file */
@@ -58,7 +61,7 @@ bool raw_has_events(io_context_t aio);
 /* As in struct disk_ops */
 void raw_submit(struct disk *disk, struct disk_request *req);
 void raw_commit(struct disk *disk);
-void raw_drain(struct disk *disk, bool cancel);
+void raw_drain(struct disk *disk, bool all);
 /** raw_completions_ready() - of the eventfd's source */
 void raw_completions_ready(struct loop_source *src, uint32_t events);
 

@@ -1,8 +1,12 @@
-/* Waiting requests, and copying to and from their buffers. */
+/* What the back ends do alike: waiting requests, copying to and from their buffers, failures. */
 #include "disk-internal.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
 #include <string.h>
+
+#include "lkvm/log.h"
 
 void disk_fifo_init(struct disk_fifo *fifo)
 {
@@ -35,6 +39,23 @@ struct disk_request *disk_fifo_pop(struct disk_fifo *fifo)
 	if (!fifo->first)
 		fifo->end = &fifo->first;
 	return req;
+}
+
+void disk_fifo_cancel(struct disk_fifo *fifo, bool all, void (*finish)(struct disk_request *, int))
+{
+	struct disk_fifo rest = *fifo;
+	struct disk_request *req;
+
+	if (!rest.first)
+		return;
+	/* What finish() submits is behind all that was there before. */
+	disk_fifo_init(fifo);
+	while ((req = disk_fifo_pop(&rest))) {
+		if (all || req->cancelled)
+			finish(req, -ECANCELED);
+		else
+			disk_fifo_push(fifo, req);
+	}
 }
 
 unsigned disk_iov_part(const struct iovec *iov, unsigned n, uint64_t off, uint64_t len,
@@ -92,4 +113,32 @@ void disk_gather(const struct iovec *iov, unsigned n, uint64_t off, void *dst, u
 void disk_scatter(const struct iovec *iov, unsigned n, uint64_t off, const void *src, uint64_t len)
 {
 	copy(iov, n, off, (char *)src, len, false);
+}
+
+void disk_leave(struct disk *disk)
+{
+	if (disk->ops->leave)
+		disk->ops->leave(disk);
+}
+
+void disk_close(struct disk *disk)
+{
+	if (disk)
+		disk->ops->close(disk);
+}
+
+void disk_failed(struct disk *disk, const struct disk_request *req, int err)
+{
+	static const char *const names[] = { "read", "write", "flush", "discard", "write zeroes" };
+
+	if (disk->failed_ops & 1U << req->op)
+		return;
+	disk->failed_ops |= 1U << req->op;
+	if (req->op == DISK_FLUSH)
+		log_err(err, "disk '%s': flush failed (further ones are not reported)", disk->name);
+	else
+		log_err(err,
+			"disk '%s': %s of %" PRIu64 " bytes at %" PRIu64
+			" failed (further ones are not reported)",
+			disk->name, names[req->op], req->len, req->off);
 }

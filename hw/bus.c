@@ -2,17 +2,23 @@
 #include "lkvm/bus.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "lkvm/access.h"
 
 void bus_init(struct bus *bus)
 {
 	bus->n = 0;
+	bus->range = NULL;
 	pthread_rwlock_init(&bus->lock, NULL);
 }
 
 void bus_fini(struct bus *bus)
 {
 	pthread_rwlock_destroy(&bus->lock);
+	free(bus->range);
+	bus->range = NULL;
 }
 
 /* Index of the first range that ends at or after @addr; bus->n if there is none. */
@@ -32,11 +38,21 @@ static unsigned bus_find(const struct bus *bus, uint64_t addr)
 	return lo;
 }
 
+/* Room for all of them at once, so that a guest that moves a BAR never waits for memory. */
+static bool bus_has_room(struct bus *bus)
+{
+	if (!bus->range)
+		bus->range = malloc(BUS_MAX_RANGES * sizeof(bus->range[0]));
+	return bus->range;
+}
+
 static int bus_insert(struct bus *bus, const struct bus_range *range)
 {
 	uint64_t last = range->base + (range->size - 1);
 	unsigned at = bus_find(bus, range->base);
 
+	if (!bus_has_room(bus))
+		return -ENOMEM;
 	if (at < bus->n && bus->range[at].base <= last)
 		return -EEXIST;
 	if (bus->n == BUS_MAX_RANGES)
@@ -104,10 +120,11 @@ int bus_rw(struct bus *bus, uint64_t addr, void *data, unsigned len, bool write)
 			memset(data, 0xff, len);
 		return -ENODEV;
 	}
+	addr = addr - r.base + r.off_base;
 	if (write)
-		r.ops->write(r.dev, addr - r.base + r.off_base, data, len);
+		r.ops->write(r.dev, addr, len, access_get(data, len));
 	else
-		r.ops->read(r.dev, addr - r.base + r.off_base, data, len);
+		access_put(data, len, r.ops->read(r.dev, addr, len));
 	return 0;
 }
 
@@ -117,7 +134,15 @@ unsigned bus_list(struct bus *bus, struct bus_range *ret_ranges, unsigned max)
 
 	pthread_rwlock_rdlock(&bus->lock);
 	n = bus->n < max ? bus->n : max;
-	memcpy(ret_ranges, bus->range, n * sizeof(*ret_ranges));
+	if (n)
+		memcpy(ret_ranges, bus->range, n * sizeof(*ret_ranges));
 	pthread_rwlock_unlock(&bus->lock);
 	return n;
+}
+
+const char *bus_name(struct bus *bus, uint64_t addr)
+{
+	struct bus_range range;
+
+	return bus_lookup(bus, addr, 1, &range) ? range.name : NULL;
 }

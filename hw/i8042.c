@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "lkvm/chips.h"
+#include "lkvm/state.h"
 
 /* Status register */
 #define STR_OBF     0x01U /* a byte is waiting at the data port */
@@ -18,6 +19,7 @@
 #define STR_UNLOCK  0x10U
 #define STR_AUX     0x20U /* the waiting byte is from the mouse port */
 #define STR_TIMEOUT 0x40U /* the device did not answer */
+#define STR_KEPT    (STR_OBF | STR_CMD | STR_AUX | STR_TIMEOUT)
 
 /* Command byte: byte 0 of the controller's RAM */
 #define CTR_KBD_INT 0x01U
@@ -53,20 +55,25 @@ enum {
 #define DEVICE_SILENT 0xfeU
 #define RAM_BYTES     32
 
+struct i8042_state {
+	uint32_t status;  /* STR_KEPT */
+	uint32_t output;  /* what the data port reads; keeps its value when it was read */
+	uint32_t pending; /* command that waits for its data byte, or 0 */
+	uint32_t out_port;
+	uint8_t ram[RAM_BYTES];
+};
+
 struct i8042 {
 	pthread_mutex_t lock;
 	struct device_env env;
-	unsigned status;
-	unsigned output;  /* what the data port reads; keeps its value when it was read */
-	unsigned pending; /* command that waits for its data byte, or 0 */
-	unsigned out_port;
-	uint8_t ram[RAM_BYTES];
+	struct i8042_state st;
 	bool irq;
 };
 
 static void update_irq(struct i8042 *k)
 {
-	bool level = (k->status & STR_OBF) && (k->ram[0] & CTR_KBD_INT) && !(k->status & STR_AUX);
+	bool level = (k->st.status & STR_OBF) && (k->st.ram[0] & CTR_KBD_INT) &&
+		     !(k->st.status & STR_AUX);
 
 	if (level == k->irq)
 		return;
@@ -76,20 +83,20 @@ static void update_irq(struct i8042 *k)
 
 static void answer(struct i8042 *k, unsigned value, unsigned flags)
 {
-	k->output = value;
-	k->status = (k->status & ~(STR_AUX | STR_TIMEOUT)) | STR_OBF | flags;
+	k->st.output = value;
+	k->st.status = (k->st.status & ~(STR_AUX | STR_TIMEOUT)) | STR_OBF | flags;
 }
 
 static void set_ctr(struct i8042 *k, unsigned clear, unsigned set)
 {
-	k->ram[0] = (uint8_t)((k->ram[0] & ~clear) | set);
+	k->st.ram[0] = (uint8_t)((k->st.ram[0] & ~clear) | set);
 }
 
 static void set_out_port(struct i8042 *k, unsigned value)
 {
-	k->out_port = value;
+	k->st.out_port = value;
 	if (!(value & OUT_NO_RESET))
-		k->env.stop(k->env.machine, STOP_RESET, 0);
+		board_stop(&k->env.board, STOP_RESET, 0);
 }
 
 /* Commands that are done when they are given: enable and disable bits, resets. */
@@ -109,28 +116,28 @@ static void control(struct i8042 *k, unsigned cmd)
 		set_ctr(k, CTR_KBD_DIS, 0);
 		break;
 	case CMD_A20_OFF:
-		k->out_port &= ~OUT_A20;
+		k->st.out_port &= ~OUT_A20;
 		break;
 	case CMD_A20_ON:
-		k->out_port |= OUT_A20;
+		k->st.out_port |= OUT_A20;
 		break;
 	case CMD_PULSE ... 0xff:
 		if (!(cmd & OUT_NO_RESET))
-			k->env.stop(k->env.machine, STOP_RESET, 0);
+			board_stop(&k->env.board, STOP_RESET, 0);
 		break;
 	}
 }
 
 static void command(struct i8042 *k, unsigned cmd)
 {
-	k->pending = 0;
+	k->st.pending = 0;
 	switch (cmd) {
 	case CMD_READ_RAM ... CMD_READ_RAM + RAM_BYTES - 1:
-		answer(k, k->ram[cmd - CMD_READ_RAM], 0);
+		answer(k, k->st.ram[cmd - CMD_READ_RAM], 0);
 		break;
 	case CMD_WRITE_RAM ... CMD_WRITE_RAM + RAM_BYTES - 1:
 	case CMD_WRITE_OUTPUT ... CMD_WRITE_AUX:
-		k->pending = cmd;
+		k->st.pending = cmd;
 		break;
 	case CMD_AUX_TEST:
 		answer(k, 0x01, 0); /* clock line stuck: no mouse port */
@@ -146,7 +153,7 @@ static void command(struct i8042 *k, unsigned cmd)
 		answer(k, 0x80, 0); /* keyboard not locked */
 		break;
 	case CMD_READ_OUTPUT:
-		answer(k, k->out_port, 0);
+		answer(k, k->st.out_port, 0);
 		break;
 	default:
 		control(k, cmd);
@@ -156,12 +163,12 @@ static void command(struct i8042 *k, unsigned cmd)
 
 static void write_data(struct i8042 *k, unsigned value)
 {
-	unsigned cmd = k->pending;
+	unsigned cmd = k->st.pending;
 
-	k->pending = 0;
+	k->st.pending = 0;
 	switch (cmd) {
 	case CMD_WRITE_RAM ... CMD_WRITE_RAM + RAM_BYTES - 1:
-		k->ram[cmd - CMD_WRITE_RAM] = (uint8_t)value;
+		k->st.ram[cmd - CMD_WRITE_RAM] = (uint8_t)value;
 		break;
 	case CMD_WRITE_OUTPUT:
 		set_out_port(k, value);
@@ -179,41 +186,42 @@ static void write_data(struct i8042 *k, unsigned value)
 	}
 }
 
-static void i8042_read(void *dev, uint64_t off, void *data, unsigned len)
+static uint64_t i8042_read(void *dev, uint64_t off, unsigned len)
 {
 	struct i8042 *k = dev;
-	uint8_t *byte = data;
-
-	memset(data, 0xff, len);
-	pthread_mutex_lock(&k->lock);
-	switch (off) {
-	case 0:
-		*byte = (uint8_t)k->output;
-		k->status &= ~(STR_OBF | STR_AUX | STR_TIMEOUT);
-		update_irq(k);
-		break;
-	case 1:
-		*byte = (uint8_t)(k->status | STR_UNLOCK | (k->ram[0] & CTR_SYS ? STR_SYS : 0));
-		break;
-	}
-	pthread_mutex_unlock(&k->lock);
-}
-
-static void i8042_write(void *dev, uint64_t off, const void *data, unsigned len)
-{
-	struct i8042 *k = dev;
-	uint8_t value = *(const uint8_t *)data;
+	uint8_t byte = 0xff;
 
 	(void)len;
 	pthread_mutex_lock(&k->lock);
 	switch (off) {
 	case 0:
-		k->status &= ~STR_CMD;
-		write_data(k, value);
+		byte = (uint8_t)k->st.output;
+		k->st.status &= ~(STR_OBF | STR_AUX | STR_TIMEOUT);
+		update_irq(k);
 		break;
 	case 1:
-		k->status |= STR_CMD;
-		command(k, value);
+		byte = (uint8_t)(k->st.status | STR_UNLOCK |
+				 (k->st.ram[0] & CTR_SYS ? STR_SYS : 0));
+		break;
+	}
+	pthread_mutex_unlock(&k->lock);
+	return bus_byte(byte);
+}
+
+static void i8042_write(void *dev, uint64_t off, unsigned len, uint64_t value)
+{
+	struct i8042 *k = dev;
+
+	(void)len;
+	pthread_mutex_lock(&k->lock);
+	switch (off) {
+	case 0:
+		k->st.status &= ~STR_CMD;
+		write_data(k, (uint8_t)value);
+		break;
+	case 1:
+		k->st.status |= STR_CMD;
+		command(k, (uint8_t)value);
 		break;
 	}
 	update_irq(k);
@@ -225,8 +233,8 @@ static int i8042_init(void *dev, const struct device_env *env)
 	struct i8042 *k = dev;
 
 	k->env = *env;
-	k->ram[0] = CTR_SYS;
-	k->out_port = OUT_NO_RESET | OUT_A20;
+	k->st.ram[0] = CTR_SYS;
+	k->st.out_port = OUT_NO_RESET | OUT_A20;
 	return -pthread_mutex_init(&k->lock, NULL);
 }
 
@@ -237,10 +245,38 @@ static void i8042_fini(void *dev)
 	pthread_mutex_destroy(&k->lock);
 }
 
+/* ---- state ---- */
+
+static const struct state_field fields[] = {
+	STATE_ONE(struct i8042_state, status, .bits = STR_KEPT),
+	STATE_ONE(struct i8042_state, output, .max = 0xff),
+	STATE_ONE(struct i8042_state, pending, .max = 0xff),
+	STATE_ONE(struct i8042_state, out_port, .max = 0xff),
+	STATE_ARRAY(struct i8042_state, ram),
+};
+
+static int load(void *dev, const void *state)
+{
+	struct i8042 *k = dev;
+
+	pthread_mutex_lock(&k->lock);
+	k->st = *(const struct i8042_state *)state;
+	update_irq(k);
+	pthread_mutex_unlock(&k->lock);
+	return 0;
+}
+
+static const struct state_type state_type = {
+	STATE_TYPE("i8042", 1, struct i8042_state, fields),
+	.at = offsetof(struct i8042, st),
+	.load = load,
+};
+
 const struct device_type i8042_type = {
 	.name = "i8042",
 	.size = sizeof(struct i8042),
 	.io = { .read = i8042_read, .write = i8042_write },
 	.init = i8042_init,
 	.fini = i8042_fini,
+	.state = &state_type,
 };

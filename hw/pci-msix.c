@@ -3,17 +3,17 @@
  *
  * A vector that may be delivered is an irqfd: signalling it never leaves the kernel. One that may
  * not (masked, MSI-X off, or the function no bus master) is unbound, so what is signalled stays in
- * the eventfd's counter: that is its pending bit, and KVM delivers it when the irqfd is bound
- * again. A vector keeps its route for life, so a guest that rewrites its entries for ever uses up
- * nothing. Spec: PCI Local Bus 3.0, 6.8.2
+ * the eventfd's counter, and from there becomes the pending bit, once somebody needs to know. Thus
+ * who signals takes no lock and knows of none of this. A vector keeps its route for life, so a guest
+ * that rewrites its entries for ever uses up nothing. Spec: PCI Local Bus 3.0, 6.8.2
  */
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "lkvm/access.h"
+#include "lkvm/event.h"
 #include "lkvm/log.h"
 #include "pci-internal.h"
 
@@ -29,31 +29,42 @@ bool pci_msix_enabled(const struct pci_function *fn)
 
 static bool deliverable(const struct pci_function *fn, const struct pci_vector *v)
 {
-	return pci_is_master(fn) &&
+	return atomic_load(&fn->is_master) &&
 	       (fn->msix_control & (PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL)) ==
 		       PCI_MSIX_FLAGS_ENABLE &&
 	       !(v->entry[ENTRY_CONTROL] & PCI_MSIX_ENTRY_CTRL_MASKBIT);
 }
 
+bool pci_msix_pending(struct pci_vector *v)
+{
+	if (!v->bound && event_clear(v->fd))
+		atomic_store(&v->pending, true);
+	return atomic_load(&v->pending);
+}
+
 static void unbind(struct pci_function *fn, struct pci_vector *v)
 {
-	const struct machine *m = fn->machine;
+	const struct board *b = fn->board;
 
 	if (v->bound)
-		m->ops->irqfd(m->ctx, v->fd, (unsigned)v->gsi, false);
+		b->ops->irqfd(b->ctx, v->fd, (unsigned)v->gsi, false);
 	v->bound = false;
 }
 
 static int bind(struct pci_function *fn, struct pci_vector *v)
 {
-	const struct machine *m = fn->machine;
+	const struct board *b = fn->board;
 	uint64_t address = (uint64_t)v->entry[ENTRY_ADDRESS_HIGH] << 32 | v->entry[ENTRY_ADDRESS];
-	int err = m->ops->msi_route(m->ctx, &v->gsi, address, v->entry[ENTRY_DATA]);
+	int err = b->ops->msi_route(b->ctx, &v->gsi, address, v->entry[ENTRY_DATA]);
 
 	if (err || v->bound)
 		return err;
-	err = m->ops->irqfd(m->ctx, v->fd, (unsigned)v->gsi, true);
+	/* KVM delivers what the eventfd has counted by now, but leaves it there to be found again. */
+	pci_msix_pending(v);
+	err = b->ops->irqfd(b->ctx, v->fd, (unsigned)v->gsi, true);
 	v->bound = !err;
+	if (v->bound && atomic_exchange(&v->pending, false))
+		event_signal(v->fd);
 	return err;
 }
 
@@ -95,16 +106,16 @@ void pci_msix_config_written(struct pci_function *fn)
 	pci_msix_follow(fn);
 }
 
-/* ---- table and pending bits: whole words ---- */
+/* ---- table and pending bits: they take aligned accesses of 4 and 8 bytes ---- */
 
 /* Aligned, so that both words are of one entry. */
-static void table_write(struct pci_function *fn, unsigned off, const uint32_t *data, unsigned words)
+static void table_write(struct pci_function *fn, unsigned off, unsigned len, uint64_t value)
 {
 	struct pci_vector *v = &fn->vector[off / ENTRY_BYTES];
 	uint32_t new[ENTRY_CONTROL + 1];
 
 	memcpy(new, v->entry, sizeof(new));
-	memcpy(&new[off % ENTRY_BYTES / 4], data, words * 4);
+	access_put(&new[off % ENTRY_BYTES / 4], len, value);
 	new[ENTRY_CONTROL] &= PCI_MSIX_ENTRY_CTRL_MASKBIT;
 	if (v->bound && !memcmp(new, v->entry, sizeof(new)))
 		return;
@@ -112,27 +123,18 @@ static void table_write(struct pci_function *fn, unsigned off, const uint32_t *d
 	follow(fn, v);
 }
 
-static void table_read(const struct pci_function *fn, unsigned off, uint32_t *data, unsigned words)
+static uint64_t table_read(const struct pci_function *fn, unsigned off, unsigned len)
 {
-	memcpy(data, &fn->vector[off / ENTRY_BYTES].entry[off % ENTRY_BYTES / 4], words * 4);
+	return access_get(&fn->vector[off / ENTRY_BYTES].entry[off % ENTRY_BYTES / 4], len);
 }
 
-static bool pending(const struct pci_vector *v)
+static uint64_t pba_read(struct pci_function *fn, unsigned off, unsigned len)
 {
-	struct pollfd signalled = { .fd = v->fd, .events = POLLIN };
+	uint64_t value = 0;
 
-	return !v->bound && poll(&signalled, 1, 0) > 0;
-}
-
-static void pba_read(const struct pci_function *fn, unsigned off, uint32_t *data, unsigned words)
-{
-	for (unsigned w = 0; w < words; w++) {
-		unsigned first = (off + w * 4) * 8;
-
-		data[w] = 0;
-		for (unsigned bit = 0; bit < 32 && first + bit < fn->n_vectors; bit++)
-			data[w] |= (uint32_t)pending(&fn->vector[first + bit]) << bit;
-	}
+	for (unsigned bit = 0; bit < len * 8 && off * 8 + bit < fn->n_vectors; bit++)
+		value |= (uint64_t)pci_msix_pending(&fn->vector[off * 8 + bit]) << bit;
+	return value;
 }
 
 static bool in_table(const struct pci_function *fn, uint64_t off)
@@ -145,64 +147,50 @@ static bool in_pba(const struct pci_function *fn, uint64_t off)
 	return off - fn->msix_pba < (fn->n_vectors + 63) / 64 * 8;
 }
 
-/* They take aligned accesses of 4 and 8 bytes; others are undefined: ones, ignored. */
-static void structures_rw(struct pci_function *fn, uint64_t off, void *data, unsigned len,
-			  bool write)
+bool pci_msix_at(const struct pci_function *fn, unsigned bar, uint64_t off)
 {
-	uint32_t words[2];
-
-	if (len < 4 || off % len) {
-		if (!write)
-			memset(data, 0xff, len);
-		return;
-	}
-	if (write)
-		memcpy(words, data, len);
-	pthread_mutex_lock(&fn->host->lock);
-	if (in_pba(fn, off))
-		pba_read(fn, (unsigned)off - fn->msix_pba, words, len / 4); /* a write is none */
-	else if (write)
-		table_write(fn, (unsigned)off - fn->msix_table, words, len / 4);
-	else
-		table_read(fn, (unsigned)off - fn->msix_table, words, len / 4);
-	pthread_mutex_unlock(&fn->host->lock);
-	if (!write)
-		memcpy(data, words, len);
+	return bar == fn->msix_bar && (in_table(fn, off) || in_pba(fn, off));
 }
 
-void pci_bar_rw(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write)
+uint64_t pci_msix_read(struct pci_function *fn, uint64_t off, unsigned len)
 {
-	if (in_table(fn, off) || in_pba(fn, off))
-		structures_rw(fn, off, data, len, write);
+	uint64_t value;
+
+	if (len < 4 || off % len)
+		return UINT64_MAX;
+	pthread_mutex_lock(&fn->host->lock);
+	if (in_pba(fn, off))
+		value = pba_read(fn, (unsigned)off - fn->msix_pba, len);
 	else
-		fn->ops->bar_rw(fn, off, data, len, write);
+		value = table_read(fn, (unsigned)off - fn->msix_table, len);
+	pthread_mutex_unlock(&fn->host->lock);
+	return value;
+}
+
+void pci_msix_write(struct pci_function *fn, uint64_t off, unsigned len, uint64_t value)
+{
+	if (len < 4 || off % len || in_pba(fn, off))
+		return;
+	pthread_mutex_lock(&fn->host->lock);
+	table_write(fn, (unsigned)off - fn->msix_table, len, value);
+	pthread_mutex_unlock(&fn->host->lock);
+}
+
+void pci_msix_load(struct pci_function *fn, unsigned vector, const uint32_t *entry, bool pending)
+{
+	struct pci_vector *v = &fn->vector[vector];
+
+	unbind(fn, v);
+	memcpy(v->entry, entry, sizeof(v->entry));
+	event_clear(v->fd);
+	atomic_store(&v->pending, pending);
+	follow(fn, v);
 }
 
 /* ---- the owner's side ---- */
 
-static int add_cap(struct pci_function *fn, unsigned n_vectors, uint32_t table, uint32_t pba)
+int pci_msix_init(struct pci_function *fn, unsigned n_vectors, unsigned table, unsigned pba)
 {
-	const struct {
-		uint16_t control;
-		uint32_t table, pba; /* of BAR 0: the low bits are its number */
-	} __attribute__((packed)) body = { (uint16_t)(n_vectors - 1), table, pba };
-	int cap = pci_add_cap(fn, PCI_CAP_ID_MSIX, &body, sizeof(body));
-
-	if (cap < 0)
-		return cap;
-	fn->msix_cap = (unsigned)cap;
-	fn->msix_control = body.control;
-	fn->writable[fn->msix_cap + PCI_MSIX_FLAGS + 1] =
-		(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL) >> 8;
-	return 0;
-}
-
-int pci_add_msix(struct pci_function *fn, unsigned n_vectors, unsigned table, unsigned pba)
-{
-	int err = add_cap(fn, n_vectors, table, pba);
-
-	if (err)
-		return err;
 	fn->vector = calloc(n_vectors, sizeof(*fn->vector));
 	if (!fn->vector)
 		return -ENOMEM;
@@ -211,9 +199,9 @@ int pci_add_msix(struct pci_function *fn, unsigned n_vectors, unsigned table, un
 	while (fn->n_vectors < n_vectors) {
 		struct pci_vector *v = &fn->vector[fn->n_vectors];
 
-		*v = (struct pci_vector){ .gsi = -1, .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+		*v = (struct pci_vector){ .gsi = -1, .fd = event_open(0) };
 		if (v->fd < 0)
-			return -errno;
+			return v->fd;
 		v->entry[ENTRY_CONTROL] = PCI_MSIX_ENTRY_CTRL_MASKBIT;
 		fn->n_vectors++;
 	}
@@ -227,7 +215,7 @@ void pci_msix_fini(struct pci_function *fn)
 
 		unbind(fn, v);
 		if (v->gsi >= 0)
-			fn->machine->ops->msi_free(fn->machine->ctx, v->gsi);
+			fn->board->ops->msi_free(fn->board->ctx, v->gsi);
 		close(v->fd);
 	}
 	free(fn->vector);
@@ -235,20 +223,20 @@ void pci_msix_fini(struct pci_function *fn)
 	fn->n_vectors = 0;
 }
 
+int pci_msix_fd(const struct pci_function *fn, unsigned vector)
+{
+	return fn->vector[vector].fd;
+}
+
 void pci_msix_signal(struct pci_function *fn, unsigned vector)
 {
-	const uint64_t one = 1;
-
-	/* Cannot fail: KVM or pci_msix_clear() empties the counter long before it is full. */
-	if (write(fn->vector[vector].fd, &one, sizeof(one)) < 0)
-		log_debug(LOG_DEVICE, "%s: interrupt %u: %s", fn->name, vector, strerror(errno));
+	event_signal(fn->vector[vector].fd);
 }
 
 void pci_msix_clear(struct pci_function *fn)
 {
-	uint64_t count;
-
-	for (unsigned i = 0; i < fn->n_vectors; i++)
-		if (read(fn->vector[i].fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-			log_debug(LOG_DEVICE, "%s: interrupt %u: %s", fn->name, i, strerror(errno));
+	for (unsigned i = 0; i < fn->n_vectors; i++) {
+		event_clear(fn->vector[i].fd);
+		atomic_store(&fn->vector[i].pending, false);
+	}
 }

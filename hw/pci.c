@@ -1,11 +1,15 @@
-/* PCI host bridge, configuration space, BARs, INTA; see pci.h. MSI-X is in hw/pci-msix.c. */
+/* PCI host bridge, configuration space, INTA; see pci.h. BARs are in hw/pci-bars.c, MSI-X in hw/pci-msix.c. */
 #include "lkvm/pci.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lkvm/access.h"
+#include "lkvm/chips.h"
+#include "lkvm/event.h"
 #include "lkvm/log.h"
 #include "lkvm/types.h"
 #include "lkvm/x86/layout.h"
@@ -14,6 +18,7 @@
 #define ADDRESS_ENABLE 0x80000000U
 #define ADDRESS_BUS    0x00ff0000U
 #define PORT_ADDRESS   0 /* offsets from PORT_PCI */
+#define PORT_RESET     1
 #define PORT_DATA      4
 
 #define BRIDGE_VENDOR 0x1b36 /* Red Hat, Inc.: its generic host bridge */
@@ -21,11 +26,6 @@
 #define BRIDGE_CLASS  0x060000
 
 #define MULTIFUNCTION 0x80 /* in the header type */
-
-static uint32_t get32(const uint8_t *at)
-{
-	return (uint32_t)access_get(at, 4);
-}
 
 static void put16(uint8_t *at, uint16_t v)
 {
@@ -37,62 +37,6 @@ static void put32(uint8_t *at, uint32_t v)
 	access_put(at, 4, v);
 }
 
-/* ---- BAR 0 ---- */
-
-static void bar_read(void *dev, uint64_t off, void *data, unsigned len)
-{
-	pci_bar_rw(dev, off, data, len, false);
-}
-
-static void bar_write(void *dev, uint64_t off, const void *data, unsigned len)
-{
-	uint8_t copy[8];
-
-	memcpy(copy, data, len);
-	pci_bar_rw(dev, off, copy, len, true);
-}
-
-static const struct bus_ops bar_ops = { bar_read, bar_write };
-
-static void bar_unmap(struct pci_function *fn)
-{
-	if (!fn->bar_on)
-		return;
-	fn->bar_on = false;
-	fn->ops->bar_moved(fn, fn->bar_base, false);
-	bus_remove(fn->host->mmio, fn->bar_base);
-}
-
-/* Decoded only where there is no RAM, and no chip that is not on the bus. */
-static void bar_map(struct pci_function *fn, uint64_t base)
-{
-	const struct bus_range range = {
-		.base = base, .size = fn->bar_bytes, .ops = &bar_ops, .dev = fn, .name = fn->name,
-		.gsi = fn->gsi,
-	};
-
-	if (base < LAYOUT_PCI_WINDOW || base > LAYOUT_PCI_DECODE_END - fn->bar_bytes)
-		return;
-	/* On top of the ECAM or of another function's BAR: who was first keeps the range. */
-	if (bus_add(fn->host->mmio, &range))
-		return;
-	fn->bar_base = base;
-	fn->bar_on = true;
-	fn->ops->bar_moved(fn, base, true);
-}
-
-static void bar_follow(struct pci_function *fn)
-{
-	bool want = fn->config[PCI_COMMAND] & PCI_COMMAND_MEMORY;
-	uint64_t base = get32(&fn->config[PCI_BASE_ADDRESS_0]);
-
-	if (fn->bar_on && want && base == fn->bar_base)
-		return;
-	bar_unmap(fn);
-	if (want)
-		bar_map(fn, base);
-}
-
 /* ---- INTA ---- */
 
 /* With MSI-X there is no INTA, and the status register knows nothing of it either. */
@@ -101,16 +45,31 @@ static bool intx_asked(struct pci_function *fn)
 	return fn->ops->intx && fn->ops->intx(fn) && !pci_msix_enabled(fn);
 }
 
+/* Under intx_lock, or once no vCPU runs */
+static void intx_fd_switch(struct pci_function *fn, bool on)
+{
+	const struct board *board = fn->board;
+	int err;
+
+	if (!fn->has_intx_fd || on == fn->intx_fd_on)
+		return;
+	err = board->ops->line_fd(board->ctx, fn->intx_fd, fn->resample_fd, fn->gsi, on);
+	fn->intx_fd_on = on && !err;
+	if (err && ratelimit_ok(&fn->no_irq_warning))
+		log_warn("%s: INTA cannot be delivered: %s", fn->name, strerror(-err));
+}
+
 void pci_intx_update(struct pci_function *fn)
 {
-	const struct machine *m = fn->machine;
+	const struct board *b = fn->board;
 	bool up;
 
 	pthread_mutex_lock(&fn->intx_lock);
 	up = intx_asked(fn) && !atomic_load(&fn->intx_off);
 	if (up != fn->intx_up)
-		m->ops->line(m->ctx, fn->gsi, LINE_SOURCE_PCI + fn->devfn, up);
+		b->ops->line(b->ctx, fn->gsi, LINE_SOURCE_PCI + fn->devfn, up);
 	fn->intx_up = up;
+	intx_fd_switch(fn, !atomic_load(&fn->intx_off) && !pci_msix_enabled(fn));
 	pthread_mutex_unlock(&fn->intx_lock);
 }
 
@@ -142,49 +101,93 @@ static bool master_follow(struct pci_function *fn)
 
 /* ---- configuration space ---- */
 
-static void config_read(struct pci_function *fn, unsigned off, uint8_t *data, unsigned len)
+static uint32_t register_read(struct pci_function *fn, unsigned off, unsigned len)
 {
 	fn->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTERRUPT;
 	if (intx_asked(fn))
 		fn->config[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
-	memcpy(data, &fn->config[off], len);
+	return (uint32_t)access_get(&fn->config[off], len);
 }
 
 /* Return: true if bus mastering was switched on or off */
-static bool config_write(struct pci_function *fn, unsigned off, const uint8_t *data, unsigned len)
+static bool register_write(struct pci_function *fn, unsigned off, unsigned len, uint32_t value)
 {
-	for (unsigned i = 0; i < len; i++) {
-		uint8_t mask = fn->writable[off + i];
+	uint32_t mask = (uint32_t)access_get(&fn->writable[off], len);
+	uint32_t old = (uint32_t)access_get(&fn->config[off], len);
 
-		fn->config[off + i] = (uint8_t)((fn->config[off + i] & ~mask) | (data[i] & mask));
-	}
-	bar_follow(fn);
+	access_put(&fn->config[off], len, (old & ~mask) | (value & mask));
+	pci_bars_follow(fn);
 	pci_msix_config_written(fn);
 	intx_follow(fn);
 	return master_follow(fn);
 }
 
-void pci_host_config_rw(struct pci_host *host, unsigned devfn, unsigned reg, void *data,
-			unsigned len, bool write)
+bool pci_config_load(struct pci_function *fn, const uint8_t *config, uint32_t bars)
 {
-	struct pci_function *fn = host->fn[devfn];
-	bool master_changed = false;
+	pci_bars_unmap(fn);
+	memcpy(fn->config, config, sizeof(fn->config));
+	pci_bars_map(fn, bars);
+	pci_msix_config_written(fn);
+	intx_follow(fn);
+	return master_follow(fn);
+}
 
-	if (!write)
-		memset(data, 0xff, len);
-	if (!fn || reg % len || reg >= PCI_CONFIG_BYTES)
-		return;
-	if (reg >= PCI_STD_HEADER_SIZEOF && fn->ops->config_rw &&
-	    fn->ops->config_rw(fn, reg, data, len, write))
-		return;
+/*
+ * What ports and ECAM come down to; @devfn: 0 to 255, @len: 1, 2 or 4. Where there is no function,
+ * reads are ones and writes are ignored, just as behind PCI_CONFIG_BYTES and where @reg is not a
+ * multiple of @len. Return: NULL there.
+ */
+static struct pci_function *function_at(struct pci_host *host, unsigned devfn, unsigned reg,
+					unsigned len)
+{
+	return reg % len || reg >= PCI_CONFIG_BYTES ? NULL : host->fn[devfn];
+}
+
+static bool through_window(struct pci_function *fn, unsigned reg, unsigned len, uint64_t *ret_off)
+{
+	return reg >= PCI_STD_HEADER_SIZEOF && fn->ops->config_window &&
+	       fn->ops->config_window(fn, reg, len, ret_off);
+}
+
+static uint64_t config_read(struct pci_host *host, unsigned devfn, unsigned reg, unsigned len)
+{
+	struct pci_function *fn = function_at(host, devfn, reg, len);
+	uint64_t off;
+	uint32_t value;
+
+	if (!fn)
+		return UINT64_MAX;
+	if (through_window(fn, reg, len, &off))
+		return pci_bar_read(&fn->bar[0], off, len);
 	pthread_mutex_lock(&host->lock);
-	if (write)
-		master_changed = config_write(fn, reg, data, len);
-	else
-		config_read(fn, reg, data, len);
+	value = register_read(fn, reg, len);
+	pthread_mutex_unlock(&host->lock);
+	return value;
+}
+
+static void config_write(struct pci_host *host, unsigned devfn, unsigned reg, unsigned len,
+			 uint32_t value)
+{
+	struct pci_function *fn = function_at(host, devfn, reg, len);
+	bool master_changed;
+	uint64_t off;
+
+	if (!fn)
+		return;
+	if (through_window(fn, reg, len, &off)) {
+		pci_bar_write(&fn->bar[0], off, len, value);
+		return;
+	}
+	pthread_mutex_lock(&host->lock);
+	master_changed = register_write(fn, reg, len, value);
 	pthread_mutex_unlock(&host->lock);
 	if (master_changed && fn->ops->master)
 		fn->ops->master(fn);
+}
+
+struct pci_function *pci_function_at(struct pci_host *host, unsigned devfn)
+{
+	return host->fn[devfn];
 }
 
 void pci_config_get(struct pci_function *fn, unsigned off, void *ret, unsigned len)
@@ -195,79 +198,74 @@ void pci_config_get(struct pci_function *fn, unsigned off, void *ret, unsigned l
 }
 
 /* A quadword is two accesses, as the configuration space has no wider registers than 32 bits. */
-static void ecam_rw(struct pci_host *host, uint64_t off, uint8_t *data, unsigned len, bool write)
+static uint64_t ecam_read(void *dev, uint64_t off, unsigned len)
 {
-	unsigned step = len < 4 ? len : 4;
-
-	for (unsigned i = 0; i < len; i += step)
-		pci_host_config_rw(host, (unsigned)((off + i) >> 12), (off + i) & 0xfff, data + i,
-				   step, write);
+	if (len == 8)
+		return (uint32_t)ecam_read(dev, off, 4) | ecam_read(dev, off + 4, 4) << 32;
+	return config_read(dev, (unsigned)(off >> 12), off & 0xfff, len);
 }
 
-static void ecam_read(void *dev, uint64_t off, void *data, unsigned len)
+static void ecam_write(void *dev, uint64_t off, unsigned len, uint64_t value)
 {
-	ecam_rw(dev, off, data, len, false);
-}
-
-static void ecam_write(void *dev, uint64_t off, const void *data, unsigned len)
-{
-	uint8_t copy[8];
-
-	memcpy(copy, data, len);
-	ecam_rw(dev, off, copy, len, true);
+	if (len == 8) {
+		ecam_write(dev, off, 4, (uint32_t)value);
+		ecam_write(dev, off + 4, 4, value >> 32);
+		return;
+	}
+	config_write(dev, (unsigned)(off >> 12), off & 0xfff, len, (uint32_t)value);
 }
 
 static const struct bus_ops ecam_ops = { ecam_read, ecam_write };
 
-/* The address register takes 32-bit accesses only; bytes within it (0xcf9) are other chipsets'. */
-static void port_address(struct pci_host *host, uint64_t off, void *data, unsigned len, bool write)
+/* The address register takes 32-bit accesses only; a byte within it is another register. */
+static uint64_t port_read(void *dev, uint64_t off, unsigned len)
 {
-	if (off != PORT_ADDRESS || len != 4) {
-		if (!write)
-			memset(data, 0xff, len);
-		return;
-	}
-	pthread_mutex_lock(&host->lock);
-	if (write)
-		host->address = get32(data) & ~3U;
-	else
-		put32(data, host->address);
-	pthread_mutex_unlock(&host->lock);
-}
-
-static void port_data(struct pci_host *host, unsigned off, void *data, unsigned len, bool write)
-{
+	struct pci_host *host = dev;
 	uint32_t address;
+	uint8_t reset;
 
 	pthread_mutex_lock(&host->lock);
 	address = host->address;
+	reset = host->reset_control;
 	pthread_mutex_unlock(&host->lock);
-	if ((address & ADDRESS_ENABLE) && !(address & ADDRESS_BUS))
-		pci_host_config_rw(host, address >> 8 & 0xff, (address & 0xff) + off, data, len,
-				   write);
-	else if (!write)
-		memset(data, 0xff, len);
-}
-
-static void port_rw(struct pci_host *host, uint64_t off, void *data, unsigned len, bool write)
-{
+	if (off == PORT_RESET && len == 1)
+		return reset;
 	if (off < PORT_DATA)
-		port_address(host, off, data, len, write);
-	else
-		port_data(host, (unsigned)off - PORT_DATA, data, len, write);
+		return off == PORT_ADDRESS && len == 4 ? address : UINT64_MAX;
+	if (!(address & ADDRESS_ENABLE) || address & ADDRESS_BUS)
+		return UINT64_MAX;
+	return config_read(host, address >> 8 & 0xff, (address & 0xff) + (unsigned)off - PORT_DATA,
+			   len);
 }
 
-static void port_read(void *dev, uint64_t off, void *data, unsigned len)
+static void port_reset(struct pci_host *host, uint8_t value)
 {
-	port_rw(dev, off, data, len, false);
+	bool now;
+
+	pthread_mutex_lock(&host->lock);
+	now = reset_control_write(&host->reset_control, value);
+	pthread_mutex_unlock(&host->lock);
+	if (now)
+		board_stop(&host->board, STOP_RESET, 0);
 }
 
-static void port_write(void *dev, uint64_t off, const void *data, unsigned len)
+static void port_write(void *dev, uint64_t off, unsigned len, uint64_t value)
 {
-	uint8_t copy[8];
+	struct pci_host *host = dev;
+	uint32_t address;
 
-	memcpy(copy, data, len);
-	port_rw(dev, off, copy, len, true);
+	if (off == PORT_RESET && len == 1) {
+		port_reset(host, (uint8_t)value);
+		return;
+	}
+	pthread_mutex_lock(&host->lock);
+	if (off == PORT_ADDRESS && len == 4)
+		host->address = (uint32_t)value & ~3U;
+	address = host->address;
+	pthread_mutex_unlock(&host->lock);
+	if (off >= PORT_DATA && (address & ADDRESS_ENABLE) && !(address & ADDRESS_BUS))
+		config_write(host, address >> 8 & 0xff,
+			     (address & 0xff) + (unsigned)off - PORT_DATA, len, (uint32_t)value);
 }
 
 static const struct bus_ops port_ops = { port_read, port_write };
@@ -305,11 +303,37 @@ int pci_add_cap(struct pci_function *fn, uint8_t id, const void *body, unsigned 
 	return (int)at;
 }
 
-void pci_set_bar(struct pci_function *fn, uint32_t bytes)
+int pci_add_msix(struct pci_function *fn, unsigned n_vectors, unsigned bar, unsigned table,
+		 unsigned pba)
 {
-	fn->bar_bytes = bytes;
-	/* Sizing works by itself: the bits below the size read back as zero. */
-	put32(&fn->writable[PCI_BASE_ADDRESS_0], ~(bytes - 1));
+	const struct {
+		uint16_t control;
+		uint32_t table, pba; /* the low bits are the BAR's number */
+	} __attribute__((packed)) body = { (uint16_t)(n_vectors - 1), table | bar, pba | bar };
+	int cap = pci_add_cap(fn, PCI_CAP_ID_MSIX, &body, sizeof(body));
+
+	if (cap < 0)
+		return cap;
+	fn->msix_cap = (unsigned)cap;
+	fn->msix_bar = bar;
+	fn->msix_control = body.control;
+	fn->writable[fn->msix_cap + PCI_MSIX_FLAGS + 1] =
+		(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL) >> 8;
+	return pci_msix_init(fn, n_vectors, table, pba);
+}
+
+int pci_add_intx_fd(struct pci_function *fn, int *ret_fd, int *ret_resample_fd)
+{
+	int fd = event_open(0), resample_fd = event_open(0);
+
+	if (fd < 0 || resample_fd < 0) {
+		close(fd < 0 ? resample_fd : fd);
+		return fd < 0 ? fd : resample_fd;
+	}
+	fn->has_intx_fd = true;
+	*ret_fd = fn->intx_fd = fd;
+	*ret_resample_fd = fn->resample_fd = resample_fd;
+	return 0;
 }
 
 void pci_host_expect(struct pci_host *host, unsigned n)
@@ -329,44 +353,58 @@ static int next_slot(const struct pci_host *host)
 	return -ENOSPC;
 }
 
-static uint64_t alloc_bar(struct pci_host *host, uint32_t bytes)
+static void plug_in(struct pci_host *host, struct pci_function *fn, unsigned devfn)
 {
-	uint64_t base = ALIGN_UP(host->next_bar, bytes);
+	static const uint8_t isa_irq[GSI_PCI_PINS] = ISA_IRQS_PCI;
+	const unsigned intx = (devfn >> 3) % GSI_PCI_PINS;
 
-	if (base > LAYOUT_PCI_WINDOW_END - bytes)
-		return 0; /* decoded nowhere until the guest finds it a place */
-	host->next_bar = base + bytes;
-	return base;
+	fn->host = host;
+	fn->board = &host->board;
+	fn->devfn = (uint8_t)devfn;
+	if (fn->ops->intx || fn->has_intx_fd) {
+		fn->gsi = GSI_PCI_FIRST + intx;
+		fn->config[PCI_INTERRUPT_PIN] = 1;
+		/* A number of the PICs: who has an IOAPIC is told the other by tables. */
+		fn->config[PCI_INTERRUPT_LINE] = isa_irq[intx];
+	}
+	/* Function 0 tells whether there are others. */
+	if (devfn & 7)
+		host->fn[devfn & ~7U]->config[PCI_HEADER_TYPE] |= MULTIFUNCTION;
+	pci_bars_place(host, fn);
+	intx_fd_switch(fn, true);
+	host->fn[devfn] = fn;
 }
 
 int pci_add(struct pci_host *host, struct pci_function *fn)
 {
 	int slot = next_slot(host);
 
-	if (slot < 0)
-		return slot;
-	fn->host = host;
-	fn->machine = &host->machine;
-	fn->devfn = (uint8_t)slot;
-	fn->gsi = GSI_PCI_FIRST + (fn->devfn >> 3) % GSI_PCI_PINS;
-	fn->config[PCI_INTERRUPT_PIN] = 1;
-	fn->config[PCI_INTERRUPT_LINE] = (uint8_t)fn->gsi;
-	/* Function 0 tells whether there are others. */
-	if (slot & 7)
-		host->fn[slot & ~7]->config[PCI_HEADER_TYPE] |= MULTIFUNCTION;
-	if (fn->bar_bytes)
-		put32(&fn->config[PCI_BASE_ADDRESS_0], (uint32_t)alloc_bar(host, fn->bar_bytes));
-	host->fn[slot] = fn;
+	if (slot >= 0)
+		plug_in(host, fn, (unsigned)slot);
+	return slot < 0 ? slot : 0;
+}
+
+int pci_add_to_bridge(struct pci_host *host, struct pci_function *fn)
+{
+	if (host->fn[1])
+		return -ENOSPC;
+	plug_in(host, fn, 1);
 	return 0;
 }
 
 void pci_fini(struct pci_function *fn)
 {
 	if (fn->host) {
-		bar_unmap(fn);
+		pci_bars_unmap(fn);
+		intx_fd_switch(fn, false);
 		fn->host->fn[fn->devfn] = NULL;
 	}
 	pci_msix_fini(fn);
+	if (fn->has_intx_fd) {
+		close(fn->intx_fd);
+		close(fn->resample_fd);
+	}
+	fn->has_intx_fd = false;
 	fn->host = NULL;
 	pthread_mutex_destroy(&fn->intx_lock);
 }
@@ -397,7 +435,19 @@ static int add_ranges(struct pci_host *host, struct bus *pio, struct bus *mmio)
 	return err;
 }
 
-int pci_host_new(struct bus *pio, struct bus *mmio, const struct machine *machine,
+void pci_host_reserve(struct pci_host *host, uint64_t base, uint64_t bytes)
+{
+	assert(host->n_reserved < PCI_MAX_RESERVED);
+	host->reserved[host->n_reserved].base = base;
+	host->reserved[host->n_reserved++].bytes = bytes;
+}
+
+void pci_host_window64(struct pci_host *host, uint64_t base, uint64_t bytes)
+{
+	host->high = (struct pci_window){ base, base + bytes };
+}
+
+int pci_host_new(struct bus *pio, struct bus *mmio, const struct board *board,
 		 struct pci_host **ret)
 {
 	struct pci_host *host = calloc(1, sizeof(*host));
@@ -407,8 +457,9 @@ int pci_host_new(struct bus *pio, struct bus *mmio, const struct machine *machin
 		return log_err(-ENOMEM, "PCI host bridge");
 	pthread_mutex_init(&host->lock, NULL);
 	host->mmio = mmio;
-	host->machine = *machine;
-	host->next_bar = LAYOUT_PCI_WINDOW;
+	host->board = *board;
+	host->low = (struct pci_window){ LAYOUT_PCI_WINDOW, LAYOUT_PCI_WINDOW_END };
+	host->io = (struct pci_window){ PORT_PCI_WINDOW, PORT_PCI_WINDOW_END };
 	pci_host_expect(host, 1);
 	pci_init(&host->bridge, BRIDGE_VENDOR, BRIDGE_DEVICE, BRIDGE_CLASS, 0);
 	memset(host->bridge.writable, 0, sizeof(host->bridge.writable));

@@ -9,11 +9,13 @@
 #include <time.h>
 
 #include "lkvm/chips.h"
+#include "lkvm/state.h"
 
 #define PM1_TMR    (1U << 0)
 #define PM1_GBL    (1U << 5)
 #define PM1_PWRBTN (1U << 8)
 #define PM1_RTC    (1U << 10) /* never raised, but Linux insists that it can be enabled */
+#define PM1_WAK    (1U << 15) /* status only: back from a sleeping state */
 #define PM1_EVENTS (PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_RTC)
 
 /* Control register, low byte */
@@ -26,11 +28,16 @@
 
 #define PM_TIMER_HZ 3579545ULL
 
+struct power_state {
+	uint32_t sts, en;        /* PM1 events; only the power button is ever raised, and PM1_WAK */
+	uint32_t cnt_lo, cnt_hi; /* what reads back: BM_RLD, SLP_TYP */
+	uint32_t timer;          /* before the host's clock is added; saved: what it shows */
+};
+
 struct power {
 	pthread_mutex_t lock;
 	struct device_env env;
-	unsigned sts, en;        /* PM1 events; only the power button is ever raised */
-	unsigned cnt_lo, cnt_hi; /* what reads back: BM_RLD, SLP_TYP */
+	struct power_state st;
 	bool sci;
 };
 
@@ -39,7 +46,7 @@ struct power {
  * apart: no product gets near 2^64. TMR_STS, the change of bit 31, is never raised: it happens
  * every 10 minutes and serves kernels that count the wraps of the timer, which then see none.
  */
-static uint32_t timer_now(void)
+static uint32_t host_ticks(void)
 {
 	struct timespec ts;
 
@@ -50,7 +57,7 @@ static uint32_t timer_now(void)
 
 static void update_sci(struct power *p)
 {
-	bool level = p->sts & p->en;
+	bool level = p->st.sts & p->st.en;
 
 	if (level == p->sci)
 		return;
@@ -62,17 +69,17 @@ static unsigned read_byte(const struct power *p, uint64_t off, uint32_t timer)
 {
 	switch (off) {
 	case POWER_PM1_STS:
-		return p->sts;
+		return p->st.sts;
 	case POWER_PM1_STS + 1:
-		return p->sts >> 8;
+		return p->st.sts >> 8;
 	case POWER_PM1_EN:
-		return p->en;
+		return p->st.en;
 	case POWER_PM1_EN + 1:
-		return p->en >> 8;
+		return p->st.en >> 8;
 	case POWER_PM1_CNT:
-		return p->cnt_lo | CNT_SCI_EN;
+		return p->st.cnt_lo | CNT_SCI_EN;
 	case POWER_PM1_CNT + 1:
-		return p->cnt_hi;
+		return p->st.cnt_hi;
 	case POWER_PM_TMR ... POWER_PM_TMR + 3:
 		return timer >> (8 * (off - POWER_PM_TMR));
 	case POWER_RESET:
@@ -82,62 +89,69 @@ static unsigned read_byte(const struct power *p, uint64_t off, uint32_t timer)
 	}
 }
 
-static void power_read(void *dev, uint64_t off, void *data, unsigned len)
+static uint64_t power_read(void *dev, uint64_t off, unsigned len)
 {
 	struct power *p = dev;
-	uint32_t timer = timer_now(); /* once: the bytes of one access belong together */
-	uint8_t *bytes = data;
+	uint32_t ticks = host_ticks(); /* once: the bytes of one access belong together */
+	uint64_t value = 0;
 
 	pthread_mutex_lock(&p->lock);
 	for (unsigned i = 0; i < len; i++)
-		bytes[i] = (uint8_t)read_byte(p, off + i, timer);
+		value |= (uint64_t)(uint8_t)read_byte(p, off + i, p->st.timer + ticks) << 8 * i;
 	pthread_mutex_unlock(&p->lock);
+	return value;
 }
 
 static void write_control_hi(struct power *p, unsigned value)
 {
-	p->cnt_hi = value & CNT_SLP_TYP;
-	/* S5 is the only sleeping state that the ACPI tables offer; the others do nothing. */
-	if ((value & CNT_SLP_EN) && p->cnt_hi == POWER_SLP_TYP_S5 << CNT_SLP_TYP_SHIFT)
-		p->env.stop(p->env.machine, STOP_POWEROFF, 0);
+	p->st.cnt_hi = value & CNT_SLP_TYP;
+	if (!(value & CNT_SLP_EN))
+		return;
+	/*
+	 * S5 is the only sleeping state that the ACPI tables offer. Who tries another, S3 most likely,
+	 * is woken at once, with all that it had, and not by way of the waking vector.
+	 */
+	if (p->st.cnt_hi == POWER_SLP_TYP_S5 << CNT_SLP_TYP_SHIFT)
+		board_stop(&p->env.board, STOP_POWEROFF, 0);
+	else
+		p->st.sts |= PM1_WAK;
 }
 
 static void write_byte(struct power *p, uint64_t off, unsigned value)
 {
 	switch (off) {
 	case POWER_PM1_STS:
-		p->sts &= ~value;
+		p->st.sts &= ~value;
 		break;
 	case POWER_PM1_STS + 1:
-		p->sts &= ~(value << 8);
+		p->st.sts &= ~(value << 8);
 		break;
 	case POWER_PM1_EN:
-		p->en = ((p->en & 0xff00) | value) & PM1_EVENTS;
+		p->st.en = ((p->st.en & 0xff00) | value) & PM1_EVENTS;
 		break;
 	case POWER_PM1_EN + 1:
-		p->en = ((p->en & 0xff) | value << 8) & PM1_EVENTS;
+		p->st.en = ((p->st.en & 0xff) | value << 8) & PM1_EVENTS;
 		break;
 	case POWER_PM1_CNT:
-		p->cnt_lo = value & CNT_BM_RLD;
+		p->st.cnt_lo = value & CNT_BM_RLD;
 		break;
 	case POWER_PM1_CNT + 1:
 		write_control_hi(p, value);
 		break;
 	case POWER_RESET:
 		if (value == POWER_RESET_VALUE)
-			p->env.stop(p->env.machine, STOP_RESET, 0);
+			board_stop(&p->env.board, STOP_RESET, 0);
 		break;
 	}
 }
 
-static void power_write(void *dev, uint64_t off, const void *data, unsigned len)
+static void power_write(void *dev, uint64_t off, unsigned len, uint64_t value)
 {
 	struct power *p = dev;
-	const uint8_t *bytes = data;
 
 	pthread_mutex_lock(&p->lock);
 	for (unsigned i = 0; i < len; i++)
-		write_byte(p, off + i, bytes[i]);
+		write_byte(p, off + i, (uint8_t)(value >> 8 * i));
 	update_sci(p);
 	pthread_mutex_unlock(&p->lock);
 }
@@ -148,8 +162,8 @@ bool power_button(void *dev)
 	bool heard;
 
 	pthread_mutex_lock(&p->lock);
-	p->sts |= PM1_PWRBTN;
-	heard = p->en & PM1_PWRBTN;
+	p->st.sts |= PM1_PWRBTN;
+	heard = p->st.en & PM1_PWRBTN;
 	update_sci(p);
 	pthread_mutex_unlock(&p->lock);
 	return heard;
@@ -170,10 +184,51 @@ static void power_fini(void *dev)
 	pthread_mutex_destroy(&p->lock);
 }
 
+/* ---- state ---- */
+
+static const struct state_field fields[] = {
+	STATE_ONE(struct power_state, sts, .bits = PM1_PWRBTN | PM1_WAK),
+	STATE_ONE(struct power_state, en, .bits = PM1_EVENTS),
+	STATE_ONE(struct power_state, cnt_lo, .bits = CNT_BM_RLD),
+	STATE_ONE(struct power_state, cnt_hi, .bits = CNT_SLP_TYP),
+	STATE_ONE(struct power_state, timer),
+};
+
+static int save(void *dev, void *ret_state)
+{
+	struct power *p = dev;
+	struct power_state *st = ret_state;
+
+	pthread_mutex_lock(&p->lock);
+	*st = p->st;
+	pthread_mutex_unlock(&p->lock);
+	st->timer += host_ticks();
+	return 0;
+}
+
+static int load(void *dev, const void *state)
+{
+	struct power *p = dev;
+
+	pthread_mutex_lock(&p->lock);
+	p->st = *(const struct power_state *)state;
+	p->st.timer -= host_ticks();
+	update_sci(p);
+	pthread_mutex_unlock(&p->lock);
+	return 0;
+}
+
+static const struct state_type state_type = {
+	STATE_TYPE("power", 1, struct power_state, fields),
+	.save = save,
+	.load = load,
+};
+
 const struct device_type power_type = {
 	.name = "power",
 	.size = sizeof(struct power),
 	.io = { .read = power_read, .write = power_write },
 	.init = power_init,
 	.fini = power_fini,
+	.state = &state_type,
 };

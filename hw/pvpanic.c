@@ -1,38 +1,38 @@
 /*
  * pvpanic: the port on which a guest kernel reports its own panic. A read tells which events the
  * host understands, a write names the events that happened. Without state, so without a lock.
+ * hw/pvpanic-pci.c is the same on PCI.
  */
 #include <misc/pvpanic.h>
-#include <string.h>
 
 #include "lkvm/chips.h"
-#include "lkvm/log.h"
 
 struct pvpanic {
 	struct device_env env;
 };
 
-static void pvpanic_read(void *dev, uint64_t off, void *data, unsigned len)
+static uint64_t pvpanic_read(void *dev, uint64_t off, unsigned len)
 {
-	(void)dev;
-	memset(data, 0xff, len);
-	if (off == 0)
-		*(uint8_t *)data = PVPANIC_PANICKED | PVPANIC_CRASH_LOADED;
+	(void)dev, (void)len;
+	return off ? UINT64_MAX : bus_byte(PVPANIC_EVENTS);
 }
 
-static void pvpanic_write(void *dev, uint64_t off, const void *data, unsigned len)
+void pvpanic_event(const struct board *board, uint8_t events)
 {
-	struct pvpanic *p = dev;
-	uint8_t events = *(const uint8_t *)data;
-
-	(void)len;
-	if (off != 0)
-		return;
 	/* The guest goes on into its crash kernel, which ends the run in its own way. */
 	if (events & PVPANIC_CRASH_LOADED)
-		log_debug(LOG_DEVICE, "pvpanic: the guest panicked and starts its crash kernel");
+		board->ops->note_panic(board->ctx);
 	if (events & PVPANIC_PANICKED)
-		p->env.stop(p->env.machine, STOP_PANIC, 0);
+		board_stop(board, STOP_PANIC, 0);
+}
+
+static void pvpanic_write(void *dev, uint64_t off, unsigned len, uint64_t value)
+{
+	const struct pvpanic *p = dev;
+
+	(void)len;
+	if (off == 0)
+		pvpanic_event(&p->env.board, (uint8_t)value);
 }
 
 static int pvpanic_init(void *dev, const struct device_env *env)

@@ -206,18 +206,36 @@ void ram_backing_close(struct ram_backing *backing)
 	backing->fd = -1;
 }
 
+/* Where an administrator asks for more: the sysctl is for pages of the default size only. */
+static const char *more_hugepages(uint64_t page_bytes, uint64_t total, char *ret, size_t bytes)
+{
+	bool usual = read_number("/proc/meminfo", "Hugepagesize:") * KIB == page_bytes;
+
+	if (usual)
+		snprintf(ret, bytes, "sysctl vm.nr_hugepages=%llu", (unsigned long long)total);
+	else
+		snprintf(ret, bytes, "echo %llu >/sys/kernel/mm/hugepages/hugepages-%llukB/nr_hugepages",
+			 (unsigned long long)total, (unsigned long long)(page_bytes / KIB));
+	return ret;
+}
+
 int ram_backing_failed(const struct ram_backing *backing, uint64_t size_bytes, int err)
 {
 	unsigned long long mib = size_bytes / MIB, page = backing->page_bytes;
+	unsigned long long needed, unused, all;
+	char how[128];
 
 	if (err != -ENOMEM || !page)
 		return log_err(err, "map %lluMB of guest RAM", mib);
+	needed = (size_bytes + page - 1) / page;
+	unused = hugepage_count(page, "free_hugepages");
+	all = hugepage_count(page, "nr_hugepages");
 	return log_errx(err,
 			"Not enough huge pages for %lluMB of guest RAM: %llu of %lluMB needed, "
-			"%llu free (of %llu)",
-			mib, (size_bytes + page - 1) / page, page / MIB,
-			(unsigned long long)hugepage_count(page, "free_hugepages"),
-			(unsigned long long)hugepage_count(page, "nr_hugepages"));
+			"%llu free (of %llu; `%s` makes more)",
+			mib, needed, page / MIB, unused, all,
+			more_hugepages(page, all + needed - (unused < needed ? unused : needed), how,
+				       sizeof(how)));
 }
 
 bool ram_backing_shared(const struct ram_config *cfg)

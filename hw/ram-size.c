@@ -55,6 +55,17 @@ enum ram_size_error ram_parse_size(const char *arg, uint64_t *ret)
 	return value % PAGE_BYTES ? RAM_SIZE_PAGES : RAM_SIZE_OK;
 }
 
+const char *ram_mb_text(uint64_t bytes, char *buf, size_t cap)
+{
+	unsigned long long mb = bytes / MIB, part = bytes % MIB * 1000 / MIB;
+
+	if (bytes % MIB)
+		snprintf(buf, cap, "%llu.%03lluMB", mb, part);
+	else
+		snprintf(buf, cap, "%lluMB", mb);
+	return buf;
+}
+
 uint64_t ram_host_bytes(const char **ret_failed)
 {
 	long pages = sysconf(_SC_PHYS_PAGES);

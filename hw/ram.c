@@ -1,12 +1,11 @@
 /* Guest RAM: layout, mapping and access; see ram.h. */
-#include "lkvm/ram.h"
-
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "lkvm/types.h"
+#include "ram-internal.h"
 
 #ifndef MAP_HUGE_SHIFT
 #define MAP_HUGE_SHIFT 26
@@ -45,7 +44,7 @@ static int ram_reserve(struct ram *ram, uint64_t page_bytes)
 		return -errno;
 	ram->reservation = at;
 	first = (uintptr_t)at + RAM_GUARD;
-	ram->base = (uint8_t *)at + (ALIGN_UP(first, align) - (uintptr_t)at);
+	ram->map.base = (uint8_t *)at + (ALIGN_UP(first, align) - (uintptr_t)at);
 	return 0;
 }
 
@@ -66,7 +65,7 @@ static int map_flags(const struct ram_backing *backing, uint64_t page_bytes)
 static int map_range(const struct ram *ram, uint64_t start, uint64_t len, uint64_t page_bytes,
 		     off_t offset, const struct ram_backing *backing)
 {
-	if (len && mmap(ram->base + start, len, PROT_READ | PROT_WRITE,
+	if (len && mmap(ram->map.base + start, len, PROT_READ | PROT_WRITE,
 			map_flags(backing, page_bytes), backing->fd,
 			backing->fd < 0 ? 0 : offset) == MAP_FAILED)
 		return -errno;
@@ -78,10 +77,24 @@ static void advise(const struct ram *ram, unsigned i, int advice, const char *na
 {
 	size_t len = strlen(backing->refused);
 
-	if (!madvise(ram->base + ram->part[i].start.v, ram->part[i].size_bytes, advice))
+	if (!madvise(ram->map.base + ram->map.part[i].start.v, ram->map.part[i].size_bytes, advice))
 		return;
 	if (!strstr(backing->refused, name))
 		snprintf(backing->refused + len, sizeof(backing->refused) - len, " %s", name);
+}
+
+/*
+ * The lowest 2 MB begin in small pages: little of them is ever touched, tables and a real mode for a
+ * moment, and to clear a huge page for that is what a short run would feel most. A page table that is
+ * there keeps the host from making one.
+ */
+static void begin_small(const struct ram *ram, const struct ram_backing *backing)
+{
+	if (backing->fd >= 0 || backing->page_bytes || backing->prealloc)
+		return;
+	/* A host that has huge pages everywhere would make one now. The advice for them comes next. */
+	madvise(ram->map.base, ram->map.part[0].size_bytes, MADV_NOHUGEPAGE);
+	*(volatile uint8_t *)ram->map.base = 0;
 }
 
 static void advise_part(const struct ram *ram, unsigned i, struct ram_backing *backing)
@@ -90,6 +103,8 @@ static void advise_part(const struct ram *ram, unsigned i, struct ram_backing *b
 
 	if (!cfg->no_merge)
 		advise(ram, i, MADV_MERGEABLE, "MERGEABLE", backing);
+	if (!cfg->no_thp && !i)
+		begin_small(ram, backing);
 	if (!cfg->no_thp)
 		advise(ram, i, MADV_HUGEPAGE, "HUGEPAGE", backing);
 	if (!cfg->fork)
@@ -104,11 +119,11 @@ static void advise_part(const struct ram *ram, unsigned i, struct ram_backing *b
  */
 static int map_part(struct ram *ram, unsigned i, struct ram_backing *backing)
 {
-	const struct ram_part *part = &ram->part[i];
+	const struct ram_part *part = &ram->map.part[i];
 	const uint64_t page = backing->page_bytes;
 	uint64_t rest = page > RAM_GUARD ? part->size_bytes & (page - 1) : 0;
 	uint64_t most = part->size_bytes - rest;
-	off_t offset = i ? (off_t)ram->part[0].size_bytes : 0;
+	off_t offset = i ? (off_t)ram->map.part[0].size_bytes : 0;
 	int err;
 
 	err = map_range(ram, part->start.v, most, page, offset, backing);
@@ -119,34 +134,62 @@ static int map_part(struct ram *ram, unsigned i, struct ram_backing *backing)
 		return err;
 	advise_part(ram, i, backing);
 	if (backing->prealloc &&
-	    madvise(ram->base + part->start.v, part->size_bytes, MADV_POPULATE_WRITE))
+	    madvise(ram->map.base + part->start.v, part->size_bytes, MADV_POPULATE_WRITE))
 		return -errno;
 	return 0;
 }
 
-int ram_init(struct ram *ram, uint64_t size_bytes, struct ram_backing *backing)
+int ram_new(uint64_t size_bytes, struct ram_backing *backing, struct ram **ret)
 {
+	struct ram *ram;
 	int err;
 
-	*ram = (struct ram){ 0 };
 	backing->refused[0] = '\0';
 	if (size_bytes > UINT64_MAX - RAM_GAP_SIZE)
 		return -ENOMEM;
-	ram->n_parts = ram_layout(size_bytes, ram->part, &ram->span_bytes);
+	ram = calloc(1, sizeof(*ram));
+	if (!ram)
+		return -ENOMEM;
+	ram->fd = backing->fd;
+	ram->shared = backing->shared;
+	ram->page_bytes = backing->page_bytes ? backing->page_bytes : RAM_PAGE_BYTES;
+	ram->map.n_parts = ram_layout(size_bytes, ram->map.part, &ram->span_bytes);
 	err = ram_reserve(ram, backing->page_bytes);
-	for (unsigned i = 0; !err && i < ram->n_parts; i++)
+	for (unsigned i = 0; !err && i < ram->map.n_parts; i++)
 		err = map_part(ram, i, backing);
 	if (err)
-		ram_fini(ram);
+		ram_free(ram);
+	else
+		*ret = ram;
 	return err;
 }
 
-void ram_fini(struct ram *ram)
+void ram_free(struct ram *ram)
 {
+	if (!ram)
+		return;
 	if (ram->reservation)
 		munmap(ram->reservation, ram->reserved_bytes);
-	*ram = (struct ram){ 0 };
+	free(ram->log);
+	free(ram);
 }
+
+const struct ram_part *ram_parts(const struct ram *ram, unsigned *ret_n)
+{
+	*ret_n = ram->map.n_parts;
+	return ram->map.part;
+}
+
+uint64_t ram_bytes(const struct ram *ram)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < ram->map.n_parts; i++)
+		sum += ram->map.part[i].size_bytes;
+	return sum;
+}
+
+_Static_assert(offsetof(struct ram, map) == 0, "ram_host() looks at the beginning");
 
 int ram_read(const struct ram *ram, gpa_t src, void *dst, size_t len)
 {
@@ -165,22 +208,8 @@ int ram_write(struct ram *ram, gpa_t dst, const void *src, size_t len)
 	if (!host)
 		return -EFAULT;
 	memcpy(host, src, len);
+	ram_wrote(ram, host, len);
 	return 0;
-}
-
-int ram_iov(const struct ram *ram, gpa_t at, uint64_t len, struct iovec *ret_iov, unsigned cap)
-{
-	uint8_t *host = ram_host(ram, at, len);
-
-	if (!host)
-		return -EFAULT;
-	if (!len)
-		return 0;
-	/* Parts never touch each other (the gap is between them), so one element is always enough. */
-	if (!cap)
-		return -E2BIG;
-	ret_iov[0] = (struct iovec){ host, len };
-	return 1;
 }
 
 int ram_window(const struct ram *ram, gpa_t at, uint64_t len, uint64_t align, void **ret)
@@ -198,9 +227,9 @@ int ram_window(const struct ram *ram, gpa_t at, uint64_t len, uint64_t align, vo
 
 int ram_gpa_of(const struct ram *ram, const void *host, gpa_t *ret)
 {
-	uintptr_t addr = (uintptr_t)host, base = (uintptr_t)ram->base;
+	uintptr_t addr = (uintptr_t)host, base = (uintptr_t)ram->map.base;
 
-	if (!ram->base || addr < base || addr - base >= ram->span_bytes)
+	if (addr < base || addr - base >= ram->span_bytes)
 		return -EFAULT;
 	*ret = GPA(addr - base);
 	return 0;

@@ -11,6 +11,7 @@
  * its driver resets the FIFO: so input stays with the console until the guest listens(), by
  * interrupt or by polling.
  *
+ * More than 500 lines: one chip with its state.
  * Spec: National Semiconductor PC16550D data sheet
  */
 #include <linux/serial_reg.h>
@@ -19,6 +20,7 @@
 
 #include "lkvm/chips.h"
 #include "lkvm/console.h"
+#include "lkvm/state.h"
 
 #define FIFO_BYTES 16
 
@@ -37,51 +39,53 @@
  */
 #define LISTEN_POLLS 32
 
+struct serial_state {
+	uint32_t ier, lcr, mcr, scr, dll, dlm;
+	uint32_t fcr; /* FCR_STICKY bits */
+	uint32_t lsr; /* errors and break, until LSR is read; the rest follows from the FIFOs */
+	uint32_t msr; /* lines and what has changed since MSR was read */
+	uint32_t thre_event; /* the THR became empty, until IIR told so or it was filled */
+	uint32_t polls;      /* of LSR in a row that found the THR empty, up to LISTEN_POLLS */
+
+	uint32_t rx_head, rx_n;
+	uint32_t rx_breaks; /* RX_BREAK characters that are not yet at the head */
+	uint16_t rx[FIFO_BYTES];
+	uint32_t tx_n;
+	uint8_t tx[FIFO_BYTES];
+};
+
 struct serial {
 	pthread_mutex_t lock;
 	struct irq_line irq;
 	struct console *console; /* NULL: leads nowhere */
-
-	unsigned ier, lcr, mcr, scr, dll, dlm;
-	unsigned fcr;    /* FCR_STICKY bits */
-	unsigned lsr;    /* errors and break, until LSR is read; the rest follows from the FIFOs */
-	unsigned msr;    /* lines and what has changed since MSR was read */
-	bool thre_event; /* the THR became empty, until IIR told so or it was filled */
+	struct serial_state st;
 	bool irq_level;
-
-	unsigned polls;   /* of LSR in a row that found the THR empty, up to LISTEN_POLLS */
 	bool input_waits; /* the console has input that was not taken */
-
-	unsigned rx_head, rx_n;
-	unsigned rx_breaks; /* RX_BREAK characters that are not yet at the head */
-	uint16_t rx[FIFO_BYTES];
-	unsigned tx_n;
-	uint8_t tx[FIFO_BYTES];
 };
 
 static unsigned fifo_size(const struct serial *s)
 {
-	return s->fcr & UART_FCR_ENABLE_FIFO ? FIFO_BYTES : 1;
+	return s->st.fcr & UART_FCR_ENABLE_FIFO ? FIFO_BYTES : 1;
 }
 
 static unsigned rx_trigger(const struct serial *s)
 {
 	static const uint8_t level[] = { 1, 4, 8, 14 };
 
-	return level[s->fcr >> 6]; /* 1 without FIFO: all of fcr is 0 then */
+	return level[s->st.fcr >> 6]; /* 1 without FIFO: all of fcr is 0 then */
 }
 
 /* The pending interrupt of the highest priority, as IIR tells it. */
 static unsigned irq_source(const struct serial *s)
 {
-	if ((s->ier & UART_IER_RLSI) && (s->lsr & UART_LSR_BRK_ERROR_BITS))
+	if ((s->st.ier & UART_IER_RLSI) && (s->st.lsr & UART_LSR_BRK_ERROR_BITS))
 		return UART_IIR_RLSI;
 	/* Time does not pass on this line: data below the trigger level has always timed out. */
-	if ((s->ier & UART_IER_RDI) && s->rx_n)
-		return s->rx_n < rx_trigger(s) ? UART_IIR_RX_TIMEOUT : UART_IIR_RDI;
-	if ((s->ier & UART_IER_THRI) && s->thre_event)
+	if ((s->st.ier & UART_IER_RDI) && s->st.rx_n)
+		return s->st.rx_n < rx_trigger(s) ? UART_IIR_RX_TIMEOUT : UART_IIR_RDI;
+	if ((s->st.ier & UART_IER_THRI) && s->st.thre_event)
 		return UART_IIR_THRI;
-	if ((s->ier & UART_IER_MSI) && (s->msr & UART_MSR_ANY_DELTA))
+	if ((s->st.ier & UART_IER_MSI) && (s->st.msr & UART_MSR_ANY_DELTA))
 		return UART_IIR_MSI;
 	return UART_IIR_NO_INT;
 }
@@ -89,7 +93,7 @@ static unsigned irq_source(const struct serial *s)
 /* A PC leads the interrupt through a gate that OUT2 opens. */
 static void update_irq(struct serial *s)
 {
-	bool level = (s->mcr & UART_MCR_OUT2) && irq_source(s) != UART_IIR_NO_INT;
+	bool level = (s->st.mcr & UART_MCR_OUT2) && irq_source(s) != UART_IIR_NO_INT;
 
 	if (level == s->irq_level)
 		return;
@@ -101,38 +105,38 @@ static void update_irq(struct serial *s)
 
 static bool listens(const struct serial *s)
 {
-	if (s->mcr & UART_MCR_LOOP)
+	if (s->st.mcr & UART_MCR_LOOP)
 		return false;
-	return (s->ier & UART_IER_RDI) || s->polls == LISTEN_POLLS;
+	return (s->st.ier & UART_IER_RDI) || s->st.polls == LISTEN_POLLS;
 }
 
 /* A break shows in LSR when its character gets to the head of the FIFO. */
 static void rx_show_head(struct serial *s)
 {
-	if (!s->rx_n || !(s->rx[s->rx_head] & RX_BREAK))
+	if (!s->st.rx_n || !(s->st.rx[s->st.rx_head] & RX_BREAK))
 		return;
-	s->rx_breaks--;
-	s->lsr |= UART_LSR_BI;
+	s->st.rx_breaks--;
+	s->st.lsr |= UART_LSR_BI;
 }
 
 static void rx_clear(struct serial *s)
 {
-	s->rx_n = 0;
-	s->rx_breaks = 0;
+	s->st.rx_n = 0;
+	s->st.rx_breaks = 0;
 }
 
 static void rx_push(struct serial *s, unsigned ch)
 {
-	if (s->rx_n == fifo_size(s)) {
-		s->lsr |= UART_LSR_OE;
-		if (s->fcr & UART_FCR_ENABLE_FIFO)
+	if (s->st.rx_n == fifo_size(s)) {
+		s->st.lsr |= UART_LSR_OE;
+		if (s->st.fcr & UART_FCR_ENABLE_FIFO)
 			return; /* the new character is lost, */
 		rx_clear(s);    /* without FIFO it replaces the old one */
 	}
-	s->rx[(s->rx_head + s->rx_n) % FIFO_BYTES] = (uint16_t)ch;
-	s->rx_n++;
-	s->rx_breaks += ch == RX_BREAK;
-	if (s->rx_n == 1)
+	s->st.rx[(s->st.rx_head + s->st.rx_n) % FIFO_BYTES] = (uint16_t)ch;
+	s->st.rx_n++;
+	s->st.rx_breaks += ch == RX_BREAK;
+	if (s->st.rx_n == 1)
 		rx_show_head(s);
 }
 
@@ -140,11 +144,11 @@ static unsigned rx_pop(struct serial *s)
 {
 	unsigned ch;
 
-	if (!s->rx_n)
+	if (!s->st.rx_n)
 		return 0;
-	ch = s->rx[s->rx_head];
-	s->rx_head = (s->rx_head + 1) % FIFO_BYTES;
-	s->rx_n--;
+	ch = s->st.rx[s->st.rx_head];
+	s->st.rx_head = (s->st.rx_head + 1) % FIFO_BYTES;
+	s->st.rx_n--;
 	rx_show_head(s);
 	return ch & 0xff; /* of a break 0 */
 }
@@ -155,7 +159,7 @@ static unsigned rx_pop(struct serial *s)
  */
 static bool take_input_wanted(struct serial *s)
 {
-	if (!s->input_waits || s->rx_n || !listens(s))
+	if (!s->input_waits || s->st.rx_n || !listens(s))
 		return false;
 	s->input_waits = false;
 	return true;
@@ -165,18 +169,18 @@ static bool take_input_wanted(struct serial *s)
 
 static void tx_emptied(struct serial *s)
 {
-	s->thre_event = true;
+	s->st.thre_event = true;
 }
 
 static void tx_byte(struct serial *s, uint8_t byte)
 {
-	s->polls = 0;
-	if (s->mcr & UART_MCR_LOOP) {
+	s->st.polls = 0;
+	if (s->st.mcr & UART_MCR_LOOP) {
 		rx_push(s, byte);
-	} else if (s->console && (s->tx_n || !console_put(s->console, &byte, 1))) {
-		s->thre_event = false;
-		if (s->tx_n < fifo_size(s)) /* a guest that ignores LSR loses what it sends */
-			s->tx[s->tx_n++] = byte;
+	} else if (s->console && (s->st.tx_n || !console_put(s->console, &byte, 1))) {
+		s->st.thre_event = false;
+		if (s->st.tx_n < fifo_size(s)) /* a guest that ignores LSR loses what it sends */
+			s->st.tx[s->st.tx_n++] = byte;
 		return;
 	}
 	/*
@@ -184,8 +188,8 @@ static void tx_byte(struct serial *s, uint8_t byte)
 	 * one a byte, so the line has to go down for it. With FIFO this write is one of a burst,
 	 * and the line stays up until IIR is read.
 	 */
-	if (s->thre_event && fifo_size(s) == 1) {
-		s->thre_event = false;
+	if (s->st.thre_event && fifo_size(s) == 1) {
+		s->st.thre_event = false;
 		update_irq(s);
 	}
 	tx_emptied(s);
@@ -198,110 +202,110 @@ static unsigned read_iir(struct serial *s)
 	unsigned source = irq_source(s);
 
 	if (source == UART_IIR_THRI)
-		s->thre_event = false;
-	return source | (s->fcr & UART_FCR_ENABLE_FIFO ? IIR_FIFO : 0);
+		s->st.thre_event = false;
+	return source | (s->st.fcr & UART_FCR_ENABLE_FIFO ? IIR_FIFO : 0);
 }
 
 static unsigned read_lsr(struct serial *s)
 {
-	unsigned value = s->lsr;
+	unsigned value = s->st.lsr;
 
-	if (s->rx_n)
+	if (s->st.rx_n)
 		value |= UART_LSR_DR;
-	if (!s->tx_n) {
+	if (!s->st.tx_n) {
 		value |= UART_LSR_THRE | UART_LSR_TEMT;
-		s->polls += s->polls < LISTEN_POLLS;
+		s->st.polls += s->st.polls < LISTEN_POLLS;
 	}
-	if ((s->fcr & UART_FCR_ENABLE_FIFO) && (s->rx_breaks || (s->lsr & UART_LSR_BI)))
+	if ((s->st.fcr & UART_FCR_ENABLE_FIFO) && (s->st.rx_breaks || (s->st.lsr & UART_LSR_BI)))
 		value |= UART_LSR_FIFOE;
-	s->lsr = 0;
+	s->st.lsr = 0;
 	return value;
 }
 
 static unsigned read_msr(struct serial *s)
 {
-	unsigned value = s->msr;
+	unsigned value = s->st.msr;
 
-	s->msr &= ~(unsigned)UART_MSR_ANY_DELTA;
+	s->st.msr &= ~(unsigned)UART_MSR_ANY_DELTA;
 	return value;
 }
 
 static void write_ier(struct serial *s, unsigned value)
 {
-	unsigned enabled = value & ~s->ier;
+	unsigned enabled = value & ~s->st.ier;
 
-	s->ier = value & IER_BITS;
-	if ((enabled & UART_IER_THRI) && !s->tx_n)
-		s->thre_event = true;
+	s->st.ier = value & IER_BITS;
+	if ((enabled & UART_IER_THRI) && !s->st.tx_n)
+		s->st.thre_event = true;
 }
 
 static void write_fcr(struct serial *s, unsigned value)
 {
-	bool switched = (value ^ s->fcr) & UART_FCR_ENABLE_FIFO;
+	bool switched = (value ^ s->st.fcr) & UART_FCR_ENABLE_FIFO;
 
 	if (switched || (value & UART_FCR_CLEAR_RCVR))
 		rx_clear(s);
-	if ((switched || (value & UART_FCR_CLEAR_XMIT)) && s->tx_n) {
-		s->tx_n = 0;
+	if ((switched || (value & UART_FCR_CLEAR_XMIT)) && s->st.tx_n) {
+		s->st.tx_n = 0;
 		tx_emptied(s);
 	}
 	/* The other bits count only together with the enable bit. */
-	s->fcr = value & UART_FCR_ENABLE_FIFO ? value & FCR_STICKY : 0;
+	s->st.fcr = value & UART_FCR_ENABLE_FIFO ? value & FCR_STICKY : 0;
 }
 
 static void write_lcr(struct serial *s, unsigned value)
 {
-	if ((value & ~s->lcr & UART_LCR_SBC) && (s->mcr & UART_MCR_LOOP))
+	if ((value & ~s->st.lcr & UART_LCR_SBC) && (s->st.mcr & UART_MCR_LOOP))
 		rx_push(s, RX_BREAK);
-	s->lcr = value;
+	s->st.lcr = value;
 }
 
 /* What the modem lines are: those of a peer that is always ready, or our own in loop-back. */
 static unsigned modem_lines(const struct serial *s)
 {
-	if (!(s->mcr & UART_MCR_LOOP))
+	if (!(s->st.mcr & UART_MCR_LOOP))
 		return MODEM_READY;
-	return (s->mcr & UART_MCR_DTR ? UART_MSR_DSR : 0) |
-	       (s->mcr & UART_MCR_RTS ? UART_MSR_CTS : 0) |
-	       (s->mcr & UART_MCR_OUT1 ? UART_MSR_RI : 0) |
-	       (s->mcr & UART_MCR_OUT2 ? UART_MSR_DCD : 0);
+	return (s->st.mcr & UART_MCR_DTR ? UART_MSR_DSR : 0) |
+	       (s->st.mcr & UART_MCR_RTS ? UART_MSR_CTS : 0) |
+	       (s->st.mcr & UART_MCR_OUT1 ? UART_MSR_RI : 0) |
+	       (s->st.mcr & UART_MCR_OUT2 ? UART_MSR_DCD : 0);
 }
 
 static void write_mcr(struct serial *s, unsigned value)
 {
-	unsigned old = s->msr & MODEM_LINES;
+	unsigned old = s->st.msr & MODEM_LINES;
 	unsigned lines, delta;
 
-	s->mcr = value & MCR_BITS;
+	s->st.mcr = value & MCR_BITS;
 	lines = modem_lines(s);
 	/* Each delta bit is four below its line; that of RI counts its end only. */
 	delta = (lines ^ old) >> 4;
 	if (lines & UART_MSR_RI)
 		delta &= ~(unsigned)UART_MSR_TERI;
-	s->msr = lines | delta | (s->msr & UART_MSR_ANY_DELTA);
+	s->st.msr = lines | delta | (s->st.msr & UART_MSR_ANY_DELTA);
 }
 
 static unsigned read_register(struct serial *s, unsigned reg)
 {
-	bool dlab = s->lcr & UART_LCR_DLAB;
+	bool dlab = s->st.lcr & UART_LCR_DLAB;
 
 	switch (reg) {
 	case UART_RX:
-		return dlab ? s->dll : rx_pop(s);
+		return dlab ? s->st.dll : rx_pop(s);
 	case UART_IER:
-		return dlab ? s->dlm : s->ier;
+		return dlab ? s->st.dlm : s->st.ier;
 	case UART_IIR:
 		return read_iir(s);
 	case UART_LCR:
-		return s->lcr;
+		return s->st.lcr;
 	case UART_MCR:
-		return s->mcr;
+		return s->st.mcr;
 	case UART_LSR:
 		return read_lsr(s);
 	case UART_MSR:
 		return read_msr(s);
 	case UART_SCR:
-		return s->scr;
+		return s->st.scr;
 	default:
 		return 0xff;
 	}
@@ -309,18 +313,18 @@ static unsigned read_register(struct serial *s, unsigned reg)
 
 static void write_register(struct serial *s, unsigned reg, uint8_t value)
 {
-	bool dlab = s->lcr & UART_LCR_DLAB;
+	bool dlab = s->st.lcr & UART_LCR_DLAB;
 
 	switch (reg) {
 	case UART_TX:
 		if (dlab)
-			s->dll = value;
+			s->st.dll = value;
 		else
 			tx_byte(s, value);
 		break;
 	case UART_IER:
 		if (dlab)
-			s->dlm = value;
+			s->st.dlm = value;
 		else
 			write_ier(s, value);
 		break;
@@ -334,38 +338,38 @@ static void write_register(struct serial *s, unsigned reg, uint8_t value)
 		write_mcr(s, value);
 		break;
 	case UART_SCR:
-		s->scr = value;
+		s->st.scr = value;
 		break;
 	}
 }
 
 /* A wider access is one to each register in turn, as on the ISA bus. */
 
-static void serial_read(void *dev, uint64_t off, void *data, unsigned len)
+static uint64_t serial_read(void *dev, uint64_t off, unsigned len)
 {
 	struct serial *s = dev;
-	uint8_t *bytes = data;
+	uint64_t value = 0;
 	bool wanted;
 
 	pthread_mutex_lock(&s->lock);
 	for (unsigned i = 0; i < len; i++)
-		bytes[i] = (uint8_t)read_register(s, (unsigned)off + i);
+		value |= (uint64_t)(uint8_t)read_register(s, (unsigned)off + i) << 8 * i;
 	update_irq(s);
 	wanted = take_input_wanted(s);
 	pthread_mutex_unlock(&s->lock);
 	if (wanted)
 		console_input_wanted(s->console);
+	return value;
 }
 
-static void serial_write(void *dev, uint64_t off, const void *data, unsigned len)
+static void serial_write(void *dev, uint64_t off, unsigned len, uint64_t value)
 {
 	struct serial *s = dev;
-	const uint8_t *bytes = data;
 	bool wanted;
 
 	pthread_mutex_lock(&s->lock);
 	for (unsigned i = 0; i < len; i++)
-		write_register(s, (unsigned)off + i, bytes[i]);
+		write_register(s, (unsigned)off + i, (uint8_t)(value >> 8 * i));
 	update_irq(s);
 	wanted = take_input_wanted(s);
 	pthread_mutex_unlock(&s->lock);
@@ -381,7 +385,7 @@ static size_t serial_input(void *dev, const uint8_t *buf, size_t len)
 	size_t n = 0;
 
 	pthread_mutex_lock(&s->lock);
-	while (n < len && listens(s) && s->rx_n < fifo_size(s))
+	while (n < len && listens(s) && s->st.rx_n < fifo_size(s))
 		rx_push(s, buf[n++]);
 	s->input_waits = n < len;
 	update_irq(s);
@@ -389,20 +393,28 @@ static size_t serial_input(void *dev, const uint8_t *buf, size_t len)
 	return n;
 }
 
+/* What waits in the tx FIFO goes to the console, or nowhere. */
+static void tx_drain(struct serial *s)
+{
+	size_t taken = s->st.tx_n;
+
+	if (!s->st.tx_n)
+		return;
+	if (s->console)
+		taken = console_put(s->console, s->st.tx, s->st.tx_n);
+	s->st.tx_n -= (unsigned)taken;
+	memmove(s->st.tx, s->st.tx + taken, s->st.tx_n);
+	if (!s->st.tx_n)
+		tx_emptied(s);
+}
+
 static void serial_writable(void *dev)
 {
 	struct serial *s = dev;
-	size_t taken;
 
 	pthread_mutex_lock(&s->lock);
-	if (s->tx_n) {
-		taken = console_put(s->console, s->tx, s->tx_n);
-		s->tx_n -= (unsigned)taken;
-		memmove(s->tx, s->tx + taken, s->tx_n);
-		if (!s->tx_n)
-			tx_emptied(s);
-		update_irq(s);
-	}
+	tx_drain(s);
+	update_irq(s);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -411,7 +423,7 @@ static void serial_break(void *dev)
 	struct serial *s = dev;
 
 	pthread_mutex_lock(&s->lock);
-	if (!(s->mcr & UART_MCR_LOOP))
+	if (!(s->st.mcr & UART_MCR_LOOP))
 		rx_push(s, RX_BREAK);
 	update_irq(s);
 	pthread_mutex_unlock(&s->lock);
@@ -425,8 +437,9 @@ static int serial_init(void *dev, const struct device_env *env)
 	if (err)
 		return -err;
 	s->irq = env->irq;
-	s->dll = DIVISOR_9600; /* Linux divides by it when it takes over the speed that it finds */
-	s->msr = MODEM_READY;
+	s->st.dll =
+		DIVISOR_9600; /* Linux divides by it when it takes over the speed that it finds */
+	s->st.msr = MODEM_READY;
 	if (env->console) {
 		s->console = env->console;
 		console_attach(s->console, &(struct console_device){ .input = serial_input,
@@ -446,10 +459,80 @@ static void serial_fini(void *dev)
 	pthread_mutex_destroy(&s->lock);
 }
 
+/* ---- state ---- */
+
+static const struct state_field fields[] = {
+	STATE_ONE(struct serial_state, ier, .bits = IER_BITS),
+	STATE_ONE(struct serial_state, lcr, .max = 0xff),
+	STATE_ONE(struct serial_state, mcr, .bits = MCR_BITS),
+	STATE_ONE(struct serial_state, scr, .max = 0xff),
+	STATE_ONE(struct serial_state, dll, .max = 0xff),
+	STATE_ONE(struct serial_state, dlm, .max = 0xff),
+	STATE_ONE(struct serial_state, fcr, .bits = FCR_STICKY),
+	STATE_ONE(struct serial_state, lsr, .bits = UART_LSR_BRK_ERROR_BITS),
+	STATE_ONE(struct serial_state, msr, .max = 0xff),
+	STATE_ONE(struct serial_state, thre_event, .max = true),
+	STATE_ONE(struct serial_state, polls, .max = LISTEN_POLLS),
+	STATE_ONE(struct serial_state, rx_head, .max = FIFO_BYTES - 1),
+	STATE_ONE(struct serial_state, rx_n, .max = FIFO_BYTES),
+	STATE_ONE(struct serial_state, rx_breaks, .max = FIFO_BYTES - 1),
+	STATE_ARRAY(struct serial_state, rx, .max = RX_BREAK),
+	STATE_ONE(struct serial_state, tx_n, .max = FIFO_BYTES),
+	STATE_ARRAY(struct serial_state, tx),
+};
+
+static unsigned count_breaks(const struct serial_state *st)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 1; i < st->rx_n; i++)
+		n += st->rx[(st->rx_head + i) % FIFO_BYTES] == RX_BREAK;
+	return n;
+}
+
+static const char *check(const void *state)
+{
+	const struct serial_state *st = state;
+	bool has_fifo = st->fcr & UART_FCR_ENABLE_FIFO;
+
+	if (!has_fifo && st->fcr)
+		return "fcr";
+	if (!has_fifo && st->rx_n > 1)
+		return "rx_n";
+	if (!has_fifo && st->tx_n > 1)
+		return "tx_n";
+	return st->rx_breaks != count_breaks(st) ? "rx_breaks" : NULL;
+}
+
+/* Whether input waits, and whether there is room for output, is up to the console at this end. */
+static int load(void *dev, const void *state)
+{
+	struct serial *s = dev;
+	bool wanted;
+
+	pthread_mutex_lock(&s->lock);
+	s->st = *(const struct serial_state *)state;
+	tx_drain(s);
+	update_irq(s);
+	wanted = take_input_wanted(s);
+	pthread_mutex_unlock(&s->lock);
+	if (wanted)
+		console_input_wanted(s->console);
+	return 0;
+}
+
+static const struct state_type state_type = {
+	STATE_TYPE("serial", 1, struct serial_state, fields),
+	.check = check,
+	.at = offsetof(struct serial, st),
+	.load = load,
+};
+
 const struct device_type serial_type = {
 	.name = "serial",
 	.size = sizeof(struct serial),
 	.io = { .read = serial_read, .write = serial_write },
 	.init = serial_init,
 	.fini = serial_fini,
+	.state = &state_type,
 };

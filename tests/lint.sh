@@ -6,26 +6,18 @@ cd "${0%/*}/.." || exit
 
 CPPFLAGS=(-std=gnu11 -D_GNU_SOURCE -Iinclude '-DLKVM_VERSION="lint"')
 shopt -s nullglob
-sources=(*.c util/*.c hw/*.c x86/*.c virtio/*.c disk/*.c net/*.c)
+folders=(vm x86/boot x86/tables x86/cpu virtio hw disk net fs console ipc util)
+sources=(*.c)
+for folder in "${folders[@]}"; do
+	sources+=("$folder"/*.c)
+done
 headers=(include/lkvm/*.h include/lkvm/*/*.h)
 scripts=(tests/*.sh tests/*/*.sh Documentation/*.bash .ci/*)
 tests=(tests/*/*.c tests/*/*.h tests/*/*.S)
-texts=("${sources[@]}" "${headers[@]}" "${scripts[@]}" "${tests[@]}" {.,x86,hw,disk,virtio}/*.[hS] Makefile README
+texts=("${sources[@]}" "${headers[@]}" "${scripts[@]}" "${tests[@]}" {x86/*,hw,disk,fs,virtio,ipc}/*.[hS] guest/*.[chS] Makefile README
 	*/*.mk tests/*/*.mk Documentation/*.in)
-count=0 bad=0
-
-# report NAME COMPLAINTS: the rule holds if there are no complaints
-report()
-{
-	count=$((count + 1))
-	if [ -z "$2" ]; then
-		echo "ok $count - $1"
-		return
-	fi
-	bad=$((bad + 1))
-	echo "not ok $count - $1"
-	printf '%s\n' "$2" | sed '/^$/d; s/^/# /'
-}
+# shellcheck source=tests/report.sh
+. tests/report.sh
 
 # ---- who may include whom: ARCHITECTURE, "downward only" ----
 
@@ -66,24 +58,26 @@ without()
 }
 
 util_headers=$(printf '%s\n' util/*.c | sed 's|util/\(.*\)\.c|\1|' | paste -sd'|')
-machine='lkvm/(kvm|kvm-cpu|ipc|run|control|builtin)\.h|lkvm/x86/platform\.h'
+above='lkvm/(kvm.*|control|builtin|guests|vm/.*)\.h'
 
+# The order of ARCHITECTURE: each folder may include what stands below it.
 check_layers()
 {
-	local x86_parts kvm_parts
 	only "util includes nothing but util" "lkvm/(types|clock|$util_headers)\.h" util/*.c
-	only "RAM and bus include nothing but util" "lkvm/(types|clock|ram|bus|irq|$util_headers)\.h" hw/ram*.c hw/bus.c
-	never "chips know neither KVM nor a command" "$machine|linux/kvm\.h" hw/*.c
-	never "devices know neither KVM nor a command" "$machine|linux/kvm\.h" virtio/*.c
-	only "back ends include nothing but util" "lkvm/(types|clock|disk|net|$util_headers)\.h" disk/*.c net/*.c
-	mapfile -t x86_parts < <(without 'x86/platform\.c' x86/*.c)
-	never "x86 parts do not know the machine that they are part of" "$machine" "${x86_parts[@]}"
-	mapfile -t kvm_parts < <(without 'kvm-ipc.*\.c|kvm-control.*\.c' kvm*.c)
-	never "the VM does not know commands and devices" \
-		'lkvm/(builtin|options|run|chips|console)\.h|lkvm/x86/platform\.h' "${kvm_parts[@]}"
-	never "the control socket does not know what it controls" \
-		'lkvm/(kvm-cpu|run|builtin|options|chips|console)\.h' kvm-ipc*.c
-	never "main knows commands only" 'lkvm/(kvm|ram|run|ipc).*\.h' main.c
+	only "RAM and bus include nothing but util" "lkvm/(types|clock|access|ram|bus|irq|$util_headers)\.h" hw/ram*.c hw/bus.c
+	only "state tables include nothing but util" "lkvm/(types|clock|state|$util_headers)\.h" hw/state*.c
+	only "disks include nothing but util" "lkvm/(types|clock|disk|$util_headers)\.h" disk/*.c
+	only "shared folders include nothing but util" "lkvm/(types|clock|fs|$util_headers)\.h" fs/*.c
+	only "consoles include nothing but util" "lkvm/(types|clock|console|console/.*|$util_headers)\.h" console/*.c
+	only "the guest's init includes nothing but the session" 'lkvm/session\.h' guest/*.c
+	only "the control socket includes nothing but util" "lkvm/(types|clock|ipc|$util_headers)\.h" ipc/*.c
+	never "chips know neither KVM nor the machine" "$above|linux/kvm\.h" hw/*.c
+	never "virtio devices know neither KVM nor the machine" "$above|linux/kvm\.h" virtio/*.c
+	never "x86 does not know the machine" "$above" x86/*/*.c
+	never "the VM does not know the machine, commands and devices" \
+		'lkvm/(builtin|guests|options|vm/.*|chips|console|disk|virtio.*|ipc)\.h' kvm*.c
+	never "the machine does not know commands" 'lkvm/(builtin|guests)\.h' vm/*.c
+	never "main knows commands only" 'lkvm/(kvm|ram|ipc|vm/).*\.h' main.c
 }
 
 # ---- headers ----
@@ -110,16 +104,59 @@ check_text()
 	mapfile -t commands_only < <(without 'main\.c|builtin-.*\.c' "${sources[@]}")
 	report "exit() stands in main.c and builtin-* only" \
 		"$(grep -nE '\b(exit|_Exit|quick_exit|die|abort)\(' "${commands_only[@]}")"
+	report "threads are made by util/thread.c only" \
+		"$(grep -nE '\bpthread_(create|setname_np)\(' "${sources[@]}" | grep -v '^util/thread\.c:')"
+	report "virtio devices call virtio_push() and virtio_pop()" \
+		"$(grep -nE '\bvirtq_(push|pop|flush)\(' virtio/*.c | grep -vE '^virtio/(virtq.*|queue)\.c:')"
+	report "timers are those of util/timer.c" \
+		"$(grep -nE '\btimerfd_(create|settime)\(|\bsetitimer\(' "${sources[@]}" | grep -v '^util/timer\.c:')"
+	report "libraries are opened by util/lib.c only" \
+		"$(grep -nE '\bdl(open|sym)\(' "${sources[@]}" | grep -v '^util/lib\.c:')"
+	report "eventfds are made by util/event.c only" \
+		"$(grep -nE '\beventfd(_read|_write)?\(' "${sources[@]}" | grep -v '^util/event\.c:')"
+	report "only the step tables call an undo" "$(grep -nE '^[[:blank:]].*\b(vm_)?undo_[a-z_]+\(' vm/*.c)"
 	report "no trailing blanks" "$(grep -nE '[[:blank:]]+$' "${no_scripts[@]}" Documentation/*.in)"
 	report "no carriage returns" "$(grep -ln $'\r' "${texts[@]}" 2>/dev/null)"
 	report "only ASCII" "$(LC_ALL=C grep -nP '[^\x00-\x7f]' "${texts[@]}" 2>/dev/null)"
-	report "tabs indent C" "$(grep -nE '^ {8}' "${sources[@]}" "${headers[@]}")"
+	report "tabs indent C" "$(grep -nE '^ {8}' "${sources[@]}" "${headers[@]}" guest/*.[ch])"
 	report "every file ends with a newline" \
 		"$(for f in "${texts[@]}"; do [ ! -s "$f" ] || [ -z "$(tail -c1 "$f")" ] || echo "$f"; done)"
 	report "no unbounded string functions" \
 		"$(grep -nE '\b(sprintf|vsprintf|gets|strncpy|atoi|atol|alloca)\(' "${sources[@]}")"
 	report "all scripts can be run" \
 		"$(for f in "${scripts[@]}"; do [ -x "$f" ] || ! grep -q '^#!' "$f" || echo "$f"; done)"
+}
+
+# ---- length ----
+
+# long_functions FILE...: a function lies between a brace at the start of a line and the next one there,
+# and its length is what is between them. A table has its brace behind a "=", so it is none.
+long_functions()
+{
+	awk 'FNR == 1 { start = 0 }
+		/^\{/ { start = FNR }
+		/^\}/ {
+			if (start && FNR - start - 1 > 50)
+				printf "%s:%d: a function of %d lines\n", FILENAME, start, FNR - start - 1
+			start = 0
+		}' "$@"
+}
+
+# long_files FILE...: its opening comment has "More than 500 lines:" and why
+long_files()
+{
+	local file lines
+	for file; do
+		lines=$(wc -l <"$file")
+		[ "$lines" -le 500 ] || sed '/\*\//q' "$file" | grep -q '^ \* More than 500 lines: .' ||
+			echo "$file: $lines lines, and its opening does not say why (\"More than 500 lines: ...\")"
+	done
+}
+
+check_length()
+{
+	report "no file is longer than 500 lines without a reason" "$(long_files "${sources[@]}" "${headers[@]}" guest/*.c)"
+	report "no function is longer than 50 lines" "$(long_functions "${sources[@]}" guest/*.c)"
 }
 
 # ---- tools ----
@@ -154,12 +191,13 @@ run_cppcheck()
 
 run_mandoc()
 {
-	mandoc -Tlint -Wwarning Documentation/*.in "${LKVM%/*}"/man/*.1
+	mandoc -Tlint -Wwarning Documentation/*.in "${LKVM%/*}"/man/*.[15]
 }
 
 check_layers
 check_headers
 check_text
+check_length
 if [ "${LINT_TOOLS-}" = 1 ]; then
 	tool shellcheck shellcheck "${scripts[@]}"
 	tool mandoc run_mandoc

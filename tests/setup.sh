@@ -26,6 +26,8 @@ table()
 		build   git                   git
 		build   zlib1g-dev            -
 		build   liblzma-dev           -
+		build   libbz2-dev            -
+		build   liblzo2-dev           -
 		build   libzstd-dev           -
 		build   liblz4-dev            -
 		build   libaio-dev            -
@@ -51,6 +53,9 @@ table()
 		check   e2fsprogs             mke2fs
 		check   procps                pgrep
 		check   seabios               -
+		check   lzop                  lzop
+		check   zsh                   zsh
+		check   fish                  fish
 		kernel  xz-utils              xz
 		kernel  bc                    bc
 		kernel  bison                 bison

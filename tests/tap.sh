@@ -1,16 +1,22 @@
 #!/usr/bin/env bash
-# tap.sh PROGRAM...: run TAP programs one after another, show what failed and what was skipped,
-# and end with one line of totals. A program that ends without a plan, with too few tests, or with
-# a bad status is a failure.
+# tap.sh PROGRAM... [--kvm PROGRAM...]: run TAP programs one after another, show what failed and what was
+# skipped, and end with one line of totals. A program that ends without a plan, with too few tests, or
+# with a bad status is a failure.
+#
+# Programs behind --kvm need /dev/kvm. Where it cannot be opened they run in emulated hosts side by side
+# (testbed/tree.sh), each of which runs this script: who makes a folder in $CLAIMS runs the program.
 set -u
+hosts=2
 passed=0 failed=0 skipped=0
 out=$(mktemp)
-trap 'rm -f "$out"' EXIT
+trap 'rm -f "$out" "$out.err"' EXIT
 
-for program; do
-	start=$SECONDS
+# one PROGRAM: run it, say how it went, add it to the totals
+one()
+{
+	local start=$SECONDS status ok bad skip plan complaint=''
 	# Tests send signals, which whoever started us may have ignored (nohup, or & in a script).
-	env --default-signal "$program" >"$out" 2>"$out.err" </dev/null
+	env --default-signal "$1" >"$out" 2>"$out.err" </dev/null
 	status=$?
 	read -r ok bad skip plan < <(awk '
 		/^1\.\.[0-9]+/           { split($1, p, "\\.\\."); plan = p[2] }
@@ -18,7 +24,6 @@ for program; do
 		/^ok /                   { ok++ }
 		/^not ok /               { bad++ }
 		END { print ok + 0, bad + 0, skip + 0, plan == "" ? -1 : plan }' "$out")
-	complaint=
 	if [ "$plan" -lt 0 ]; then
 		complaint="printed no plan"
 	elif [ $((ok + bad + skip)) -ne "$plan" ]; then
@@ -26,15 +31,50 @@ for program; do
 	elif [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
 		complaint="ended with status $status"
 	fi
-	printf '%-44s %4d ok %3d failed %3d skipped  %4ds\n' "${program#./}" "$ok" "$bad" "$skip" $((SECONDS - start))
+	printf '%-44s %4d ok %3d failed %3d skipped  %4ds\n' "${1#./}" "$ok" "$bad" "$skip" $((SECONDS - start))
 	grep -E '^ok .*# [Ss][Kk][Ii][Pp]' "$out"
 	if [ "$bad" -gt 0 ] || [ -n "$complaint" ]; then
 		grep -vE '^ok ' "$out"
 		cat "$out.err"
-		[ -n "$complaint" ] && { echo "not ok: $program $complaint"; bad=$((bad + 1)); }
+		[ -n "$complaint" ] && { echo "not ok: $1 $complaint"; bad=$((bad + 1)); }
 	fi
-	rm -f "$out.err"
 	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+}
+
+# Each host prints totals of its own as its last line; one that does not is a failure.
+in_hosts()
+{
+	local line totals=0 programs=0
+	while IFS= read -r line; do
+		line=${line%$'\r'}
+		if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped ]]; then
+			passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
+			skipped=$((skipped + BASH_REMATCH[3])) totals=$((totals + 1))
+		else
+			[[ ! $line =~ \ ok\ +[0-9]+\ failed\ +[0-9]+\ skipped\ +[0-9]+s$ ]] || programs=$((programs + 1))
+			printf '%s\n' "$line"
+		fi
+	done < <("${0%/*}/testbed/tree.sh" --hosts "$hosts" -- "$0" "$@" 2>&1)
+	if [ "$totals" -ne "$hosts" ] || [ "$programs" -ne $# ]; then
+		echo "not ok: $totals of $hosts emulated hosts came to their end, and $programs of $# programs"
+		failed=$((failed + 1))
+	fi
+}
+
+turn=0
+while [ $# -gt 0 ]; do
+	if [ "$1" != --kvm ]; then
+		turn=$((turn + 1))
+		if [ -z "${CLAIMS-}" ] || mkdir "$CLAIMS/$turn" 2>/dev/null; then
+			one "$1"
+		fi
+	elif [ $# -gt 1 ] && ! "${0%/*}/testbed/tree.sh"; then
+		shift
+		[ $# -ge "$hosts" ] || hosts=$#
+		in_hosts "$@"
+		break
+	fi
+	shift
 done
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

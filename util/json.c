@@ -4,6 +4,9 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stddef.h>
+#include <string.h>
+
+#include "lkvm/mask.h"
 
 void json_init(struct json *json, FILE *out)
 {
@@ -11,55 +14,36 @@ void json_init(struct json *json, FILE *out)
 }
 
 /*
- * Length of the UTF-8 sequence that @s starts with, 0 if it is not one (RFC 3629, 4): overlong
- * forms, surrogates and what lies above U+10FFFF are out. The NUL at the end stops it in time.
+ * JSON needs it only of C0, the quote and the backslash. The rest is for those who look at the output
+ * in a terminal: it shows what is there, but does not act upon it.
  */
-static unsigned utf8_len(const unsigned char *s)
+static void put_escaped(FILE *out, uint32_t c)
 {
-	unsigned len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	unsigned char low = 0x80, high = 0xbf;
+	static const char *const brief = "\bb\tt\nn\ff\rr\"\"\\\\";
+	const char *at = c && c < 0x80 ? strchr(brief, (int)c) : NULL;
 
-	if (s[0] > 0xf4)
-		return 0;
-	switch (s[0]) {
-	case 0xe0:
-		low = 0xa0;
-		break;
-	case 0xed:
-		high = 0x9f;
-		break;
-	case 0xf0:
-		low = 0x90;
-		break;
-	case 0xf4:
-		high = 0x8f;
-		break;
-	}
-	for (unsigned i = 1; i < len; i++) {
-		if (s[i] < low || s[i] > high)
-			return 0;
-		low = 0x80, high = 0xbf;
-	}
-	return len;
+	/* No letter that stands for one is itself escaped, so strchr() finds the first of a pair. */
+	if (at)
+		fprintf(out, "\\%c", at[1]);
+	else
+		fprintf(out, "\\u%04x", c);
 }
 
 static void put_string(FILE *out, const char *value)
 {
-	const unsigned char *s = (const unsigned char *)value;
+	size_t left = strlen(value), n;
+	uint32_t c;
 
 	putc('"', out);
-	while (*s) {
-		unsigned len = utf8_len(s);
-
-		if (len == 0)
+	for (; left; left -= n, value += n) {
+		n = mask_decode(value, left, &c);
+		if (!n)
 			fputs("\\ufffd", out);
-		else if (*s == '"' || *s == '\\')
-			fprintf(out, "\\%c", *s);
-		else if (*s < 0x20 || *s == 0x7f)
-			fprintf(out, "\\u%04x", *s);
+		else if (c == '"' || c == '\\' || mask_acts(c))
+			put_escaped(out, c);
 		else
-			fwrite(s, 1, len, out);
-		s += len ? len : 1;
+			fwrite(value, 1, n, out);
+		n += !n;
 	}
 	putc('"', out);
 }

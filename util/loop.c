@@ -4,17 +4,29 @@
 #include <errno.h>
 #include <unistd.h>
 
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 int loop_init(struct loop *loop)
 {
-	*loop = (struct loop){ .epfd = epoll_create1(EPOLL_CLOEXEC) };
+	static const clockid_t clocks[LOOP_CLOCKS] = { CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_REALTIME };
+
+	*loop = (struct loop){ .epfd = epoll_create1(EPOLL_CLOEXEC),
+			       .timer_lock = PTHREAD_MUTEX_INITIALIZER };
+	for (unsigned i = 0; i < LOOP_CLOCKS; i++)
+		loop->clock[i] = (struct loop_clock){ .loop = loop, .id = clocks[i], .src.fd = -1 };
 	return loop->epfd < 0 ? -errno : 0;
 }
 
 void loop_fini(struct loop *loop)
 {
-	if (loop->epfd >= 0)
-		close(loop->epfd);
-	loop->epfd = -1;
+	for (unsigned i = 0; i < LOOP_CLOCKS; i++)
+		close_fd(&loop->clock[i].src.fd);
+	close_fd(&loop->epfd);
 }
 
 static int loop_ctl(struct loop *loop, int op, struct loop_source *src, uint32_t events)
@@ -50,6 +62,7 @@ int loop_once(struct loop *loop, int timeout_ms)
 	if (n < 0)
 		return errno == EINTR ? 0 : -errno;
 	loop->n_pending = (unsigned)n;
+	loop->turn++;
 	for (int i = 0; i < n; i++) {
 		struct loop_source *src = loop->pending[i].data.ptr;
 

@@ -1,13 +1,8 @@
-/*
- * The option tables for readers other than the parser: mdoc source for the man pages, and a table
- * for the shell completion.
- */
+/* The option tables as mdoc source, for the man pages. */
 #include <stdio.h>
 #include <string.h>
 
 #include "lkvm/options.h"
-
-/* ---- man page ---- */
 
 #define MAN_WIDTH 78
 
@@ -70,9 +65,25 @@ static void man_text(const char *text)
 	}
 }
 
+/* .It Cm "serial=S" */
+static void man_choice(void *ctx, const struct opt_choice *choice)
+{
+	bool *open = ctx;
+
+	if (!choice->help)
+		return;
+	if (!*open)
+		printf(".Bl -tag -width Ds\n");
+	*open = true;
+	printf(".It Cm \"\\&%s\"\n", choice->label);
+	man_text(choice->help);
+}
+
 /* .It Fl m Ar SIZE , Fl -mem Ns = Ns Ar SIZE */
 static void man_option(const struct opt *opt)
 {
+	bool choices = false;
+
 	printf(".It");
 	if (opt->short_name) {
 		printf(" Fl %c", opt->short_name);
@@ -90,6 +101,9 @@ static void man_option(const struct opt *opt)
 	}
 	putchar('\n');
 	man_text(opt->help);
+	options_choices(opt, false, &choices, man_choice);
+	if (choices)
+		printf(".El\n");
 }
 
 void options_man(const struct command *cmd)
@@ -115,87 +129,4 @@ void options_man(const struct command *cmd)
 		printf(".Bl -tag -width Ds\n");
 	man_option(&options_help_opt);
 	printf(".El\n");
-}
-
-/* ---- bash completion ---- */
-
-static const char *complete_kind(enum opt_complete complete)
-{
-	switch (complete) {
-	case COMPLETE_FILE:
-		return "file";
-	case COMPLETE_DIR:
-		return "dir";
-	case COMPLETE_GUEST:
-		return "guest";
-	case COMPLETE_WORDS:
-		return "words";
-	case COMPLETE_NONE:
-		break;
-	}
-	return "none";
-}
-
-static void bash_names(const struct opt *opt)
-{
-	if (opt->short_name)
-		printf("-%c ", opt->short_name);
-	if (opt->name)
-		printf("--%s ", opt->name);
-	if (opt->name && opt->arg_optional)
-		printf("--%s= ", opt->name);
-}
-
-/* One line of the case: the ways to write the option, and what its argument may be. */
-static void bash_argument(const struct command *cmd, const struct opt *opt)
-{
-	const char *sep = "\t";
-
-	if (opt->short_name && !opt->arg_optional) {
-		printf("%s%s:-%c", sep, cmd->name, opt->short_name);
-		sep = " | ";
-	}
-	if (opt->name && !opt->arg_optional) {
-		printf("%s%s:--%s", sep, cmd->name, opt->name);
-		sep = " | ";
-	}
-	if (opt->name)
-		printf("%s%s:--%s=", sep, cmd->name, opt->name);
-	printf(") kind='%s' words='%s' ;;\n", complete_kind(opt->complete), opt->words ? opt->words : "");
-}
-
-static bool visible(const struct opt *opt)
-{
-	return opt->kind != OPT_GROUP && opt->help;
-}
-
-static void bash_command(const struct command *cmd)
-{
-	printf("\t%s:) kind='%s' words='", cmd->name, complete_kind(cmd->operand_complete));
-	for (const struct command *const *c = commands; *c; c++)
-		if (cmd->operand_complete == COMPLETE_WORDS)
-			printf("%s ", (*c)->name);
-	printf("' options='");
-	for (const struct opt *opt = cmd->opts; options_more(opt); opt++)
-		if (visible(opt))
-			bash_names(opt);
-	bash_names(&options_help_opt);
-	printf("' ;;\n");
-	for (const struct opt *opt = cmd->opts; options_more(opt); opt++)
-		if (visible(opt) && opt->arg)
-			bash_argument(cmd, opt);
-}
-
-void options_completion(void)
-{
-	printf("# Made from lkvm's option tables. $1 is COMMAND: for what follows the command,\n"
-	       "# COMMAND:--option for the next word, COMMAND:--option= for the rest of the word.\n"
-	       "_lkvm_table()\n{\n\tkind='' words='' options=''\n\tcase $1 in\n");
-	printf("\t:) kind='words' words='");
-	for (const struct command *const *cmd = commands; *cmd; cmd++)
-		printf("%s%s", cmd == commands ? "" : " ", (*cmd)->name);
-	printf("' options='--help --version' ;;\n");
-	for (const struct command *const *cmd = commands; *cmd; cmd++)
-		bash_command(*cmd);
-	printf("\tesac\n}\n");
 }

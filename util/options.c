@@ -1,4 +1,4 @@
-/* Command lines by table, and --help from the same table; see options.h. */
+/* Command lines by table; see options.h. */
 #include "lkvm/options.h"
 
 #include <assert.h>
@@ -7,17 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
+#include "lkvm/keys.h"
 #include "lkvm/log.h"
 
 /* Longest word that is looked up among the known names: a typing mistake is short. */
 #define NEAREST_MAX 40
-
-#define HELP_COLUMN 26
-#define HELP_WIDTH_MIN 40
-#define HELP_WIDTH_MAX 100
 
 const struct opt options_help_opt = {
 	.kind = OPT_FLAG,
@@ -96,6 +91,14 @@ const char *options_nearest(const char *word, const char *const *names, unsigned
 	return near.best;
 }
 
+const char *options_meant(char ret[OPT_MEANT_BYTES], const char *dashes, const char *near)
+{
+	*ret = '\0';
+	if (near)
+		snprintf(ret, OPT_MEANT_BYTES, ", did you mean '%s%s'?", dashes, near);
+	return ret;
+}
+
 /* ---- parsing ---- */
 
 /* One run of options_parse(). */
@@ -145,6 +148,18 @@ static const struct opt *find_short(const struct command *cmd, char letter)
 	return letter == 'h' ? &options_help_opt : NULL;
 }
 
+/* @dashes and the first @len bytes of @word are what the user wrote; @near: what was meant, or NULL */
+static enum options_result unknown(const struct command *cmd, const char *dashes, const char *word,
+				   size_t len, const char *near)
+{
+	char meant[OPT_MEANT_BYTES];
+
+	options_meant(meant, near && !near[1] ? "-" : "--", near);
+	log_errx(0, "unknown option '%s%.*s'%s (try 'lkvm %s --help')", dashes, (int)len, word, meant,
+		 cmd->name);
+	return OPTIONS_BAD;
+}
+
 static enum options_result unknown_long(const struct command *cmd, const char *word, size_t len)
 {
 	char name[NEAREST_MAX + 1] = "";
@@ -156,11 +171,7 @@ static enum options_result unknown_long(const struct command *cmd, const char *w
 		if (opt->name && opt->help)
 			nearest_try(&near, opt->name);
 	nearest_try(&near, options_help_opt.name);
-	if (near.best)
-		log_errx(0, "unknown option '--%.*s', did you mean '--%s'?", (int)len, word, near.best);
-	else
-		log_errx(0, "unknown option '--%.*s'", (int)len, word);
-	return OPTIONS_BAD;
+	return unknown(cmd, "--", word, len, near.best);
 }
 
 static enum options_result set_unsigned(const struct opt *opt, const char *shown, const char *arg,
@@ -212,6 +223,45 @@ static enum options_result apply_next(struct parser *p, const struct opt *opt, c
 	return apply(p, opt, shown, p->argv[p->at++]);
 }
 
+/* Is @word one of @words, which blanks separate? */
+static bool is_choice(const char *words, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (; words && *words; words += strcspn(words, " "), words += strspn(words, " "))
+		if (len && !strncmp(words, word, len) && (!words[len] || words[len] == ' '))
+			return true;
+	return false;
+}
+
+static bool is_key(const struct opt_key *keys, const char *word)
+{
+	for (const struct opt_key *key = keys; key && key->name; key++)
+		if (!strcmp(key->name, word))
+			return true;
+	return false;
+}
+
+static bool is_value(const struct opt_value *values, const char *word)
+{
+	for (; values && values->name; values++)
+		if (!strcmp(values->name, word) || (values->implied && is_key(values->keys, word)))
+			return true;
+	return false;
+}
+
+/* `--hugepages 2M`: would take 2M for an operand, which is nothing that anybody wants. */
+static enum options_result apply_optional(struct parser *p, const struct opt *opt, const char *shown,
+					  const char *arg)
+{
+	const char *next = p->at < p->argc ? p->argv[p->at] : "";
+
+	if (arg || (!is_choice(opt->words, next) && !is_value(opt->values, next)))
+		return apply(p, opt, shown, arg);
+	log_errx(0, "option '%s': its argument follows an equals sign: --%s=%s", shown, opt->name, next);
+	return OPTIONS_BAD;
+}
+
 /* @word: after the two dashes */
 static enum options_result parse_long(struct parser *p, const char *word)
 {
@@ -229,31 +279,27 @@ static enum options_result parse_long(struct parser *p, const char *word)
 		log_errx(0, "option '%s': takes no argument, but got '%s'", shown, end + 1);
 		return OPTIONS_BAD;
 	}
-	return apply(p, opt, shown, *end ? end + 1 : NULL);
+	return apply_optional(p, opt, shown, *end ? end + 1 : NULL);
 }
 
 static enum options_result unknown_short(const struct command *cmd, char letter)
 {
-	char other = (char)(letter ^ ('a' ^ 'A'));
+	const char other[] = { (char)(letter ^ ('a' ^ 'A')), '\0' };
+	bool known = (letter | 0x20) >= 'a' && (letter | 0x20) <= 'z' && find_short(cmd, *other);
 
-	if (((letter | 0x20) >= 'a' && (letter | 0x20) <= 'z') && find_short(cmd, other))
-		log_errx(0, "unknown option '-%c', did you mean '-%c'?", letter, other);
-	else
-		log_errx(0, "unknown option '-%c'", letter);
-	return OPTIONS_BAD;
+	return unknown(cmd, "-", &letter, 1, known ? other : NULL);
 }
 
 /* @word: after the dash, not empty: flags, the last of which may have its argument behind it */
 static enum options_result parse_short(struct parser *p, const char *word)
 {
 	size_t len = strcspn(word, "=");
+	const struct opt *long_opt;
 
 	/* "-kernel FILE" would boot a file called "ernel". */
-	if (len > 1 && find_long(p->cmd, word, len)) {
-		log_errx(0, "unknown option '-%.*s', did you mean '--%.*s'?", (int)len, word, (int)len,
-			 word);
-		return OPTIONS_BAD;
-	}
+	long_opt = len > 1 ? find_long(p->cmd, word, len) : NULL;
+	if (long_opt)
+		return unknown(p->cmd, "-", word, len, long_opt->name);
 	for (; *word; word++) {
 		const struct opt *opt = find_short(p->cmd, *word);
 		const char shown[] = { '-', *word, '\0' };
@@ -263,7 +309,7 @@ static enum options_result parse_short(struct parser *p, const char *word)
 			return unknown_short(p->cmd, *word);
 		if (opt->arg && !opt->arg_optional)
 			return word[1] ? apply(p, opt, shown, word + 1) : apply_next(p, opt, shown);
-		result = apply(p, opt, shown, NULL);
+		result = apply_optional(p, opt, shown, NULL);
 		if (result != OPTIONS_OK)
 			return result;
 	}
@@ -328,137 +374,4 @@ enum options_result options_parse(const struct command *cmd, void *config, int a
 int options_status(enum options_result result)
 {
 	return result == OPTIONS_HELP ? EXIT_SUCCESS : EXIT_USAGE;
-}
-
-/* ---- help ---- */
-
-static unsigned help_width(void)
-{
-	const char *columns = getenv("COLUMNS");
-	unsigned width = 80;
-	struct winsize ws;
-
-	if (columns && !options_unsigned(columns, 1, UINT_MAX, &width))
-		;
-	else if (!ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) && ws.ws_col)
-		width = ws.ws_col;
-	if (width < HELP_WIDTH_MIN)
-		return HELP_WIDTH_MIN;
-	return width > HELP_WIDTH_MAX ? HELP_WIDTH_MAX : width;
-}
-
-/* Print words, the first at @column and further lines from @indent on; newlines are blanks. */
-static void wrap_words(const char *text, size_t len, unsigned indent, unsigned column, unsigned width)
-{
-	const char *end = text + len;
-	bool first = true;
-
-	for (;;) {
-		const char *word = text + strspn(text, " \n");
-		size_t word_len;
-
-		if (word >= end)
-			break;
-		word_len = strcspn(word, " \n");
-		if (!first && column + 1 + word_len > width) {
-			printf("\n%*s", (int)indent, "");
-			column = indent;
-		} else if (!first) {
-			putchar(' ');
-			column++;
-		}
-		printf("%.*s", (int)word_len, word);
-		column += (unsigned)word_len;
-		text = word + word_len;
-		first = false;
-	}
-	putchar('\n');
-}
-
-/* Length of what is filled as one: an indented or empty line, or lines up to one of these. */
-static size_t block_len(const char *text)
-{
-	size_t len = strcspn(text, "\n");
-
-	if (*text == ' ' || *text == '\n')
-		return len;
-	while (text[len] && text[len + 1] && text[len + 1] != '\n' && text[len + 1] != ' ')
-		len += 1 + strcspn(text + len + 1, "\n");
-	return len;
-}
-
-/* Where the text of an indented line starts: after its first two blanks in a row, if it has any. */
-static size_t column_of(const char *line, size_t len)
-{
-	size_t indent = strspn(line, " ");
-
-	for (size_t i = indent; i + 2 < len; i++)
-		if (line[i] == ' ' && line[i + 1] == ' ')
-			return i + strspn(line + i, " ");
-	return indent;
-}
-
-void options_wrap(const char *text)
-{
-	unsigned width = help_width();
-
-	while (*text) {
-		size_t len = block_len(text);
-		unsigned column = *text == ' ' ? (unsigned)column_of(text, len) : 0;
-
-		printf("%.*s", (int)column, text);
-		wrap_words(text + column, len - column, column, column, width);
-		text += len;
-		text += *text == '\n';
-	}
-}
-
-/* "  -m, --mem SIZE" */
-static unsigned print_label(const struct opt *opt)
-{
-	int n;
-
-	if (opt->short_name && opt->name)
-		n = printf("  -%c, --%s", opt->short_name, opt->name);
-	else if (opt->short_name)
-		n = printf("  -%c", opt->short_name);
-	else
-		n = printf("      --%s", opt->name);
-	if (opt->arg)
-		n += printf(opt->arg_optional ? "[=%s]" : " %s", opt->arg);
-	return (unsigned)n;
-}
-
-static void help_option(const struct opt *opt, unsigned width)
-{
-	unsigned help_column = width < 60 ? HELP_COLUMN / 2 : HELP_COLUMN;
-	unsigned column = print_label(opt);
-
-	if (column + 2 > help_column) {
-		putchar('\n');
-		column = 0;
-	}
-	printf("%*s", (int)(help_column - column), "");
-	/* What follows the first line is for the man page only. */
-	wrap_words(opt->help, strcspn(opt->help, "\n"), help_column, help_column, width);
-}
-
-void options_help(const struct command *cmd)
-{
-	unsigned width = help_width();
-	bool groups = cmd->opts->kind == OPT_GROUP && cmd->opts->help;
-
-	printf("Usage: lkvm %s [OPTION]...%s%s\n\n", cmd->name, *cmd->operands ? " " : "", cmd->operands);
-	options_wrap(cmd->description);
-	if (!groups)
-		printf("\nOptions:\n");
-	for (const struct opt *opt = cmd->opts; options_more(opt); opt++) {
-		if (opt->kind == OPT_GROUP)
-			printf("\n%s:\n", opt->help);
-		else if (opt->help)
-			help_option(opt, width);
-	}
-	if (groups)
-		printf("\nHelp:\n");
-	help_option(&options_help_opt, width);
 }

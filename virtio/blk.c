@@ -1,84 +1,36 @@
 /*
  * virtio block device. Spec: virtio 1.2, 5.2
  *
- *	chain -> parse(): judged once, on copies -> struct blk_request -> disk -> done() -> push
+ *	chain -> blk_parse(): judged once, on copies -> struct blk_request -> disk -> done() -> push
+ *
+ * What is taken off the rings is bounded, in requests, bytes and buffers, and so is what one turn of
+ * the worker's loop takes: the driver may do with its rings what it likes, a reset or the machine's
+ * end is never far. A queue that is left with requests for lack of room is served again as soon as
+ * there is some.
  *
  * A request is answered with a status whenever there is room for one: only a chain without any
  * writable byte breaks the device. Status goes into the last writable byte; header, data and status
  * may be spread over buffers in any way.
  */
-#include "lkvm/virtio-blk.h"
+#include "blk-internal.h"
 
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
-#include <linux/virtio_blk.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lkvm/types.h"
+#include "lkvm/clock.h"
 
-#define QUEUE_SIZE          VIRTQ_MAX_SIZE
-#define SEG_MAX             321 /* 1280 KiB in pages, the most that Linux sends, from inside one on */
-#define MAX_RANGES          16 /* of one discard or write zeroes request */
-#define MAX_DISCARD_SECTORS (GIB / DISK_SECTOR_BYTES)
-#define MAX_ZERO_SECTORS    (128 * MIB / DISK_SECTOR_BYTES)
+#define QUEUE_SIZE VIRTQ_MAX_SIZE
+#define SEG_MAX    321 /* 1280 KiB in pages, the most that Linux sends, from inside one on */
 
-#define HEADER_BYTES sizeof(struct virtio_blk_outhdr)
-
-/* What parse() says of a request that must not be started. */
-#define PENDING (-1)
-
-typedef struct virtio_blk_discard_write_zeroes blk_range;
-
-/* One request in flight. Found by its own address only: what the guest calls it is never an index.
- */
-struct blk_request {
-	struct disk_request io;
-	struct virtio_blk *blk;
-	struct blk_request *next; /* free ones */
-	unsigned queue;
-	uint32_t token;  /* of the chain */
-	uint8_t *status; /* guest memory */
-	uint64_t room;   /* writable bytes in front of the status, and how many of them */
-	uint64_t filled; /* a success fills */
-	bool stable;     /* writethrough: a flush must follow */
-	unsigned range, n_ranges;
-	blk_range ranges[MAX_RANGES];
-	struct iovec *iov;
-	unsigned cap_iov;
-};
-
-struct virtio_blk {
-	struct virtio_dev dev;
-	struct disk *disk;
-	bool attached;
-	char serial[DISK_SERIAL_BYTES]; /* padded with NUL */
-	struct virtio_blk_config config;
-	atomic_int writeback; /* as the driver wrote it, -1: it did not */
-
-	/* The worker's */
-	struct blk_request *free;
-	uint64_t to_publish; /* queues with answers that the driver does not see yet */
-};
-
-static struct virtio_blk *blk_of(struct virtio_dev *dev)
-{
-	return container_of(dev, struct virtio_blk, dev);
-}
-
-/*
- * Without either feature the driver cannot flush: then every write must be stable by itself.
- * Spec: 5.2.5.2, 5.2.6.2
- */
-static bool is_writeback(const struct virtio_blk *blk)
-{
-	int wanted = atomic_load(&blk->writeback);
-
-	if (wanted >= 0)
-		return wanted;
-	return virtio_has(&blk->dev, VIRTIO_BLK_F_FLUSH);
-}
+/* Out of the rings at a time, beside MOST_REQUESTS; the last one may be larger than what is left */
+#define MOST_BYTES   (64 * MIB)
+#define MOST_SEGS    (32 * KIB)
+#define TURN_BYTES   (16 * MIB) /* taken in one turn of the loop */
+#define RANGE_WEIGHT 64         /* bytes that are discarded or zeroed count for this part of it */
+#define KEPT_SEGS    128        /* of a request's memory, once it is over */
 
 /* ---- requests ---- */
 
@@ -88,39 +40,58 @@ static struct blk_request *request_get(struct virtio_blk *blk)
 
 	if (r) {
 		blk->free = r->next;
-		return r;
-	}
-	r = calloc(1, sizeof(*r));
-	if (r)
+	} else {
+		assert(blk->n_all < MOST_REQUESTS);
+		r = calloc(1, sizeof(*r));
+		if (!r)
+			return NULL;
 		r->blk = blk;
+		blk->all[blk->n_all++] = r;
+	}
+	r->used = true;
+	blk->n_used++;
 	return r;
 }
 
 static void request_put(struct blk_request *r)
 {
-	r->next = r->blk->free;
-	r->blk->free = r;
+	struct virtio_blk *blk = r->blk;
+
+	blk->n_used--;
+	blk->used_segs -= r->segs;
+	blk->used_bytes -= r->bytes;
+	r->used = false;
+	if (r->cap_iov > KEPT_SEGS) {
+		free(r->iov);
+		r->iov = NULL;
+		r->cap_iov = 0;
+	}
+	r->next = blk->free;
+	blk->free = r;
 }
 
-static bool request_reserve(struct blk_request *r, unsigned n)
+/* What it makes of the bounds; blk_parse() has filled in what it is. */
+static void request_count(struct blk_request *r)
 {
-	struct iovec *iov;
+	struct virtio_blk *blk = r->blk;
 
-	if (n <= r->cap_iov)
-		return true;
-	iov = reallocarray(r->iov, n, sizeof(*iov));
-	if (!iov)
-		return false;
-	r->iov = iov;
-	r->cap_iov = n;
-	return true;
+	r->segs = r->io.n_iov;
+	r->bytes = r->io.len;
+	for (unsigned i = 0; i < r->n_ranges; i++)
+		r->bytes += (uint64_t)le32toh(r->ranges[i].num_sectors) * DISK_SECTOR_BYTES /
+			    RANGE_WEIGHT;
+	blk->used_segs += r->segs;
+	blk->used_bytes += r->bytes;
+	blk->turn_bytes += r->bytes;
 }
 
 static void answer(struct virtio_blk *blk, unsigned queue, uint32_t token, uint8_t *to,
 		   uint8_t status, uint64_t written)
 {
+	if (blk->silent)
+		return; /* cancelled: its queue is about to end */
 	*to = status;
-	virtq_push(&blk->dev.queue[queue].vq, token, (uint32_t)written);
+	virtio_push(&blk->dev, queue, token, (uint32_t)written);
 	blk->to_publish |= 1ULL << queue;
 }
 
@@ -170,6 +141,8 @@ static void done(struct disk_request *io, int ret)
 {
 	struct blk_request *r = container_of(io, struct blk_request, io);
 
+	if (!ret && io->cancelled)
+		ret = -ECANCELED;
 	if (!ret && ++r->range < r->n_ranges) {
 		start_range(r);
 	} else if (!ret && r->stable) {
@@ -180,111 +153,6 @@ static void done(struct disk_request *io, int ret)
 		if (ret != -ECANCELED && ret != -EOPNOTSUPP)
 			disk_failed(r->blk->disk, io, ret);
 		request_end(r, ret == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR);
-	}
-}
-
-/* ---- judging: Return: a status, or PENDING with r->io filled ---- */
-
-static bool in_disk(const struct virtio_blk *blk, uint64_t sector, uint64_t sectors)
-{
-	uint64_t capacity = blk->disk->size_bytes / DISK_SECTOR_BYTES;
-
-	return sector <= capacity && sectors <= capacity - sector;
-}
-
-static int parse_rw(struct blk_request *r, const struct virtq_chain *c, bool write, uint64_t sector)
-{
-	struct virtio_blk *blk = r->blk;
-	uint64_t bytes = write ? c->out_bytes - HEADER_BYTES : c->in_bytes - 1;
-	int n;
-
-	if (write && blk->disk->read_only)
-		return VIRTIO_BLK_S_IOERR;
-	if (bytes % DISK_SECTOR_BYTES || !in_disk(blk, sector, bytes / DISK_SECTOR_BYTES))
-		return VIRTIO_BLK_S_IOERR;
-	if (!request_reserve(r, write ? c->n_out : c->n_in))
-		return VIRTIO_BLK_S_IOERR;
-	n = virtq_slice(c, !write, write ? HEADER_BYTES : 0, bytes, r->iov, r->cap_iov);
-	assert(n >= 0);
-	r->io.op = write ? DISK_WRITE : DISK_READ;
-	r->io.off = sector * DISK_SECTOR_BYTES;
-	r->io.len = bytes;
-	r->io.iov = r->iov;
-	r->io.n_iov = (unsigned)n;
-	r->filled = write ? 0 : bytes;
-	r->stable = write && !is_writeback(blk);
-	return PENDING;
-}
-
-static int check_range(const struct virtio_blk *blk, const blk_range *range, bool zeroes)
-{
-	uint32_t known = zeroes ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0;
-	uint32_t sectors = le32toh(range->num_sectors);
-
-	if (le32toh(range->flags) & ~known)
-		return VIRTIO_BLK_S_UNSUPP;
-	if (sectors > (zeroes ? MAX_ZERO_SECTORS : MAX_DISCARD_SECTORS))
-		return VIRTIO_BLK_S_IOERR;
-	if (!in_disk(blk, le64toh(range->sector), sectors))
-		return VIRTIO_BLK_S_IOERR;
-	return VIRTIO_BLK_S_OK;
-}
-
-static int parse_ranges(struct blk_request *r, const struct virtq_chain *c, bool zeroes)
-{
-	struct virtio_blk *blk = r->blk;
-	uint64_t bytes = c->out_bytes - HEADER_BYTES;
-	int status;
-
-	if (blk->disk->read_only)
-		return VIRTIO_BLK_S_IOERR;
-	if (!virtio_has(&blk->dev, zeroes ? VIRTIO_BLK_F_WRITE_ZEROES : VIRTIO_BLK_F_DISCARD))
-		return VIRTIO_BLK_S_UNSUPP;
-	if (!bytes || bytes % sizeof(blk_range) || bytes > sizeof(r->ranges))
-		return VIRTIO_BLK_S_IOERR;
-	virtq_read(c, HEADER_BYTES, r->ranges, bytes);
-	r->n_ranges = (unsigned)(bytes / sizeof(blk_range));
-	for (unsigned i = 0; i < r->n_ranges; i++) {
-		status = check_range(blk, &r->ranges[i], zeroes);
-		if (status != VIRTIO_BLK_S_OK)
-			return status;
-	}
-	r->io.op = zeroes ? DISK_WRITE_ZEROES : DISK_DISCARD;
-	r->stable = zeroes && !is_writeback(blk);
-	return PENDING;
-}
-
-static int get_id(struct blk_request *r, const struct virtq_chain *c)
-{
-	r->filled = r->room < DISK_SERIAL_BYTES ? r->room : DISK_SERIAL_BYTES;
-	virtq_write(c, 0, r->blk->serial, r->filled);
-	return VIRTIO_BLK_S_OK;
-}
-
-static int parse(struct blk_request *r, const struct virtq_chain *c)
-{
-	struct virtio_blk_outhdr header;
-	uint64_t sector;
-
-	if (virtq_read(c, 0, &header, HEADER_BYTES) < HEADER_BYTES)
-		return VIRTIO_BLK_S_IOERR;
-	sector = le64toh(header.sector);
-	switch (le32toh(header.type)) {
-	case VIRTIO_BLK_T_IN:
-		return parse_rw(r, c, false, sector);
-	case VIRTIO_BLK_T_OUT:
-		return parse_rw(r, c, true, sector);
-	case VIRTIO_BLK_T_FLUSH:
-		r->io.op = DISK_FLUSH;
-		return PENDING;
-	case VIRTIO_BLK_T_GET_ID:
-		return get_id(r, c);
-	case VIRTIO_BLK_T_DISCARD:
-		return parse_ranges(r, c, false);
-	case VIRTIO_BLK_T_WRITE_ZEROES:
-		return parse_ranges(r, c, true);
-	default:
-		return VIRTIO_BLK_S_UNSUPP;
 	}
 }
 
@@ -315,8 +183,12 @@ static void handle(struct virtio_dev *dev, unsigned index)
 	r->filled = 0;
 	r->stable = false;
 	r->range = r->n_ranges = 0;
+	r->segs = 0;
+	r->bytes = 0;
 	r->io = (struct disk_request){ .done = done };
-	status = parse(r, c);
+	status = blk_parse(r, c);
+	if (status == PENDING)
+		request_count(r);
 	if (status != PENDING)
 		request_end(r, (uint8_t)status);
 	else if (r->n_ranges)
@@ -325,9 +197,53 @@ static void handle(struct virtio_dev *dev, unsigned index)
 		blk->disk->ops->submit(blk->disk, &r->io);
 }
 
+static bool has_room(const struct virtio_blk *blk)
+{
+	return blk->n_used < MOST_REQUESTS && blk->used_bytes < MOST_BYTES &&
+	       blk->used_segs < MOST_SEGS;
+}
+
+static bool turn_is_over(const struct virtio_blk *blk)
+{
+	return blk->turn_bytes >= TURN_BYTES || disk_is_asked(blk->disk);
+}
+
+static bool more(struct virtio_dev *dev, unsigned index)
+{
+	const struct virtio_blk *blk = blk_of(dev);
+
+	(void)index;
+	return has_room(blk) && !turn_is_over(blk);
+}
+
 static void kick(struct virtio_dev *dev, unsigned index)
 {
-	virtio_serve(dev, index, handle);
+	struct virtio_blk *blk = blk_of(dev);
+
+	if (blk->turn != dev->loop.turn)
+		blk->turn_bytes = 0;
+	blk->turn = dev->loop.turn;
+	blk->serving = true;
+	virtio_serve_while(dev, index, more, handle);
+	blk->serving = false;
+	if (!has_room(blk))
+		blk->starved |= 1ULL << index;
+	else if (turn_is_over(blk))
+		virtio_again(dev, index);
+}
+
+/* There is room again. Each queue has its turn, so that none waits for ever. */
+static void feed(struct virtio_blk *blk)
+{
+	for (unsigned n = blk->dev.n_queues; n && blk->starved && has_room(blk); n--) {
+		unsigned index = blk->fed_next;
+
+		blk->fed_next = (index + 1) % blk->dev.n_queues;
+		if (!(blk->starved >> index & 1))
+			continue;
+		blk->starved &= ~(1ULL << index);
+		kick(&blk->dev, index);
+	}
 }
 
 static void commit(struct virtio_dev *dev)
@@ -340,7 +256,12 @@ static void commit(struct virtio_dev *dev)
 
 static void disk_reaped(struct disk *disk)
 {
-	publish(disk->ctx);
+	struct virtio_blk *blk = disk->ctx;
+
+	publish(blk);
+	if (blk->starved && !blk->serving && has_room(blk))
+		feed(blk);
+	virtio_idle(&blk->dev);
 }
 
 static void set_capacity(struct virtio_blk *blk)
@@ -357,18 +278,53 @@ static void disk_resized(struct disk *disk)
 	virtio_config_end(&blk->dev);
 }
 
+static void resume(struct virtio_blk *blk)
+{
+	blk->silent = false;
+	blk->disk->held = false;
+	blk->disk->ops->commit(blk->disk);
+	disk_reaped(blk->disk);
+}
+
 static void drain(struct virtio_dev *dev, int index)
 {
 	struct virtio_blk *blk = blk_of(dev);
 	bool all = index < 0;
 
-	/* After a reset nobody asks for the answers. A single queue's requests are not known apart.
-	 */
+	/* Nobody asks for the answers of what has not begun. */
+	for (unsigned i = 0; i < blk->n_all; i++)
+		if (blk->all[i]->used && (all || blk->all[i]->queue == (unsigned)index))
+			blk->all[i]->io.cancelled = true;
 	blk->disk->ops->drain(blk->disk, all);
 	publish(blk);
-	if (all)
-		blk->disk->ops->detach(blk->disk, &dev->loop);
-	blk->attached = blk->attached && !all;
+	if (!all) {
+		blk->starved &= ~(1ULL << index);
+		if (!dev->standing)
+			resume(blk);
+		return;
+	}
+	blk->starved = 0;
+	blk->disk->ops->detach(blk->disk, &dev->loop);
+	blk->attached = false;
+}
+
+static bool busy(const struct virtio_dev *dev)
+{
+	return container_of(dev, const struct virtio_blk, dev)->n_used;
+}
+
+/* The requests that have not begun, or not all of their pieces, wait as they are. */
+static void hold(struct virtio_dev *dev, bool on)
+{
+	struct virtio_blk *blk = blk_of(dev);
+
+	if (!on) {
+		resume(blk);
+		return;
+	}
+	blk->disk->ops->drain(blk->disk, false);
+	publish(blk);
+	blk->silent = true;
 }
 
 /* ---- set-up ---- */
@@ -378,6 +334,7 @@ static int activate(struct virtio_dev *dev)
 	struct virtio_blk *blk = blk_of(dev);
 
 	blk->attached = true;
+	blk->silent = false;
 	return blk->disk->ops->attach(blk->disk, &dev->loop);
 }
 
@@ -396,7 +353,7 @@ static uint64_t config_read(struct virtio_dev *dev, unsigned off, unsigned width
 	struct virtio_blk *blk = blk_of(dev);
 	uint64_t value = 0;
 
-	blk->config.wce = is_writeback(blk);
+	blk->config.wce = blk_is_writeback(blk);
 	memcpy(&value, (char *)&blk->config + off, width);
 	return le64toh(value);
 }
@@ -418,9 +375,12 @@ static const struct virtio_type blk_type = {
 	.kick = kick,
 	.commit = commit,
 	.drain = drain,
+	.hold = hold,
+	.busy = busy,
 	.reset = reset,
 	.config_read = config_read,
 	.config_write = config_write,
+	.state = &blk_state_type,
 };
 
 static uint64_t offered(const struct disk *disk, bool packed)
@@ -475,6 +435,8 @@ int virtio_blk_new(const struct ram *ram, const char *name, struct disk *disk,
 	disk->resized = disk_resized;
 	disk->ctx = blk;
 	disk->eager = true;
+	disk->asked = &blk->dev.asked;
+	disk->last = &blk->dev.last;
 	atomic_store(&blk->writeback, -1);
 	if (cfg->serial)
 		memcpy(blk->serial, cfg->serial, strnlen(cfg->serial, sizeof(blk->serial)));
@@ -494,6 +456,12 @@ int virtio_blk_new(const struct ram *ram, const char *name, struct disk *disk,
 	return err;
 }
 
+void virtio_blk_leave(struct virtio_dev *dev)
+{
+	if (virtio_dev_stop_wait(dev, now_ms()))
+		disk_leave(blk_of(dev)->disk);
+}
+
 void virtio_blk_free(struct virtio_dev *dev)
 {
 	struct virtio_blk *blk;
@@ -502,12 +470,9 @@ void virtio_blk_free(struct virtio_dev *dev)
 		return;
 	blk = blk_of(dev);
 	virtio_fini(dev);
-	while (blk->free) {
-		struct blk_request *r = blk->free;
-
-		blk->free = r->next;
-		free(r->iov);
-		free(r);
+	for (unsigned i = 0; i < blk->n_all; i++) {
+		free(blk->all[i]->iov);
+		free(blk->all[i]);
 	}
 	disk_close(blk->disk);
 	free(blk);

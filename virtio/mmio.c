@@ -5,10 +5,9 @@
 #include <errno.h>
 #include <linux/virtio_mmio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "lkvm/access.h"
+#include "lkvm/event.h"
 #include "lkvm/types.h"
 
 #define MAGIC     0x74726976 /* "virt" */
@@ -19,6 +18,9 @@
 #ifndef VIRTIO_MMIO_QUEUE_RESET
 #define VIRTIO_MMIO_QUEUE_RESET 0x0c0
 #endif
+
+/* Here the text asks for no polling, and Linux does not poll. */
+#define RESET_PATIENCE_MS 1000
 
 #define REGISTER_BYTES 4
 #define INT_ALL        (VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG)
@@ -65,12 +67,8 @@ struct virtio_mmio_host {
 /* An edge for each event, even if the status bit is set already: the driver may be past looking. */
 static void interrupt_raise(struct virtio_mmio *vm, unsigned bit)
 {
-	const uint64_t one = 1;
-
 	atomic_fetch_or(&vm->interrupt, bit);
-	/* Fails only when the counter is full: then the edge is on its way. */
-	if (write(vm->line->fd, &one, sizeof(one)) < 0)
-		return;
+	event_signal(vm->line->fd);
 }
 
 static uint32_t interrupt_show(struct virtio_mmio *vm)
@@ -104,13 +102,73 @@ static void config_irq(void *transport)
 static int notify_fd(void *transport, unsigned index, int fd, bool on)
 {
 	struct virtio_mmio *vm = transport;
-	const struct machine *m = &vm->host->cfg.machine;
+	const struct board *b = &vm->host->cfg.board;
 
-	return m->ops->notify(m->ctx, fd, false, vm->base + VIRTIO_MMIO_QUEUE_NOTIFY,
+	return b->ops->notify(b->ctx, fd, false, vm->base + VIRTIO_MMIO_QUEUE_NOTIFY,
 			      REGISTER_BYTES, index, on);
 }
 
-static const struct virtio_transport_ops transport_ops = { queue_irq, config_irq, notify_fd };
+static void reset_done(void *transport, int index)
+{
+	struct virtio_mmio *vm = transport;
+
+	if (index < 0)
+		atomic_store(&vm->interrupt, 0);
+}
+
+/* ---- state ---- */
+
+struct transport_state {
+	uint32_t device_feature_select, driver_feature_select, queue_select;
+	uint32_t interrupt;
+};
+
+static const struct state_field fields[] = {
+	STATE_ONE(struct transport_state, device_feature_select),
+	STATE_ONE(struct transport_state, driver_feature_select),
+	STATE_ONE(struct transport_state, queue_select),
+	STATE_ONE(struct transport_state, interrupt, .bits = INT_ALL | INT_ALL << SHOWN_SHIFT),
+};
+
+static int save(void *transport, void *ret_state)
+{
+	struct transport_state *st = ret_state;
+	struct virtio_mmio *vm = transport;
+
+	st->device_feature_select = atomic_load(&vm->device_feature_select);
+	st->driver_feature_select = atomic_load(&vm->driver_feature_select);
+	st->queue_select = atomic_load(&vm->queue_select);
+	st->interrupt = atomic_load(&vm->interrupt);
+	return 0;
+}
+
+/* Of edges that the guest has not seen yet the interrupt chips know. */
+static int load(void *transport, const void *state)
+{
+	const struct transport_state *st = state;
+	struct virtio_mmio *vm = transport;
+
+	atomic_store(&vm->device_feature_select, st->device_feature_select);
+	atomic_store(&vm->driver_feature_select, st->driver_feature_select);
+	atomic_store(&vm->queue_select, st->queue_select);
+	atomic_store(&vm->interrupt, st->interrupt);
+	return 0;
+}
+
+static const struct state_type state_type = {
+	STATE_TYPE("virtio-mmio", 1, struct transport_state, fields),
+	.save = save,
+	.load = load,
+};
+
+static const struct virtio_transport_ops transport_ops = {
+	.queue_irq = queue_irq,
+	.config_irq = config_irq,
+	.notify_fd = notify_fd,
+	.reset_done = reset_done,
+	.patience_ms = RESET_PATIENCE_MS,
+	.state = &state_type,
+};
 
 /* ---- registers ---- */
 
@@ -175,8 +233,6 @@ static void set_status(struct virtio_mmio *vm, uint32_t status)
 	if (status > UINT8_MAX)
 		return; /* no such bits; above all, not a reset */
 	virtio_set_status(vm->dev, (uint8_t)status);
-	if (!status)
-		atomic_store(&vm->interrupt, 0);
 }
 
 static void register_write_queue(struct virtio_mmio *vm, uint64_t off, uint32_t value)
@@ -238,22 +294,18 @@ static void register_write(struct virtio_mmio *vm, uint64_t off, uint32_t value)
 }
 
 /* Registers are 32 bits wide and nothing else; the configuration has fields of all widths. */
-static void mmio_read(void *dev, uint64_t off, void *data, unsigned len)
+static uint64_t mmio_read(void *dev, uint64_t off, unsigned len)
 {
 	struct virtio_mmio *vm = dev;
-	uint64_t value = 0;
 
 	if (off >= VIRTIO_MMIO_CONFIG)
-		value = virtio_config_read(vm->dev, off - VIRTIO_MMIO_CONFIG, len);
-	else if (len == REGISTER_BYTES)
-		value = register_read(vm, off);
-	access_put(data, len, value);
+		return virtio_config_read(vm->dev, off - VIRTIO_MMIO_CONFIG, len);
+	return len == REGISTER_BYTES ? register_read(vm, off) : 0;
 }
 
-static void mmio_write(void *dev, uint64_t off, const void *data, unsigned len)
+static void mmio_write(void *dev, uint64_t off, unsigned len, uint64_t value)
 {
 	struct virtio_mmio *vm = dev;
-	uint64_t value = access_get(data, len);
 
 	if (off >= VIRTIO_MMIO_CONFIG)
 		virtio_config_write(vm->dev, off - VIRTIO_MMIO_CONFIG, len, value);
@@ -281,11 +333,11 @@ int virtio_mmio_host_new(const struct virtio_mmio_config *cfg, struct virtio_mmi
 
 void virtio_mmio_host_free(struct virtio_mmio_host *host)
 {
-	const struct machine *m;
+	const struct board *b;
 
 	if (!host)
 		return;
-	m = &host->cfg.machine;
+	b = &host->cfg.board;
 	for (unsigned i = 0; i < host->n; i++) {
 		bus_remove(host->cfg.bus, host->device[i]->base);
 		free(host->device[i]);
@@ -293,22 +345,22 @@ void virtio_mmio_host_free(struct virtio_mmio_host *host)
 	for (unsigned i = 0; i < host->cfg.n_gsis; i++) {
 		if (host->line[i].fd < 0)
 			continue;
-		m->ops->irqfd(m->ctx, host->line[i].fd, host->line[i].gsi, false);
+		b->ops->irqfd(b->ctx, host->line[i].fd, host->line[i].gsi, false);
 		close(host->line[i].fd);
 	}
 	free(host);
 }
 
-static int line_open(const struct machine *m, struct line *line)
+static int line_open(const struct board *b, struct line *line)
 {
 	int fd, err;
 
 	if (line->fd >= 0)
 		return 0;
-	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	fd = event_open(0);
 	if (fd < 0)
-		return -errno;
-	err = m->ops->irqfd(m->ctx, fd, line->gsi, true);
+		return fd;
+	err = b->ops->irqfd(b->ctx, fd, line->gsi, true);
 	if (err) {
 		close(fd);
 		return err;
@@ -327,7 +379,7 @@ static int put_on_bus(struct virtio_mmio *vm)
 		.name = vm->dev->name,
 		.gsi = vm->line->gsi,
 	};
-	int err = line_open(&vm->host->cfg.machine, vm->line);
+	int err = line_open(&vm->host->cfg.board, vm->line);
 
 	return err ? err : bus_add(vm->host->cfg.bus, &range);
 }

@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lkvm/access.h"
 #include "lkvm/log.h"
-#include "lkvm/virtio-pci.h"
+#include "pci-internal.h"
 
 #define VENDOR_VIRTIO    0x1af4
 #define DEVICE_FIRST     0x1040 /* + the virtio device id */
@@ -14,7 +13,6 @@
 #define REVISION_MODERN  1
 #define BAR_BYTES        0x4000
 #define BAR_COMMON       0x0000
-#define BAR_COMMON_BYTES 60 /* up to and with queue_reset */
 #define BAR_ISR          0x0800
 #define BAR_ISR_BYTES    1
 #define BAR_DEVICE       0x1000
@@ -27,37 +25,12 @@
 #define NOTIFY_STRIDE    4
 #define MAX_VECTORS      (VIRTIO_MAX_QUEUES + 1)
 
-#define ISR_QUEUE  1
-#define ISR_CONFIG 2
-
-/* Of struct virtio_pci_common_cfg; <linux/virtio_pci.h> may be too old for it */
-#define COMMON_QUEUE_RESET 58
+/* Drivers poll for the end of a reset (4.1.4.3.2), but for some that rely on its being short. */
+#define RESET_PATIENCE_MS 100
 
 _Static_assert(BAR_MSIX_BYTES >= MAX_VECTORS * PCI_MSIX_ENTRY_SIZE, "MSI-X table");
 _Static_assert(BAR_MSIX_PBA + (MAX_VECTORS + 7) / 8 <= BAR_BYTES, "MSI-X pending bits");
 _Static_assert(BAR_NOTIFY_BYTES >= VIRTIO_MAX_QUEUES * NOTIFY_STRIDE, "notification");
-
-struct virtio_pci {
-	struct pci_function fn;
-	struct virtio_dev *dev;
-	unsigned n_queues; /* dev's: it may be gone before we are */
-	unsigned pci_cfg;  /* offset of the PCI_CFG capability */
-
-	/* Set by the guest; vCPU threads may race on these as on hardware: each is one atomic. */
-	atomic_uint device_feature_select, driver_feature_select, queue_select;
-
-	/* Any thread that interrupts reads these. */
-	atomic_uint config_vector;
-	atomic_uint isr; /* INTA is asked for while it is not 0 */
-
-	pthread_mutex_t master_lock; /* outermost: the device follows bus mastering */
-	pthread_mutex_t notify_lock; /* innermost: which eventfds are registered, and where */
-	uint64_t notify_base;        /* guest address of the notification area, 0: not decoded */
-	struct {
-		atomic_uint vector;
-		int notify_fd; /* under notify_lock; -1: none */
-	} queue[VIRTIO_MAX_QUEUES];
-};
 
 /* ---- interrupts: any thread ---- */
 
@@ -111,12 +84,12 @@ static void config_irq(void *transport)
 
 static int notify_switch(struct virtio_pci *vp, unsigned index, bool on)
 {
-	const struct machine *m = vp->fn.machine;
+	const struct board *b = vp->fn.board;
 
 	if (!vp->notify_base || vp->queue[index].notify_fd < 0)
 		return 0;
 	/* Any width and value: the address says which queue it is. */
-	return m->ops->notify(m->ctx, vp->queue[index].notify_fd, false,
+	return b->ops->notify(b->ctx, vp->queue[index].notify_fd, false,
 			      vp->notify_base + index * NOTIFY_STRIDE, 0, -1, on);
 }
 
@@ -135,14 +108,15 @@ static int notify_fd(void *transport, unsigned index, int fd, bool on)
 	return err;
 }
 
-static void bar_moved(struct pci_function *fn, uint64_t base, bool on)
+static void bar_moved(struct pci_function *fn, unsigned bar, uint64_t base, bool on)
 {
 	struct virtio_pci *vp = container_of(fn, struct virtio_pci, fn);
 
+	(void)bar;
 	pthread_mutex_lock(&vp->notify_lock);
 	if (on)
 		vp->notify_base = base + BAR_NOTIFY;
-	/* Best effort: without an ioeventfd the access comes to bar_rw(). */
+	/* Best effort: without an ioeventfd the access comes to bar_write(). */
 	for (unsigned i = 0; i < vp->n_queues; i++)
 		if (notify_switch(vp, i, on))
 			log_debug(LOG_DEVICE, "%s: queue %u: no ioeventfd", vp->fn.name, i);
@@ -159,26 +133,21 @@ static void master(struct pci_function *fn)
 	struct virtio_pci *vp = container_of(fn, struct virtio_pci, fn);
 
 	pthread_mutex_lock(&vp->master_lock);
-	virtio_hold(vp->dev, !pci_is_master(fn));
+	virtio_hold(vp->dev, VIRTIO_HOLD_MASTER, !pci_is_master(fn));
 	pthread_mutex_unlock(&vp->master_lock);
 }
 
-static const struct virtio_transport_ops transport_ops = { queue_irq, config_irq, notify_fd };
+/* ---- reset ---- */
 
-/* ---- common configuration ---- */
-
-static unsigned check_vector(const struct virtio_pci *vp, uint64_t value)
+/* Back to what they were in the beginning, the queue's vector, too: 2.6.1 */
+static void reset_done(void *transport, int index)
 {
-	return value < vp->fn.n_vectors ? (unsigned)value : VIRTIO_MSI_NO_VECTOR;
-}
+	struct virtio_pci *vp = transport;
 
-static unsigned queue_vector(const struct virtio_pci *vp, unsigned index)
-{
-	return index < vp->n_queues ? atomic_load(&vp->queue[index].vector) : VIRTIO_MSI_NO_VECTOR;
-}
-
-static void reset_registers(struct virtio_pci *vp)
-{
+	if (index >= 0) {
+		atomic_store(&vp->queue[index].vector, VIRTIO_MSI_NO_VECTOR);
+		return;
+	}
 	atomic_store(&vp->device_feature_select, 0);
 	atomic_store(&vp->driver_feature_select, 0);
 	atomic_store(&vp->queue_select, 0);
@@ -189,184 +158,24 @@ static void reset_registers(struct virtio_pci *vp)
 	pci_msix_clear(&vp->fn);
 }
 
-static void set_status(struct virtio_pci *vp, uint8_t status)
-{
-	virtio_set_status(vp->dev, status);
-	if (!status)
-		reset_registers(vp);
-}
-
-/* Offset and width of a field in one number, so that a switch can name both. */
-#define FIELD(off, width) ((off) << 4 | (width))
-
-static uint64_t common_read_queue(struct virtio_pci *vp, unsigned field)
-{
-	struct virtio_dev *dev = vp->dev;
-	unsigned q = atomic_load(&vp->queue_select);
-
-	switch (field) {
-	case FIELD(VIRTIO_PCI_COMMON_Q_SIZE, 2):
-		return virtio_queue_get(dev, q, VIRTIO_QUEUE_SIZE);
-	case FIELD(VIRTIO_PCI_COMMON_Q_MSIX, 2):
-		return queue_vector(vp, q);
-	case FIELD(VIRTIO_PCI_COMMON_Q_ENABLE, 2):
-		return virtio_queue_get(dev, q, VIRTIO_QUEUE_READY);
-	case FIELD(VIRTIO_PCI_COMMON_Q_NOFF, 2):
-		return q < vp->n_queues ? q : 0;
-	case FIELD(VIRTIO_PCI_COMMON_Q_DESCLO, 8):
-	case FIELD(VIRTIO_PCI_COMMON_Q_DESCLO, 4):
-		return virtio_queue_get(dev, q, VIRTIO_QUEUE_DESC);
-	case FIELD(VIRTIO_PCI_COMMON_Q_DESCHI, 4):
-		return virtio_queue_get(dev, q, VIRTIO_QUEUE_DESC) >> 32;
-	case FIELD(VIRTIO_PCI_COMMON_Q_AVAILLO, 8):
-	case FIELD(VIRTIO_PCI_COMMON_Q_AVAILLO, 4):
-		return virtio_queue_get(dev, q, VIRTIO_QUEUE_AVAIL);
-	case FIELD(VIRTIO_PCI_COMMON_Q_AVAILHI, 4):
-		return virtio_queue_get(dev, q, VIRTIO_QUEUE_AVAIL) >> 32;
-	case FIELD(VIRTIO_PCI_COMMON_Q_USEDLO, 8):
-	case FIELD(VIRTIO_PCI_COMMON_Q_USEDLO, 4):
-		return virtio_queue_get(dev, q, VIRTIO_QUEUE_USED);
-	case FIELD(VIRTIO_PCI_COMMON_Q_USEDHI, 4):
-		return virtio_queue_get(dev, q, VIRTIO_QUEUE_USED) >> 32;
-	case FIELD(COMMON_QUEUE_RESET, 2):
-		return virtio_queue_get(dev, q, VIRTIO_QUEUE_RESET);
-	default: /* among them the notification data, which is not offered */
-		return 0;
-	}
-}
-
-static uint64_t common_read(struct virtio_pci *vp, unsigned field)
-{
-	switch (field) {
-	case FIELD(VIRTIO_PCI_COMMON_DFSELECT, 4):
-		return atomic_load(&vp->device_feature_select);
-	case FIELD(VIRTIO_PCI_COMMON_DF, 4):
-		return virtio_get_features(vp->dev, atomic_load(&vp->device_feature_select));
-	case FIELD(VIRTIO_PCI_COMMON_GFSELECT, 4):
-		return atomic_load(&vp->driver_feature_select);
-	case FIELD(VIRTIO_PCI_COMMON_GF, 4):
-		return virtio_get_driver_features(vp->dev, atomic_load(&vp->driver_feature_select));
-	case FIELD(VIRTIO_PCI_COMMON_MSIX, 2):
-		return atomic_load(&vp->config_vector);
-	case FIELD(VIRTIO_PCI_COMMON_NUMQ, 2):
-		return vp->n_queues;
-	case FIELD(VIRTIO_PCI_COMMON_STATUS, 1):
-		return virtio_get_status(vp->dev);
-	case FIELD(VIRTIO_PCI_COMMON_CFGGENERATION, 1):
-		return (uint8_t)atomic_load(&vp->dev->config_generation);
-	case FIELD(VIRTIO_PCI_COMMON_Q_SELECT, 2):
-		return atomic_load(&vp->queue_select);
-	default:
-		return common_read_queue(vp, field);
-	}
-}
-
-/* A 64-bit address comes in one write or in two. */
-static void write_address(struct virtio_pci *vp, enum virtio_queue_field which, unsigned part,
-			  uint64_t value)
-{
-	unsigned q = atomic_load(&vp->queue_select);
-	uint64_t old = virtio_queue_get(vp->dev, q, which);
-
-	if (part == 0)
-		value = (old & ~0xffffffffULL) | value;
-	else if (part == 4)
-		value = (old & 0xffffffffULL) | value << 32;
-	virtio_queue_set(vp->dev, q, which, value);
-}
-
-/* Back to what the queue was after the reset of the device, its vector included: 2.6.1 */
-static void reset_queue(struct virtio_pci *vp, unsigned index)
-{
-	virtio_queue_set(vp->dev, index, VIRTIO_QUEUE_RESET, 1);
-	/* Still ready: resets of single queues were not negotiated. */
-	if (index < vp->n_queues && !virtio_queue_get(vp->dev, index, VIRTIO_QUEUE_READY))
-		atomic_store(&vp->queue[index].vector, VIRTIO_MSI_NO_VECTOR);
-}
-
-static void common_write_queue(struct virtio_pci *vp, unsigned field, uint64_t value)
-{
-	unsigned q = atomic_load(&vp->queue_select);
-
-	switch (field) {
-	case FIELD(VIRTIO_PCI_COMMON_Q_SIZE, 2):
-		virtio_queue_set(vp->dev, q, VIRTIO_QUEUE_SIZE, value);
-		break;
-	case FIELD(VIRTIO_PCI_COMMON_Q_MSIX, 2):
-		if (q < vp->n_queues)
-			atomic_store(&vp->queue[q].vector, check_vector(vp, value));
-		break;
-	case FIELD(VIRTIO_PCI_COMMON_Q_ENABLE, 2):
-		/* Over PCI a queue ends by a reset, of it or of all. */
-		if (value == 1)
-			virtio_queue_set(vp->dev, q, VIRTIO_QUEUE_READY, 1);
-		break;
-	case FIELD(VIRTIO_PCI_COMMON_Q_DESCLO, 8):
-		virtio_queue_set(vp->dev, q, VIRTIO_QUEUE_DESC, value);
-		break;
-	case FIELD(VIRTIO_PCI_COMMON_Q_DESCLO, 4):
-	case FIELD(VIRTIO_PCI_COMMON_Q_DESCHI, 4):
-		write_address(vp, VIRTIO_QUEUE_DESC, (field >> 4) - VIRTIO_PCI_COMMON_Q_DESCLO,
-			      value);
-		break;
-	case FIELD(VIRTIO_PCI_COMMON_Q_AVAILLO, 8):
-		virtio_queue_set(vp->dev, q, VIRTIO_QUEUE_AVAIL, value);
-		break;
-	case FIELD(VIRTIO_PCI_COMMON_Q_AVAILLO, 4):
-	case FIELD(VIRTIO_PCI_COMMON_Q_AVAILHI, 4):
-		write_address(vp, VIRTIO_QUEUE_AVAIL, (field >> 4) - VIRTIO_PCI_COMMON_Q_AVAILLO,
-			      value);
-		break;
-	case FIELD(VIRTIO_PCI_COMMON_Q_USEDLO, 8):
-		virtio_queue_set(vp->dev, q, VIRTIO_QUEUE_USED, value);
-		break;
-	case FIELD(VIRTIO_PCI_COMMON_Q_USEDLO, 4):
-	case FIELD(VIRTIO_PCI_COMMON_Q_USEDHI, 4):
-		write_address(vp, VIRTIO_QUEUE_USED, (field >> 4) - VIRTIO_PCI_COMMON_Q_USEDLO,
-			      value);
-		break;
-	case FIELD(COMMON_QUEUE_RESET, 2):
-		if (value == 1)
-			reset_queue(vp, q);
-		break;
-	default: /* read-only, or no field of that width */
-		break;
-	}
-}
-
-static void common_write(struct virtio_pci *vp, unsigned field, uint64_t value)
-{
-	switch (field) {
-	case FIELD(VIRTIO_PCI_COMMON_DFSELECT, 4):
-		atomic_store(&vp->device_feature_select, (unsigned)value);
-		break;
-	case FIELD(VIRTIO_PCI_COMMON_GFSELECT, 4):
-		atomic_store(&vp->driver_feature_select, (unsigned)value);
-		break;
-	case FIELD(VIRTIO_PCI_COMMON_GF, 4):
-		virtio_set_features(vp->dev, atomic_load(&vp->driver_feature_select),
-				    (uint32_t)value);
-		break;
-	case FIELD(VIRTIO_PCI_COMMON_MSIX, 2):
-		atomic_store(&vp->config_vector, check_vector(vp, value));
-		break;
-	case FIELD(VIRTIO_PCI_COMMON_STATUS, 1):
-		set_status(vp, (uint8_t)value);
-		break;
-	case FIELD(VIRTIO_PCI_COMMON_Q_SELECT, 2):
-		atomic_store(&vp->queue_select, (unsigned)value);
-		break;
-	default:
-		common_write_queue(vp, field, value);
-	}
-}
+static const struct virtio_transport_ops transport_ops = {
+	.queue_irq = queue_irq,
+	.config_irq = config_irq,
+	.notify_fd = notify_fd,
+	.reset_done = reset_done,
+	.patience_ms = RESET_PATIENCE_MS,
+	.state = &virtio_pci_state_type,
+};
 
 /* ---- BAR 0 ---- */
 
-static uint64_t region_read(struct virtio_pci *vp, uint64_t off, unsigned len)
+static uint64_t bar_read(struct pci_function *fn, unsigned bar, uint64_t off, unsigned len)
 {
+	struct virtio_pci *vp = container_of(fn, struct virtio_pci, fn);
+
+	(void)bar;
 	if (off < BAR_COMMON + BAR_COMMON_BYTES)
-		return common_read(vp, FIELD((unsigned)off, len));
+		return virtio_pci_common_read(vp, off, len);
 	if (off == BAR_ISR && len == BAR_ISR_BYTES)
 		return isr_take(vp);
 	if (off - BAR_DEVICE < BAR_DEVICE_BYTES)
@@ -374,29 +183,23 @@ static uint64_t region_read(struct virtio_pci *vp, uint64_t off, unsigned len)
 	return 0;
 }
 
-static void region_write(struct virtio_pci *vp, uint64_t off, unsigned len, uint64_t value)
+static void bar_write(struct pci_function *fn, unsigned bar, uint64_t off, unsigned len,
+		      uint64_t value)
 {
+	struct virtio_pci *vp = container_of(fn, struct virtio_pci, fn);
+
+	(void)bar;
 	if (off < BAR_COMMON + BAR_COMMON_BYTES)
-		common_write(vp, FIELD((unsigned)off, len), value);
+		virtio_pci_common_write(vp, off, len, value);
 	else if (off - BAR_DEVICE < BAR_DEVICE_BYTES)
 		virtio_config_write(vp->dev, off - BAR_DEVICE, len, value);
 	else if (off >= BAR_NOTIFY)
 		virtio_notify(vp->dev, (unsigned)(off - BAR_NOTIFY) / NOTIFY_STRIDE);
 }
 
-static void bar_rw(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write)
-{
-	struct virtio_pci *vp = container_of(fn, struct virtio_pci, fn);
-
-	if (write)
-		region_write(vp, off, len, access_get(data, len));
-	else
-		access_put(data, len, region_read(vp, off, len));
-}
-
 /* ---- PCI_CFG: the BAR through a window in the configuration space: 4.1.4.9 ---- */
 
-static bool config_rw(struct pci_function *fn, unsigned off, void *data, unsigned len, bool write)
+static bool config_window(struct pci_function *fn, unsigned off, unsigned len, uint64_t *ret_off)
 {
 	struct virtio_pci *vp = container_of(fn, struct virtio_pci, fn);
 	struct virtio_pci_cap window;
@@ -406,7 +209,7 @@ static bool config_rw(struct pci_function *fn, unsigned off, void *data, unsigne
 	pci_config_get(fn, vp->pci_cfg, &window, sizeof(window));
 	if (window.bar || window.length != len || window.offset % len)
 		return false;
-	pci_bar_rw(fn, window.offset, data, len, write);
+	*ret_off = window.offset;
 	return true;
 }
 
@@ -450,7 +253,7 @@ static int add_caps(struct virtio_pci *vp)
 	vp->pci_cfg = (unsigned)cap;
 	vp->fn.writable[vp->pci_cfg + offsetof(struct virtio_pci_cap, bar)] = 0xff;
 	memset(&vp->fn.writable[vp->pci_cfg + offsetof(struct virtio_pci_cap, offset)], 0xff, 8);
-	return pci_add_msix(&vp->fn, n + 1, BAR_MSIX_TABLE, BAR_MSIX_PBA);
+	return pci_add_msix(&vp->fn, n + 1, 0, BAR_MSIX_TABLE, BAR_MSIX_PBA);
 }
 
 /* PCI class by what the device is, for lspci and for drivers that look at classes first. */
@@ -469,7 +272,14 @@ static uint32_t class_code(uint16_t id)
 	}
 }
 
-static const struct pci_ops ops = { bar_rw, bar_moved, master, intx, config_rw };
+static const struct pci_ops ops = {
+	.bar_read = bar_read,
+	.bar_write = bar_write,
+	.bar_moved = bar_moved,
+	.master = master,
+	.intx = intx,
+	.config_window = config_window,
+};
 
 static int build(struct virtio_pci *vp)
 {
@@ -479,7 +289,7 @@ static int build(struct virtio_pci *vp)
 	pci_init(&vp->fn, VENDOR_VIRTIO, (uint16_t)(DEVICE_FIRST + dev->type->id),
 		 class_code(dev->type->id), REVISION_MODERN);
 	memcpy(&vp->fn.config[PCI_SUBSYSTEM_VENDOR_ID], subsystem, sizeof(subsystem));
-	pci_set_bar(&vp->fn, BAR_BYTES);
+	pci_add_bar(&vp->fn, 0, BAR_BYTES, PCI_BAR_64);
 	vp->fn.ops = &ops;
 	vp->fn.name = dev->name;
 	return add_caps(vp);
@@ -509,7 +319,7 @@ int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_
 		return err;
 	}
 	virtio_attach(dev, &transport_ops, vp);
-	virtio_hold(dev, true);
+	virtio_hold(dev, VIRTIO_HOLD_MASTER, true);
 	*ret = vp;
 	return 0;
 }

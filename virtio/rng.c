@@ -30,7 +30,7 @@ static void handle(struct virtio_dev *dev, unsigned index)
 		got = getrandom(rng->random, want, 0);
 	} while (got < 0 && errno == EINTR);
 	got = got > 0 ? (ssize_t)virtq_write(chain, 0, rng->random, (size_t)got) : 0;
-	virtq_push(&dev->queue[index].vq, chain->token, (uint32_t)got);
+	virtio_push(dev, index, chain->token, (uint32_t)got);
 	explicit_bzero(rng->random, sizeof(rng->random)); /* the guest's keys are made of it */
 }
 
@@ -46,7 +46,14 @@ static const struct virtio_type rng_type = {
 	.kick = kick,
 };
 
-int virtio_rng_new(const struct ram *ram, const char *name, struct virtio_dev **ret)
+const struct opt_key virtio_rng_keys[] = {
+	{ "packed", .kind = KEY_FLAG, .offset = offsetof(struct virtio_rng_config, packed),
+	  .help = "Offer packed virtqueues, for the development of drivers." },
+	KEYS_END,
+};
+
+int virtio_rng_new(const struct ram *ram, const char *name, const struct virtio_rng_config *cfg,
+		   struct virtio_dev **ret)
 {
 	struct virtio_rng *rng = calloc(1, sizeof(*rng));
 	int err;
@@ -57,6 +64,7 @@ int virtio_rng_new(const struct ram *ram, const char *name, struct virtio_dev **
 	rng->dev.name = name;
 	rng->dev.ram = ram;
 	rng->dev.n_queues = 1;
+	rng->dev.device_features = cfg->packed ? 1ULL << VIRTIO_F_RING_PACKED : 0;
 	err = virtio_init(&rng->dev);
 	if (err) {
 		virtio_rng_free(&rng->dev);

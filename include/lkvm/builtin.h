@@ -8,6 +8,7 @@
 #include "lkvm/options.h"
 
 extern const struct command run_command;
+extern const struct command exec_command;
 extern const struct command list_command;
 extern const struct command stop_command;
 extern const struct command pause_command;
@@ -15,6 +16,7 @@ extern const struct command resume_command;
 extern const struct command stat_command;
 extern const struct command debug_command;
 extern const struct command check_command;
+extern const struct command config_command;
 extern const struct command version_command;
 extern const struct command help_command;
 

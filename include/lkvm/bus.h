@@ -13,17 +13,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BUS_MAX_RANGES 256
+#define BUS_MAX_RANGES 272 /* 255 PCI functions, and what a PC has */
 
 struct bus_ops {
 	/*
 	 * @off: from the start of the range plus the range's off_base; @len: 1, 2, 4 or 8.
-	 * @data: little endian, @len bytes; read() must fill all of it. Runs on a vCPU thread; the
-	 * device takes its own lock.
+	 * The guest sees the low @len bytes of what read() returns; the bytes of @value beyond @len
+	 * are 0. Runs on a vCPU thread; the device takes its own lock.
 	 */
-	void (*read)(void *dev, uint64_t off, void *data, unsigned len);
-	void (*write)(void *dev, uint64_t off, const void *data, unsigned len);
+	uint64_t (*read)(void *dev, uint64_t off, unsigned len);
+	void (*write)(void *dev, uint64_t off, unsigned len, uint64_t value);
 };
+
+/** bus_byte() - what a read of any width gives where there is a register of one byte, and nothing behind it */
+static inline uint64_t bus_byte(unsigned value)
+{
+	return ~0xffULL | value;
+}
 
 struct bus_range {
 	uint64_t base;
@@ -38,7 +44,7 @@ struct bus_range {
 struct bus {
 	pthread_rwlock_t lock;
 	unsigned n;
-	struct bus_range range[BUS_MAX_RANGES]; /* sorted by base */
+	struct bus_range *range; /* sorted by base; room for BUS_MAX_RANGES, NULL before the first */
 };
 
 void bus_init(struct bus *bus);
@@ -46,7 +52,8 @@ void bus_fini(struct bus *bus);
 
 /**
  * bus_add() - let @range answer from now on
- * Return: 0; -EINVAL for an empty or wrapping range; -EEXIST if it overlaps another; -ENOSPC
+ * Return: 0; -EINVAL for an empty or wrapping range; -EEXIST if it overlaps another; -ENOSPC;
+ *	   -ENOMEM, the very first time only
  */
 int bus_add(struct bus *bus, const struct bus_range *range);
 
@@ -64,5 +71,7 @@ int bus_rw(struct bus *bus, uint64_t addr, void *data, unsigned len, bool write)
 
 /** bus_list() - copy up to @max ranges in address order; Return: how many */
 unsigned bus_list(struct bus *bus, struct bus_range *ret_ranges, unsigned max);
+/** bus_name() - name of the range that @addr is in, or NULL */
+const char *bus_name(struct bus *bus, uint64_t addr);
 
 #endif

@@ -1,20 +1,33 @@
 /*
- * The chips of the machine: one const struct device_type each, listed in x86/platform.c.
- * Offsets that a handler sees start at 0 for the first range of its line in platform.c and go on
- * through the second.
+ * The chips of the machine: one const struct device_type each, listed in vm/hardware.c.
+ * Offsets that a handler sees start at 0 for the first range of its row in hardware.c and go on
+ * through the second, then the memory.
  */
 #ifndef LKVM_CHIPS_H
 #define LKVM_CHIPS_H
 
 #include "lkvm/device.h"
 
-extern const struct device_type serial_type;     /* hw/serial.c: 16550A, 8 ports; the one with env->index 0 is the console */
+extern const struct device_type serial_type;     /* hw/serial.c: 16550A, 8 ports */
 extern const struct device_type rtc_type;        /* hw/rtc.c: MC146818 CMOS clock, index and data port */
 extern const struct device_type i8042_type;      /* hw/i8042.c: offset 0 data (0x60), offset 1 command and status (0x64) */
 extern const struct device_type power_type;      /* hw/power.c: ACPI PM1a, PM timer, reset register */
+extern const struct device_type reset_type;      /* hw/reset.c: offset 0 is port 0x92, offset 1 is 0xcf9 */
 extern const struct device_type pvpanic_type;    /* hw/pvpanic.c: one port */
 extern const struct device_type debug_exit_type; /* hw/debug-exit.c: isa-debug-exit, 4 ports */
-extern const struct device_type debug_port_type; /* hw/debug-port.c: env->index 0 is 0x80, 1 is 0xe9, 2 is 0x402; one port each */
+extern const struct device_type test_device_type; /* hw/test-device.c: 12 ports, a port each GSI, memory */
+extern const struct device_type debug_port_type; /* hw/debug-port.c: config: struct debug_port_config; one port */
+
+/* hw/test-device.c: its ranges */
+#define TEST_DEVICE_PORTS  12
+#define TEST_DEVICE_LINES  24
+#define TEST_DEVICE_MEMORY 0x10000
+
+/* hw/debug-port.c */
+struct debug_port_config {
+	const char *name; /* for messages: "0x80" */
+	uint8_t present;  /* what a guest that looks for the port expects to read */
+};
 
 /* hw/power.c: register offsets from its base, for the ACPI tables */
 #define POWER_PM1_STS 0x00 /* 2 bytes */
@@ -25,6 +38,17 @@ extern const struct device_type debug_port_type; /* hw/debug-port.c: env->index 
 #define POWER_SIZE    0x10
 #define POWER_RESET_VALUE 0x06
 #define POWER_SLP_TYP_S5  5
+
+/**
+ * reset_control_write() - hw/reset.c: a byte is written to 0xcf9
+ * @reg: what the register keeps and reads back
+ * Return: true if that resets the machine
+ */
+bool reset_control_write(uint8_t *reg, uint8_t value);
+
+/** PVPANIC_EVENTS, pvpanic_event() - hw/pvpanic.c: what a pvpanic reads, and the byte written to it */
+#define PVPANIC_EVENTS (PVPANIC_PANICKED | PVPANIC_CRASH_LOADED)
+void pvpanic_event(const struct board *board, uint8_t events);
 
 /**
  * power_button() - press the power button (lkvm stop --graceful)

@@ -2,6 +2,7 @@
 #ifndef LKVM_CLOCK_H
 #define LKVM_CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -18,6 +19,26 @@ static inline uint64_t now_ns(void)
 static inline int64_t now_ms(void)
 {
 	return (int64_t)(now_ns() / 1000000);
+}
+
+/** clock_at() - the time @ms, of now_ms(), for who waits until then */
+static inline struct timespec clock_at(int64_t ms)
+{
+	return (struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+}
+
+/**
+ * clock_cond_init() - a condition whose pthread_cond_timedwait() takes a clock_at(): a deadline that
+ * the time of day does not move
+ */
+static inline void clock_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
 }
 
 #endif

@@ -7,7 +7,8 @@
  *
  * A vCPU never waits for the reader of standard output: a full ring is reported to the device,
  * which tells its guest (LSR without THRE). The main thread also looks at every complete output
- * line for the kernel's own words: a panic, so that it can be told apart by the exit status.
+ * line for the kernel's own words: a panic, so that it can be told apart by the exit status, and its
+ * end.
  * console_put() and console_input_wanted() are for any thread; the rest belongs to the main thread.
  *
  * Output is byte-exact and never blocks the main thread before console_drain(). A reader who leaves
@@ -21,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lkvm/console/keys.h"
 #include "lkvm/loop.h"
 
 struct console;
@@ -39,6 +41,8 @@ struct console_device {
 	/* The terminal has this size (0, 0: there is none): at the start and at each change; may be
 	 * NULL */
 	void (*resize)(void *dev, uint16_t cols, uint16_t rows);
+	/* Standard input has ended, and the device has taken all of it; may be NULL */
+	void (*input_ended)(void *dev);
 	void *dev;
 };
 
@@ -46,8 +50,15 @@ struct console_config {
 	int in_fd, out_fd; /* standard input and output; -1: none */
 	struct loop *loop;
 	bool plain; /* a pseudo terminal: no escape keys, no raw mode, no look at what is printed */
+	bool unread; /* nothing is looked for in what is printed: no kernel prints it */
+	struct console_keys keys; /* which escape key */
+	int copy_fd;              /* gets all output too, 0: none; O_NONBLOCK if it is no file */
+	const char *copy_name;
 	void (*quit)(void *ctx);  /* Ctrl-a x */
 	void (*panic)(void *ctx); /* the guest has panicked and will not reboot by itself */
+	/* A message of its kernel (struct console_scan's); may be NULL */
+	void (*message)(void *ctx, const char *text);
+	void (*halted)(void *ctx); /* the guest's kernel has said that it ends, and nothing since */
 	void *ctx;
 };
 
@@ -107,12 +118,27 @@ void console_drain(struct console *con, int interrupt_fd, int patience_ms);
 /** console_panic_line() - the "Kernel panic - not syncing: ..." line seen since start, or NULL */
 const char *console_panic_line(const struct console *con);
 
+/** console_restarting() - has the guest's kernel announced, just before now, that it restarts? */
+bool console_restarting(const struct console *con);
+
 /**
  * console_last_lines() - the last output lines, oldest first, for reports and --result
  * Printable ASCII and newlines only; see console-scan.h.
  * @ret: NUL-terminated, at most @cap bytes with the NUL
  */
 void console_last_lines(const struct console *con, char *ret, size_t cap);
+
+/** console_active_ns() - when the guest last printed something, by CLOCK_MONOTONIC; 0: never */
+uint64_t console_active_ns(const struct console *con);
+
+/** console_output_error() - -errno if standard output or the copy lacks something, but no reader just left */
+int console_output_error(const struct console *con);
+
+/**
+ * console_end_line() - where standard output is a terminal, put its cursor at the start of a line
+ * After console_drain(), with the terminal restored: for what lkvm, and then the shell, will print.
+ */
+void console_end_line(struct console *con);
 
 /** console_stats() - bytes taken from the guest, write(2) calls made for them so far */
 void console_stats(struct console *con, uint64_t *ret_bytes, uint64_t *ret_writes);

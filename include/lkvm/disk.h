@@ -9,20 +9,27 @@
  *
  * Between attach() and detach() a back end belongs to one worker thread. Requests are asynchronous
  * and may complete in any order. A flush covers what was completed before it was submitted.
+ *
+ * A back end does a bounded amount of work in a turn of the loop and goes on in the next one by
+ * itself. What it has in flight, and its own memory, are bounded, too, whatever it is asked for: large
+ * requests are done in pieces.
  */
 #ifndef LKVM_DISK_H
 #define LKVM_DISK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "lkvm/keys.h"
 #include "lkvm/loop.h"
 
 #define DISK_SECTOR_BYTES 512
 #define DISK_MAX_SEGS     1024
 #define DISK_MAX_QUEUES   16
 #define DISK_SERIAL_BYTES 20
+#define DISK_MAX_BACKING  16
 
 enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_WRITE_ZEROES };
 
@@ -34,11 +41,19 @@ struct disk_config {
 	bool read_only, direct, ephemeral;
 	bool packed;     /* the device offers packed rings */
 	unsigned queues; /* 0: one */
+	/* Which files an image may name: those in its own folder and below; others, or what is below them. */
+	bool backing_on;
+	const char *backing[DISK_MAX_BACKING];
+	unsigned n_backing;
+	const char *key_file; /* of an encrypted image, or NULL */
 };
+
+extern const struct opt_key disk_keys[]; /* disk/keys.c: of struct disk_config, but for its path */
 
 struct disk_request {
 	enum disk_op op;
 	bool unmap;              /* DISK_WRITE_ZEROES: may deallocate */
+	bool cancelled;          /* nobody wants it any more: see drain() */
 	uint64_t off, len;       /* bytes; multiples of DISK_SECTOR_BYTES; within the disk */
 	const struct iovec *iov; /* READ, WRITE: their sum is len; up to DISK_MAX_SEGS */
 	unsigned n_iov;
@@ -69,12 +84,15 @@ struct disk_ops {
 	/* The batch is complete: start it with as few system calls as possible. */
 	void (*commit)(struct disk *disk);
 	/*
-	 * Wait until done() was called for everything. @cancel: what has not been started yet fails
-	 * with -ECANCELED, so that the wait is short.
+	 * Wait for what is in flight, and begin nothing more: disk->held is set. Then what is marked
+	 * as cancelled (@all: everything) fails with -ECANCELED; the rest waits, until the user clears
+	 * disk->held and calls commit(). A peer that does not answer is given up after a while.
 	 */
-	void (*drain)(struct disk *disk, bool cancel);
+	void (*drain)(struct disk *disk, bool all);
 	/* The end of attach(); nothing is in flight. */
 	void (*detach)(struct disk *disk, struct loop *loop);
+	/* No request will come any more: what close() would wait for is to begin now. NULL: nothing. */
+	void (*leave)(struct disk *disk);
 	void (*close)(struct disk *disk);
 };
 
@@ -86,13 +104,22 @@ struct disk {
 	unsigned physical_bytes; /* preferred alignment, a power of two, at least block_bytes */
 	bool read_only, can_discard;
 	bool eager;              /* set by the device: commit() may end what it begins */
+	bool held;               /* nothing is begun: see drain() */
 	unsigned failed_ops;     /* 1 << op: its failure was logged once */
 
 	/* Set by the device before attach(); called on the worker (or within attach()); may be NULL */
 	void (*reaped)(struct disk *disk); /* the loop has called done() for all that was ready */
 	void (*resized)(struct disk *disk); /* size_bytes has changed */
 	void *ctx;
+	/* Likewise: somebody waits for this worker; there is no use for answers any more. */
+	const atomic_bool *asked, *last;
 };
+
+/** disk_is_asked() - is it time to return to the loop? */
+static inline bool disk_is_asked(const struct disk *disk)
+{
+	return disk->asked && atomic_load_explicit(disk->asked, memory_order_relaxed);
+}
 
 /**
  * disk_open() - choose the back end by format and path, lock, open
@@ -100,6 +127,13 @@ struct disk {
  * Return: 0, or -errno after one logged line that names the file and, where it helps, the option
  */
 int disk_open(const struct disk_config *cfg, struct disk **ret);
+/** disk_none() - a disk that is never attached: its file is not touched; Return: 0 or -ENOMEM, logged */
+int disk_none(const struct disk_config *cfg, struct disk **ret);
+/**
+ * disk_leave() - nothing is in flight, and nothing but disk_close() comes
+ * Before several disks are closed: their servers write what they have cached at the same time.
+ */
+void disk_leave(struct disk *disk);
 /** disk_close() - nothing is in flight; takes NULL */
 void disk_close(struct disk *disk);
 
@@ -109,5 +143,10 @@ const char *disk_format_names(void);
 
 /** disk_failed() - log that @req failed with @err; the first failure of each kind, by disk */
 void disk_failed(struct disk *disk, const struct disk_request *req, int err);
+
+/** disk_nbd_usable() - is libnbd on this host, and lkvm built for it? */
+bool disk_nbd_usable(void);
+/** disk_images_usable() - does it also have the qemu-nbd that images other than raw ones need? */
+bool disk_images_usable(void);
 
 #endif

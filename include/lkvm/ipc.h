@@ -2,7 +2,8 @@
  * Both ends of the per-guest control socket.
  *
  * Folder: $LKVM_DIR, else $XDG_RUNTIME_DIR/lkvm, else /tmp/lkvm-UID; mode 0700, owner checked; one
- * NAME.sock a guest. SOCK_SEQPACKET: one request is one packet (struct ipc_request, then at most
+ * NAME.sock a guest. Only sockets are connected to, by what the name stands for and not by the name,
+ * and only if the folder's owner listens there. SOCK_SEQPACKET: one request is one packet (struct ipc_request, then at most
  * IPC_MAX_BODY bytes), and every request has one answer (struct ipc_answer, then a body). The peer
  * must be the owner or root (SO_PEERCRED). The server lives in the main thread's loop and never
  * blocks on a client.
@@ -25,10 +26,15 @@
 #define IPC_VERSION  1
 #define IPC_MAX_BODY 65536
 #define IPC_NAME_MAX 64
-#define IPC_MAX_CLIENTS 32
+#define IPC_MAX_CLIENTS 96
+#define IPC_MAX_LATE 64 /* clients that wait for a late answer; the others are always served */
+#define IPC_MAX_FDS  4  /* descriptors that come with a request */
+
+/* What a guest is doing; enum kvm_state as it goes over the socket. */
+enum ipc_state { IPC_CREATED, IPC_RUNNING, IPC_PAUSED, IPC_STOPPING };
 
 enum ipc_op {
-	IPC_INFO = 1,  /* answer: struct ipc_info */
+	IPC_INFO = 1,  /* answer: struct ipc_info, then the words of the session's command, a NUL behind each */
 	IPC_STOP,      /* answer: none; then the connection closes when the guest is gone */
 	IPC_POWER_BUTTON, /* -EAGAIN: the guest does not listen to it (yet) */
 	IPC_PAUSE,
@@ -39,6 +45,12 @@ enum ipc_op {
 	IPC_SYSRQ,     /* body: one character */
 	IPC_MEMMAP,    /* body: uint32_t 1 for JSON; answer: text or JSON */
 	IPC_TRANSLATE, /* body: struct ipc_translate; answer: text */
+	IPC_REGS_JSON, /* body: uint32_t vCPU; answer: a JSON object */
+	/* body: struct ipc_exec, with its descriptors; answer: struct session_exit, when the command has
+	 * ended. -EOPNOTSUPP: the guest takes no commands; -ENOTCONN: its init is not up yet; -EAGAIN */
+	IPC_EXEC,
+	IPC_EXEC_SIGNAL,  /* while IPC_EXEC has no answer, and without one itself; body: uint32_t */
+	IPC_EXEC_WINSIZE, /* likewise; body: struct session_winsize */
 	IPC_N_OPS,
 };
 
@@ -58,7 +70,7 @@ struct ipc_answer {
 struct ipc_info {
 	char name[IPC_NAME_MAX + 1];
 	int32_t pid;
-	uint32_t state; /* enum kvm_state */
+	uint32_t state; /* enum ipc_state */
 	uint32_t cpus;
 	uint64_t ram_bytes;
 	uint64_t uptime_ns;
@@ -70,8 +82,24 @@ struct ipc_translate {
 	uint32_t reserved;
 };
 
+enum { IPC_EXEC_TTY = 1 };
+
+/*
+ * A command. Its first descriptor is a memfd, sealed against any change, with records as those of
+ * vm/session-words.h; then those of its descriptors 0, 1, 2 whose bits are set in @fds. No terminal
+ * that lkvm of the guest may be a background job of should be among them: to read it would stop it.
+ */
+struct ipc_exec {
+	uint32_t flags; /* IPC_EXEC_TTY: a terminal in the guest, whose bytes are those of 0 and 1 */
+	uint16_t rows, columns; /* of that */
+	uint32_t fds;
+};
+
+struct ipc_client;
+
 /* The server's answer under construction. */
 struct ipc_reply {
+	struct ipc_client *to; /* who has asked; only for handlers */
 	size_t len;
 	uint8_t body[IPC_MAX_BODY];
 };
@@ -79,12 +107,35 @@ struct ipc_reply {
 /**
  * ipc_handler - carries out one request, on the main thread
  * @body: @len bytes, checked by the handler
- * Return: 0 or -errno, which becomes the answer's status; the reply's body goes with it
+ * Return: 0 or -errno, which becomes the answer's status; the reply's body goes with it. -EINPROGRESS:
+ *	it is not done yet; the body says in words what it waits for. IPC_LATER: see there
  */
 typedef int (*ipc_handler)(void *ctx, enum ipc_op op, const void *body, size_t len,
 			   struct ipc_reply *reply);
 
 struct ipc_server;
+
+/*
+ * A late answer. The handler calls ipc_later() and returns IPC_LATER; later somebody calls
+ * ipc_answer(), which also ends the connection. Until then further requests of this client are told to
+ * more() and have no answer.
+ */
+#define IPC_LATER 1
+
+struct ipc_late {
+	void (*more)(void *ctx, enum ipc_op op, const void *body, size_t len);
+	void (*gone)(void *ctx); /* the client has left: ipc_answer() must not be called any more */
+};
+
+/** ipc_take_fd() - in a handler: the @i-th descriptor that came with the request, now the caller's, or -1 */
+int ipc_take_fd(struct ipc_client *client, unsigned i);
+/**
+ * ipc_later() - in a handler: the answer comes later
+ * @late: must live as long
+ * Return: IPC_LATER; -EAGAIN: IPC_MAX_LATE of them wait
+ */
+int ipc_later(struct ipc_client *client, const struct ipc_late *late, void *ctx);
+void ipc_answer(struct ipc_client *client, int status, const void *body, size_t len);
 
 /** ipc_name_valid() - [A-Za-z0-9._-]{1,64}, and not "." or ".." */
 bool ipc_name_valid(const char *name);
@@ -107,18 +158,25 @@ void ipc_server_unlink_now(const struct ipc_server *server);
  * ipc_connect() - connect to guest @name
  * @ret_pid: PID of the lkvm that serves it, from SO_PEERCRED
  * Return: fd, or -errno after one logged line: -EINVAL (name), -ENOENT (no such guest),
- *	-ECONNREFUSED (it died: its socket was removed), -ETIMEDOUT, -EPERM (folder not ours)
+ *	-ECONNREFUSED (it died: its socket was removed), -ETIMEDOUT, -EPERM (folder not ours),
+ *	-ENOTSOCK, -EACCES (the folder's owner is not who listens)
  */
 int ipc_connect(const char *name, pid_t *ret_pid);
 
-/** ipc_state_name() - of an enum kvm_state that came over the socket; "unknown" for others */
+/** ipc_send() - a request with descriptors whose answer the caller waits for; Return: 0 or -errno, not logged */
+int ipc_send(int fd, enum ipc_op op, const void *body, size_t len, const int *fds, unsigned n_fds);
+/** ipc_receive() - the answer, once the connection is readable; Return: as ipc_call() */
+int ipc_receive(int fd, struct ipc_reply *ret);
+
+/** ipc_state_name() - of an enum ipc_state that came over the socket; "unknown" for others */
 const char *ipc_state_name(uint32_t state);
 
 /**
  * ipc_call() - one request, one answer
  * @ret: may be NULL if no body is expected
- * Return: the answer's status, or -errno of the transport: -ETIMEDOUT after 10 s, -ECONNRESET (the
- *	guest ended before it answered), -EPROTO; not logged
+ * Return: the answer's status, or -errno of the transport: -ETIMEDOUT after 10 s, or as soon as its
+ *	process is seen to be stopped; -ECONNRESET (the guest ended before it answered), -EPROTO; not
+ *	logged
  */
 int ipc_call(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_reply *ret);
 
@@ -128,12 +186,52 @@ int ipc_call(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_re
  */
 int ipc_show(int fd, const char *name, enum ipc_op op, const void *body, size_t len);
 
+/** ipc_print() - what a server said, masked, on standard output; Return: false: out of memory */
+bool ipc_print(const void *text, size_t len);
+
+/** ipc_failed() - log why guest @name could not be connected to or did not answer; Return: @err */
+int ipc_failed(const char *name, pid_t pid, int err);
+
+/* Several guests. None delays another: all are connected to, and asked, at once. */
+
+struct ipc_peer {
+	char name[IPC_NAME_MAX + 1];
+	int fd;        /* connection; -1: none, or no longer, as it did not answer in time */
+	pid_t pid;     /* of the lkvm that serves it; 0: not known */
+	int err;       /* 0, or -errno as of ipc_connect(), or of the last request as of ipc_call() */
+	bool skip;     /* the caller's: leave it alone */
+	bool asked;    /* an answer is being waited for */
+	uint8_t *body; /* the last answer's, with a NUL behind it, or NULL */
+	size_t len;
+};
+
+struct ipc_peers {
+	unsigned n;
+	struct ipc_peer *list; /* by name, those of a later ipc_peers_find() behind the others */
+};
+
 /**
- * ipc_for_each() - call @fn for every live guest, by name; dead sockets are removed on the way
- * @fn: gets a connection that is closed afterwards, or as @fd the -errno of a guest that is there
- *	but cannot be connected to; a return value other than 0 ends the walk
- * Return: number of guests seen, -errno (logged), or what @fn ended the walk with
+ * ipc_peers_find() - add the guests whose names match a pattern, connected
+ * @peers: zeroed at first; then ipc_peers_free()
+ * @pattern: as of fnmatch(3); NULL: every guest
+ * A guest that cannot be connected to is there as well: its err says why. One that has died is there
+ * with -ECONNREFUSED, once: its socket was removed.
+ * Return: how many were added, or -errno after one logged line
  */
-int ipc_for_each(int (*fn)(void *ctx, const char *name, int fd, pid_t pid), void *ctx);
+int ipc_peers_find(struct ipc_peers *peers, const char *pattern);
+void ipc_peers_free(struct ipc_peers *peers);
+
+/**
+ * ipc_peers_ask() - one request to each guest that has a connection and is not to be skipped
+ * Who has not answered within @timeout_ms, or whose process is seen to be stopped, has -ETIMEDOUT as
+ * its err, and no connection any more.
+ * Return: 0, or -ENOMEM, logged
+ */
+int ipc_peers_ask(struct ipc_peers *peers, enum ipc_op op, const void *body, size_t len, int timeout_ms);
+
+/** ipc_peer_failed() - log what is wrong with it; Return: its err */
+int ipc_peer_failed(const struct ipc_peer *peer);
+/** ipc_peer_stopped() - it did not answer, and its process is stopped: by a signal or a debugger */
+bool ipc_peer_stopped(const struct ipc_peer *peer);
 
 #endif

@@ -3,7 +3,8 @@
  *
  * Values are written as they come; the writer adds commas, line ends and indentation. Inside an
  * object each value has a key, inside an array and at the top the key is NULL. Strings may hold any
- * bytes (a guest's panic line): what is not UTF-8 becomes U+FFFD, so the output is always valid.
+ * bytes (a guest's panic line): what is not UTF-8 becomes U+FFFD, so the output is always valid; what
+ * a terminal acts upon (mask.h) is escaped, so it can be looked at as well.
  * Errors stay with the stream: look at ferror() at the end.
  */
 #ifndef LKVM_JSON_H
@@ -13,7 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define JSON_MAX_DEPTH 16
+#define JSON_MAX_DEPTH 64
 
 struct json {
 	FILE *out;

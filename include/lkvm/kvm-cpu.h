@@ -8,12 +8,12 @@
 #ifndef LKVM_KVM_CPU_H
 #define LKVM_KVM_CPU_H
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
 #include "lkvm/kvm.h"
+#include "lkvm/thread.h"
 
 #define KVM_KICK_SIGNAL SIGUSR1
 
@@ -27,9 +27,11 @@ struct kvm_cpu {
 	unsigned id; /* index and APIC id */
 	int fd;
 	struct kvm_run *run;
-	bool started; /* the thread is there to be kicked and joined */
 	int run_errno; /* of the KVM_RUN that ended it, for the report */
-	pthread_t thread;
+	bool running;  /* kvm->lock: not parked, not ended */
+	atomic_bool outside;   /* its thread handles an exit; run tells which */
+	uint64_t stuck_exits;  /* main thread: stats.exits + 1 when it did not park in time; 0: never */
+	struct thread *thread; /* to be kicked and joined; NULL: none */
 	struct kvm_cpu_stats stats;
 };
 
@@ -49,7 +51,12 @@ void kvm_cpu_kick_handler(void);
  * After STOP_FAULT, whose value is the vCPU's index; its thread was joined.
  */
 void kvm_cpu_print_fault(FILE *out, const struct kvm_cpu *cpu);
+/** kvm_cpu_triple_fault() - was a triple fault the reason? */
+bool kvm_cpu_triple_fault(const struct kvm_cpu *cpu);
 /** kvm_cpu_print_reason() - only the reason, without a newline */
 void kvm_cpu_print_reason(FILE *out, const struct kvm_cpu *cpu);
+
+/** kvm_cpu_failed() - after STOP_FAULT: was it KVM that could not go on, whatever the guest did? */
+bool kvm_cpu_failed(const struct kvm_cpu *cpu);
 
 #endif

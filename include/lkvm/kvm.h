@@ -20,6 +20,7 @@
 
 #include "lkvm/bus.h"
 #include "lkvm/device.h"
+#include "lkvm/kvm-slots.h"
 #include "lkvm/ram.h"
 
 struct kvm_cpu;
@@ -33,6 +34,7 @@ struct kvm {
 	size_t run_bytes; /* KVM_GET_VCPU_MMAP_SIZE */
 	bool tsc_deadline;
 	struct ram *ram;
+	struct kvm_slots slots;
 	struct bus pio;
 	struct bus mmio;
 
@@ -44,6 +46,7 @@ struct kvm {
 	enum kvm_state state;
 	unsigned n_running; /* vCPU threads that are not parked and not ended */
 
+	atomic_bool panicked; /* pvpanic said so, and the guest went on */
 	_Atomic(uint64_t) stop; /* enum stop_cause in the low half, value in the high half; 0: none */
 };
 
@@ -65,31 +68,41 @@ int kvm_create_irqchip(struct kvm *kvm);
 /**
  * kvm_check_ram_size() - against the host's address width and KVM's slot size
  * KVM itself does not look at the address width.
- * @phys_bits: cpu_phys_bits()
+ * @phys_bits: cpu_phys_bits_for() them
  * Return: 0 or -EFBIG, logged
  */
 int kvm_check_ram_size(unsigned phys_bits, uint64_t size_bytes);
-/** kvm_map_ram() - one memory slot a RAM part; 0 or -errno, logged */
-int kvm_map_ram(struct kvm *kvm, struct ram *ram);
 
 /** kvm_irq_line() - KVM_IRQ_LINE, for kvm-irq.c alone, which knows who shares a GSI; any thread */
 void kvm_irq_line(struct kvm *kvm, unsigned gsi, bool level);
 
 /** kvm_stop() - ask the VM to end; the first cause wins; any thread; never blocks. Fits device_env.stop. */
 void kvm_stop(void *kvm, enum stop_cause cause, uint32_t value);
+/** kvm_note_panic() - the guest panicked and goes on, into its crash kernel; any thread. Fits device_env.note_panic. */
+void kvm_note_panic(void *kvm);
 /** kvm_stop_cause() - STOP_NONE while nobody asked; any thread */
 enum stop_cause kvm_stop_cause(const struct kvm *kvm, uint32_t *ret_value);
 
 /** kvm_start() - start all vCPU threads; 0 or -errno, logged (then none is left running) */
 int kvm_start(struct kvm *kvm);
 /**
- * kvm_pause() - return once no vCPU is in the guest; its state can then be read with vCPU ioctls
- * Return: 0; -EALREADY if it was paused; -ESHUTDOWN while stopping
+ * kvm_pause() - halt all vCPUs; their state can then be read with vCPU ioctls
+ * Waits a second at most for what a vCPU does outside the guest, and not again for the same.
+ * Return: 0; -EALREADY if it was paused; -ESHUTDOWN while stopping; -EINPROGRESS: it is paused, but
+ *	somebody is not parked yet, as kvm_describe_busy() tells
  */
 int kvm_pause(struct kvm *kvm);
+/** kvm_outside() - main thread, paused: is every vCPU parked or in a handler of ours? */
+bool kvm_outside(struct kvm *kvm);
+/** kvm_describe_busy() - "vCPU 1 is still in blk0 (address 0xd0001014)": the first not parked or ended */
+void kvm_describe_busy(struct kvm *kvm, char *ret, size_t cap);
 /** kvm_resume() - Return: 0, -EALREADY if it runs, -ESHUTDOWN while stopping */
 int kvm_resume(struct kvm *kvm);
-/** kvm_join() - after kvm_stop(): wait for all vCPU threads */
-void kvm_join(struct kvm *kvm);
+/**
+ * kvm_join() - after kvm_stop(): wait for all vCPU threads
+ * @timeout_ms: -1: as long as it takes
+ * Return: 0, or -ETIMEDOUT: some were not joined, this can be called again
+ */
+int kvm_join(struct kvm *kvm, int timeout_ms);
 
 #endif

@@ -9,11 +9,14 @@
 #ifndef LKVM_LOOP_H
 #define LKVM_LOOP_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <time.h>
 
-#define LOOP_BATCH 16
+#define LOOP_BATCH  16
+#define LOOP_CLOCKS 3
 
 struct loop_source {
 	int fd;
@@ -21,11 +24,26 @@ struct loop_source {
 	void (*ready)(struct loop_source *src, uint32_t events);
 };
 
+/* util/timer.c's: the timers on one clock */
+struct loop_clock {
+	struct loop *loop;
+	clockid_t id;
+	struct loop_source src; /* timerfd; -1: none was ever set */
+	struct timer *first;    /* in the order of their times */
+	uint64_t armed_ns;      /* what the timerfd is set to; it may be too early, never too late */
+	bool busy;              /* timers fire: what is set meanwhile is armed after that */
+	unsigned round;         /* how often they have */
+};
+
 struct loop {
 	int epfd;
 	bool quit;
+	unsigned turn; /* how many times it has looked: callbacks can tell one turn from the next */
 	unsigned n_pending; /* events of the batch being handled */
 	struct epoll_event pending[LOOP_BATCH];
+	pthread_mutex_t timer_lock; /* of the rest; innermost */
+	bool timers_stopped;
+	struct loop_clock clock[LOOP_CLOCKS];
 };
 
 /** loop_init() - Return: 0 or -errno of epoll_create1(); loop_fini() takes a half-built one */

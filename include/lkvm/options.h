@@ -19,8 +19,21 @@ enum opt_kind {
 	OPT_PARSE,    /* calls parse(); for everything else */
 };
 
-/* How the shell completes the argument. COMPLETE_WORDS of a command's operands: names of commands. */
-enum opt_complete { COMPLETE_NONE, COMPLETE_FILE, COMPLETE_DIR, COMPLETE_GUEST, COMPLETE_WORDS };
+/* How the shell completes the argument. */
+enum opt_complete {
+	COMPLETE_NONE,
+	COMPLETE_FILE,
+	COMPLETE_DIR,
+	COMPLETE_GUEST,
+	COMPLETE_WORDS,     /* one of @words or @values; of a command's operands: names of commands */
+	COMPLETE_LIST,      /* of @keys, separated by commas */
+	COMPLETE_FILE_LIST, /* a file, and behind a comma such a list */
+};
+
+#define OPT_MEANT_BYTES  128
+
+struct opt_key;
+struct opt_value;
 
 struct opt {
 	enum opt_kind kind;
@@ -41,7 +54,9 @@ struct opt {
 	 */
 	int (*parse)(void *config, const struct opt *opt, const char *arg);
 	enum opt_complete complete;
-	const char *words; /* COMPLETE_WORDS: choices, separated by blanks */
+	const char *words; /* the choices, separated by blanks; NULL: none */
+	const struct opt_value *values; /* the choices for the first word, with keys of their own: keys.h */
+	const struct opt_key *keys; /* behind the first word, or with COMPLETE_LIST from there on; NULL: none */
 };
 
 #define OPT_END { .kind = OPT_GROUP, .help = NULL }
@@ -83,6 +98,8 @@ enum options_result {
  * Options and operands may be mixed up to `--`; argv is permuted so that operands are contiguous.
  * Names are not abbreviated. An argument is the rest of the word or the next word, whatever that
  * looks like. An unknown option is logged with its nearest match. `-h` and `--help` are always known.
+ * One of an option's @words behind it, where its argument may be left out, is refused with the form
+ * that is meant.
  * An operand is wrong where cmd->operands is "".
  * @config:       struct that the offsets refer to
  * @ret_operands: index of the first operand; argc - *ret_operands are left
@@ -91,6 +108,15 @@ enum options_result {
  */
 enum options_result options_parse(const struct command *cmd, void *config, int argc, char **argv,
 				  int *ret_operands, int *ret_dashdash);
+
+/**
+ * options_peek() - util/options-peek.c: the argument of --@name, whatever is wrong with other words;
+ * of an option without argument the word itself
+ * For what a command must know although options_parse() gave up. Words are taken as by that; one
+ * that is unknown takes no argument.
+ * Return: the last one, or NULL
+ */
+const char *options_peek(const struct command *cmd, int argc, char **argv, const char *name);
 
 /** options_status() - the exit status of a command that ends with @result, not OPTIONS_OK */
 int options_status(enum options_result result);
@@ -101,6 +127,27 @@ int options_unsigned(const char *arg, unsigned min, unsigned max, unsigned *ret)
 /** options_nearest() - the entry of @names (n of them) nearest to @word, or NULL if none is near */
 const char *options_nearest(const char *word, const char *const *names, unsigned n);
 
+/** options_meant() - ", did you mean '--mem'?"; "" where @near is NULL. Return: @ret */
+const char *options_meant(char ret[OPT_MEANT_BYTES], const char *dashes, const char *near);
+
+#define OPT_CHOICE_BYTES 64
+
+/* What may stand in an argument. */
+struct opt_choice {
+	char word[OPT_CHOICE_BYTES];  /* as it is written: "ro", "serial=", "virtio,packed", "-avx2" */
+	char label[OPT_CHOICE_BYTES]; /* as help has it: "ro", "serial=S", "virtio,packed", "[+|-]FEATURE" */
+	const char *help;             /* as struct opt_key has it, or NULL */
+};
+
+/**
+ * options_choices() - util/options-choice.c: call each() for all that @opt's tables have
+ * @each_name: of KEY_NAMES a word for each name, "-avx2", "+avx2", ...; else one label for all
+ */
+void options_choices(const struct opt *opt, bool each_name, void *ctx,
+		     void (*each)(void *ctx, const struct opt_choice *choice));
+
+/* util/options-help.c */
+
 /** options_help() - the whole --help of a command on standard output */
 void options_help(const struct command *cmd);
 /** options_wrap() - text, laid out like struct command's description, wrapped to the screen's width */
@@ -110,7 +157,12 @@ void options_wrap(const char *text);
 
 /** options_man() - a command's OPTIONS as mdoc source, for `make man` */
 void options_man(const struct command *cmd);
-/** options_completion() - all commands and options as the table of Documentation/lkvm-completion.bash */
-void options_completion(void);
+
+/**
+ * options_completion() - util/options-complete.c: all commands and options in a shell's own terms
+ * Documentation/lkvm-completion.SHELL has the functions that they need.
+ * Return: 0, or -ENOENT after logging that there is none for this @shell
+ */
+int options_completion(const char *shell);
 
 #endif

@@ -8,16 +8,17 @@
  *
  * One PROT_NONE reservation covers the whole span and a guard on either side; the one or two RAM
  * parts are mapped into it. A missed check faults instead of corrupting. The layout is fixed after
- * ram_init(), so all functions on a const struct ram may be called from any thread. This module is
+ * ram_new(), so all functions on a const struct ram may be called from any thread. This module is
  * mechanics: it never logs.
  */
 #ifndef LKVM_RAM_H
 #define LKVM_RAM_H
 
-#include <sys/uio.h>
+#include <stdatomic.h>
 
 #include "lkvm/types.h"
 
+#define RAM_PAGE_BYTES 4096 /* the unit of logs; what the host maps may be larger */
 #define RAM_GAP_START 0xd0000000ULL
 #define RAM_GAP_END   0x100000000ULL
 #define RAM_GAP_SIZE  (RAM_GAP_END - RAM_GAP_START)
@@ -44,23 +45,23 @@ struct ram_part {
 	uint64_t size_bytes;
 };
 
-struct ram {
-	uint8_t *base;        /* host address of guest address 0; NULL until ram_init() */
-	uint64_t span_bytes;  /* from guest address 0 to the end of the last part */
-	uint64_t reserved_bytes;
-	void *reservation;
+/* With this a struct ram begins: for ram_host() alone, which every buffer of every queue passes. */
+struct ram_map {
+	uint8_t *base; /* host address of guest address 0 */
 	unsigned n_parts;
 	struct ram_part part[RAM_MAX_PARTS];
 };
 
-/* Where the pages of ram_init() come from. */
+struct ram; /* hw/ram-internal.h */
+
+/* Where the pages of ram_new() come from: stays open longer than they are used. */
 struct ram_backing {
 	int fd;               /* -1: anonymous */
 	bool shared;          /* MAP_SHARED rather than MAP_PRIVATE */
 	uint64_t page_bytes;  /* huge page size to ask for, 0: ordinary pages */
 	bool prealloc;
 	const struct ram_config *advice;
-	char refused[64];     /* filled by ram_init(): names of the advice that the host refused */
+	char refused[64];     /* filled by ram_new(): names of the advice that the host refused */
 };
 
 /**
@@ -74,27 +75,34 @@ unsigned ram_layout(uint64_t size_bytes, struct ram_part ret_parts[RAM_MAX_PARTS
 		    uint64_t *ret_span);
 
 /**
- * ram_init() - reserve the span, map the parts, advise
+ * ram_new() - reserve the span, map the parts, advise
  * @size_bytes: a multiple of the page size (of @backing->page_bytes if set)
  * Return: 0, or -errno of the mmap() or madvise(MADV_POPULATE_WRITE) that failed; then nothing is left mapped
  */
-int ram_init(struct ram *ram, uint64_t size_bytes, struct ram_backing *backing);
-/** ram_fini() - unmap all; in-flight I/O must be over; takes a zeroed struct */
-void ram_fini(struct ram *ram);
+int ram_new(uint64_t size_bytes, struct ram_backing *backing, struct ram **ret);
+/** ram_free() - unmap all; in-flight I/O must be over; takes NULL */
+void ram_free(struct ram *ram);
+
+/** ram_parts() - the parts, in address order; valid as long as @ram is */
+const struct ram_part *ram_parts(const struct ram *ram, unsigned *ret_n);
+/** ram_bytes() - all parts together: what the guest was given */
+uint64_t ram_bytes(const struct ram *ram);
 
 /**
  * ram_host() - THE bounds test: subtract, then compare, so that nothing can wrap
- * For the functions below and for rings, where a call for each buffer would be felt.
+ * For the functions below and for what a queue element points to.
  * Return: host address of [@at, @at + @len), NULL if not all of it is RAM
  */
 static inline uint8_t *ram_host(const struct ram *ram, gpa_t at, uint64_t len)
 {
-	for (unsigned i = 0; i < ram->n_parts; i++) {
-		uint64_t off = at.v - ram->part[i].start.v;
+	const struct ram_map *map = (const struct ram_map *)ram;
 
-		if (at.v >= ram->part[i].start.v && off <= ram->part[i].size_bytes &&
-		    len <= ram->part[i].size_bytes - off)
-			return ram->base + at.v;
+	for (unsigned i = 0; i < map->n_parts; i++) {
+		uint64_t off = at.v - map->part[i].start.v;
+
+		if (at.v >= map->part[i].start.v && off <= map->part[i].size_bytes &&
+		    len <= map->part[i].size_bytes - off)
+			return map->base + at.v;
 	}
 	return NULL;
 }
@@ -108,14 +116,7 @@ int ram_read(const struct ram *ram, gpa_t src, void *dst, size_t len);
 int ram_write(struct ram *ram, gpa_t dst, const void *src, size_t len);
 
 /**
- * ram_iov() - host memory behind a guest range, for I/O
- * @ret_iov: at most @cap elements; one a part that the range touches (a range never crosses the gap)
- * Return: number of elements (0 for @len 0), -EFAULT if not all of it is RAM, -E2BIG if @cap is too small
- */
-int ram_iov(const struct ram *ram, gpa_t at, uint64_t len, struct iovec *ret_iov, unsigned cap);
-
-/**
- * ram_window() - one stretch of host memory that stays valid until ram_fini()
+ * ram_window() - one stretch of host memory that stays valid until ram_free()
  * For what must be shared with the guest for long: rings, boot images, memory slots.
  * @align: power of two that @at must be a multiple of
  * Return: 0, -EFAULT if not all of it is RAM, -EINVAL if misaligned
@@ -124,6 +125,38 @@ int ram_window(const struct ram *ram, gpa_t at, uint64_t len, uint64_t align, vo
 
 /** ram_gpa_of() - the guest address of a host address within the mapping, gap included; 0 or -EFAULT */
 int ram_gpa_of(const struct ram *ram, const void *host, gpa_t *ret);
+
+/* hw/ram-log.c: which pages lkvm itself writes. KVM's dirty log knows only what the guest does. */
+
+/**
+ * ram_log() - from now on keep a log, or keep none; it begins empty
+ * Main thread, while nothing is in flight: a device notes the buffers that it may write when it takes
+ * them. A log is an answer only while nothing is in flight either.
+ * Return: 0 or -ENOMEM
+ */
+int ram_log(struct ram *ram, bool on);
+/** ram_logging() - is there a log now? For who cannot afford the call below; valid as long as @ram */
+const atomic_bool *ram_logging(const struct ram *ram);
+/**
+ * ram_wrote() - somebody wrote or will write to these bytes, which ram_host() or ram_window() gave
+ * ram_write() and ram_discard() note by themselves. Any thread; nothing happens without a log.
+ */
+void ram_wrote(const struct ram *ram, const void *host, uint64_t len);
+/**
+ * ram_log_take() - add the pages of [@start, @start + @bytes) to a bitmap, and forget them
+ * @bitmap: one bit a page from @start on, which is a multiple of 64 pages; bits that are set stay
+ */
+void ram_log_take(struct ram *ram, gpa_t start, uint64_t bytes, uint64_t *bitmap);
+
+/* hw/ram-discard.c */
+
+/**
+ * ram_discard() - give memory back to the host: the guest finds zeros there, or in a file's RAM a hole
+ * Only whole pages of what backs the RAM go, so nothing outside of the range and no part of a huge
+ * page of hugetlbfs does. Any thread.
+ * Return: 0, -EFAULT if not all of it is RAM, or the -errno of the host's refusal
+ */
+int ram_discard(struct ram *ram, gpa_t at, uint64_t bytes);
 
 /**
  * ram_fault_report() - from now on a SIGSEGV or SIGBUS within @ram names the guest address
@@ -154,6 +187,9 @@ enum ram_size_error {
 /** ram_parse_size() - the grammar of -m; @ret is set on RAM_SIZE_OK, _SMALL and _PAGES */
 enum ram_size_error ram_parse_size(const char *arg, uint64_t *ret);
 
+/** ram_mb_text() - an amount of RAM as every message and list shows it: "64MB", "63.996MB" */
+const char *ram_mb_text(uint64_t bytes, char *buf, size_t cap);
+
 /**
  * ram_host_bytes() - host RAM by sysconf()
  * @ret_failed: name of the sysconf() key that failed, for the warning, or NULL
@@ -177,7 +213,7 @@ int ram_backing_open(struct ram_backing *backing, const struct ram_config *cfg,
 		     uint64_t size_bytes);
 void ram_backing_close(struct ram_backing *backing);
 
-/** ram_backing_failed() - say why ram_init() failed with @err on this backing; Return: @err */
+/** ram_backing_failed() - say why ram_new() failed with @err on this backing; Return: @err */
 int ram_backing_failed(const struct ram_backing *backing, uint64_t size_bytes, int err);
 
 /** ram_backing_kind() - "anonymous", "memfd", "file" and the like; for `lkvm debug --memmap` */

@@ -17,6 +17,8 @@
  */
 int virtio_blk_new(const struct ram *ram, const char *name, struct disk *disk,
 		   const struct disk_config *cfg, struct virtio_dev **ret);
+/** virtio_blk_leave() - of a device that is stopped: disk_leave(); others are left as they are */
+void virtio_blk_leave(struct virtio_dev *dev);
 /** virtio_blk_free() - takes NULL */
 void virtio_blk_free(struct virtio_dev *dev);
 

@@ -16,7 +16,7 @@
 #define LKVM_VIRTIO_MMIO_H
 
 #include "lkvm/bus.h"
-#include "lkvm/machine.h"
+#include "lkvm/board.h"
 #include "lkvm/virtio.h"
 
 #define VIRTIO_MMIO_BYTES     0x1000 /* a page, so that a guest can hand devices out one by one */
@@ -27,7 +27,7 @@ struct virtio_mmio_host;
 
 /* What the machine has for these devices. Copied, but not what it points to. */
 struct virtio_mmio_config {
-	struct machine machine;
+	struct board board;
 	struct bus *bus;
 	uint64_t base;      /* of the first device; each next one VIRTIO_MMIO_BYTES further */
 	const uint8_t *gsi; /* n_gsis interrupts, dealt out in turn */

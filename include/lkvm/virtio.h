@@ -4,15 +4,21 @@
  * (virtio/blk.c, ...) is one const struct virtio_type and sees only this header.
  *
  *	            virtio_set_status(): a bit needs those before it, else it stays 0
- *	reset(0) -> ACKNOWLEDGE -> DRIVER -> FEATURES_OK -> DRIVER_OK: activate(), the worker starts
+ *	reset(0) -> ACKNOWLEDGE -> DRIVER -> FEATURES_OK -> DRIVER_OK: the worker runs, first activate()
  *	   ^                                 judged here       |
  *	   |                                                  v  virtio_break()
- *	   +------------ reset(), worker joined <------ DEVICE_NEEDS_RESET
+ *	   +-- worker has drained and waits, reset() <--- DEVICE_NEEDS_RESET
  *
- * Threads: registers come from vCPU threads under dev->lock (virtio.c takes it). The worker owns
- * the live queues and never takes that lock, so a reset may join it while holding it. What the
- * device tells the driver by itself (virtio_break(), virtio_config_begin()) is under
- * dev->event_lock, under which nothing waits.
+ * Threads: registers come from vCPU threads under dev->lock (the core takes it), under which nothing
+ * waits. The worker is made with the machine, by the main thread, as a thread may do no more than its
+ * maker. It runs dev->loop from DRIVER_OK to the next reset and waits otherwise; it owns the live
+ * queues and never takes dev->lock. What the device tells the driver by itself (virtio_break(),
+ * virtio_config_begin()) is under dev->event_lock, under which nothing waits, either.
+ *
+ * Whoever wants the worker to serve a queue, to stop one, to stand still or to end writes that down
+ * and asks it (worker.c). What takes time on the host is a state that the driver polls: the status
+ * stays as it is until a reset is complete, a queue stays ready until it has stopped. Not all
+ * drivers poll, so the vCPU waits a little, but at most a second.
  */
 #ifndef LKVM_VIRTIO_H
 #define LKVM_VIRTIO_H
@@ -25,6 +31,8 @@
 
 #include "lkvm/log.h"
 #include "lkvm/loop.h"
+#include "lkvm/state.h"
+#include "lkvm/thread.h"
 #include "lkvm/virtq.h"
 
 #define VIRTIO_MAX_QUEUES 64
@@ -39,8 +47,8 @@ struct virtio_type {
 	/* Do the accepted features go together? All are offered, VERSION_1 is among them. */
 	bool (*features_ok)(const struct virtio_dev *dev, uint64_t features);
 	/*
-	 * On the vCPU thread that sets DRIVER_OK, before the worker runs: may add sources of its
-	 * own to dev->loop. Return: 0 or -errno: the device then needs a reset.
+	 * On the worker, as its first act after DRIVER_OK: may add sources of its own to dev->loop.
+	 * Return: 0 or -errno: the device then needs a reset, and nothing else is called before that.
 	 */
 	int (*activate)(struct virtio_dev *dev);
 	/*
@@ -55,13 +63,24 @@ struct virtio_type {
 	 */
 	void (*commit)(struct virtio_dev *dev);
 	/*
-	 * On the worker, as its last act before it ends (@index -1), or before queue @index alone
-	 * is stopped: wait for every request in flight. No completion may come after. -1: remove
-	 * the sources that activate() added.
+	 * On the worker, as its last act before a reset (@index -1), or before queue @index alone
+	 * is stopped: cancel what has not begun, wait for what has. No completion may come after.
+	 * -1: remove the sources that activate() added.
 	 */
 	void (*drain)(struct virtio_dev *dev, int index);
 	/*
-	 * On the vCPU thread at every reset, after the worker was joined: forget what the driver
+	 * On the worker: the device must not touch the guest's memory (@on), nor anything that the
+	 * host can see, or may again. On: wait for what has begun; what has not waits. NULL: each
+	 * queue is drained. dev->parked tells sources of the device's own that they are to wait, too.
+	 */
+	void (*hold)(struct virtio_dev *dev, bool on);
+	/*
+	 * On the worker, before hold() for the whole machine: is there something that was taken off
+	 * the rings and comes to its end by itself? Then hold() waits until virtio_idle(). May be NULL.
+	 */
+	bool (*busy)(const struct virtio_dev *dev);
+	/*
+	 * On the vCPU thread at every reset, when the worker has ended: forget what the driver
 	 * had set up. dev->loop is still there if activate() was called, even if that failed.
 	 */
 	void (*reset)(struct virtio_dev *dev);
@@ -71,6 +90,17 @@ struct virtio_type {
 	 */
 	uint64_t (*config_read)(struct virtio_dev *dev, unsigned off, unsigned width);
 	void (*config_write)(struct virtio_dev *dev, unsigned off, unsigned width, uint64_t value);
+	/*
+	 * Of what it has beyond the core, an object of struct virtio_dev; NULL: nothing. Saved while
+	 * the device stands still; loaded when it does, after reset(), and after activate() if the
+	 * driver has got that far.
+	 */
+	const struct state_type *state;
+	/*
+	 * While it stands still it may have chains that were popped last of their queue. They are
+	 * saved as not popped, and its own state tells how far it is with them.
+	 */
+	bool retakes;
 };
 
 /*
@@ -86,15 +116,33 @@ struct virtio_transport_ops {
 	 * virtio_notify(). May be NULL.
 	 */
 	int (*notify_fd)(void *transport, unsigned index, int fd, bool on);
+	/*
+	 * The reset of queue @index (-1: of the device) is complete: forget what the driver had set
+	 * up for it. Under dev->lock. May be NULL.
+	 */
+	void (*reset_done)(void *transport, int index);
+	/* How long a vCPU may wait for a reset, where it is polled for only by some drivers. */
+	unsigned patience_ms;
+	const struct state_type *state; /* of the transport; NULL: it has none */
+};
+
+/* Of a queue, and who may change that: */
+enum virtio_queue_state {
+	VIRTIO_QUEUE_OFF,  /* vCPU; */
+	VIRTIO_QUEUE_LIVE, /* vCPU: to STOP; vq is the worker's, */
+	VIRTIO_QUEUE_STOP, /* worker: when it has drained it; */
+	VIRTIO_QUEUE_DONE, /* vCPU: to OFF. */
 };
 
 struct virtio_queue {
 	/* Set by the driver through the transport, under dev->lock; frozen while ready */
 	uint16_t size;
 	uint64_t desc, avail, used;
-	bool ready;
-	bool live; /* the worker serves it: no longer while the device is held */
-	/* Live: the worker's */
+	bool ready;  /* until it has stopped */
+	bool forget; /* when it has stopped: back to what it was after the reset of the device */
+	atomic_uint state;
+	/* The worker's, from LIVE to DONE */
+	bool watched; /* its kicks are */
 	struct virtq vq;
 	struct loop_source kick; /* eventfd behind the guest's notification; -1: not live */
 	struct virtio_dev *dev;
@@ -114,26 +162,38 @@ struct virtio_dev {
 	void *transport;
 
 	pthread_mutex_t lock;
-	bool held;                  /* virtio_hold() */
-	atomic_uint status;         /* without NEEDS_RESET */
-	struct virtio_queue *queue; /* n_queues of them */
+	bool resetting;                      /* asked for, not complete */
+	int64_t patience_ms, patience_at_ms; /* how long vCPUs may wait for holds, since when */
+	atomic_uint status;                  /* without NEEDS_RESET */
+	struct virtio_queue *queue;          /* n_queues of them */
 
 	pthread_mutex_t event_lock; /* innermost */
 	atomic_bool needs_reset;
 	atomic_uint config_generation;
+	bool config_held;    /* the driver is told of no change, */
+	bool config_changed; /* of which there is one */
 	struct ratelimit broken_warning;
 
 	bool activated; /* dev->loop is there */
-	bool live;      /* the worker runs */
-	pthread_t worker;
+	bool live;      /* the worker runs it, is about to, or has just come out of it */
+	struct thread *worker;
+	sem_t go; /* what it waits for: run dev->loop once, or be gone */
+	atomic_bool gone;
 	struct loop loop;          /* the worker's */
 	struct virtq_chain *chain; /* the worker's scratch */
-	/* A vCPU thread asks the worker to do something and waits. */
-	struct loop_source call; /* eventfd */
-	int (*call_fn)(struct virtio_dev *dev, unsigned index);
-	unsigned call_index;
-	int call_ret;
-	sem_t called;
+	bool parked;               /* the worker's: it takes nothing off the rings, */
+	bool standing;             /* and the device stands still */
+
+	/* What the worker is asked for, and what it has done. */
+	struct loop_source call; /* eventfd: something of these has changed */
+	atomic_bool asked;       /* likewise, for who looks without a system call */
+	atomic_uint want_hold;   /* 1 << enum virtio_hold */
+	atomic_bool want_end;
+	atomic_bool last; /* the machine ends: nobody waits for answers */
+	atomic_bool is_up; /* activated */
+	atomic_bool is_held, has_ended;
+	pthread_mutex_t done_lock; /* innermost: of this condition, no data */
+	pthread_cond_t done;
 };
 
 /* ---- for devices ---- */
@@ -146,8 +206,64 @@ struct virtio_dev {
  * Return: 0 or -errno, not logged; virtio_fini() in either case
  */
 int virtio_init(struct virtio_dev *dev);
+/**
+ * virtio_dev_start() - make the worker; main thread, before a driver can set DRIVER_OK
+ * Without it a driver gets no answer.
+ * Return: 0 or -errno of thread_new(), not logged
+ */
+int virtio_dev_start(struct virtio_dev *dev);
 /** virtio_fini() - joins the worker if there is one */
 void virtio_fini(struct virtio_dev *dev);
+
+/**
+ * virtio_dev_stop_begin(), virtio_dev_stop_wait() - the machine's end: main thread
+ * begin asks the worker to end what is in flight and does not wait, so that all devices do it at the
+ * same time; wait waits for it and joins the worker. vCPUs that still run do no harm, but could make
+ * the device live again between these two.
+ * @deadline_ms: of now_ms()
+ * Return: true: virtio_fini() will not wait; false: something is still in flight, and it would
+ */
+void virtio_dev_stop_begin(struct virtio_dev *dev);
+bool virtio_dev_stop_wait(struct virtio_dev *dev, int64_t deadline_ms);
+
+/**
+ * virtio_dev_hold_begin(), virtio_dev_hold_wait() - the whole machine stands still: main thread, when
+ * no vCPU runs
+ * begin asks and does not wait, so that all devices do it at the same time. What was taken off the
+ * rings comes to its end first, but for what waits for bus mastering. Once wait has said yes, the device
+ * changes no byte of the guest's or of a host's file and interrupts nobody until virtio_dev_hold_end();
+ * what comes from outside meanwhile is kept, as far as there is room for it.
+ * @deadline_ms: of now_ms()
+ * Return: does it stand? If not, ask again or call virtio_dev_hold_end().
+ */
+void virtio_dev_hold_begin(struct virtio_dev *dev);
+bool virtio_dev_hold_wait(struct virtio_dev *dev, int64_t deadline_ms);
+/** virtio_dev_hold_end() - go on, unless there is another reason to stand still */
+void virtio_dev_hold_end(struct virtio_dev *dev);
+
+/*
+ * State (state.h): main thread, from virtio_dev_hold_wait() to virtio_dev_hold_end(). Nothing is in
+ * flight then: the worker takes nothing off the rings, what it had taken has come to its end (busy(),
+ * drain()) and was given back, or will be taken again (retakes). So what the driver has made available
+ * and has not got back is on its rings. What cannot come to an end makes saving fail.
+ */
+extern const struct state_type virtio_state_type; /* of a struct virtio_dev: the core and its queues */
+/**
+ * virtio_dev_save() - append the records of the core, the transport and the device
+ * Return: 0; -EBUSY: it does not stand still, or it has requests that wait for bus mastering or for a
+ *	lock, or a driver waits for a reset of it; else of state_save(). @buf is then as before.
+ */
+int virtio_dev_save(struct virtio_dev *dev, struct state_buf *buf);
+/**
+ * virtio_dev_load() - the way back, into a device that is as new or has run; of a PCI function its own
+ * state comes before
+ * Return: 0, or -errno of state_load() with in->why:
+ *	-ENODEV  of another device, or with features that this one does not offer
+ *	-EINVAL, -EFAULT, -ERANGE  of virtq_init_at()
+ *	-EBUSY   it does not stand still, or what it had in flight does not end
+ * Behind the first record of three, a failure leaves a device that is to be reset or thrown away.
+ */
+int virtio_dev_load(struct virtio_dev *dev, struct state_reader *in);
 
 bool virtio_has(const struct virtio_dev *dev, unsigned feature_bit);
 
@@ -175,13 +291,19 @@ void virtio_config_end(struct virtio_dev *dev);
 /**
  * virtio_serve() - the usual kick(): hand every chain of queue @index to @handle, complete, and ask
  * for the next notification
- * @handle: dev->chain has the request; pushes it now or keeps its token and pushes later. Not called
- * again once the device is broken.
+ * @handle: dev->chain has the request; pushes it now, or keeps it or its token and pushes later. Not
+ * called again once the device is broken.
  * A driver that adds as fast as we take does not keep the worker here: after a ring full the rest
  * is left for the next turn of the loop.
  */
 void virtio_serve(struct virtio_dev *dev, unsigned index,
 		  void (*handle)(struct virtio_dev *dev, unsigned index));
+
+/** virtio_idle() - worker: busy() may say something else now */
+void virtio_idle(struct virtio_dev *dev);
+
+/** virtio_again() - worker: kick() again, in the next turn of the loop */
+void virtio_again(struct virtio_dev *dev, unsigned index);
 
 /**
  * virtio_serve_while() - worker: virtio_serve() that stops as soon as @more says no
@@ -198,17 +320,49 @@ void virtio_serve_while(struct virtio_dev *dev, unsigned index,
  */
 bool virtio_pop(struct virtio_dev *dev, unsigned index);
 
+/**
+ * virtio_push() - worker: give a chain of queue @index back
+ * @token: of dev->chain, or of a chain that was popped before and is still out
+ * The driver sees it at the next virtio_complete(), which virtio_serve() calls at its end.
+ */
+static inline void virtio_push(struct virtio_dev *dev, unsigned index, uint32_t token,
+			       uint32_t written)
+{
+	virtq_push(&dev->queue[index].vq, token, written);
+}
+
+/**
+ * virtio_keep() - worker: keep dev->chain beyond the next virtio_pop()
+ * @spare: becomes the core's in its place, whatever is in it
+ * Who needs no more than the token keeps that, and calls nothing.
+ * Return: the chain, now the caller's, to push and to free
+ */
+struct virtq_chain *virtio_keep(struct virtio_dev *dev, struct virtq_chain *spare);
+
 /* ---- for transports; each takes dev->lock ---- */
 
 void virtio_attach(struct virtio_dev *dev, const struct virtio_transport_ops *ops, void *transport);
+
+/* Why a device stands still. It does as long as there is a reason. */
+enum virtio_hold {
+	VIRTIO_HOLD_MASTER, /* the driver has taken bus mastering away */
+	VIRTIO_HOLD_PAUSE,  /* virtio_dev_hold_begin() */
+	VIRTIO_HOLD_TEST,   /* a unit test's */
+};
+
 /**
- * virtio_hold() - keep the device off the guest's memory, or no longer
- * When it returns with @on, nothing is in flight, and the queues stay as they are until they are
- * served again.
+ * virtio_hold() - keep the device off the guest's memory for a reason, or no longer for this one
+ * On, it begins nothing more; the queues stay as they are until they are served again.
+ * Waits for what is in flight, but for a second at most: then that ends later, which is what hardware
+ * does, too.
  */
-void virtio_hold(struct virtio_dev *dev, bool on);
+void virtio_hold(struct virtio_dev *dev, enum virtio_hold why, bool on);
+/** virtio_get_status() - not 0 while a reset is not complete */
 uint8_t virtio_get_status(struct virtio_dev *dev);
-/** virtio_set_status() - 0 resets; DRIVER_OK starts the worker; see the drawing above */
+/**
+ * virtio_set_status() - 0 resets; DRIVER_OK starts the worker; see the drawing above
+ * Until a reset is complete, what is set is ignored.
+ */
 void virtio_set_status(struct virtio_dev *dev, uint8_t status);
 uint32_t virtio_get_features(struct virtio_dev *dev, uint32_t select);
 /** virtio_get_driver_features() - what virtio_set_features() has set */
@@ -222,11 +376,11 @@ void virtio_config_write(struct virtio_dev *dev, uint64_t off, unsigned width, u
 enum virtio_queue_field {
 	VIRTIO_QUEUE_MAX_SIZE, /* read only */
 	VIRTIO_QUEUE_SIZE,     /* written: ignored if 0, too large, not a power of two (split) */
-	VIRTIO_QUEUE_READY, /* 1: live now or at DRIVER_OK; 0: drained and stopped (not for PCI) */
+	VIRTIO_QUEUE_READY, /* 1: live now or at DRIVER_OK; 0: drained and stopped; reads 1 till then */
 	VIRTIO_QUEUE_DESC,
 	VIRTIO_QUEUE_AVAIL,
 	VIRTIO_QUEUE_USED,
-	VIRTIO_QUEUE_RESET, /* if negotiated, 1 drains and forgets the queue; reads 0: done */
+	VIRTIO_QUEUE_RESET, /* if negotiated, 1 drains and forgets the queue; reads 1 till then */
 };
 /**
  * virtio_queue_get(), virtio_queue_set() - @index out of range reads 0 and ignores writes

@@ -44,6 +44,7 @@ struct virtq_setup {
 
 struct virtq {
 	const struct ram *ram;
+	const atomic_bool *logging; /* ram_logging() */
 	struct virtq_setup setup;
 	int broken; /* 0 or the -errno that broke it */
 	void *desc, *avail, *used;
@@ -56,6 +57,13 @@ struct virtq {
 	bool avail_wrap, used_wrap; /* packed */
 	bool out[VIRTQ_MAX_SIZE];   /* split: by head */
 };
+
+/* Where a ring goes on: the next entry and, of a packed ring, whether its wrap counter is 1. */
+struct virtq_place {
+	uint16_t next; /* split: free running; packed: index */
+	bool wrap;     /* split: always true */
+};
+#define VIRTQ_BEGIN ((struct virtq_place){ 0, true })
 
 /* One request: iov[0..n_out) to read, n_in behind it to write. Large: not for small stacks. */
 struct virtq_chain {
@@ -72,6 +80,29 @@ struct virtq_chain {
  * Spec: virtio 1.2, 2.7 and 2.8
  */
 int virtq_init(struct virtq *q, const struct ram *ram, const struct virtq_setup *setup);
+/**
+ * virtq_init_at() - virtq_init() of a ring of which another virtq has served all before @place
+ * Return: likewise; -ERANGE (no such place is in the ring; @q is then broken)
+ */
+int virtq_init_at(struct virtq *q, const struct ram *ram, const struct virtq_setup *setup,
+		  struct virtq_place place);
+
+/**
+ * virtq_rests() - is nothing out?
+ * Then all that a queue needs to go on is its setup and its place: what it has taken is what it has
+ * given back, and what it asked the driver for (flags, event index) stands in the ring.
+ */
+static inline bool virtq_rests(const struct virtq *q)
+{
+	return !q->taken;
+}
+
+/**
+ * virtq_place() - where it goes on
+ * All that was pushed has been flushed. If it does not rest, all that is out must have been popped after
+ * what was pushed: then it will be popped again.
+ */
+struct virtq_place virtq_place(const struct virtq *q);
 
 /**
  * virtq_pop() - take the next chain off the ring

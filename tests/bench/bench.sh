@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
-# bench.sh [startup|memory|serial|block|fio|boot]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
+# bench.sh [startup|memory|serial|block|fio|boot|session]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
 # Prints tables; every comparison is between commands that were run in turn. LKVM_BENCH_ROUNDS (50)
-# is how often.
+# is how often. LKVM_BENCH_BASE names another build of lkvm: it has a row beside this one's in startup, memory,
+# serial and boot, and a column in block. Ends with one line: which aims are met and which missed.
+#
+# Tables that need this machine's own KVM come from an emulated host where there is none: ratios are
+# then those of an emulator, where an exit costs little more than other instructions do.
 set -u
-: "${LKVM:?}" "${GUESTS:?}" "${BENCH:?}"
+: "${LKVM:?}" "${GUESTS:?}" "${BENCH:?}" "${MICROVM_CPU:?}"
 ROUNDS=${LKVM_BENCH_ROUNDS:-50}
 QEMU=$(command -v qemu-system-x86_64 || true)
 KVMTOOL=${LKVM_BENCH_KVMTOOL:-}
+BASE=${LKVM_BENCH_BASE:-}
 MB=256
+testbed=${0%/*}/../testbed
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -19,9 +25,13 @@ commands()
 {
 	names=(bare lkvm)
 	lines=("$BENCH/bare -m $MB $GUESTS/$1.bin" "$LKVM run -c 1 -m $MB -k $GUESTS/$1.bin")
+	if [ -n "$BASE" ]; then
+		names+=('lkvm before')
+		lines+=("$BASE run -c 1 -m $MB -k $GUESTS/$1.bin")
+	fi
 	if [ -n "$QEMU" ]; then
 		names+=('qemu microvm')
-		lines+=("$QEMU -M microvm -accel kvm -cpu host -m $MB -nodefaults -no-user-config -display none \
+		lines+=("$QEMU -M microvm -accel kvm -cpu $MICROVM_CPU -m $MB -nodefaults -no-user-config -display none \
 -no-reboot -serial stdio -device isa-debug-exit,iobase=0xf4 -kernel $GUESTS/$2.pvh")
 	fi
 	if [ -n "$KVMTOOL" ]; then
@@ -36,6 +46,12 @@ ratio()
 	awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", b ? a / b : 0 }'
 }
 
+# failed NAME STATUS: says so. A guest of ours ends with 0 or 1 (--debug-exit).
+failed()
+{
+	[ "$2" -gt 1 ] && printf '  %-14s failed: status %d\n' "$1" "$2"
+}
+
 # verdict VALUE LIMIT TEXT
 verdict()
 {
@@ -47,17 +63,21 @@ verdict()
 startup()
 {
 	local i wall min cpu rss status bytes bare_wall lkvm_wall lkvm_cpu
+	echo
 	commands reset quit
 	echo "Start-up: exec to exit of a guest that resets at once, $MB MB, 1 CPU, $ROUNDS rounds in turn"
 	printf '  %-14s %12s %12s %12s %12s %8s\n' '' 'wall median' 'wall min' 'CPU median' 'max RSS' 'x bare'
 	"$BENCH/measure" "$ROUNDS" "${lines[@]}" >"$tmp/startup" || return
 	i=0
 	while read -r wall min cpu rss status bytes; do
-		[ $i -eq 0 ] && bare_wall=$wall
-		[ $i -eq 1 ] && lkvm_wall=$wall lkvm_cpu=$cpu
-		printf '  %-14s %9.2f ms %9.2f ms %9.2f ms %8d KiB %8s%s\n' "${names[i]}" \
-			"${wall}e-3" "${min}e-3" "${cpu}e-3" "$rss" "$(ratio "$wall" "$bare_wall")" \
-			"$([ "$status" -le 1 ] || echo " status $status")"
+		[ "$i" -eq 0 ] && bare_wall=$wall
+		[ "$i" -eq 1 ] && lkvm_wall=$wall lkvm_cpu=$cpu
+		if failed "${names[i]}" "$status"; then
+			i=$((i + 1))
+			continue
+		fi
+		printf '  %-14s %9.2f ms %9.2f ms %9.2f ms %8d KiB %8s\n' "${names[i]}" \
+			"${wall}e-3" "${min}e-3" "${cpu}e-3" "$rss" "$(ratio "$wall" "$bare_wall")"
 		i=$((i + 1))
 	done <"$tmp/startup"
 	verdict "$(ratio "$lkvm_wall" "$bare_wall")" 1.5 'times bare'
@@ -77,21 +97,30 @@ memory_of()
 		END { print rss, pss, peak - ram }' "/proc/$1/smaps" "/proc/$1/status"
 }
 
+# sleeper LKVM: memory_of one whose guest sleeps
+sleeper()
+{
+	local pid
+	"$1" run -c 1 -m "$MB" -k "$GUESTS/halt.bin" </dev/null >"$tmp/fifo" 2>"$tmp/errors" &
+	pid=$!
+	read -r -n 1 -t 30 <"$tmp/fifo"
+	memory_of "$pid"
+	kill -TERM "$pid"
+	wait "$pid" 2>/dev/null
+}
+
 memory()
 {
-	local pid rss pss peak
+	local lkvm rss pss peak
 	echo
 	echo "Memory of lkvm that is not guest RAM, while a guest sleeps ($MB MB, 1 CPU)"
 	mkfifo "$tmp/fifo"
-	"$LKVM" run -c 1 -m $MB -k "$GUESTS/halt.bin" </dev/null >"$tmp/fifo" 2>"$tmp/errors" &
-	pid=$!
-	read -r -n 1 -t 30 <"$tmp/fifo"
-	read -r rss pss peak < <(memory_of $pid)
-	kill -TERM $pid
-	wait $pid 2>/dev/null
+	for lkvm in ${BASE:+"$BASE"} "$LKVM"; do
+		read -r rss pss peak < <(sleeper "$lkvm")
+		printf '  %s: resident %d KiB, of it its share of pages that others map too %d KiB; peak %d KiB\n' \
+			"$([ "$lkvm" = "$LKVM" ] && echo lkvm || echo lkvm before)" "$rss" "$pss" "$peak"
+	done
 	rm "$tmp/fifo"
-	printf '  resident %d KiB, of it its share of pages that others map too %d KiB; peak %d KiB\n' \
-		"$rss" "$pss" "$peak"
 	verdict "$(ratio "$peak" 1024)" 3 'MiB at the peak'
 }
 
@@ -111,12 +140,16 @@ serial()
 	echo "Serial output of 64000 bytes: one status read a byte (poll), or one for 16 bytes (burst)"
 	printf '  %-14s %-6s %16s %12s %14s\n' '' '' 'bytes/s' 'CPU us/byte' 'exits/byte'
 	for program in poll burst; do
-		commands serial-$program serial-$program
+		commands "serial-$program" "serial-$program"
 		"$BENCH/measure" 5 "${lines[@]}" >"$tmp/serial" || return
 		i=0
 		while read -r wall min cpu rss status bytes; do
+			if failed "${names[i]}" "$status"; then
+				i=$((i + 1))
+				continue
+			fi
 			n=$(exits "${lines[i]}")
-			printf '  %-14s %-6s %16.0f %12.2f %14s\n' "${names[i]}" $program \
+			printf '  %-14s %-6s %16.0f %12.2f %14s\n' "${names[i]}" "$program" \
 				"$(ratio "${bytes}000000" "$wall")" "$(ratio "$cpu" "$bytes")" \
 				"${n:+$(ratio "$n" "$bytes")}"
 			i=$((i + 1))
@@ -130,6 +163,15 @@ boot()
 	echo
 	echo "Debian's cloud kernel, $MB MB, 1 CPU, on an emulated host whose clock counts instructions"
 	"${0%/*}/boot.sh"
+}
+
+# session.sh says what its columns mean.
+session()
+{
+	echo
+	echo "A command on the host's tree, Debian's cloud kernel, 256 MB, 1 CPU, on a host whose clock counts instructions"
+	printf '  %-16s %9s %9s %9s %9s %9s\n' '' VMM boot command end total
+	"${0%/*}/session.sh"
 }
 
 # block.sh says what its columns mean.
@@ -148,7 +190,49 @@ fio()
 	"${0%/*}/fio.sh"
 }
 
-[ $# -gt 0 ] || set -- startup memory serial block fio boot
-for table; do
-	"$table" || exit
-done
+# tables NAME...: those that this machine's own KVM serves, all of them in one emulated host if it has none
+tables()
+{
+	local name here=()
+	for name; do
+		case $name in
+		startup | memory | serial | block)
+			if ! "$testbed/tree.sh"; then
+				here+=("$name")
+				continue
+			fi
+			;;
+		fio | boot | session) ;;
+		*)
+			echo "bench: no table '$name': startup, memory, serial, block, fio, boot, session" >&2
+			return 2
+			;;
+		esac
+		"$name" || return
+	done
+	[ ${#here[@]} -gt 0 ] || return 0
+	echo
+	echo "No /dev/kvm here: the next tables are of an emulated host"
+	"$testbed/tree.sh" --timeout 1800 "$0" --tables "${here[@]}"
+}
+
+# aims FILE: what all the tables said
+aims()
+{
+	echo
+	grep '^  aim: ' "$1" | tr -d '\r' | awk '
+		/, met$/ { met++; next }
+		{ sub(/^ *aim: /, ""); sub(/, missed$/, ""); missed = missed "; " $0 }
+		END { printf "%d aims met, %s\n", met, missed == "" ? "none missed" : "missed: " substr(missed, 3) }'
+}
+
+if [ "${1-}" = --tables ]; then # inside an emulated host
+	shift
+	tables "$@"
+	exit
+fi
+[ $# -gt 0 ] || set -- startup memory serial block fio boot session
+tables "$@" | tee "$tmp/tables"
+status=${PIPESTATUS[0]}
+aims "$tmp/tables"
+exit "$status"

@@ -11,8 +11,9 @@
 #	irqs    interrupts (lkvm: writes to an eventfd)
 #	exits   returns from KVM to user space
 set -euo pipefail
-: "${LKVM:?}" "${GUESTS:?}" "${BENCH:?}"
+: "${LKVM:?}" "${GUESTS:?}" "${BENCH:?}" "${MICROVM_CPU:?}"
 ROUNDS=${LKVM_BENCH_BLOCK_ROUNDS:-5}
+BASE=${LKVM_BENCH_BASE:-}
 QEMU=$(command -v qemu-system-x86_64 || true)
 MB=256
 events=(-e raw_syscalls:sys_enter -e syscalls:sys_enter_write -e kvm:kvm_userspace_exit)
@@ -33,18 +34,20 @@ fi
 # requests to $work/PROGRAM.counts
 one()
 {
-	local command=() direct=0
+	local command=() direct=0 status=0
 	case " $2 " in *" direct=1 "*) direct=1 ;; esac
 	case $1 in
 	host) command=("$BENCH/aio" "$disk" "$2") ;;
-	lkvm)
-		command=("$LKVM" run --debug-exit -c 1 -m "$MB" -k "$GUESTS/blk-bench.pvh" -p "$2")
+	lkvm | before)
+		command=("$LKVM")
+		[ "$1" = lkvm ] || command=("$BASE")
+		command+=(run --debug-exit -c 1 -m "$MB" -k "$GUESTS/blk-bench.pvh" -p "$2")
 		if [ $direct -eq 1 ]; then command+=(-d "$disk,direct"); else command+=(-d "$disk"); fi
 		;;
 	qemu) # with what it has for speed: a thread for the device, and Linux AIO where it can
 		local drive=if=none,id=disk,format=raw,file=$disk
 		[ $direct -eq 0 ] || drive+=,cache.direct=on,aio=native
-		command=("$QEMU" -M microvm -accel kvm -cpu host -m "$MB" -nodefaults -no-user-config
+		command=("$QEMU" -M microvm -accel kvm -cpu "$MICROVM_CPU" -m "$MB" -nodefaults -no-user-config
 			-display none -no-reboot -serial stdio -device "isa-debug-exit,iobase=0xf4"
 			-global virtio-mmio.force-legacy=false -object "iothread,id=worker" -drive "$drive"
 			-device "virtio-blk-device,drive=disk,iothread=worker"
@@ -52,7 +55,11 @@ one()
 		;;
 	esac
 	: >"$work/perf"
-	timeout 120 "${count[@]}" "${command[@]}" </dev/null >"$work/out" || [ $? -eq 1 ] || return
+	timeout 120 "${count[@]}" "${command[@]}" </dev/null >"$work/out" 2>"$work/errors" || status=$?
+	[ "$status" -le 1 ] || { # a guest of ours ends with 0 or 1 (--debug-exit)
+		echo "  $1 failed: status $status: $(tail -n 1 "$work/errors")"
+		return 1
+	}
 	tr -d '\r' <"$work/out" | grep -E '^[0-9]+ [0-9]+ [0-9]+$' >"$work/new" || true
 	cat "$work/new" >>"$work/$1.periods"
 	awk -F '[ ,]' -v out="$work/new" '
@@ -80,34 +87,44 @@ behind()
 		}' "$work/$1.counts"
 }
 
-programs=(host lkvm)
-[ -z "$QEMU" ] || programs+=(qemu)
+programs=(host lkvm ${BASE:+before} ${QEMU:+qemu})
+
+# drop PROGRAM: a peer that fails has no column; without the others there is no table
+drop()
+{
+	[ "$1" = qemu ] || exit 1
+	QEMU='' programs=(host lkvm ${BASE:+before})
+}
+
+# over PROGRAM: lkvm's rate as a multiple of the program's; nothing if it is not measured
+over()
+{
+	[ -z "${rate[$1]-}" ] || awk -v a="${rate[lkvm]}" -v b="${rate[$1]}" 'BEGIN { printf "%.2f", a / b }'
+}
 
 # shape TITLE DEPTH BYTES RANDOM WRITE DIRECT: one line of the table
 shape()
 {
-	local program round b rate=() calls wakes irqs exits qemu_calls='' share
+	local program round calls wakes irqs exits qemu_calls=''
+	local -A rate=()
 	local what="depth=$2 bytes=$3 random=$4 write=$5 direct=$6 periods=3"
 	rm -f "$work"/*.periods "$work"/*.counts
 	for program in "${programs[@]}"; do
-		one "$program" "$what cycles=0"
+		one "$program" "$what cycles=0" || drop "$program"
 	done
 	for ((round = 0; round < ROUNDS; round++)); do
 		for program in "${programs[@]}"; do
-			one "$program" "$what cycles=200000000"
+			one "$program" "$what cycles=200000000" || drop "$program"
 		done
 	done
 	for program in "${programs[@]}"; do
-		b=$(best "$program")
-		rate+=("$b")
+		rate[$program]=$(best "$program")
 	done
 	read -r calls wakes irqs exits < <(behind lkvm)
 	[ -z "$QEMU" ] || read -r qemu_calls _ < <(behind qemu)
-	share=$(awk -v a="${rate[1]}" -v b="${rate[0]}" 'BEGIN { printf "%.2f", a / b }')
-	printf '  %-26s %9.0f %9.0f %6s %9s %8s   %6s %6s %6s %6s %10s\n' "$1" \
-		"$(hertz "${rate[0]}")" "$(hertz "${rate[1]}")" "$share" \
-		"$([ -z "$QEMU" ] || printf '%.0f' "$(hertz "${rate[2]}")")" \
-		"$([ -z "$QEMU" ] || awk -v a="${rate[1]}" -v b="${rate[2]}" 'BEGIN { printf "%.2f", a / b }')" \
+	printf '  %-26s %9.0f %9.0f %6s %9s %8s %8s   %6s %6s %6s %6s %10s\n' "$1" \
+		"$(hertz "${rate[host]}")" "$(hertz "${rate[lkvm]}")" "$(over host)" \
+		"$([ -z "$QEMU" ] || printf '%.0f' "$(hertz "${rate[qemu]}")")" "$(over qemu)" "$(over before)" \
 		"$calls" "$wakes" "$irqs" "$exits" "$qemu_calls"
 	[ "$2" -lt 32 ] || calls_at_32+=("$calls")
 }
@@ -122,8 +139,8 @@ cycles_per_second=$("$BENCH/aio" "$disk" "periods=3 cycles=200000000" | tail -n 
 calls_at_32=()
 for direct in 0 1; do
 	[ $direct -eq 0 ] && echo "  through the page cache" || echo "  O_DIRECT"
-	printf '  %-26s %9s %9s %6s %9s %8s   %6s %6s %6s %6s %10s\n' '' 'host/s' 'lkvm/s' 'x host' 'microvm/s' \
-		'lkvm x' calls wakes irqs exits 'its calls'
+	printf '  %-26s %9s %9s %6s %9s %8s %8s   %6s %6s %6s %6s %10s\n' '' 'host/s' 'lkvm/s' 'x host' 'microvm/s' \
+		'lkvm x' "${BASE:+x before}" calls wakes irqs exits 'its calls'
 	for write in 0 1; do
 		word='read'
 		[ $write -eq 0 ] || word='write'

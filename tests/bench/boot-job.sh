@@ -8,11 +8,11 @@
 # time tells when the kernel's clock had been 0, which is when it started; --result has the time from
 # lkvm's start to the first instruction of the guest.
 
-# boot NAME LKVM-RUN-OPTION...
+# boot LKVM NAME LKVM-RUN-OPTION...
 boot() {
-	local name=$1
-	shift
-	./stamp lkvm run -c 1 -m 256 -i initrd -p lkvm.test=poweroff --result result.json "$@" \
+	local lkvm=$1 name=$2
+	shift 2
+	./stamp "$lkvm" run -c 1 -m 256 -i initrd -p lkvm.test=poweroff --result result.json "$@" \
 		</dev/null >stamps 2>errors
 	if ! tail -n 1 stamps | grep -q ' exit 0$'; then
 		echo "boot of $name failed:" >&2
@@ -37,9 +37,12 @@ boot() {
 }
 
 for kernel in bzImage vmlinux; do
-	boot warm-up -k $kernel >/dev/null || exit 1 # the file is in the page cache from now on
-	boot $kernel -k $kernel || exit 1
+	boot lkvm warm-up -k $kernel >/dev/null || exit 1 # the file is in the page cache from now on
+	boot lkvm $kernel -k $kernel || exit 1
+	[ ! -x before ] || boot ./before $kernel,before -k $kernel || exit 1
 	[ -x kvmtool ] || continue
+	[ $kernel = bzImage ] || continue # it takes no vmlinux
 	./stamp ./kvmtool run -c 1 -m 256 -k $kernel -i initrd -p lkvm.test=reboot </dev/null >stamps 2>errors
-	awk -v name="$kernel,kvmtool" '/^[0-9]+ exit 0$/ { printf "%s - - - - - %.0f\n", name, $1 / 1e3 }' stamps
+	awk -v name="$kernel,kvmtool" '
+		/^[0-9]+ exit / { printf "%s - - - - - %s\n", name, $3 ? "failed" : sprintf("%.0f", $1 / 1e3) }' stamps
 done

@@ -6,7 +6,7 @@
 words="lkvm.test=poweroff"
 lkvm="lkvm run -c 1 -m 256 -i initrd -p $words"
 echo "#!/bin/sh
-exec qemu-system-x86_64 -L . -M microvm -accel kvm -cpu host -m 256 -nodefaults -no-user-config \
+exec qemu-system-x86_64 -L . -M microvm -accel kvm -cpu host,-arch-capabilities -m 256 -nodefaults -no-user-config \
 -display none -no-reboot -serial stdio -initrd initrd -append 'console=ttyS0 earlyprintk=ttyS0 panic=-1 cryptomgr.notests $words' -kernel \"\$1\"" >qemu
 chmod +x qemu
 for kernel in bzImage vmlinux; do

@@ -32,7 +32,7 @@ run_lkvm()
 
 run_qemu()
 {
-	qemu-system-x86_64 -L . -M microvm -accel kvm -cpu host -m 256 -nodefaults \
+	qemu-system-x86_64 -L . -M microvm -accel kvm -cpu host,-arch-capabilities -m 256 -nodefaults \
 		-no-user-config -display none -no-reboot -serial stdio -kernel kernel -initrd initrd \
 		-append "console=ttyS0 quiet lkvm.test=shapes,poweroff" \
 		-global virtio-mmio.force-legacy=false -object iothread,id=worker \

@@ -6,7 +6,7 @@
 
 : "${BENCH:?is the folder of the benchmark programs}"
 BLOCKS=256
-CALM='periods=2 cycles=3000000'
+CALM='periods=2 cycles=60000000' # 20 ms each; where all is emulated that is not much
 
 # all_ones: a fresh disk; the programs write zeros
 all_ones()

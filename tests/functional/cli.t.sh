@@ -17,9 +17,15 @@ done
 for words in version --version; do
 	t_run "$LKVM" $words
 	t_status 0
-	t_stdout_like '^lkvm [0-9a-z]'
+	t_stdout_like '^lkvm [0-9]+\.[0-9]+( \(git [0-9a-f]+(-dirty)?\))?$'
 	t_stderr_is ''
 done
+json=$("$LKVM" version --json)
+t_is "version --json: the parts of the version" "$("$LKVM" version)" \
+	"$(jq -r '"lkvm " + .version + if .git then " (git " + .git + ")" else "" end' <<<"$json")"
+t_is "version --json: features" "$(jq -r '.features | map_values(type) | to_entries | map(.key + ":" + .value) | join(" ")' <<<"$json")" \
+	"gzip:boolean bzip2:boolean xz:boolean lzma:boolean lzo:boolean zstd:boolean lz4:boolean nbd:boolean images:boolean"
+t_is "version --json: images need qemu-nbd" "$(PATH=/nowhere "$LKVM" version --json | jq .features.images)" false
 t_is "--help is help" "$("$LKVM" --help)" "$("$LKVM" help)"
 t_is "no command is help" "$("$LKVM")" "$("$LKVM" help)"
 t_ok "the name it is started by does not matter" bash -c 'exec -a "" "$LKVM" version'
@@ -44,10 +50,11 @@ for command in $commands; do
 	t_ok "$command --help follows COLUMNS" \
 		test "$(COLUMNS=60 "$LKVM" "$command" --help | grep -v ^Usage | widest)" -le 60
 	t_unlike "$command --help has no trailing blanks" "$help" ' $'
-	t_fails 125 "unknown option '--hlep', did you mean '--help'?" "$LKVM" "$command" --hlep
-	t_fails 125 "unknown option '--xyzzy'" "$LKVM" "$command" --xyzzy
-	t_fails 125 "unknown option '--xyzzy'" "$LKVM" "$command" --xyzzy=5
-	t_fails 125 "unknown option '-%'" "$LKVM" "$command" -%
+	hint="(try 'lkvm $command --help')"
+	t_fails 125 "unknown option '--hlep', did you mean '--help'? $hint" "$LKVM" "$command" --hlep
+	t_fails 125 "unknown option '--xyzzy' $hint" "$LKVM" "$command" --xyzzy
+	t_fails 125 "unknown option '--xyzzy' $hint" "$LKVM" "$command" --xyzzy=5
+	t_fails 125 "unknown option '-%' $hint" "$LKVM" "$command" -%
 	t_fails 125 "option '--help': takes no argument, but got 'x'" "$LKVM" "$command" --help=x
 	t_ok "a wrong option creates nothing" test ! -e "$LKVM_DIR"
 done
@@ -73,19 +80,19 @@ no_guest="no guest named 'nosuch' is running"
 
 t_run "$LKVM" list
 t_status 0
-t_stdout_like '^NAME +PID +STATE +RAM +CPUS$'
+t_stdout_like '^NAME +PID +STATE +UPTIME +RAM +CPUS +COMMAND$'
 t_run "$LKVM" list --json
 t_status 0
 t_stdout_is '[]'
-t_fails 125 "unexpected argument 'nosuch'" "$LKVM" list nosuch
+
 for command in stop pause resume; do
 	t_run "$LKVM" $command --all
 	t_status 0
 	t_stderr_is ''
 	t_fails 1 "$no_guest" "$LKVM" $command nosuch
 	t_fails 1 "$no_guest" "$LKVM" $command --name nosuch
-	t_fails 1 "invalid guest name '../x'" "$LKVM" $command ../x
-	t_fails 1 "invalid guest name ''" "$LKVM" $command ''
+	t_fails 125 "invalid guest name '../x'" "$LKVM" $command ../x
+	t_fails 125 "invalid guest name ''" "$LKVM" $command ''
 	t_fails 125 "$command: which guest? NAME or --all" "$LKVM" $command
 	t_fails 125 "$command: either NAME or --all" "$LKVM" $command --all nosuch
 	t_fails 125 "option '--name': argument NAME is missing" "$LKVM" $command --name
@@ -97,14 +104,24 @@ done
 t_fails 1 "$no_guest" "$LKVM" stop -g 86400 nosuch
 for command in stat debug; do
 	t_fails 1 "$no_guest" "$LKVM" $command nosuch
-	t_fails 125 "$command: give one NAME" "$LKVM" $command
-	t_fails 125 "$command: give one NAME" "$LKVM" $command nosuch nosuch
+	[ $command = stat ] || t_fails 125 "$command: give one NAME" "$LKVM" $command
+	[ $command = stat ] || t_fails 125 "$command: give one NAME" "$LKVM" $command nosuch nosuch
 done
+t_fails 1 "$no_guest" "$LKVM" exec nosuch -- true
+t_fails 1 "$no_guest" "$LKVM" exec -t --cwd / --user 0 --env A=1 nosuch -- true --help
+t_fails 125 "invalid guest name '../x'" "$LKVM" exec ../x -- true
+t_fails 125 "exec: give one NAME, and the command behind --" "$LKVM" exec
+t_fails 125 "exec: give one NAME, and the command behind --" "$LKVM" exec nosuch nosuch -- true
+t_fails 125 "exec: give one NAME, and the command behind --" "$LKVM" exec -- true
+t_fails 125 "exec: which command? NAME -- COMMAND" "$LKVM" exec nosuch --
+t_fails 125 "exec: which command? NAME -- COMMAND" "$LKVM" exec nosuch
+t_fails 125 "exec: either --tty or --no-tty" "$LKVM" exec -tT nosuch -- true
+t_fails 125 "option '--env': '=1' is neither NAME=VALUE nor NAME" "$LKVM" exec --env =1 nosuch -- true
 t_fails 1 "$no_guest" "$LKVM" stat --json nosuch
 t_fails 1 "$no_guest" "$LKVM" debug --memmap --json nosuch
 t_fails 1 "$no_guest" "$LKVM" debug --translate ffffffff81000000 nosuch
 t_fails 1 "$no_guest" "$LKVM" debug --translate 0xffffffffffffffff nosuch
-t_fails 125 "debug: --json is for --memmap" "$LKVM" debug --json nosuch
+t_fails 1 "$no_guest" "$LKVM" debug --json nosuch
 t_fails 125 "option '--nmi': argument CPU is missing" "$LKVM" debug --nmi
 t_fails 125 "--nmi 'x': not the number of a virtual CPU" "$LKVM" debug --nmi x nosuch
 t_fails 125 "--sysrq 'ab': must be one character" "$LKVM" debug --sysrq ab nosuch
@@ -119,6 +136,7 @@ t_fails 1 "write the list: No space left on device" bash -c 'exec "$LKVM" list >
 
 t_fails 125 "unexpected argument 'now'" "$LKVM" check now
 t_run "$LKVM" check
+t_is "lkvm check: reason and result are on one stream" "$(t_stderr)" ''
 t_stdout_like '^virtual machine +(ok|FAILED)'
 [ "$t_rc" -eq 0 ] || [ "$t_rc" -eq 1 ]
 t_report $? "lkvm check: status 0 or 1" "status $t_rc"
@@ -146,7 +164,7 @@ fds_opened()
 {
 	# shellcheck disable=SC2016
 	ASAN_OPTIONS=detect_leaks=0 strace -f -qq -e trace=openat -o "$T_TMP/trace" bash -c "exec \"\$LKVM\" version $1" >/dev/null
-	grep -Eo '"/dev/null", O_RDWR\) = [0-9]+' "$T_TMP/trace" | sed 's/.*= //' | tr '\n' ' '
+	grep -Eo '"/dev/null", O_(RDWR|WRONLY)\) = [0-9]+' "$T_TMP/trace" | sed 's/.*= //' | tr '\n' ' '
 }
 t_is "nothing is opened when 0, 1 and 2 are open" "$(fds_opened '')" ""
 t_is "0 and 2 closed" "$(fds_opened '<&- 2>&-')" "0 2 "

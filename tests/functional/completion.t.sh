@@ -4,16 +4,18 @@
 
 # shellcheck source=../../Documentation/lkvm-completion.bash
 . "${0%/*}/../../Documentation/lkvm-completion.bash"
-eval "$("$LKVM" help --completion)"
+eval "$("$LKVM" help --completion=bash)"
 
-# Bash cuts the line into words at blanks, and at '=' unless COMP_WORDBREAKS lacks it.
+# Bash cuts the line into words at blanks, and at those of '=' and ':' that COMP_WORDBREAKS has.
 split()
 {
-	local text=$1
+	local text=$1 last
+	COMP_LINE=$1 COMP_POINT=${#1}
 	[[ $COMP_WORDBREAKS != *=* ]] || text=${text//=/ = }
+	[[ $COMP_WORDBREAKS != *:* ]] || text=${text//:/ : }
 	read -ra COMP_WORDS <<<"$text"
-	[[ $text != *' ' || $text == *' = ' ]] || COMP_WORDS+=('')
-	[[ $1 != *= || $COMP_WORDBREAKS != *=* ]] || COMP_WORDS+=('')
+	last=${1: -1}
+	[[ $last != ' ' ]] || COMP_WORDS+=('')
 	COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
 }
 
@@ -21,7 +23,6 @@ split()
 answers()
 {
 	split "$1"
-	COMP_WORDS[0]=${LKVM_STUB:-$LKVM}
 	_lkvm
 	echo "${COMPREPLY[*]}"
 }
@@ -38,7 +39,20 @@ t_is "nothing behind an unknown command" "$(answers 'lkvm nonsense ')" ""
 for command in $commands; do
 	offered=" $(answers "lkvm $command -") "
 	for option in $("$LKVM" "$command" --help | grep -Eo '^  (-.,|   ) --[a-z-]+' | grep -Eo -- '--[a-z-]+'); do
-		t_like "lkvm $command offers $option" "$offered" " $option "
+		[[ $offered == *" $option "* ]]
+		t_report $? "lkvm $command offers $option" "$offered"
+	done
+done
+
+for key in ro direct ephemeral packed serial= format= queues= backing= key-file=; do
+	t_like "-d offers $key" " $(answers 'lkvm run -d disk,') " " disk,$key "
+done
+t_fails 125 "there is completion for bash, zsh and fish, not for 'csh'" "$LKVM" help --completion=csh
+for shell in bash zsh fish; do
+	table=$("$LKVM" help --completion=$shell)
+	for command in $commands; do
+		[[ $table =~ [^a-z]${command}[^a-z] ]]
+		t_report $? "the table for $shell has $command"
 	done
 done
 
@@ -49,10 +63,12 @@ _lkvm_table()
 	kind='' words='' options=''
 	case $1 in
 	:) kind='words' words='go stay' options='--help' ;;
-	go:) kind='guest' options='-f --file -d --dir --name --kind --size --size= --quiet --text' ;;
+	go:) kind='guest' options='-f --file -d --dir -l --list --disk --name --kind --size --size= --quiet --text' ;;
 	go:-f | go:--file | go:--file=) kind='file' ;;
 	go:-d | go:--dir | go:--dir=) kind='dir' ;;
 	go:--name | go:--name=) kind='guest' ;;
+	go:-l | go:--list | go:--list=) kind='list' words='red green -blue +blue key=' ;;
+	go:--disk | go:--disk=) kind='files' words='ro rw key=' ;;
 	go:--kind | go:--kind=) kind='words' words='red green' ;;
 	go:--size=) kind='words' words='2M 1G' ;;
 	go:--text | go:--text=) kind='none' ;;
@@ -63,22 +79,37 @@ _lkvm_table()
 cd "$T_TMP" || exit
 mkdir folder 'two words'
 touch file1 file2
-cat >stub <<'STUB'
-#!/bin/sh
-[ "$*" = list ] && printf 'NAME     PID  STATE\nalpha    1    running\nbeta     2    paused\n'
-STUB
-chmod +x stub
-LKVM_STUB=$T_TMP/stub
+lkvm()
+{
+	[ "$*" = 'list --quiet' ] && printf 'alpha
+beta
+'
+}
 
-# The order does not matter: readline sorts.
+# The order does not matter: readline sorts. sorted WORD...: into $in_order
 sorted()
 {
-	tr ' ' '\n' <<<"$1" | sort | xargs
+	local word i
+	in_order=()
+	for word; do
+		for ((i = ${#in_order[@]}; i > 0; i--)); do
+			[[ ${in_order[i - 1]} > $word ]] || break
+			in_order[i]=${in_order[i - 1]}
+		done
+		in_order[i]=$word
+	done
 }
 
 check()
 {
-	t_is "'$1'" "$(sorted "$(answers "$1")")" "$(sorted "$2")"
+	local in_order got
+	split "$1"
+	_lkvm
+	sorted "${COMPREPLY[@]}"
+	got=${in_order[*]}
+	# shellcheck disable=SC2086
+	sorted $2
+	t_is "'$1'" "$got" "${in_order[*]}"
 }
 
 for breaks in $' \t\n"\'><=;|&(:' $' \t\n"\'><;|&(:'; do
@@ -92,6 +123,19 @@ for breaks in $' \t\n"\'><=;|&(:' $' \t\n"\'><;|&(:'; do
 	check 'lkvm go --kind r' 'red'
 	check 'lkvm go --kind red ' 'alpha beta'
 	check 'lkvm go --kind red --qui' '--quiet'
+	check 'lkvm go -l ' 'red green -blue +blue key='
+	check 'lkvm go -l r' 'red'
+	check 'lkvm go -l red,g' 'red,green'
+	check 'lkvm go --list red,green,-b' 'red,green,-blue'
+	check 'lkvm go -l red,g --qui' '--quiet'
+	check 'lkvm go --disk fi' 'file1 file2'
+	check 'lkvm go --disk file1,r' 'file1,ro file1,rw'
+	check 'lkvm go --disk file1,ro,k' 'file1,ro,key='
+	check 'lkvm go --disk file1,x' ''
+	check 'lkvm go --disk file1,ro al' 'alpha'
+	check 'lkvm go --disk file1,key=a=b,ro al' 'alpha'
+	check 'lkvm go --disk nbd://host:1/x,ro al' 'alpha'
+	check 'lkvm  go   --name   be' 'beta'
 	check 'lkvm go --text ' ''
 	check 'lkvm go --text alp' ''
 	check 'lkvm go -f file' 'file1 file2'
@@ -114,11 +158,28 @@ check 'lkvm go --name=al' 'alpha'
 check 'lkvm go --size=' '2M 1G'
 check 'lkvm go --file=fi' 'file1 file2'
 check 'lkvm go --quiet=' ''
+check 'lkvm go --list=red,g' 'red,green'
+check 'lkvm go --disk=fi' 'file1 file2'
+check 'lkvm go --disk=file1,key=x,r' 'x,ro x,rw'
+check 'lkvm go --disk file1,key=x,r' 'x,ro x,rw'
+check 'lkvm go --disk nbd://host,r' '//host,ro //host,rw'
 COMP_WORDBREAKS=$' \t\n"\'><;|&(:'
 check 'lkvm go --name=' '--name=alpha --name=beta'
 check 'lkvm go --size=1' '--size=1G'
+check 'lkvm go --list=red,g' '--list=red,green'
+check 'lkvm go --disk=fi' '--disk=file1 --disk=file2'
+check 'lkvm go --disk=file1,key=x,r' '--disk=file1,key=x,ro --disk=file1,key=x,rw'
+COMP_WORDBREAKS=$' \t\n"\'><;|&('
+check 'lkvm go --disk nbd://host,r' 'nbd://host,ro nbd://host,rw'
+COMP_WORDBREAKS=$' \t\n"\'><;|&(:'
 check 'lkvm go --file=nothing' ''
 
+COMP_WORDBREAKS=$' \t\n"\'><;|&(:'
+# The cursor within a word: only what stands in front of it counts.
+split 'lkvm go --quxxx'
+COMP_POINT=12
+_lkvm
+t_is "the cursor within a word" "${COMPREPLY[*]}" '--quiet'
 answers 'lkvm go -f tw' >/dev/null
 split 'lkvm go -f tw'
 _lkvm
@@ -126,7 +187,7 @@ t_is "a name with a blank is one answer" "${#COMPREPLY[@]}:${COMPREPLY[0]}" "1:t
 
 # In a shell of its own, through `complete`, with nothing else loaded.
 t_like "the script announces itself" \
-	"$(bash --norc -c 'cat "$1" > s; eval "$("$LKVM" help --completion)"; . ./s; complete -p lkvm' \
+	"$(bash --norc -c 'cat "$1" > s; eval "$("$LKVM" help --completion=bash)"; . ./s; complete -p lkvm' \
 		bash "$OLDPWD/${0%/*}/../../Documentation/lkvm-completion.bash")" '^complete -F _lkvm lkvm$'
 
 t_done

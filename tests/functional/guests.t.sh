@@ -27,6 +27,7 @@ passes serial.bin serial
 passes serial-irq.bin x
 passes serial-shared.bin ''
 passes i8042.bin ''
+passes test-device.bin '' --test-device
 passes virtio-mmio.bin '' --virtio-transport mmio
 
 # ---- the clock tells the host's UTC ----
@@ -62,11 +63,23 @@ passes multiboot.mb '' -m 256 -p mods=0 -p alpha=7
 passes multiboot.mb '' -m 256 -p 'mods=1 alpha=7' -i "$T_TMP/module0 arg0"
 passes multiboot.mb '' -m 256 -p 'mods=3 alpha=7' -i "$T_TMP/module0 arg0" \
 	-i "$T_TMP/module1 arg1" -i "$T_TMP/module2 arg2"
+# The same where GDT, stack, zero page and command line usually are: they make way.
+passes multiboot.low '' -m 256 -p 'mods=2 alpha=7' -i "$T_TMP/module0 arg0" -i "$T_TMP/module1 arg1"
+passes multiboot2.mb2 '' -m 256 -p 'mods=2 alpha=7' -i "$T_TMP/module0 arg0" -i "$T_TMP/module1 arg1"
 echo 'initrd' >"$T_TMP/initrd"
 passes pvh.pvh '' -m 256 -p alpha=7 -i "$T_TMP/initrd"
 echo 'initrd one' >"$T_TMP/one"
 echo 'initrd two' >"$T_TMP/two"
 passes bzimage.bz '' -m 256 -p alpha=7 -i "$T_TMP/one" -i "$T_TMP/two"
+
+# ---- where kernels and initrds come from ----
+
+passes bzimage.bz '' -m 256 -p alpha=7 -k <(cat "$GUESTS/bzimage.bz") -i <(cat "$T_TMP/one") -i "$T_TMP/two"
+mkdir -p "$T_TMP/tree/arch/x86/boot"
+cp "$GUESTS/bzimage.bz" "$T_TMP/tree/arch/x86/boot/bzImage"
+passes bzimage.bz '' -m 256 -p alpha=7 -k "$T_TMP/tree" -i "$T_TMP/one" -i "$T_TMP/two"
+xz --format=lzma <"$GUESTS/multiboot.mb" >"$T_TMP/packed"
+passes multiboot.mb '' -m 256 -p 'mods=0 alpha=7' -k "$T_TMP/packed"
 
 # A check that fails must be seen: the same guest with a wrong expectation.
 g_run ram.mb -m 64 -p ram=65

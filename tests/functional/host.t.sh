@@ -59,9 +59,9 @@ else
 	t_skip 'another /dev/kvm' 'a mount name space needs root'
 fi
 host_fails "open '/dev/kvm' (are you in the group 'kvm'?): Permission denied" INJECT_HIT="$T_TMP/hit" \
-	INJECT_FAIL=open:1:13
+	INJECT_FAIL=open:2:13
 host_fails "open '/dev/kvm' (is the kvm_intel or kvm_amd module loaded, and virtualization enabled in \
-the firmware?): No such file or directory" INJECT_HIT="$T_TMP/hit" INJECT_FAIL=open:1:2
+the firmware?): No such file or directory" INJECT_HIT="$T_TMP/hit" INJECT_FAIL=open:2:2
 host_fails "'/dev/kvm' speaks KVM API version 11, lkvm needs 12" INJECT_ANSWER=0xae00=11
 host_fails "'/dev/kvm' speaks KVM API version 13, lkvm needs 12" INJECT_ANSWER=0xae00=13
 
@@ -107,10 +107,11 @@ guest_has()
 		settings+=("$1")
 		shift
 	done
-	on_host "${settings[@]}" "$LKVM" run --debug-exit "$@" -k "$GUESTS/$program" -p "$want"
+	on_host INJECT_ANSWER=0xae03/9=255 "${settings[@]}" "$LKVM" run --debug-exit "$@" -k "$GUESTS/$program" -p "$want"
 	t_command="$want, ${settings[*]}${*:+ $*}"
 	t_status 1
-	t_is "$t_command: warnings" "$(t_stderr | sed 's/([0-9]*MB available now[^)]*)/(N)/')" "${warning:+lkvm: warning: $warning}"
+	t_is "$t_command: warnings" "$(t_stderr | sed 's/([0-9]*MB available now[^)]*)/(N)/')" \
+		"${warning:+lkvm: warning: $warning}"
 }
 
 # mb MB: a host with so much RAM

@@ -7,6 +7,8 @@
  *	INJECT_HIT=FILE            written when that call has come: what it was for
  *	INJECT_ANSWER=REQ[/ARG]=V  ioctl REQ (with this argument) answers V; several, blank between
  *	INJECT_SYSCONF=NAME=V      sysconf(NAME) answers V; several, blank between
+ *	INJECT_HANG=CALL           CALL never comes back, whatever signals do: KVM_RUN (but the first),
+ *				   getrandom, or munmap (of guest RAM)
  *	INJECT_EXIT=REASON[:WORD]  the first KVM_RUN of the program ends at once with this exit reason;
  *				   the 64-bit WORDs, colon between, follow in kvm_run
  *
@@ -30,6 +32,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -130,8 +133,17 @@ static bool play_exit(void)
 	return true;
 }
 
+static void maybe_hang(const char *call)
+{
+	const char *wanted = getenv("INJECT_HANG");
+
+	while (wanted && !strcmp(wanted, call))
+		pause();
+}
+
 EXPORT int ioctl(int fd, unsigned long request, ...)
 {
+	static atomic_int runs;
 	char key[32];
 	va_list args;
 	void *arg;
@@ -147,6 +159,8 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 		return (int)value;
 	if (request == KVM_RUN && play_exit())
 		return 0;
+	if (request == KVM_RUN && atomic_fetch_add(&runs, 1) > 0)
+		maybe_hang("KVM_RUN");
 	return REAL(ioctl)(fd, request, arg);
 }
 
@@ -161,6 +175,19 @@ EXPORT void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off
 	if (at != MAP_FAILED && !first_run && fd >= 0 && flags & MAP_SHARED)
 		first_run = at;
 	return at;
+}
+
+EXPORT int munmap(void *addr, size_t len)
+{
+	if (len >= 64 << 20)
+		maybe_hang("munmap");
+	return REAL(munmap)(addr, len);
+}
+
+EXPORT ssize_t getrandom(void *buf, size_t len, unsigned flags)
+{
+	maybe_hang("getrandom");
+	return REAL(getrandom)(buf, len, flags);
 }
 
 EXPORT int open(const char *path, int flags, ...)

@@ -25,6 +25,9 @@ for command in $commands; do
 	for option in $("$LKVM" "$command" --help | grep -Eo '^  (-.,|   ) --[a-z-]+' | grep -Eo -- '--[a-z-]+'); do
 		t_like "lkvm-$command.1 tells about $option" "$text" "^     (-., |-. .*, )?$option\b"
 	done
+	while read -r key; do
+		t_ok "lkvm-$command.1 tells about the key $key" grep -Eq "^             ${key//[[|+]/\\&}( |$)" <<<"$text"
+	done < <("$LKVM" "$command" --help | sed -nE 's/^ {28}([^ ]+)(  .*)?$/\1/p')
 	t_like "lkvm.1 lists $command" "$(read_page "$man_dir/lkvm.1")" "^     lkvm-$command\(1\)  +[A-Z]"
 done
 

@@ -25,6 +25,8 @@ taken() # DISK...
 
 # ---- words ----
 
+KEYS='known: ro, direct, ephemeral, serial, format, queues, packed, backing, key-file'
+
 taken "$disk"
 taken "$disk,ro"
 taken "$disk,ro=on,direct=off,packed"
@@ -32,9 +34,9 @@ taken "$disk,serial=01234567890123456789,queues=16,format=raw"
 taken "$disk,ephemeral"
 refused "option '--disk': the path is missing in ''" ''
 refused "option '--disk': the path is missing in ',ro'" ,ro
-refused "option '--disk': unknown 'rw', did you mean 'ro'?" "$disk,rw"
-refused "option '--disk': unknown ''" "$disk,"
-refused "option '--disk': unknown 'serail', did you mean 'serial'?" "$disk,serail=x"
+refused "option '--disk': unknown 'rw', did you mean 'ro'? ($KEYS)" "$disk,rw"
+refused "option '--disk': unknown '' ($KEYS)" "$disk,"
+refused "option '--disk': unknown 'serail', did you mean 'serial'? ($KEYS)" "$disk,serail=x"
 refused "option '--disk': 'ro=yes' is neither on nor off" "$disk,ro=yes"
 refused "option '--disk': 'serial' needs a value" "$disk,serial"
 refused "option '--disk': 'serial' needs a value" "$disk,serial="
@@ -55,12 +57,20 @@ refused "open disk '$T_TMP/none': No such file or directory" "$T_TMP/none"
 refused "disk '/' is neither a file nor a block device" /
 refused "disk '/dev/null' is neither a file nor a block device" /dev/null
 : >"$T_TMP/empty"
-taken "$T_TMP/empty"
+refused "disk '$T_TMP/empty' is empty" "$T_TMP/empty"
+refused "disk 'http://host/x': of URIs, nbd://, nbds://, nbd+unix:// and nbds+unix:// are known" http://host/x
+refused "disk '$disk' is given twice, and the guest may write to it" "$disk" "$disk,ro"
+taken "$disk,ro" "$disk,ro"
+t_fails 125 "disk '$disk': temporary file in TMPDIR '/nodir': No such file or directory" \
+	env TMPDIR=/nodir "$LKVM" run -m 64 -c 1 -k "$missing" -d "$disk,ephemeral"
 
 printf 'QFI\xfb' | dd of="$disk" conv=notrunc status=none
 refused "disk '$disk' looks like a qcow2 image; say format=qcow2, or format=raw if the guest is to see it as it is" \
 	"$disk"
 taken "$disk,format=raw"
+printf WithoutFreeSpace | dd of="$disk" conv=notrunc status=none
+refused "disk '$disk' looks like a parallels image, which lkvm cannot read; say format=raw if the guest is to see it as it is" \
+	"$disk"
 truncate -s 0 "$disk"
 truncate -s 1M "$disk"
 
@@ -128,15 +138,35 @@ served -f qcow2 "$top"
 refused "disk '$disk' is in use by process $holder" "$disk"
 taken "$disk,ro"
 released
-taken "$top"
-refused "disk '$top': Is another process using the image [$disk]?" "$disk" "$top"
-taken "$disk,ro" "$top"
+taken "$top,backing=on"
+refused "disk '$top': Is another process using the image [$disk]?" "$disk" "$top,backing=on"
+taken "$disk,ro" "$top,backing=on"
+
+# ---- images of strangers (all formats: tests/unit/test_image.c) ----
+
+refused "disk '$top' names the backing file '$disk'; say backing=on if it is meant" "$top"
+refused "disk '$top' names the backing file '$disk'; say backing=on if it is meant" "$top,ro"
+taken "$top,backing"
+taken "$top,backing=$disk"
+taken "$top,backing=$T_TMP"
+refused "disk '$top' names the backing file '$disk', which no backing= allows" "$top,backing=$image"
+refused "disk '$top': backing '$T_TMP/none': No such file or directory" "$top,backing=$T_TMP/none"
+refused "option '--disk': 'backing' needs a value" "$top,backing="
+refused "disk '$disk': key-file= is for encrypted qcow2 images" "$disk,key-file=$disk"
+printf word >"$T_TMP/key"
+# It measures how fast this machine is, and gives up where the clock of CPU time stands for too long.
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+	qemu-img create -q -f qcow2 --object "secret,id=k,file=$T_TMP/key" \
+		-o encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=10 "$T_TMP/secret.qcow2" 1M && break
+done
+refused "disk '$T_TMP/secret.qcow2': '$T_TMP/secret.qcow2' is encrypted; say key-file=FILE" "$T_TMP/secret.qcow2"
+taken "$T_TMP/secret.qcow2,key-file=$T_TMP/key"
 
 mv "$image" "$T_TMP/image"
 taken "$T_TMP/image,format=qcow2"
 mv "$T_TMP/image" "$image"
 truncate -s 1M "$T_TMP/wrong.qcow2"
-refused "disk '$T_TMP/wrong.qcow2': qemu-nbd: Failed to blk_new_open '$T_TMP/wrong.qcow2': Image is not in qcow2 format" \
+refused "disk '$T_TMP/wrong.qcow2': it is not in qcow2 format" \
 	"$T_TMP/wrong.qcow2"
 refused "open disk '$T_TMP/none.qcow2': No such file or directory" "$T_TMP/none.qcow2"
 mkdir "$T_TMP/bin"
@@ -144,5 +174,11 @@ t_fails 125 "disk '$image': format qcow2 needs qemu-nbd, which is not installed 
 	env PATH="$T_TMP/bin" "$LKVM" run -m 64 -c 1 -k "$missing" -d "$image"
 uri="nbd+unix:///?socket=$T_TMP/nobody"
 refused "disk '$uri': nbd_aio_connect_uri: connect: No such file or directory" "$uri"
+
+# A file that may not become so large is an error like others, not a signal.
+words=$(ulimit -f 0; exec "$LKVM" run -m 64 -c 1 -k "$missing" --result "$T_TMP/result" 2>&1)
+t_is 'the status under ulimit -f 0' $? 125
+t_like 'what says why' "$words" "^lkvm: write '$T_TMP/result': File too large\$"
+
 t_is "no qemu-nbd is left" "$(pgrep -f "qemu-nbd.*$T_TMP")" ''
 t_done

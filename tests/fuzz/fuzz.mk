@@ -17,7 +17,7 @@ FUZZ_SAN := address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-po
 # libFuzzer calls LLVMFuzzerTestOneInput() but has no header that declares it.
 FUZZ_CFLAGS := -std=gnu11 $(WARN) -Wno-missing-prototypes $(CFLAGS) -fvisibility=hidden
 
-fuzz_links_of = $(addprefix $(FUZZ_O)/obj/,$(shell sed -n '1s|^/\* Links: *\(.*\) \*/$$|\1|p' $(1)))
+fuzz_links_of = $(addprefix $(FUZZ_O)/obj/,$(call with_brought,$(shell sed -n '1s|^/\* Links: *\(.*\) \*/$$|\1|p' $(1))))
 
 CHECKS += $(FUZZ_O)/check
 

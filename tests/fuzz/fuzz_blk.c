@@ -1,4 +1,4 @@
-/* Links: virtio/blk.o virtio/virtio.o virtio/virtq.o hw/ram.o disk/disk.o disk/raw.o disk/raw-io.o disk/raw-ring.o disk/request.o disk/format.o disk/lock.o disk/overlay.o disk/nbd.o disk/qemu-nbd.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
+/* Links: virtio/blk.o virtio/blk-parse.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/ram.o disk/disk.o disk/raw.o disk/raw-io.o disk/raw-ring.o disk/request.o disk/format.o disk/lock.o disk/overlay.o disk/nbd.o disk/qemu-nbd.o disk/image.o disk/image-vmdk.o disk/image-graph.o util/confine.o util/json.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
 
 /*
  * Requests of any kind in any layout, one after the other, to a block device on a disk in memory. A
@@ -43,7 +43,7 @@ static void set_up(void)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", image);
 	fake_init(&d, 2);
 	check(!disk_open(&cfg, &disk));
-	check(!virtio_blk_new(&d.ram, "blk0", disk, &cfg, &dev));
+	check(!virtio_blk_new(d.ram, "blk0", disk, &cfg, &dev));
 	fake_attach(&d, dev);
 	out = fake_alloc(&d, AREA, 16);
 	in = fake_alloc(&d, AREA, 16);

@@ -1,8 +1,9 @@
-/* Links: kvm-ipc-folder.o kvm-ipc-server.o kvm-ipc-client.o util/loop.o util/log.o */
+/* Links: ipc/folder.o ipc/server.o ipc/client.o util/loop.o util/log.o */
 /*
  * Packets to the control socket's server: the input is a list of them, two bytes of length in
  * front of each. Whatever comes, the server answers or closes, and serves the next client.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,12 +14,42 @@
 #include "lkvm/ipc.h"
 
 static struct loop loop;
+static struct ipc_server *server; /* the kernel's epoll has the only other pointer to it */
 static char dir[] = "/tmp/lkvm-fuzz-XXXXXX";
 
-/* An answer of each size, so that some must wait for the client. */
+/* Who waits for an answer; each has its word, by IPC_RESUME, or leaves. */
+static struct ipc_client *waits;
+
+static void on_gone(void *ctx)
+{
+	check(ctx == &loop && waits);
+	waits = NULL;
+}
+
+static void on_more(void *ctx, enum ipc_op op, const void *body, size_t len)
+{
+	struct ipc_client *client = waits;
+
+	check(ctx == &loop && waits && op > 0 && op < IPC_N_OPS && len <= IPC_MAX_BODY);
+	if (op != IPC_RESUME)
+		return;
+	waits = NULL;
+	ipc_answer(client, -EFAULT, body, len);
+}
+
+static const struct ipc_late late = { on_more, on_gone };
+
+/* An answer of each size, so that some must wait for the client; IPC_PAUSE has a late one. */
 static int handler(void *ctx, enum ipc_op op, const void *body, size_t len, struct ipc_reply *reply)
 {
 	(void)ctx;
+	if (op == IPC_PAUSE && !waits) {
+		int fd = ipc_take_fd(reply->to, len % IPC_MAX_FDS);
+
+		check(fd < 0); /* none is sent */
+		waits = reply->to;
+		return ipc_later(reply->to, &late, &loop);
+	}
 	check(op > 0 && op < IPC_N_OPS && len <= IPC_MAX_BODY);
 	reply->len = op == IPC_STAT ? sizeof(reply->body) : len;
 	if (op == IPC_STAT)
@@ -39,8 +70,6 @@ static void clean_up(void)
 
 static void start(void)
 {
-	struct ipc_server *server;
-
 	check(mkdtemp(dir) && setenv("LKVM_DIR", dir, 1) == 0);
 	atexit(clean_up);
 	check(loop_init(&loop) == 0);

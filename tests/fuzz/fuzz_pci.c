@@ -1,4 +1,4 @@
-/* Links: virtio/pci.o virtio/virtio.o virtio/virtq.o hw/pci.o hw/pci-msix.o hw/bus.o hw/ram.o util/log.o util/loop.o tests/unit/fake-driver.o tests/unit/fake-ring.o */
+/* Links: virtio/pci.o virtio/pci-common.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/pci.o hw/pci-msix.o hw/reset.o hw/bus.o hw/ram.o util/log.o util/loop.o tests/unit/fake-driver.o tests/unit/fake-ring.o */
 
 /*
  * A stream of guest accesses to a PCI bus with two virtio functions that echo. Of each operation
@@ -19,7 +19,7 @@
 #include <string.h>
 
 #include "../unit/fake-driver.h"
-#include "../unit/fake-machine.h"
+#include "../unit/fake-board.h"
 #include "input.h"
 #include "lkvm/access.h"
 #include "lkvm/virtio-pci.h"
@@ -30,7 +30,7 @@
 #define ARENA_BYTES 65536
 
 static struct fake_driver drv;
-static struct fake_machine fake;
+static struct fake_board fake;
 static struct bus pio, mmio;
 static struct pci_host *host;
 static struct virtio_dev dev[FUNCTIONS];
@@ -61,7 +61,7 @@ static const struct virtio_type echo = {
 
 static void build(void)
 {
-	struct machine machine = fake_machine_init(&fake);
+	struct board board = fake_board_init(&fake);
 
 	if (!arena.v) {
 		fake_init(&drv, 2);
@@ -70,15 +70,18 @@ static void build(void)
 	memset(fake_at(&drv, arena), 0, ARENA_BYTES);
 	bus_init(&pio);
 	bus_init(&mmio);
-	check(!pci_host_new(&pio, &mmio, &machine, &host));
+	check(!pci_host_new(&pio, &mmio, &board, &host));
+	pci_host_reserve(host, 0, 64 << 20);
+	pci_host_reserve(host, LAYOUT_CHIPS, LAYOUT_CHIPS_END - LAYOUT_CHIPS);
 	for (unsigned i = 0; i < FUNCTIONS; i++) {
 		dev[i] = (struct virtio_dev){ .type = &echo,
 					      .name = "echo",
-					      .ram = &drv.ram,
+					      .ram = drv.ram,
 					      .n_queues = QUEUES,
 					      .config_bytes = sizeof(config),
 					      .device_features = FAKE_PACKED };
 		check(!virtio_init(&dev[i]));
+		check(!virtio_dev_start(&dev[i]));
 		check(!virtio_pci_new(host, &dev[i], &transport[i]));
 	}
 }
@@ -121,6 +124,12 @@ static uint32_t config_word(unsigned devfn, unsigned reg)
 	return (uint32_t)access_bus(&mmio, LAYOUT_ECAM + (devfn << 12) + reg, 4, false, 0);
 }
 
+static uint64_t bar_of(unsigned devfn)
+{
+	return (config_word(devfn, PCI_BASE_ADDRESS_0) & ~0xfU) |
+	       (uint64_t)config_word(devfn, PCI_BASE_ADDRESS_1) << 32;
+}
+
 static void guest_acts(uint8_t op, struct input *in)
 {
 	static const unsigned devfns[] = { 8, 16, 0, 24 };
@@ -141,8 +150,7 @@ static void guest_acts(uint8_t op, struct input *in)
 	else if (kind == 1)
 		access_bus(&mmio, LAYOUT_ECAM + (devfn << 12) + off % 4096, len, write, value);
 	else
-		access_bus(&mmio, (config_word(devfn, PCI_BASE_ADDRESS_0) & ~0xfU) + off % 0x4000,
-			   len, write, value);
+		access_bus(&mmio, bar_of(devfn) + off % 0x4000, len, write, value);
 }
 
 static void check_state(void)

@@ -1,4 +1,4 @@
-/* Links: virtio/virtio.o virtio/virtq.o hw/ram.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
+/* Links: virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/ram.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
 
 /*
  * Register accesses in any order to a device that echoes, with its worker. Each operation is a byte
@@ -159,7 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	dev = (struct virtio_dev){
 		.type = &type,
 		.name = "echo0",
-		.ram = &d.ram,
+		.ram = d.ram,
 		.n_queues = 2,
 		.config_bytes = 12,
 		.device_features = FAKE_PACKED,

@@ -1,4 +1,4 @@
-/* Links: virtio/console.o virtio/virtio.o virtio/virtq.o hw/ram.o util/log.o util/loop.o tests/unit/fake-driver.o tests/unit/fake-ring.o */
+/* Links: virtio/console.o virtio/console-port.o virtio/console-control.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/ram.o util/log.o util/loop.o tests/unit/fake-driver.o tests/unit/fake-ring.o */
 
 /*
  * What a driver puts into the queues of a console with two ports, while the host types, resizes the
@@ -17,11 +17,13 @@
 #include <linux/virtio_console.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "../unit/fake-driver.h"
 #include "input.h"
+#include "lkvm/event.h"
+#include "lkvm/timer.h"
+#include "lkvm/types.h"
 #include "lkvm/virtio-console.h"
 
 #define QUEUES 6
@@ -34,7 +36,10 @@ struct console {
 static struct console con[2];
 static struct fake_driver drv;
 static struct virtio_dev *dev;
-static int timer[2] = { -1, -1 };
+static struct tick {
+	struct timer *timer;
+	struct loop_source src;
+} tick[2]; /* in place of util/timer.c */
 
 void console_attach(struct console *c, const struct console_device *device)
 {
@@ -58,19 +63,48 @@ void console_input_wanted(struct console *c)
 	(void)c;
 }
 
-int timerfd_create(clockid_t clock, int flags)
+static void tick_ready(struct loop_source *src, uint32_t events)
 {
-	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct tick *t = container_of(src, struct tick, src);
 
-	(void)clock, (void)flags;
-	timer[timer[0] >= 0] = fd;
-	return fd;
+	(void)events;
+	event_clear(src->fd);
+	t->timer->fired(t->timer);
 }
 
-int timerfd_settime(int fd, int flags, const struct itimerspec *when, struct itimerspec *old)
+void timer_init(struct timer *timer, struct loop *loop, clockid_t clock, void (*fired)(struct timer *))
 {
-	(void)fd, (void)flags, (void)when, (void)old;
+	check(clock == CLOCK_MONOTONIC);
+	*timer = (struct timer){ .loop = loop, .fired = fired };
+}
+
+static struct tick *tick_of(struct timer *timer)
+{
+	struct tick *t = &tick[tick[0].timer && tick[0].timer != timer];
+
+	t->timer = timer;
+	return t;
+}
+
+int timer_open(struct timer *timer)
+{
+	return loop_add(timer->loop, &tick_of(timer)->src, EPOLLIN);
+}
+
+void timer_fini(struct timer *timer)
+{
+	loop_del(timer->loop, &tick_of(timer)->src);
+}
+
+int timer_set(struct timer *timer, uint64_t at_ns)
+{
+	check(timer == tick_of(timer)->timer && at_ns);
 	return 0;
+}
+
+void timer_stop(struct timer *timer)
+{
+	check(timer == tick_of(timer)->timer);
 }
 
 static size_t take_bytes(struct input *in, void *dst, size_t n)
@@ -149,7 +183,7 @@ static void operation(struct input *in, uint64_t features)
 		c->device.resize(c->device.dev, 80, input_byte(in));
 		break;
 	case 6:
-		eventfd_write(timer[op >> 4 & 1], 1);
+		event_signal(tick[op >> 4 & 1].src.fd);
 		break;
 	case 7:
 		virtio_config_write(dev, 8, 4, input_byte(in));
@@ -162,14 +196,18 @@ static void operation(struct input *in, uint64_t features)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct console *const consoles[] = { &con[0], &con[1] };
+	const struct virtio_console_setup setup = {
+		.port = { virtio_port_console(&con[0]), virtio_port_console(&con[1]) },
+		.n_ports = 2,
+		.multiport = true,
+	};
 	struct input in = { data, data + size };
 	uint64_t features = input_byte(&in) & 7;
 
-	timer[0] = timer[1] = -1;
+	for (unsigned i = 0; i < ARRAY_SIZE(tick); i++)
+		tick[i] = (struct tick){ .src = { event_open(0), tick_ready } };
 	fake_init(&drv, 4);
-	check(!virtio_console_new(&drv.ram, "console0",
-				  &(struct virtio_console_setup){ consoles, 2, true }, &dev));
+	check(!virtio_console_new(drv.ram, "console0", &setup, &dev));
 	fake_attach(&drv, dev);
 	fake_probe(&drv, features, 16);
 	for (unsigned i = 0; in.at < in.end && i < 200; i++) {
@@ -179,5 +217,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	virtio_console_free(dev);
 	fake_fini(&drv);
+	close(tick[0].src.fd);
+	close(tick[1].src.fd);
 	return 0;
 }

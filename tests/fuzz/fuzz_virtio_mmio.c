@@ -1,4 +1,4 @@
-/* Links: virtio/mmio.o virtio/virtio.o virtio/virtq.o hw/bus.o hw/ram.o util/log.o util/loop.o tests/unit/fake-driver.o tests/unit/fake-ring.o */
+/* Links: virtio/mmio.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/bus.o hw/ram.o util/log.o util/loop.o tests/unit/fake-driver.o tests/unit/fake-ring.o */
 
 /*
  * A stream of guest accesses to an MMIO device that echoes. Of each operation the first byte says
@@ -65,10 +65,10 @@ static const struct virtio_type echo = {
 
 static void build(void)
 {
-	static const struct machine_ops ops = { .notify = notify, .irqfd = irqfd };
+	static const struct board_ops ops = { .notify = notify, .irqfd = irqfd };
 	static const uint8_t gsi = 16;
 	const struct virtio_mmio_config cfg = {
-		.machine = { &ops, NULL }, .bus = &bus, .base = BASE, .gsi = &gsi, .n_gsis = 1
+		.board = { &ops, NULL }, .bus = &bus, .base = BASE, .gsi = &gsi, .n_gsis = 1
 	};
 
 	bus_init(&bus);
@@ -76,11 +76,12 @@ static void build(void)
 	arena = fake_alloc(&drv, 65536 + 8, 4096);
 	dev = (struct virtio_dev){ .type = &echo,
 				   .name = "echo",
-				   .ram = &drv.ram,
+				   .ram = drv.ram,
 				   .n_queues = 3,
 				   .config_bytes = sizeof(config),
 				   .device_features = FAKE_PACKED };
 	check(!virtio_init(&dev));
+	check(!virtio_dev_start(&dev));
 	check(!virtio_mmio_host_new(&cfg, &host));
 	check(!virtio_mmio_add(host, &dev));
 }

@@ -1,4 +1,4 @@
-/* Links: virtio/virtq.o hw/ram.o tests/unit/fake-ring.o */
+/* Links: virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/ram.o tests/unit/fake-ring.o */
 
 /*
  * A ring in a small guest, and a driver that does anything. The first byte chooses the format, the
@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "../unit/fake-driver.h"
+#include "../unit/ram-base.h"
 #include "input.h"
 
 #define DESC   0x1000U
@@ -42,13 +43,13 @@ static uint8_t *guest(unsigned at)
 static void check_chain(void)
 {
 	uint64_t bytes[2] = { 0, 0 };
-	uint8_t *end = d.ram.base + d.ram.span_bytes;
+	uint8_t *end = ram_base(d.ram) + ram_bytes(d.ram);
 
 	check(chain.n_out + chain.n_in <= VIRTQ_MAX_SEGS);
 	for (unsigned i = 0; i < chain.n_out + chain.n_in; i++) {
 		uint8_t *at = chain.iov[i].iov_base;
 
-		check(at >= d.ram.base && at < end);
+		check(at >= ram_base(d.ram) && at < end);
 		check(chain.iov[i].iov_len && chain.iov[i].iov_len <= (size_t)(end - at));
 		bytes[i >= chain.n_out] += chain.iov[i].iov_len;
 	}
@@ -164,11 +165,11 @@ static void setup(struct input *in)
 		.used = GPA(USED),
 	};
 
-	if (!d.ram.base)
+	if (!d.ram)
 		fake_init(&d, 1);
 	memset(guest(DESC), 0, END - DESC);
 	n_out = 0;
-	check(!virtq_init(&vq, &d.ram, &s));
+	check(!virtq_init(&vq, d.ram, &s));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -5,13 +5,16 @@
 GUEST := $(O)/tests/guest
 
 GUEST_REAL := $(filter-out start guest.lds,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
-GUEST_FLAT := i8042 rtc serial serial-burst serial-poll serial-shared timers unclaimed virtio-mmio
-GUEST_MULTIBOOT := acpi bios cpuid disks hostile hvc multiboot ram smp
+GUEST_FLAT := i8042 rtc serial serial-burst serial-poll serial-shared test-device timers unclaimed virtio-mmio
+GUEST_MULTIBOOT := acpi attacks bios cpuid disks hammer hostile hvc multiboot ram smp
+GUEST_LOW := multiboot
+GUEST_MULTIBOOT2 := multiboot2
 GUEST_PVH := blk-bench pvh quit serial-burst serial-poll
 GUEST_BZIMAGE := bzimage dtb
 
 GUEST_BIN := $(GUEST_REAL:%=$(GUEST)/%.bin) $(GUEST_FLAT:%=$(GUEST)/%.bin) \
-	$(GUEST_MULTIBOOT:%=$(GUEST)/%.mb) $(GUEST_PVH:%=$(GUEST)/%.pvh) $(GUEST_BZIMAGE:%=$(GUEST)/%.bz)
+	$(GUEST_MULTIBOOT:%=$(GUEST)/%.mb) $(GUEST_LOW:%=$(GUEST)/%.low) \
+	$(GUEST_MULTIBOOT2:%=$(GUEST)/%.mb2) $(GUEST_PVH:%=$(GUEST)/%.pvh) $(GUEST_BZIMAGE:%=$(GUEST)/%.bz)
 
 GUEST_CFLAGS := -std=gnu11 $(WARN) -O2 -m64 -ffreestanding -fno-pic -mgeneral-regs-only -mno-red-zone \
 	-fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables -Itests/guest
@@ -51,6 +54,8 @@ $(1:%=$(GUEST)/%.$(2)): $(GUEST)/%.$(2): $(GUEST)/%.o $(GUEST)/lib.o $(GUEST)/st
 endef
 $(eval $(call guest_protocol,$(GUEST_FLAT),bin,START_FLAT,0x10000,-O binary))
 $(eval $(call guest_protocol,$(GUEST_MULTIBOOT),mb,START_MULTIBOOT,0x100000,-O elf32-i386))
+$(eval $(call guest_protocol,$(GUEST_LOW),low,START_MULTIBOOT,0x1000,-O elf32-i386))
+$(eval $(call guest_protocol,$(GUEST_MULTIBOOT2),mb2,START_MULTIBOOT2,0x100000,))
 $(eval $(call guest_protocol,$(GUEST_PVH),pvh,START_PVH,0x100000,))
 $(eval $(call guest_protocol,$(GUEST_BZIMAGE),bz,START_BZIMAGE,0x100000,-O binary))
 
@@ -58,8 +63,13 @@ $(eval $(call guest_protocol,$(GUEST_BZIMAGE),bz,START_BZIMAGE,0x100000,-O binar
 $(GUEST)/hostile.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests \
 	$(addprefix hostile-,status queue split packed rng blk console pci pci-config msix mmio))
 
+$(GUEST)/attacks.mb: $(GUEST)/virtio-driver.o
+
 $(GUEST)/hvc.mb: $(GUEST)/virtio-driver.o
 $(GUEST)/blk-bench.pvh: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
+
+$(GUEST)/smp.mb: $(GUEST)/cpus.o
+$(GUEST)/hammer.mb: $(patsubst %,$(GUEST)/%.o,cpus virtio-driver virtio-requests)
 
 $(GUEST)/disks.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 

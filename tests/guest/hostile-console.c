@@ -143,7 +143,7 @@ static void rx_reset(const struct trial *t)
 		if (t->a) {
 			reg_write(t->d, R_QUEUE_SELECT, 0);
 			reg_write(t->d, R_QUEUE_RESET, 1);
-			EXPECT_EQ(reg_read(t->d, R_QUEUE_RESET), 0);
+			EXPECT(queue_is_reset(t->d));
 		} else {
 			vdev_reset(t->d);
 		}
@@ -223,7 +223,7 @@ static void tx_queue_reset(const struct trial *t)
 		give(r, 32 << 20, 4 << 20, 0);
 		reg_write(t->d, R_QUEUE_SELECT, r->index);
 		reg_write(t->d, R_QUEUE_RESET, 1);
-		EXPECT_EQ(reg_read(t->d, R_QUEUE_RESET), 0);
+		EXPECT(queue_is_reset(t->d));
 		vring_setup(r, 0);
 		reg_write(t->d, R_QUEUE_READY, 1);
 	}

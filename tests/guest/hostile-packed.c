@@ -307,7 +307,7 @@ static void queue_reset(const struct trial *t)
 	for (unsigned i = 0; i < 10; i++) {
 		send(t, list, 3, (uint16_t)i);
 		reg_write(t->d, R_QUEUE_RESET, 1);
-		EXPECT_EQ(reg_read(t->d, R_QUEUE_READY), 0);
+		EXPECT(queue_is_reset(t->d));
 		vring_setup(t->r, (uint16_t)(8 + i));
 		reg_write(t->d, R_QUEUE_READY, 1);
 	}

@@ -158,7 +158,7 @@ static void no_such_queue(const struct trial *t)
 	reg_write(t->d, R_QUEUE_READY, 1);
 	EXPECT_EQ(reg_read(t->d, R_QUEUE_READY), 0);
 	reg_write(t->d, R_QUEUE_RESET, 1);
-	EXPECT_EQ(reg_read(t->d, R_QUEUE_RESET), 0);
+	EXPECT(queue_is_reset(t->d));
 	reg_write(t->d, R_QUEUE_SELECT, 0);
 	EXPECT(ring_works(t));
 }
@@ -184,14 +184,9 @@ static void notify_again_and_again(const struct trial *t)
 
 static bool reset_queue(const struct trial *t)
 {
-	struct deadline wait = { 0 };
-
 	reg_write(t->d, R_QUEUE_SELECT, 0);
 	reg_write(t->d, R_QUEUE_RESET, 1);
-	while (reg_read(t->d, R_QUEUE_RESET) == 1)
-		if (!in_time(&wait))
-			return false;
-	return reg_read(t->d, R_QUEUE_READY) == 0;
+	return queue_is_reset(t->d);
 }
 
 static bool again(const struct trial *t)

@@ -88,7 +88,7 @@ static void reset_in_flight(const struct trial *t)
 
 	for (unsigned i = 0; i < 20; i++) {
 		fill_ring(t->r);
-		set_status(t->d, 0);
+		vdev_reset(t->d);
 		EXPECT_EQ(status(t->d), 0);
 		used = t->r->used->idx;
 		pause_ms(2);

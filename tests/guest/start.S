@@ -1,7 +1,7 @@
 /*
  * How a C guest gets from the state in which its boot protocol starts it into long mode, with the
- * first 6 GB mapped one to one. Exactly one of START_FLAT, START_MULTIBOOT, START_PVH and
- * START_BZIMAGE is defined.
+ * first 6 GB mapped one to one. Exactly one of START_FLAT, START_MULTIBOOT, START_MULTIBOOT2,
+ * START_PVH and START_BZIMAGE is defined.
  */
 #include "guest.h"
 
@@ -29,6 +29,15 @@
 	.section .start, "a"
 	.balign	4
 	.long	MB_MAGIC, MB_FLAGS, -(MB_MAGIC + MB_FLAGS)
+#endif
+
+#ifdef START_MULTIBOOT2
+/* Multiboot2 2.0, 3.1: no tag but the end */
+#define MB2_MAGIC 0xe85250d6
+	.section .start, "a"
+	.balign	8
+	.long	MB2_MAGIC, 0, 24, -(MB2_MAGIC + 24)
+	.long	0, 8
 #endif
 
 #ifdef START_PVH
@@ -82,7 +91,7 @@ _start:
 
 	.text
 	.code32
-#if defined(START_MULTIBOOT) || defined(START_PVH)
+#if defined(START_MULTIBOOT) || defined(START_MULTIBOOT2) || defined(START_PVH)
 	.globl _start
 _start:
 #endif

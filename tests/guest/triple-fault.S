@@ -1,7 +1,16 @@
-/* An undefined instruction with no interrupt table to report it through: a triple fault. */
+/*
+ * An undefined instruction with no interrupt table to report it through: a triple fault. restart.S and
+ * unannounced.S say something before.
+ */
 #include "guest.h"
 
 	real_mode_start
+#ifdef TEXT
+	movw	$text, %si
+	movw	$text_end - text, %cx
+	movw	$0x3f8, %dx
+	rep outsb %cs:(%si), (%dx)
+#endif
 	lgdtl	gdt_pointer
 	movl	%cr0, %eax
 	orl	$1, %eax
@@ -18,3 +27,7 @@ gdt_pointer:
 null_idt:
 	.word	0
 	.long	0
+#ifdef TEXT
+text:	.ascii	TEXT
+text_end:
+#endif

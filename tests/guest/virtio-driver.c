@@ -313,6 +313,16 @@ void vdev_reset(struct vdev *d)
 		;
 }
 
+bool queue_is_reset(const struct vdev *d)
+{
+	struct deadline wait = { 0 };
+
+	while (reg_read(d, R_QUEUE_RESET) == 1)
+		if (!in_time(&wait))
+			return false;
+	return !reg_read(d, R_QUEUE_RESET) && !reg_read(d, R_QUEUE_READY);
+}
+
 uint8_t vdev_features(struct vdev *d, uint64_t features)
 {
 	vdev_reset(d);

@@ -138,6 +138,8 @@ uint8_t status(const struct vdev *d);
 void set_status(const struct vdev *d, uint8_t value);
 /** vdev_reset() - and wait until it is done */
 void vdev_reset(struct vdev *d);
+/** queue_is_reset() - wait until the reset of the selected queue is complete; false: it never is */
+bool queue_is_reset(const struct vdev *d);
 /** vdev_features() - reset, acknowledge, accept exactly @features; Return: status thereafter */
 uint8_t vdev_features(struct vdev *d, uint64_t features);
 /** vring_setup() - an empty ring at its usual place, not ready yet; @size 0: the largest */

@@ -292,7 +292,7 @@ test_qcow2()
 	cp top.qcow2 disk/top.qcow2
 	base=$(sum disk/base.qcow2)
 	expect "compressed clusters" compressed disk/base.qcow2
-	boot qcow2 disks,sums:tree,change:tree -c 2 -d disk/top.qcow2,serial=tree,queues=2
+	boot qcow2 disks,sums:tree,change:tree -c 2 -d disk/top.qcow2,backing=on,serial=tree,queues=2
 	expect_good qcow2 5
 	boot qcow2-alone sums:tree,change:tree -c 1 --virtio-transport mmio \
 		-d disk/qcow2-alone,format=qcow2,serial=tree,direct

@@ -21,7 +21,12 @@
 #   --icount          one CPU, and its clock counts instructions: times are then the same on every run;
 #                     output comes when the job is over
 #   --module NAME     load this module too
+#   --tree            SCRIPT is any command, and it runs in this machine's own file tree, in the current
+#                     folder and with our exported variables; what it writes is gone with the host;
+#                     /tmp is a disk (8192 MIB) that can do direct I/O, and $CLAIMS a folder that
+#                     --hosts share
 #   --verbose         show the emulated host's kernel messages when it is over
+#   --help            show this text
 #
 # Status: the job's; 124 timeout; 125 the emulated host failed.
 set -euo pipefail
@@ -29,7 +34,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 
 auto=0 lkvm=${LKVM:-$top/build/lkvm} seconds=600 terminal=0 memory=3072 cpus=1 hosts=1 icount=0 verbose=0
-disk=0 files=() programs=() modules=(irqbypass kvm kvm-amd)
+tree=0 disk=0 files=() programs=() modules=(irqbypass kvm kvm-amd)
 
 fail()
 {
@@ -37,13 +42,24 @@ fail()
 	exit 125
 }
 
+# The comment that this file starts with.
+usage()
+{
+	sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+}
+
 parse()
 {
 	while [ $# -gt 0 ]; do
 		case $1 in
+		-h | --help)
+			usage
+			exit 0
+			;;
 		--auto) auto=1 ;;
 		--terminal) terminal=1 ;;
 		--icount) icount=1 ;;
+		--tree) tree=1 ;;
 		--verbose) verbose=1 ;;
 		--file | --program | --disk | --lkvm | --timeout | --memory | --cpus | --hosts | --module)
 			[ $# -ge 2 ] || fail "$1 needs an argument"
@@ -64,12 +80,13 @@ parse()
 			shift
 			break
 			;;
-		-*) fail "unknown option $1" ;;
+		-*) fail "unknown option $1 (try '$0 --help')" ;;
 		*) break ;;
 		esac
 		shift
 	done
 	[ $# -gt 0 ] || fail "no script was named"
+	[ "$tree" -eq 0 ] || [ "$disk" -gt 0 ] || disk=8192
 	job=("$@")
 }
 
@@ -78,14 +95,23 @@ make_job()
 {
 	local file name
 	mkdir "$work/job"
+	if [ "$terminal" -eq 1 ]; then
+		stty size | awk '{ print "sane", $1 ? "rows " $1 " cols " $2 : "" }' >"$work/job/.terminal"
+	fi
+	if [ "$tree" -eq 1 ]; then
+		mkdir "$work/claims"
+		{
+			export -p | grep -vE '^declare -x (OLDPWD|PWD|SHLVL|TMPDIR|XDG_RUNTIME_DIR|LKVM_DIR|LANE|CLAIMS)\b'
+			printf 'cd %q && exec' "$PWD"
+			printf ' %q' "${job[@]}"
+		} >"$work/job/.tree"
+		return
+	fi
 	for file in "${files[@]}" "${job[0]}"; do
 		name=${file#*=}
 		cp -L "${file%%=*}" "$work/job/$(basename "$name")" || fail "no file '${file%%=*}'"
 	done
 	printf '%q ' exec busybox sh "./$(basename "${job[0]}")" "${job[@]:1}" >"$work/job/.run"
-	if [ "$terminal" -eq 1 ]; then
-		stty size | awk '{ print "sane rows", $1, "cols", $2 }' >"$work/job/.terminal"
-	fi
 }
 
 # supervise COMMAND...: run it until it ends, the time is over, or we are told to end. It never
@@ -135,6 +161,7 @@ run_here()
 # Fills $work/initrd. The kernel takes archives one behind the other.
 make_initrd()
 {
+	[ "$tree" -eq 0 ] || modules+=(virtio_pci 9pnet_virtio 9p overlay crc32c_generic ext4)
 	if [ "$disk" -gt 0 ]; then
 		mkdir "$work/job/disk"
 		modules+=(virtio_pci virtio_blk)
@@ -147,6 +174,15 @@ make_initrd()
 	(cd "$work" && find job | busybox cpio -o -H newc -R 0:0 2>/dev/null >>initrd)
 }
 
+# The emulated CPU counts this machine's cycles. Linux measures how many there are in a second when it
+# starts, and on a busy machine gets that wrong: a host whose clock ran twenty times too fast was seen. Of
+# a virtual machine /proc/cpuinfo has the figure; another has a KVM of its own.
+tsc_khz()
+{
+	awk '/^cpu MHz/ { mhz = $NF } /^flags.* hypervisor/ { printf "tsc_early_khz=%.0f", mhz * 1000; exit }' \
+		/proc/cpuinfo
+}
+
 # emulated_host NUMBER: one host, to its end. No XSAVE: the emulator lets a guest's XSETBV through to
 # the host's register, so that KVM does not learn of it and the guest loses its SSE and AVX registers.
 #
@@ -155,7 +191,8 @@ make_initrd()
 # be exact.
 emulated_host()
 {
-	local status=0 args dir=$work/host$1 tick='nohz=off highres=off'
+	local status=0 args dir=$work/host$1 tick
+	tick="nohz=off highres=off $(tsc_khz)"
 	[ "$icount" -eq 0 ] || tick=''
 	mkdir "$dir"
 	touch "$dir/status" "$dir/kernel.log"
@@ -173,7 +210,11 @@ emulated_host()
 			-device virtio-blk-pci,drive=disk)
 	fi
 	# shellcheck disable=SC2054
-	[ "$icount" -eq 0 ] || args+=(-icount shift=0,sleep=off)
+	[ "$tree" -eq 0 ] || args+=(
+		-virtfs local,path=/,mount_tag=tree,security_model=none,readonly=on,multidevs=remap
+		-virtfs "local,path=$work/claims,mount_tag=claims,security_model=none")
+	# shellcheck disable=SC2054
+	[ "$icount" -eq 0 ] || args+=(-icount shift=0,sleep=off -pidfile "$dir/pid")
 	supervise qemu-system-x86_64 "${args[@]}" || status=$?
 	children=()
 	[ "$verbose" -eq 0 ] || cat "$dir/kernel.log" >&2
@@ -191,6 +232,41 @@ emulated_host()
 	return "$status"
 }
 
+# How much CPU time the emulator has had, in seconds
+spent_seconds()
+{
+	local pid=
+	[ ! -s "$work/host1/pid" ] || pid=$(<"$work/host1/pid")
+	awk '{ print int(($14 + $15) / 100) }' "/proc/${pid:-none}/stat" 2>/dev/null || echo 0
+}
+
+# lines_of HOST: pass on what it says. Return: 1 if it stands still: it said nothing in the time of a CPU
+# that would be plenty, or for long did not even want one. The time on the wall tells how busy this machine is.
+lines_of()
+{
+	local line part='' ended silence=120 step=10 quiet=0 heard spent
+	heard=$(spent_seconds)
+	while :; do
+		ended=0
+		IFS= read -r -t "$step" -u "$1" line || ended=$?
+		part+=$line
+		case $ended in
+		0)
+			echo "$part"
+			part='' quiet=0 heard=$(spent_seconds)
+			continue
+			;;
+		1)
+			printf %s "$part"
+			return 0
+			;;
+		esac
+		quiet=$((quiet + step)) spent=$(($(spent_seconds) - heard))
+		[ "$spent" -lt "$silence" ] || return 1
+		[ "$quiet" -lt "$silence" ] || [ "$((spent * 100))" -ge "$quiet" ] || return 1
+	done
+}
+
 # counting_host: one host with --icount. The emulator gives a guest an interrupt twice if the time of a
 # timer comes just after KVM injected it: VMRUN leaves the vector behind (exception_index), and a loop
 # that ends for the timer takes it for an exception that is still to be raised, also with interrupts
@@ -198,22 +274,16 @@ emulated_host()
 # but hardly move this clock. So a host that says nothing for a while is started again.
 counting_host()
 {
-	local attempt host lines line ended status silence=120
+	local attempt host lines ended status
 	for attempt in 1 2 3 4 5; do
 		exec {lines}< <(emulated_host 1)
-		host=$! children=($!) ended=0 status=0
-		while [ "$ended" -eq 0 ]; do
-			if IFS= read -r -t "$silence" -u "$lines" line; then
-				echo "$line"
-			else
-				ended=$?
-			fi
-		done >"$work/output"
+		host=$! children=($!) ended=1 status=0
+		lines_of "$lines" >"$work/output" || ended=0
 		exec {lines}<&-
-		[ "$ended" -le 128 ] || kill -TERM "$host"
+		[ "$ended" -eq 1 ] || kill -TERM "$host"
 		wait "$host" || status=$?
 		children=()
-		if [ "$ended" -le 128 ]; then
+		if [ "$ended" -eq 1 ]; then
 			cat "$work/output"
 			return "$status"
 		fi
@@ -227,7 +297,9 @@ counting_host()
 run_emulated()
 {
 	local kernel number lines printers=() status=0 one
-	kernel=$("$here/kernels.sh" cloud) || fail "no kernel for the emulated host"
+	# The cloud kernel is smaller, the generic one has 9p.
+	[ "$tree" -eq 1 ] && kernel=generic || kernel=cloud
+	kernel=$("$here/kernels.sh" "$kernel") || fail "no kernel for the emulated host"
 	make_initrd
 	if [ "$icount" -eq 1 ]; then
 		counting_host

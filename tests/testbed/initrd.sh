@@ -13,7 +13,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
 # Libraries that lkvm opens only when it meets a kernel compressed in their way.
-optional_libs=(libz.so.1 liblzma.so.5 libzstd.so.1 liblz4.so.1)
+optional_libs=(libz.so.1 liblzma.so.5 libzstd.so.1 liblz4.so.1 libbz2.so.1.0 liblzo2.so.2)
 
 # pack FOLDER
 pack()
@@ -139,6 +139,7 @@ guest)
 	install -D -m 644 "$here/guest-virtio" "$root/words/virtio"
 	install -D -m 644 "$here/guest-blk" "$root/words/blk"
 	install -D -m 644 "$here/guest-console" "$root/words/console"
+	install -D -m 644 "$here/guest-fs" "$root/words/fs"
 	install -D -m 644 "$here/verify.fio" "$root/fio/verify"
 	pack "$root" | gzip -9 -n >"$out"
 	;;

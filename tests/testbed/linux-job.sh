@@ -7,19 +7,19 @@
 
 tests="
 check      lkvm check finds this host fit
-small      Debian 6.1 cloud, 1 CPU, 256 MB, power-off
-gap        Debian 6.1 cloud, 2 CPUs, 3328 MB (RAM up to the gap), reboot
+small      Debian 6.1 cloud as a unified kernel image, 1 CPU, 256 MB, power-off
+gap        Debian 6.1 cloud, 2 CPUs, 3328 MB (RAM up to the gap), reboot by way of the firmware
 above4g    Debian 6.1 cloud, 1 CPU, 4096 MB (RAM above the gap), power-off
-generic    Debian 6.1 generic, 1 CPU, 3329 MB, power-off
-mptable    Debian 6.1 generic without ACPI: both CPUs by the MP table, reboot
+generic    Debian 6.1 generic, 1 CPU, 3329 MB, reboot by port 0xcf9
+mptable    Debian 6.1 generic without ACPI: both CPUs by the MP table, halt instead of power-off
 backport   Debian 6.12 cloud, 2 CPUs, 4096 MB, power-off
 rt         Debian 6.1 rt, 2 CPUs, 256 MB, power button by lkvm stop --graceful
 panic      a panic is status 120, and its lines are shown
-pvpanic    a panic that pvpanic reports is status 120
-triple     a triple fault is status 121
+pvpanic    a panic that pvpanic reports is status 120, without words, ACPI and APICs too
+triple     vmlinux.lzo without a PVH note; a reset by triple fault is status 0
 hwclock    the clock's alarm, and hwclock, which waits for its interrupt
 timeout    --timeout ends a guest with status 124
-input      vmlinux by PVH, a line from a pipe reaches the guest
+input      vmlinux.lzo by PVH, a line from a pipe reaches the guest
 two        two guests at once: list, pause, resume, stop
 memtest    memtest86+ prints on the console
 "
@@ -64,11 +64,24 @@ machine()
 }
 
 test_check() { expect "check" lkvm check; }
-test_small() { machine small 0 poweroff 1 256 -k cloud; }
-test_gap() { machine gap 0 reboot 2 3328 -k cloud; }
+
+test_small()
+{
+	run small -k uki -c 1 -m 256 </dev/null
+	expect_status small 0
+	expect_machine small 1 256
+}
+
+test_gap() { machine gap 0 reboot 2 3328 -k cloud -p reboot=b; }
 test_above4g() { machine above4g 0 poweroff 1 4096 -k cloud; }
-test_generic() { machine generic 0 poweroff 1 3329 -k generic; }
-test_mptable() { machine mptable 0 reboot 2 256 -k generic -p acpi=off; }
+test_generic() { machine generic 0 reboot 1 3329 -k generic -p reboot=p; }
+
+test_mptable()
+{
+	machine mptable 0 poweroff 2 256 -k generic -p acpi=off
+	expect "the end" grep -q "guest 'mptable' ended: its kernel has halted" mptable.err
+}
+
 test_backport() { machine backport 0 poweroff 2 4096 -k backport; }
 
 test_rt()
@@ -107,13 +120,24 @@ test_pvpanic()
 {
 	run pvpanic -k cloud -c 1 -m 256 -i initrd -i cloud-modules -p "quiet lkvm.test=panic" </dev/null
 	expect_panic pvpanic
+	# pvpanic-pci, where neither ACPI nor the console tells anything; and INTA by the PICs
+	truncate -s 1M silent.img
+	run silent -k cloud -c 1 -m 256 -i initrd -i cloud-modules --no-acpi -d silent.img,serial=disk \
+		-p "loglevel=0 nolapic pci=nomsi lkvm.test=readdisks,rng,panic" </dev/null
+	expect_status silent 120
+	expect_no_line silent ".*Kernel panic.*"
+	expect_line silent "guest: disk vda disk 2048 read"
+	expect_line silent "guest: rng virtio_rng\.0: 4096 bytes, 256 different ones"
+	expect_line silent "guest: interrupt XT-PIC +virtio0"
+	expect_line silent "guest: interrupt XT-PIC +virtio1"
 }
 
 test_triple()
 {
-	run triple -k cloud -c 1 -m 256 -i initrd -p "quiet reboot=t lkvm.test=reboot" </dev/null
-	expect_status triple 121
-	expect_line triple "guest: user space"
+	run triple -k no-notes.lzo --result triple.json -c 1 -m 256 -i initrd -p "quiet reboot=t lkvm.test=reboot" </dev/null
+	expect_status triple 0
+	expect_line triple ".*reboot: Restarting system"
+	expect "its release" grep -q '"kernel_release": "6\.1\.' triple.json
 }
 
 test_hwclock()
@@ -134,7 +158,7 @@ test_timeout()
 
 test_input()
 {
-	start input -k vmlinux -c 1 -m 256 -i initrd -p "quiet lkvm.test=show,input,poweroff"
+	start input -k vmlinux.lzo -c 1 -m 256 -i initrd -p "quiet lkvm.test=show,input,poweroff"
 	exec 9>input.in
 	wait_line input "guest: type a line"
 	echo "a line from the pipe" >&9

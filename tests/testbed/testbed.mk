@@ -2,11 +2,12 @@
 # host that they use where this machine's KVM cannot run Linux.
 
 LINUX := tests/testbed/linux.sh tests/testbed/virtio.sh tests/testbed/blk.sh \
-	tests/testbed/console.sh
+	tests/testbed/console.sh tests/testbed/fs.sh tests/testbed/session.sh
 
 CHECKS += $(LINUX)
 $(LINUX): $(O)/lkvm
-tests/testbed/console.sh: $(PTY)
+tests/testbed/console.sh tests/testbed/session.sh: $(PTY)
+tests/testbed/fs.sh: $(FS_CALLS)
 
 .PHONY: check-linux
 check-linux: $(LINUX) ## boot Linux guests

@@ -12,11 +12,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../x86/boot-internal.h"
+#include "../../x86/boot/boot-internal.h"
 #include "unit.h"
 
 struct rig {
-	struct ram ram;
+	struct ram *ram;
 	struct boot_config cfg;
 	struct boot_entry entry;
 	const char *initrd[8];
@@ -29,7 +29,7 @@ static inline void rig_init(struct rig *rig, uint64_t mib)
 	struct ram_backing backing = { .fd = -1, .advice = &advice };
 
 	memset(rig, 0, sizeof(*rig));
-	ck_assert_int_eq(ram_init(&rig->ram, mib * MIB, &backing), 0);
+	ck_assert_int_eq(ram_new(mib * MIB, &backing, &rig->ram), 0);
 	rig->cfg.initrd = rig->initrd;
 }
 
@@ -62,7 +62,7 @@ static inline int rig_load(struct rig *rig)
 
 	ck_assert(saved >= 0 && fd >= 0);
 	dup2(fd, STDERR_FILENO);
-	err = boot_load(&rig->ram, &rig->cfg, &rig->entry);
+	err = boot_load(rig->ram, &rig->cfg, &rig->entry);
 	dup2(saved, STDERR_FILENO);
 	n = pread(fd, rig->log, sizeof(rig->log) - 1, 0);
 	ck_assert_int_ge(n, 0);
@@ -80,6 +80,22 @@ static inline void rig_load_ok(struct rig *rig)
 	ck_assert_msg(!*rig->log, "unexpected message: %s", rig->log);
 }
 
+/* The same with one line that has @text in it, a warning */
+static inline void rig_load_warns(struct rig *rig, const char *text)
+{
+	int err = rig_load(rig);
+
+	ck_assert_msg(!err, "boot_load: %d, %s", err, rig->log);
+	ck_assert_msg(strstr(rig->log, text), "'%s' is not in: %s", text, rig->log);
+	ck_assert_ptr_eq(strchr(rig->log, '\n'), rig->log + strlen(rig->log) - 1);
+}
+
+static inline void rig_load_flat(struct rig *rig)
+{
+	rig_load_warns(rig, "has no known kernel header: taken as a flat binary");
+	ck_assert_int_eq(rig->entry.mode, BOOT_REAL);
+}
+
 /* It fails with @err and one line that has the file's name and @text in it; the entry is untouched.
  */
 static inline void rig_load_fails(struct rig *rig, int err, const char *name, const char *text)
@@ -92,7 +108,8 @@ static inline void rig_load_fails(struct rig *rig, int err, const char *name, co
 	ck_assert_msg(got == err, "%d instead of %d (%s): %s", got, err, text, rig->log);
 	ck_assert_msg(strstr(rig->log, text), "'%s' is not in: %s", text, rig->log);
 	ck_assert_msg(strstr(rig->log, name), "'%s' is not in: %s", name, rig->log);
-	ck_assert_ptr_eq(strchr(rig->log, '\n'), rig->log + strlen(rig->log) - 1);
+	ck_assert_msg(strchr(rig->log, '\n') == rig->log + strlen(rig->log) - 1,
+		      "more than one line: %s", rig->log);
 	ck_assert_mem_eq(&rig->entry, &before, sizeof(before));
 }
 
@@ -101,7 +118,7 @@ static inline void *rig_at(struct rig *rig, uint64_t at, uint64_t len)
 {
 	void *host;
 
-	ck_assert_int_eq(ram_window(&rig->ram, GPA(at), len, 1, &host), 0);
+	ck_assert_int_eq(ram_window(rig->ram, GPA(at), len, 1, &host), 0);
 	return host;
 }
 
@@ -127,6 +144,7 @@ struct bz {
 	struct setup_header hdr;
 	size_t code_bytes; /* of them in the file */
 	size_t file_bytes; /* 0: all */
+	const char *version_text; /* where hdr.kernel_version points, if that is in the setup part */
 };
 
 /* What a modern kernel says of itself */
@@ -162,6 +180,9 @@ static inline const char *bz_file(const struct bz *bz)
 
 	memset(img, 0xcc, setup);
 	memcpy(img + 0x1f1, &bz->hdr, sizeof(bz->hdr));
+	if (bz->version_text && bz->hdr.kernel_version && 0x200U + bz->hdr.kernel_version < setup)
+		snprintf((char *)img + 0x200 + bz->hdr.kernel_version,
+			 setup - 0x200 - bz->hdr.kernel_version + 1, "%s", bz->version_text);
 	rig_pattern(img + setup, bz->code_bytes, 1);
 	return rig_file(img, bz->file_bytes ? bz->file_bytes : setup + bz->code_bytes);
 }
@@ -222,6 +243,14 @@ static inline Elf64_Phdr *elf_add(struct elf_file *f, uint32_t type, uint64_t of
 			   .p_align = 4 };
 	return p;
 }
+
+/* What tells that it is Linux, if it is linked so */
+static inline void elf_banner(struct elf_file *f, size_t off, const char *text)
+{
+	memcpy(f->data + off, text, strlen(text) + 1);
+}
+
+#define ELF_BANNER "Linux version 6.1.0-x (me@here) #1"
 
 /* One note into data; returns where the next one goes */
 static inline size_t elf_note(struct elf_file *f, size_t off, const char *name, uint32_t type,

@@ -59,9 +59,16 @@ static inline void start(void)
 	ck_assert_int_eq(disk->ops->attach(disk, &loop), 0);
 }
 
+/* As at a reset; what follows may begin things again */
+static inline void cancel_all(void)
+{
+	disk->ops->drain(disk, true);
+	disk->held = false;
+}
+
 static inline void stop(void)
 {
-	disk->ops->drain(disk, false);
+	disk->ops->drain(disk, true);
 	disk->ops->detach(disk, &loop);
 	loop_fini(&loop);
 	disk_close(disk);

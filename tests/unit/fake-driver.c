@@ -50,14 +50,21 @@ static const struct virtio_transport_ops fake_ops = {
 	.queue_irq = on_queue_irq,
 	.config_irq = on_config_irq,
 	.notify_fd = on_notify_fd,
+	.patience_ms = TIMEOUT_S * 1000,
 };
+
+void fake_move(struct fake_driver *d, struct virtio_dev *dev)
+{
+	d->dev = dev;
+	virtio_attach(dev, &fake_ops, d);
+	must(!virtio_dev_start(dev));
+}
 
 void fake_attach(struct fake_driver *d, struct virtio_dev *dev)
 {
-	d->dev = dev;
 	d->queue = calloc(dev->n_queues, sizeof(*d->queue));
 	must(d->queue);
-	virtio_attach(dev, &fake_ops, d);
+	fake_move(d, dev);
 }
 
 bool fake_negotiate(struct fake_driver *d, uint64_t features)
@@ -86,6 +93,17 @@ void fake_setup_queue(struct fake_driver *d, unsigned index, uint16_t size)
 	virtio_queue_set(d->dev, index, VIRTIO_QUEUE_READY, 1);
 }
 
+void fake_wait_up(struct fake_driver *d)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+
+	for (unsigned i = 0; d->dev->live && !atomic_load(&d->dev->is_up) && !atomic_load(&d->dev->has_ended);
+	     i++) {
+		must(i < TIMEOUT_S * 1000);
+		nanosleep(&ms, NULL);
+	}
+}
+
 bool fake_probe(struct fake_driver *d, uint64_t features, uint16_t size)
 {
 	const uint8_t good = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
@@ -96,6 +114,7 @@ bool fake_probe(struct fake_driver *d, uint64_t features, uint16_t size)
 	for (unsigned i = 0; i < d->dev->n_queues; i++)
 		fake_setup_queue(d, i, size);
 	virtio_set_status(d->dev, good);
+	fake_wait_up(d);
 	return virtio_get_status(d->dev) == good;
 }
 
@@ -188,7 +207,7 @@ static void echo_one(struct virtio_dev *dev, unsigned index)
 	size_t n = virtq_read(dev->chain, 0, bytes, sizeof(bytes));
 
 	n = virtq_write(dev->chain, 0, bytes, n);
-	virtq_push(&dev->queue[index].vq, dev->chain->token, (uint32_t)n);
+	virtio_push(dev, index, dev->chain->token, (uint32_t)n);
 }
 
 void fake_echo(struct virtio_dev *dev, unsigned index)

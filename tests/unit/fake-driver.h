@@ -6,7 +6,7 @@
  *	struct fake_driver d;				ring alone:
  *	fake_init(&d, 16);				struct fake_queue q;
  *	fake_attach(&d, &dev);				fake_queue_init(&q, &d, 8, 0);
- *	fake_probe(&d, features, 8);			virtq_init(&vq, &d.ram, &q.setup);
+ *	fake_probe(&d, features, 8);			virtq_init(&vq, d.ram, &q.setup);
  *	fake_request(&d, 0, bufs, n)			fake_add(&q, bufs, n) ...
  *	virtio_fini(&dev);
  *	fake_fini(&d);
@@ -60,7 +60,7 @@ struct fake_queue {
 };
 
 struct fake_driver {
-	struct ram ram;
+	struct ram *ram;
 	uint64_t next; /* of fake_alloc() */
 	struct virtio_dev *dev;
 	uint64_t features;
@@ -112,10 +112,17 @@ void fake_irq_on(struct fake_queue *q, uint16_t after);
 
 /** fake_attach() - become the transport and the driver of @dev */
 void fake_attach(struct fake_driver *d, struct virtio_dev *dev);
+/**
+ * fake_move() - the same for @dev, which goes on where another device was: the rings stay as they are
+ * The other one is gone.
+ */
+void fake_move(struct fake_driver *d, struct virtio_dev *dev);
 /** fake_negotiate() - reset, up to FEATURES_OK; VERSION_1 is added; Return: accepted? */
 bool fake_negotiate(struct fake_driver *d, uint64_t features);
 /** fake_setup_queue() - make a ring, tell the device, make it ready */
 void fake_setup_queue(struct fake_driver *d, unsigned index, uint16_t size);
+/** fake_wait_up() - after DRIVER_OK: until the device is activated, or could not be */
+void fake_wait_up(struct fake_driver *d);
 /** fake_probe() - all of it, all queues, up to DRIVER_OK; Return: the device is live and good */
 bool fake_probe(struct fake_driver *d, uint64_t features, uint16_t size);
 

@@ -1,5 +1,6 @@
 /* Guest memory and rings as a driver handles them; see fake-driver.h. */
 #include "fake-driver.h"
+#include "ram-base.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,7 @@ void fake_init(struct fake_driver *d, unsigned mib)
 	struct ram_backing backing = { .fd = -1, .advice = &advice };
 
 	*d = (struct fake_driver){ .next = 4 * KIB };
-	must(!ram_init(&d->ram, mib * MIB, &backing));
+	must(!ram_new(mib * MIB, &backing, &d->ram));
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->irq, NULL);
 	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
@@ -33,7 +34,7 @@ void fake_fini(struct fake_driver *d)
 	free(d->queue);
 	pthread_cond_destroy(&d->irq);
 	pthread_mutex_destroy(&d->lock);
-	ram_fini(&d->ram);
+	ram_free(d->ram);
 }
 
 gpa_t fake_alloc(struct fake_driver *d, uint64_t bytes, uint64_t align)
@@ -41,14 +42,14 @@ gpa_t fake_alloc(struct fake_driver *d, uint64_t bytes, uint64_t align)
 	gpa_t at = GPA(ALIGN_UP(d->next, align));
 
 	d->next = at.v + bytes;
-	must(d->next <= d->ram.part[0].size_bytes);
+	must(d->next <= ram_bytes(d->ram));
 	memset(fake_at(d, at), 0, bytes);
 	return at;
 }
 
 void *fake_at(const struct fake_driver *d, gpa_t at)
 {
-	return d->ram.base + at.v;
+	return ram_base(d->ram) + at.v;
 }
 
 /* ---- a ring ---- */

@@ -2,23 +2,28 @@
 #ifndef TESTS_PCI_RIG_H
 #define TESTS_PCI_RIG_H
 
-#include "fake-machine.h"
+#include "fake-board.h"
 #include "lkvm/access.h"
 #include "lkvm/pci.h"
 #include "lkvm/x86/layout.h"
 #include "unit.h"
 
+#define RIG_RAM_BYTES 0x10000000
+#define RIG_BAR_TYPE  0x4 /* in the low bits of BAR 0: memory, 64 bits */
+
 static struct bus pio, mmio;
-static struct fake_machine fake;
+static struct fake_board fake;
 static struct pci_host *host;
 
 static inline void new_host(void)
 {
-	struct machine machine = fake_machine_init(&fake);
+	struct board board = fake_board_init(&fake);
 
 	bus_init(&pio);
 	bus_init(&mmio);
-	ck_assert_int_eq(pci_host_new(&pio, &mmio, &machine, &host), 0);
+	ck_assert_int_eq(pci_host_new(&pio, &mmio, &board, &host), 0);
+	pci_host_reserve(host, 0, RIG_RAM_BYTES);
+	pci_host_reserve(host, LAYOUT_CHIPS, LAYOUT_CHIPS_END - LAYOUT_CHIPS);
 }
 
 static inline void free_host(void)

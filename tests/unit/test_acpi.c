@@ -1,4 +1,4 @@
-/* Links: x86/acpi.o x86/acpi-pci.o x86/acpi-virtio.o x86/aml.o hw/ram.o hw/ram-fault.o */
+/* Links: x86/tables/acpi.o x86/tables/acpi-pci.o x86/tables/acpi-virtio.o x86/tables/aml.o hw/ram.o hw/ram-fault.o */
 #include "lkvm/x86/acpi.h"
 
 #include <errno.h>
@@ -8,50 +8,60 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "hardware-rig.h"
 #include "lkvm/virtio-mmio.h"
 #include "lkvm/x86/aml.h"
 #include "lkvm/x86/layout.h"
+#include "ram-base.h"
 #include "unit.h"
 
-static struct ram ram;
+static struct ram *ram;
 static uint64_t rsdp, end;
 
-static int ram_new(uint64_t bytes)
+static int make_ram(uint64_t bytes)
 {
 	static const struct ram_config plain;
 	struct ram_backing backing = { .fd = -1, .advice = &plain };
 
-	return ram_init(&ram, bytes, &backing);
+	return ram_new(bytes, &backing, &ram);
 }
 
 /* The tables in memory that holds something else already, as a file used as RAM may. */
-static void build(const struct acpi_config *cfg)
+static void build(const struct hardware *hw)
 {
 	gpa_t at = GPA(0), past = GPA(0);
 
-	ck_assert_int_eq(ram_new(2 * MIB), 0);
-	memset(ram.base, 0xa5, 2 * MIB);
-	ck_assert_int_eq(acpi_build(&ram, cfg, &at, &past), 0);
+	ck_assert_int_eq(make_ram(2 * MIB), 0);
+	memset(ram_base(ram), 0xa5, 2 * MIB);
+	ck_assert_int_eq(acpi_build(ram, hw, &at, &past), 0);
 	rsdp = at.v;
 	end = past.v;
 }
 
 static const struct virtio_mmio_place places[] = { { 0xe1000000, 23 }, { 0xe1001000, 5 } };
 
-static const struct acpi_config full = {
-	.cpus = 2,
-	.has_pvpanic = true,
-	.com = { true, true, true, true },
-	.has_pci = true,
-	.virtio_mmio = places, /* no machine has both, but tables may */
-	.n_virtio_mmio = ARRAY_SIZE(places),
-};
+/* No machine has both PCI and virtio over MMIO, but tables may. */
+static struct hardware full(void)
+{
+	struct hardware hw = rig_hardware(2, RIG_ALL);
+
+	hw.virtio_mmio = places;
+	hw.n_virtio_mmio = ARRAY_SIZE(places);
+	return hw;
+}
+
+static void build_full(void)
+{
+	struct hardware hw = full();
+
+	build(&hw);
+}
 
 static uint64_t get(uint64_t at, unsigned n)
 {
 	uint64_t v = 0;
 
-	ck_assert_int_eq(ram_read(&ram, GPA(at), &v, n), 0);
+	ck_assert_int_eq(ram_read(ram, GPA(at), &v, n), 0);
 	return v;
 }
 
@@ -66,7 +76,7 @@ static unsigned sum(uint64_t at, uint64_t n)
 
 static bool is(uint64_t at, const char *text)
 {
-	return !memcmp(ram.base + at, text, strlen(text));
+	return !memcmp(ram_base(ram) + at, text, strlen(text));
 }
 
 /* Address of a table, found as a kernel finds it. */
@@ -89,12 +99,12 @@ static uint64_t find(const char *signature)
 #define check_bytes(at, ...)                                                                       \
 	do {                                                                                       \
 		static const uint8_t want[] = { __VA_ARGS__ };                                     \
-		ck_assert_mem_eq(ram.base + (at), want, sizeof(want));                             \
+		ck_assert_mem_eq(ram_base(ram) + (at), want, sizeof(want));                             \
 	} while (0)
 
 START_TEST(test_rsdp)
 {
-	build(&full);
+	build_full();
 	ck_assert_uint_eq(rsdp, 0xe0000);
 	ck_assert(is(rsdp, "RSD PTR "));
 	ck_assert_uint_eq(get(rsdp + 15, 1), 2);
@@ -113,7 +123,7 @@ START_TEST(test_headers)
 		unsigned revision;
 	} table[] = { { "XSDT", 1 }, { "FACP", 6 }, { "APIC", 5 }, { "MCFG", 1 }, { "DSDT", 2 } };
 
-	build(&full);
+	build_full();
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		uint64_t at = find(table[i].signature);
 		uint64_t len = get(at + 4, 4);
@@ -174,7 +184,7 @@ START_TEST(test_fadt)
 	};
 	uint64_t fadt, facs;
 
-	build(&full);
+	build_full();
 	fadt = find("FACP");
 	for (size_t i = 0; i < ARRAY_SIZE(field); i++)
 		ck_assert_msg(get(fadt + field[i].offset, field[i].bytes) == field[i].want,
@@ -196,7 +206,7 @@ START_TEST(test_madt)
 {
 	uint64_t madt;
 
-	build(&full);
+	build_full();
 	madt = find("APIC");
 	ck_assert_uint_eq(get(madt + 4, 4), 44 + 2 * 8 + 12 + 10 + 6);
 	/* clang-format off */
@@ -213,11 +223,11 @@ END_TEST
 
 START_TEST(test_most_cpus)
 {
-	struct acpi_config cfg = full;
+	struct hardware hw = full();
 	uint64_t madt;
 
-	cfg.cpus = MAX_VCPUS;
-	build(&cfg);
+	hw.cpus = MAX_VCPUS;
+	build(&hw);
 	madt = find("APIC");
 	ck_assert_uint_eq(get(madt + 4, 4), 44 + 255 * 8 + 12 + 10 + 6);
 	ck_assert_uint_eq(sum(madt, get(madt + 4, 4)), 0);
@@ -232,10 +242,10 @@ END_TEST
 
 START_TEST(test_dsdt)
 {
-	struct acpi_config cfg = { .cpus = 1, .com = { true } };
+	struct hardware hw = rig_hardware(1, RIG_COM1);
 	uint64_t dsdt;
 
-	build(&cfg);
+	build(&hw);
 	dsdt = find("DSDT");
 	/* clang-format off */
 	check_bytes(dsdt + 36,
@@ -261,10 +271,10 @@ END_TEST
 
 START_TEST(test_mcfg)
 {
-	struct acpi_config cfg = full;
+	struct hardware hw = full();
 	uint64_t mcfg;
 
-	build(&full);
+	build_full();
 	mcfg = find("MCFG");
 	ck_assert_uint_eq(get(mcfg + 4, 4), 60);
 	/* clang-format off */
@@ -273,9 +283,9 @@ START_TEST(test_mcfg)
 		0x00, 0x00, 0x00, 0xe0, 0, 0, 0, 0,	/* where bus 0 is */
 		0, 0, 0, 0, 0, 0, 0, 0);		/* segment 0, buses 0 to 0 */
 	/* clang-format on */
-	ram_fini(&ram);
-	cfg.has_pci = false;
-	build(&cfg);
+	ram_free(ram);
+	hw = rig_hardware(2, RIG_ALL & ~RIG_PCI);
+	build(&hw);
 	ck_assert_uint_eq(get(find("XSDT") + 4, 4), 36 + 2 * 8);
 }
 END_TEST
@@ -284,11 +294,11 @@ END_TEST
 static uint64_t find_bytes(const void *bytes, size_t n)
 {
 	uint64_t dsdt = find("DSDT"), len = get(dsdt + 4, 4);
-	const uint8_t *at = memmem(ram.base + dsdt, len, bytes, n);
+	const uint8_t *at = memmem(ram_base(ram) + dsdt, len, bytes, n);
 
 	ck_assert_ptr_nonnull(at);
-	ck_assert_ptr_null(memmem(at + 1, (size_t)(ram.base + dsdt + len - at - 1), bytes, n));
-	return (uint64_t)(at - ram.base);
+	ck_assert_ptr_null(memmem(at + 1, (size_t)(ram_base(ram) + dsdt + len - at - 1), bytes, n));
+	return (uint64_t)(at - ram_base(ram));
 }
 
 START_TEST(test_pci_bridge)
@@ -299,13 +309,19 @@ START_TEST(test_pci_bridge)
 		0x08, '_', 'H', 'I', 'D', 0x0c, 0x41, 0xd0, 0x0a, 0x08,
 		0x08, '_', 'C', 'I', 'D', 0x0c, 0x41, 0xd0, 0x0a, 0x03,
 		0x08, '_', 'U', 'I', 'D', 0x00,
-		0x08, '_', 'C', 'R', 'S', 0x11, 0x37, 0x0a, 0x34,
+		0x08, '_', 'C', 'R', 'S', 0x11, 0x46, 0x07, 0x0a, 0x72,
 		/* bus 0 to 0 */
 		0x88, 13, 0, 2, 0x0c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0,
 		0x47, 0x01, 0xf8, 0x0c, 0xf8, 0x0c, 0x01, 0x08,
+		/* ports 0xc000 to 0xffff */
+		0x88, 13, 0, 1, 0x0c, 3, 0, 0, 0x00, 0xc0, 0xff, 0xff, 0, 0, 0x00, 0x40,
 		/* 0xd0000000 to 0xdfffffff */
 		0x87, 23, 0, 0, 0x0c, 1, 0, 0, 0, 0, 0, 0, 0, 0xd0, 0xff, 0xff, 0xff, 0xdf,
 		0, 0, 0, 0, 0, 0, 0, 0x10,
+		/* 0x140000000 to 0xfffffffff */
+		0x8a, 43, 0, 0, 0x0c, 1, 0, 0, 0, 0, 0, 0, 0, 0,
+		0, 0, 0, 0x40, 0x01, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0,
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xc0, 0x0e, 0, 0, 0,
 		0x79, 0x00,
 		0x08, '_', 'P', 'R', 'T', 0x12,
 	};
@@ -320,7 +336,7 @@ START_TEST(test_pci_bridge)
 	/* clang-format on */
 	uint64_t at;
 
-	build(&full);
+	build_full();
 	find_bytes(ecam, sizeof(ecam));
 	at = find_bytes(bridge, sizeof(bridge)) + sizeof(bridge);
 	ck_assert_uint_eq(get(at + 2, 1), 32);
@@ -332,13 +348,17 @@ START_TEST(test_pci_bridge)
 		if (!i) { /* the address is short enough for a word */
 			const uint8_t first[] = { 0x12, 0x09, 4, 0x0b, 0xff, 0xff, 0, 0, 0x0a, 16 };
 
-			ck_assert_mem_eq(ram.base + at, first, sizeof(first));
+			ck_assert_mem_eq(ram_base(ram) + at, first, sizeof(first));
 			at += sizeof(first);
 			continue;
 		}
-		ck_assert_mem_eq(ram.base + at, want, sizeof(want));
+		ck_assert_mem_eq(ram_base(ram) + at, want, sizeof(want));
 		at += sizeof(want);
 	}
+	check_bytes(at, 0x14, 0x33, '_', 'O', 'S', 'C', 0x0c); /* 4 arguments, serialized */
+	at += 1 + 0x33;
+	check_bytes(at - 2, 0xa4, 0x6b); /* returns the last one */
+	check_bytes(at, 0x5b, 0x82); /* the ECAM's device */
 }
 END_TEST
 
@@ -347,7 +367,7 @@ static bool has_device(const char *name)
 {
 	uint64_t dsdt = find("DSDT");
 
-	return memmem(ram.base + dsdt, get(dsdt + 4, 4), name, 4);
+	return memmem(ram_base(ram) + dsdt, get(dsdt + 4, 4), name, 4);
 }
 
 START_TEST(test_devices_follow_the_machine)
@@ -355,19 +375,17 @@ START_TEST(test_devices_follow_the_machine)
 	static const char *const com[4] = { "COM1", "COM2", "COM3", "COM4" };
 
 	for (unsigned mask = 0; mask < 64; mask++) {
-		struct acpi_config cfg = { .cpus = 1, .has_pvpanic = mask & 16, .has_pci = mask & 32 };
+		struct hardware hw = rig_hardware(1, mask);
 
+		build(&hw);
 		for (unsigned i = 0; i < 4; i++)
-			cfg.com[i] = mask >> i & 1;
-		build(&cfg);
-		for (unsigned i = 0; i < 4; i++)
-			ck_assert_int_eq(has_device(com[i]), cfg.com[i]);
-		ck_assert_int_eq(has_device("PEVT"), cfg.has_pvpanic);
-		ck_assert_int_eq(has_device("PCI0"), cfg.has_pci);
-		ck_assert_int_eq(has_device("ECAM"), cfg.has_pci);
+			ck_assert_int_eq(has_device(com[i]), (int)(mask >> i & 1));
+		ck_assert_int_eq(has_device("PEVT"), !!(mask & RIG_PVPANIC));
+		ck_assert_int_eq(has_device("PCI0"), !!(mask & RIG_PCI));
+		ck_assert_int_eq(has_device("ECAM"), !!(mask & RIG_PCI));
 		ck_assert(has_device("RTC0"));
 		ck_assert_uint_eq(sum(find("DSDT"), get(find("DSDT") + 4, 4)), 0);
-		ram_fini(&ram);
+		ram_free(ram);
 	}
 }
 END_TEST
@@ -375,7 +393,7 @@ END_TEST
 START_TEST(test_virtio_mmio)
 {
 	static struct virtio_mmio_place many[VIRTIO_MMIO_MAX];
-	struct acpi_config cfg = full;
+	struct hardware hw = full();
 	/* clang-format off */
 	static const uint8_t second[] = {
 		'V', 'R', '0', '1',
@@ -389,34 +407,35 @@ START_TEST(test_virtio_mmio)
 	};
 	/* clang-format on */
 
-	build(&full);
+	build_full();
 	find_bytes(second, sizeof(second));
 	ck_assert(has_device("VR00"));
 	ck_assert(!has_device("VR02"));
-	ram_fini(&ram);
+	ram_free(ram);
 
 	for (unsigned i = 0; i < VIRTIO_MMIO_MAX; i++)
 		many[i] = (struct virtio_mmio_place){ 0xe1000000 + i * 0x1000, 16 + i % 8 };
-	cfg.cpus = MAX_VCPUS;
-	cfg.virtio_mmio = many;
-	cfg.n_virtio_mmio = VIRTIO_MMIO_MAX;
-	build(&cfg);
+	hw.cpus = MAX_VCPUS;
+	hw.virtio_mmio = many;
+	hw.n_virtio_mmio = VIRTIO_MMIO_MAX;
+	build(&hw);
 	ck_assert(has_device("VR7F"));
 	ck_assert_uint_lt(end - LAYOUT_BIOS, 0x6000); /* there is ample room for the MP table */
-	ram_fini(&ram);
+	ram_free(ram);
 
-	cfg.n_virtio_mmio = 0;
-	build(&cfg);
+	hw.n_virtio_mmio = 0;
+	build(&hw);
 	ck_assert(!has_device("VR00"));
 }
 END_TEST
 
 START_TEST(test_no_ram_there)
 {
+	const struct hardware hw = full();
 	gpa_t at = GPA(1), past = GPA(2);
 
-	ck_assert_int_eq(ram_new(LAYOUT_BIOS_END - 0x1000), 0); /* a page short of LAYOUT_BIOS_END */
-	ck_assert_int_eq(acpi_build(&ram, &full, &at, &past), -EFAULT);
+	ck_assert_int_eq(make_ram(LAYOUT_BIOS_END - 0x1000), 0); /* a page short of LAYOUT_BIOS_END */
+	ck_assert_int_eq(acpi_build(ram, &hw, &at, &past), -EFAULT);
 	ck_assert_uint_eq(at.v, 1);
 	ck_assert_uint_eq(past.v, 2);
 }
@@ -601,7 +620,7 @@ static void dump(const char *name, uint64_t at, uint64_t bytes)
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	f = fopen(path, "w");
 	ck_assert(f != NULL);
-	ck_assert_uint_eq(fwrite(ram.base + at, 1, bytes, f), bytes);
+	ck_assert_uint_eq(fwrite(ram_base(ram) + at, 1, bytes, f), bytes);
 	ck_assert_int_eq(fclose(f), 0);
 }
 
@@ -634,7 +653,7 @@ static void check_with_iasl(const char *name, uint64_t at, uint64_t bytes, size_
 	no_complaint("of disassembled", name);
 	n = slurp("again.aml", again, sizeof(again));
 	ck_assert_uint_eq(n, bytes);
-	ck_assert_mem_eq(again + skip, ram.base + at + skip, bytes - skip);
+	ck_assert_mem_eq(again + skip, ram_base(ram) + at + skip, bytes - skip);
 }
 
 START_TEST(test_iasl_reads_the_tables)
@@ -644,7 +663,7 @@ START_TEST(test_iasl_reads_the_tables)
 
 	ck_assert_msg(!system("command -v iasl >/dev/null"), "no iasl: install acpica-tools");
 	ck_assert(mkdtemp(dir) != NULL);
-	build(&full);
+	build_full();
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		snprintf(name, sizeof(name), "%s.aml", table[i]);
 		check_with_iasl(name, find(table[i]), get(find(table[i]) + 4, 4), 36);

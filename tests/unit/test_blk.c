@@ -1,4 +1,4 @@
-/* Links: virtio/blk.o virtio/virtio.o virtio/virtq.o hw/ram.o disk/disk.o disk/raw.o disk/raw-io.o disk/request.o disk/format.o disk/lock.o disk/overlay.o disk/nbd.o disk/qemu-nbd.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
+/* Links: virtio/blk.o virtio/blk-parse.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/ram.o disk/disk.o disk/raw.o disk/raw-io.o disk/request.o disk/format.o disk/lock.o disk/overlay.o disk/nbd.o disk/qemu-nbd.o disk/image.o disk/image-vmdk.o disk/image-graph.o util/confine.o util/json.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
 /* Wraps: calloc reallocarray */
 
 /* The block device: every request type and layout, on a disk in memory. */
@@ -7,11 +7,15 @@
 #include <endian.h>
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
+#include <malloc.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/mman.h>
 
 #include "aio.h"
 #include "fake-driver.h"
+#include "lkvm/clock.h"
+#include "lkvm/types.h"
 #include "lkvm/virtio-blk.h"
 
 #define SECTOR  512U
@@ -68,7 +72,7 @@ static void setup(void)
 	cfg.path = path;
 	fake_init(&drv, 64);
 	ck_assert_int_eq(disk_open(&cfg, &disk), 0);
-	ck_assert_int_eq(virtio_blk_new(&drv.ram, "blk0", disk, &cfg, &dev), 0);
+	ck_assert_int_eq(virtio_blk_new(drv.ram, "blk0", disk, &cfg, &dev), 0);
 	fake_attach(&drv, dev);
 	header = fake_alloc(&drv, 16, 16);
 	data = fake_alloc(&drv, 8 << 20, 4096);
@@ -847,6 +851,211 @@ START_TEST(test_queue_reset)
 }
 END_TEST
 
+/* ---- bounds ---- */
+
+static void add_indirect(unsigned queue, uint64_t sector, uint32_t type, unsigned segs,
+			 uint32_t seg_bytes)
+{
+	static struct fake_buf bufs[VIRTQ_MAX_SEGS];
+	struct virtio_blk_outhdr head = { .type = htole32(type), .sector = htole64(sector) };
+	gpa_t h = fake_alloc(&drv, 16, 16);
+
+	memcpy(fake_at(&drv, h), &head, sizeof(head));
+	bufs[0] = FAKE_OUT(h, 16);
+	for (unsigned i = 1; i <= segs; i++)
+		bufs[i] = type == VIRTIO_BLK_T_IN ? FAKE_IN(data, seg_bytes)
+						  : FAKE_OUT(data, seg_bytes);
+	bufs[segs + 1] = FAKE_IN(status, 1);
+	ck_assert_int_ge(fake_add_indirect(&drv.queue[queue], bufs, segs + 2), 0);
+}
+
+/* No more than so many are taken off the rings, and none is forgotten: with a hold they come back. */
+START_TEST(test_requests_in_flight)
+{
+	cfg.queues = 2;
+	setup();
+	ck_assert(fake_probe(&drv, BIT(VIRTIO_BLK_F_MQ) | FAKE_INDIRECT, 512));
+	aio.hold = true;
+	ck_assert_uint_eq(outcome(VIRTIO_BLK_T_IN, 0, SECTOR, true), VIRTIO_BLK_S_OK);
+	aio.requests = 0;
+	for (unsigned i = 0; i < 512; i++)
+		for (unsigned queue = 0; queue < 2; queue++)
+			add_indirect(queue, 0, VIRTIO_BLK_T_IN, 1, SECTOR);
+	fake_notify(&drv, 0);
+	fake_notify(&drv, 1);
+	for (unsigned round = 1; round <= 4; round++) {
+		while (aio.requests < 256 * round)
+			sched_yield();
+		poll(NULL, 0, 5);
+		ck_assert_uint_eq(aio.requests, 256 * round);
+		virtio_hold(dev, VIRTIO_HOLD_TEST, true);
+		ck_assert_uint_eq(drv.queue[0].used->idx + drv.queue[1].used->idx, 256 * round + 1);
+		virtio_hold(dev, VIRTIO_HOLD_TEST, false);
+	}
+	teardown();
+}
+END_TEST
+
+static void pause_device(void)
+{
+	virtio_dev_hold_begin(dev);
+	ck_assert(virtio_dev_hold_wait(dev, now_ms() + 10000));
+}
+
+/* The machine stands still: what was taken has been answered, and nothing begins. */
+START_TEST(test_pause)
+{
+	uint32_t written;
+	uint16_t used;
+
+	setup();
+	for (unsigned round = 0; round < 20; round++) {
+		ck_assert(fake_probe(&drv, 0, 256));
+		add_reads(0, 64);
+		fake_notify(&drv, 0);
+		if (round % 2)
+			while (!__atomic_load_n(&drv.queue[0].used->idx, __ATOMIC_SEQ_CST))
+				;
+		pause_device();
+		ck_assert_uint_eq(dev->queue[0].vq.taken, 0);
+		used = drv.queue[0].used->idx;
+		add_reads(0, 4);
+		fake_notify(&drv, 0);
+		poll(NULL, 0, 2);
+		ck_assert_uint_eq(drv.queue[0].used->idx, used);
+		ck_assert_uint_eq(dev->queue[0].vq.taken, 0);
+		virtio_dev_hold_end(dev);
+		for (unsigned i = 0; i < 68; i++)
+			ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+	}
+	teardown();
+}
+END_TEST
+
+/* The driver hears of a file that grows meanwhile when it can look. */
+START_TEST(test_pause_and_grow)
+{
+	uint64_t generation;
+	int other;
+
+	start(0);
+	ck_assert_uint_eq(outcome(VIRTIO_BLK_T_IN, 0, SECTOR, true), VIRTIO_BLK_S_OK);
+	pause_device();
+	generation = dev->config_generation;
+	other = open(path, O_RDWR | O_CLOEXEC);
+	ck_assert_int_eq(ftruncate(other, (SECTORS + 16) * SECTOR), 0);
+	close(other);
+	while (config(0, 8) != SECTORS + 16)
+		sched_yield();
+	poll(NULL, 0, 2);
+	ck_assert_uint_eq(fake_config_irqs(&drv), 0);
+	ck_assert_uint_eq(dev->config_generation, generation);
+	virtio_dev_hold_end(dev);
+	fake_wait_config_irq(&drv, 1);
+	ck_assert_uint_eq(dev->config_generation, generation + 1);
+	teardown();
+}
+END_TEST
+
+static int64_t seconds(void (*what)(void))
+{
+	int64_t start = now_ms();
+
+	what();
+	return (now_ms() - start) / 1000;
+}
+
+static void reset_queue(void)
+{
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_RESET, 1);
+	ck_assert_uint_eq(virtio_queue_get(dev, 0, VIRTIO_QUEUE_RESET), 0);
+	fake_setup_queue(&drv, 1, 16);
+}
+
+static void reset_device(void)
+{
+	virtio_set_status(dev, 0);
+	ck_assert_uint_eq(virtio_get_status(dev), 0);
+}
+
+/* What waits on the device is out of its reach then, and so it is for the reset that follows. */
+static void hold_device(void)
+{
+	uint16_t used;
+
+	virtio_hold(dev, VIRTIO_HOLD_TEST, true);
+	ck_assert(dev->is_held);
+	used = drv.queue[0].used ? drv.queue[0].used->idx : 0;
+	reset_device();
+	if (drv.queue[0].used)
+		ck_assert_uint_eq(used, drv.queue[0].used->idx);
+	virtio_hold(dev, VIRTIO_HOLD_TEST, false);
+}
+
+static void end_device(void)
+{
+	ck_assert(virtio_dev_stop_wait(dev, now_ms() + 1000));
+	reset_device();
+	ck_assert_int_eq(virtio_dev_start(dev), 0);
+}
+
+static void fill_rings(unsigned round)
+{
+	static const uint32_t types[] = { VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT };
+
+	drv.next = 16 * MIB;
+	ck_assert(fake_probe(&drv,
+			     BIT(VIRTIO_BLK_F_MQ) | FAKE_INDIRECT | FAKE_RESET |
+				     (round / 2 % 2 ? FAKE_PACKED : 0),
+			     64));
+	for (unsigned i = 0; i < 64; i++)
+		for (unsigned queue = 0; queue < 2; queue++)
+			add_indirect(queue, 0, types[round % 2], 1022, 4 * MIB);
+	fake_notify(&drv, 0);
+	fake_notify(&drv, 1);
+}
+
+/* Rings full of requests of 4 GiB, whose segments are all the same memory: nobody waits for them. */
+static void test_aliases_on(bool ephemeral)
+{
+	struct disk *big;
+	void (*const ends[])(void) = { reset_queue, reset_device, hold_device, end_device };
+
+	cfg.queues = 2;
+	cfg.packed = true;
+	cfg.ephemeral = ephemeral;
+	cfg.format = "raw";
+	setup();
+	ck_assert_int_eq(ftruncate(image, 8ULL * GIB), 0);
+	virtio_blk_free(dev);
+	ck_assert_int_eq(disk_open(&cfg, &big), 0);
+	ck_assert_int_eq(virtio_blk_new(drv.ram, "blk0", big, &cfg, &dev), 0);
+	free(drv.queue);
+	fake_attach(&drv, dev);
+	for (unsigned i = 0; i < 4 * ARRAY_SIZE(ends); i++) {
+		size_t memory = mallinfo2().uordblks + mallinfo2().hblkhd;
+
+		fill_rings(i / ARRAY_SIZE(ends) + (ephemeral ? 0 : 1));
+		poll(NULL, 0, 20);
+		ck_assert_uint_lt(mallinfo2().uordblks + mallinfo2().hblkhd, memory + 4 * MIB);
+		ck_assert_int_lt(seconds(ends[i % ARRAY_SIZE(ends)]), 1);
+		ck_assert_int_lt(seconds(reset_device), 1);
+	}
+	teardown();
+}
+
+START_TEST(test_aliases)
+{
+	test_aliases_on(false);
+}
+END_TEST
+
+START_TEST(test_aliases_ephemeral)
+{
+	test_aliases_on(true);
+}
+END_TEST
+
 /* ---- size ---- */
 
 START_TEST(test_grow)
@@ -886,4 +1095,4 @@ UNIT_MAIN("blk", test_config, test_read_write, test_last_sector, test_layouts, t
 	  test_read_only, test_zeroes, test_discard, test_bad_ranges, test_range_limits,
 	  test_ranges_not_negotiated, test_cache, test_batch, test_queues, test_submit_refused,
 	  test_io_error, test_no_memory, test_out_of_flushes, test_reset_in_flight, test_end_in_flight,
-	  test_queue_reset, test_grow)
+	  test_queue_reset, test_requests_in_flight, test_pause, test_pause_and_grow, test_aliases, test_aliases_ephemeral, test_grow)

@@ -1,4 +1,4 @@
-/* Links: x86/boot.o x86/boot-file.o x86/boot-find.o x86/boot-linux.o x86/boot-dtb.o x86/boot-place.o x86/fdt.o x86/boot-tables.o x86/bzimage.o x86/decompress.o x86/e820.o x86/elf.o x86/flat.o x86/multiboot.o x86/vmlinux.o hw/ram.o util/log.o */
+/* Links: x86/boot/boot.o x86/boot/file.o x86/boot/find.o x86/boot/linux.o x86/boot/dtb.o x86/boot/judge.o x86/boot/place.o x86/tables/fdt.o x86/boot/tables.o x86/boot/bzimage.o x86/boot/decompress.o x86/boot/decompress-codecs.o x86/boot/e820.o x86/boot/elf.o x86/boot/flat.o x86/boot/multiboot.o x86/boot/multiboot2.o x86/boot/uki.o x86/boot/vmlinux.o hw/ram.o util/log.o */
 /* The bzImage protocol, and what it shares with vmlinux: command line, initrds, zero page. */
 #include "boot-rig.h"
 
@@ -76,7 +76,7 @@ START_TEST(test_e820_in_zero_page)
 	rig_init(&rig, 4096);
 	rig.cfg.kernel = bz_file(&bz);
 	rig_load_ok(&rig);
-	n = e820_build(&rig.ram, map);
+	n = e820_build(rig.ram, map);
 	p = zero_page(&rig);
 	ck_assert_uint_eq(p->e820_entries, n);
 	for (unsigned i = 0; i < n; i++) {
@@ -174,7 +174,7 @@ START_TEST(test_entry32)
 		check_code(&rig, load, BZ_CODE_BYTES);
 		/* setup_data came with 2.09 */
 		ck_assert(!!zero_page(&rig)->hdr.setup_data == (cases[i].version >= 0x209));
-		ram_fini(&rig.ram);
+		ram_free(rig.ram);
 	}
 }
 END_TEST
@@ -258,7 +258,7 @@ START_TEST(test_load_address)
 		rig_load_ok(&rig);
 		ck_assert_uint_eq(rig.entry.rip, cases[i].want + 0x200);
 		check_code(&rig, cases[i].want, BZ_CODE_BYTES);
-		ram_fini(&rig.ram);
+		ram_free(rig.ram);
 	}
 }
 END_TEST
@@ -400,7 +400,7 @@ START_TEST(test_damaged_headers)
 			bz.hdr.init_size = 0x800001;
 		rig.cfg.kernel = bz_file(&bz);
 		rig_load_fails(&rig, cases[i].err, rig.cfg.kernel, cases[i].text);
-		ram_fini(&rig.ram);
+		ram_free(rig.ram);
 	}
 }
 END_TEST
@@ -459,7 +459,7 @@ static void cmdline_case(uint16_t version, const char *first, size_t user_bytes,
 		ck_assert_uint_eq(strlen(rig_at(&rig, LAYOUT_CMDLINE, LAYOUT_CMDLINE_MAX)),
 				  strlen(first) + user_bytes + (*first && user_bytes));
 	}
-	ram_fini(&rig.ram);
+	ram_free(rig.ram);
 }
 
 START_TEST(test_cmdline_limits)
@@ -525,6 +525,47 @@ START_TEST(test_initrds_joined)
 }
 END_TEST
 
+static int write_made(const void *ctx, void *dst)
+{
+	memcpy(dst, ctx, strlen(ctx));
+	return 0;
+}
+
+static int refuse_made(const void *ctx, void *dst)
+{
+	(void)ctx, (void)dst;
+	return -EIO;
+}
+
+/* One that is made on the spot stands behind the others, or alone. */
+START_TEST(test_initrd_made)
+{
+	struct boot_made made = { .name = "initramfs", .bytes = 6, .write = write_made, .ctx = "making" };
+	struct bz bz = bz_default();
+	struct rig rig;
+
+	rig_init(&rig, 64);
+	memset(rig_at(&rig, 0x3fff000, 0x1000), 0xaa, 0x1000);
+	rig.cfg.kernel = bz_file(&bz);
+	rig.cfg.made = &made;
+	rig_load_ok(&rig);
+	ck_assert_uint_eq(zero_page(&rig)->hdr.ramdisk_size, 6);
+	ck_assert_mem_eq(rig_at(&rig, 0x3fff000, 7), "making\xaa", 7);
+	rig_add_initrd(&rig, rig_file("onion", 5));
+	rig_load_ok(&rig);
+	ck_assert_uint_eq(zero_page(&rig)->hdr.ramdisk_size, 14);
+	ck_assert_mem_eq(rig_at(&rig, 0x3fff000, 15), "onion\0\0\0making\xaa", 15);
+	made.bytes = 0x10000000;
+	rig_load_fails(&rig, -EFBIG, "initramfs", "does not fit");
+	made.bytes = 6;
+	made.write = refuse_made;
+	rig_load_fails(&rig, -EIO, "initramfs", "Input/output error");
+	rig.cfg.kernel = rig_file("\xeb\xfe no Linux", 11);
+	rig.cfg.n_initrds = 0;
+	rig_load_fails(&rig, -ENOEXEC, rig.cfg.kernel, "no known kernel header");
+}
+END_TEST
+
 START_TEST(test_initrd_empty)
 {
 	struct bz bz = bz_default();
@@ -571,7 +612,7 @@ START_TEST(test_initrd_place)
 		ck_assert_uint_eq(zero_page(&rig)->hdr.ramdisk_image, cases[i].want);
 		ck_assert_uint_eq(zero_page(&rig)->hdr.ramdisk_size, sizeof(data));
 		ck_assert_mem_eq(rig_at(&rig, cases[i].want, sizeof(data)), data, sizeof(data));
-		ram_fini(&rig.ram);
+		ram_free(rig.ram);
 	}
 }
 END_TEST
@@ -600,6 +641,7 @@ START_TEST(test_initrd_too_large)
 	ck_assert_uint_eq(zero_page(&rig)->hdr.ramdisk_image, 0x1800000);
 	rig.initrd[0] = sparse_file(0x2800001);
 	rig_load_fails(&rig, -EFBIG, rig.initrd[0], "41943041 bytes in all, 41943040 bytes free");
+	rig_load_fails(&rig, -EFBIG, rig.initrd[0], "; -m 65 has room for it");
 	/* The first byte of the last free page is taken, so its start is not free. */
 	bz.hdr.init_size = 0x800001;
 	rig.cfg.kernel = bz_file(&bz);
@@ -616,6 +658,76 @@ START_TEST(test_initrd_too_large)
 	rig.initrd[0] = rig_file("x", 1);
 	rig.cfg.n_initrds = 1;
 	rig_load_fails(&rig, -EFBIG, rig.initrd[0], "0 bytes free");
+	rig_load_fails(&rig, -EFBIG, rig.initrd[0], "; this kernel can take none above 0x11");
+}
+END_TEST
+
+/*
+ * Where the kernel's end leaves room for it: below initrd_addr_max, else below the gap, else above 4 GB;
+ * the last two only where the kernel says that it may be there.
+ */
+START_TEST(test_initrd_above_4g)
+{
+	static const struct {
+		uint64_t mib;
+		uint32_t kernel_end;
+		bool anywhere, entry64;
+		uint64_t want;
+		const char *text;
+	} cases[] = {
+		{ 8192, 0x1800000, true, true, 0x7fe00000, NULL },
+		{ 8192, 0x7ff00000, true, true, 0xcfe00000, NULL },
+		{ 8192, 0xcff00000, true, true, 0x22fe00000, NULL },
+		{ 8192, 0xcff00000, false, true, 0, "can take none above 0x80000000" },
+		{ 8192, 0xcff00000, true, false, 0, "can take none above 0x80000000" },
+		{ 3330, 0xcff00000, true, true, 0x100000000, NULL },
+		{ 3329, 0xcff00000, true, true, 0, "-m 3330 has room for it" },
+		{ 3328, 0xcff00000, true, true, 0, "-m 3330 has room for it" },
+		{ 3328, 0xcff00000, false, true, 0, "can take none above 0x80000000" },
+		{ 2047, 0x7fe00000, false, true, 0, "-m 2048 has room for it" },
+	};
+	static uint8_t data[2 * MIB];
+
+	rig_pattern(data, sizeof(data), 3);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t want = cases[i].want;
+		struct bz bz = bz_default();
+		struct rig rig;
+
+		bz.hdr.init_size = cases[i].kernel_end - 0x1000000;
+		bz.hdr.xloadflags = (uint16_t)((cases[i].entry64 ? XLF_KERNEL_64 : 0) |
+					       (cases[i].anywhere ? XLF_CAN_BE_LOADED_ABOVE_4G : 0));
+		rig_init(&rig, cases[i].mib);
+		rig.cfg.kernel = bz_file(&bz);
+		rig_add_initrd(&rig, rig_file(data, sizeof(data)));
+		if (cases[i].text) {
+			rig_load_fails(&rig, -EFBIG, rig.initrd[0], cases[i].text);
+		} else {
+			rig_load_ok(&rig);
+			ck_assert_uint_eq(zero_page(&rig)->hdr.ramdisk_image, (uint32_t)want);
+			ck_assert_uint_eq(zero_page(&rig)->ext_ramdisk_image, want >> 32);
+			ck_assert_uint_eq(zero_page(&rig)->hdr.ramdisk_size, sizeof(data));
+			ck_assert_uint_eq(zero_page(&rig)->ext_ramdisk_size, 0);
+			ck_assert_mem_eq(rig_at(&rig, want, sizeof(data)), data, sizeof(data));
+		}
+		ram_free(rig.ram);
+	}
+}
+END_TEST
+
+/* The kernel itself needs more than there is. */
+START_TEST(test_kernel_too_large)
+{
+	struct bz bz = bz_default();
+	struct rig rig;
+
+	rig_init(&rig, 64);
+	bz.hdr.init_size = 0x3000001;
+	rig.cfg.kernel = bz_file(&bz);
+	rig_load_fails(&rig, -EFBIG, rig.cfg.kernel, "RAM ends at 0x4000000; -m 65 has room for it");
+	bz.hdr.init_size = 0xcf000001;
+	rig.cfg.kernel = bz_file(&bz);
+	rig_load_fails(&rig, -EFBIG, rig.cfg.kernel, "RAM ends at 0x4000000\n");
 }
 END_TEST
 
@@ -649,10 +761,45 @@ START_TEST(test_initrd_missing)
 }
 END_TEST
 
-UNIT_MAIN("boot-bzimage", test_entry64, test_zero_page, test_e820_in_zero_page, test_rng_seed,
+START_TEST(test_release)
+{
+	static const struct {
+		const char *text;
+		uint16_t at; /* 0x200 less */
+		const char *release;
+	} cases[] = {
+		{ "6.1.0-x (me) #1 SMP", 0x100, "6.1.0-x" },
+		{ "6.1.0", 0x100, "6.1.0" },
+		{ "6.1.0-x (me)", 0, "" },       /* there is none */
+		{ "6.1.0-x (me)", 0x1fc, "6.1." }, /* the setup part ends here */
+		{ "6.1.0-x (me)", 0x200, "" },
+		{ "6.1.0-x (me)", 0xffff, "" },
+		{ " 6.1", 0x100, "" },
+		{ "", 0x100, "" },
+		{ "0123456789012345678901234567890123456789012345678901234567890123456789", 0x100,
+		  "0123456789012345678901234567890123456789012345678901234567890123" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct bz bz = bz_default();
+		struct rig rig;
+
+		rig_init(&rig, 64);
+		bz.hdr.kernel_version = cases[i].at;
+		bz.version_text = cases[i].text;
+		rig.cfg.kernel = bz_file(&bz);
+		rig_load_ok(&rig);
+		ck_assert_str_eq(rig.entry.release, cases[i].release);
+	}
+}
+END_TEST
+
+UNIT_MAIN("boot-bzimage", test_release, test_entry64, test_zero_page, test_e820_in_zero_page, test_rng_seed,
 	  test_no_random, test_setup_data_of_the_file, test_entry32, test_real_entry,
 	  test_real_entry_setup_too_long, test_load_address, test_setup_sects_zero_is_four,
 	  test_syssize, test_header_end, test_damaged_headers, test_init_size_exact,
 	  test_pref_address_low, test_cmdline_limits, test_cmdline_joined, test_initrds_joined,
-	  test_initrd_empty, test_initrd_place, test_initrd_too_large, test_initrd_sum,
+	  test_initrd_made,
+	  test_initrd_empty, test_initrd_place, test_initrd_too_large, test_initrd_sum, test_initrd_above_4g,
+	  test_kernel_too_large,
 	  test_initrd_missing)

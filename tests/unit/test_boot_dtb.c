@@ -1,13 +1,13 @@
-/* Links: x86/boot.o x86/boot-file.o x86/boot-find.o x86/boot-linux.o x86/boot-dtb.o x86/boot-place.o x86/fdt.o x86/boot-tables.o x86/bzimage.o x86/decompress.o x86/e820.o x86/elf.o x86/flat.o x86/multiboot.o x86/vmlinux.o hw/ram.o util/log.o */
+/* Links: x86/boot/boot.o x86/boot/file.o x86/boot/find.o x86/boot/linux.o x86/boot/dtb.o x86/boot/judge.o x86/boot/place.o x86/tables/fdt.o x86/boot/tables.o x86/boot/bzimage.o x86/boot/decompress.o x86/boot/decompress-codecs.o x86/boot/e820.o x86/boot/elf.o x86/boot/flat.o x86/boot/multiboot.o x86/boot/multiboot2.o x86/boot/uki.o x86/boot/vmlinux.o hw/ram.o util/log.o */
 
 /* The device tree on its way to the guest (SETUP_DTB) and to a file; what is in it: test_fdt. */
 #include <fcntl.h>
 #include <libfdt.h>
 
 #include "boot-rig.h"
-#include "lkvm/x86/acpi.h"
+#include "hardware-rig.h"
 
-static const struct acpi_config machine = { .cpus = 3, .com = { true } };
+static struct hardware hardware;
 
 /* A bzImage with command line and initrd, and all that may be asked for. */
 static void rig_bz(struct rig *rig, const struct bz *bz)
@@ -16,7 +16,8 @@ static void rig_bz(struct rig *rig, const struct bz *bz)
 	rig->cfg.kernel = bz_file(bz);
 	rig->cfg.default_cmdline = "console=ttyS0";
 	rig->cfg.cmdline = "quiet";
-	rig->cfg.machine = &machine;
+	hardware = rig_hardware(3, RIG_COM1);
+	rig->cfg.hardware = &hardware;
 	rig_add_initrd(rig, rig_file("cpio", 4));
 }
 
@@ -115,12 +116,14 @@ START_TEST(test_vmlinux)
 	size_t end;
 
 	elf_init(&f, 0x1000010);
-	elf_add(&f, PT_LOAD, 0, 0, 0x1000000, 4096, 4096);
+	elf_add(&f, PT_LOAD, 0, 0xffffffff81000000, 0x1000000, 4096, 4096);
+	elf_banner(&f, 3000, ELF_BANNER);
 	end = elf_note(&f, 6000, "Xen", 18, &pvh_entry, 8);
 	elf_add(&f, PT_NOTE, 6000, 0, 0, end - 6000, end - 6000);
 	rig_init(&rig, 64);
 	rig.cfg.kernel = elf_path(&f);
-	rig.cfg.machine = &machine;
+	hardware = rig_hardware(3, RIG_COM1);
+	rig.cfg.hardware = &hardware;
 	rig.cfg.cmdline = "quiet";
 	rig_load_ok(&rig);
 	ck_assert_str_eq(rig.entry.protocol, "ELF, PVH entry");
@@ -130,6 +133,11 @@ START_TEST(test_vmlinux)
 	node = find(&rig, SETUP_DTB);
 	ck_assert_ptr_nonnull(node);
 	check_dtb(node->data, node->len, "quiet", 0);
+	/* What is not Linux has no such entry. */
+	elf_banner(&f, 3000, "Minux");
+	rig.cfg.kernel = elf_path(&f);
+	rig_load_ok(&rig);
+	ck_assert_str_eq(rig.entry.protocol, "ELF, PVH entry");
 }
 END_TEST
 
@@ -173,9 +181,10 @@ START_TEST(test_dump_flat)
 
 	rig_init(&rig, 64);
 	rig.cfg.kernel = rig_file("\xf4", 1);
-	rig.cfg.machine = &machine;
+	hardware = rig_hardware(3, RIG_COM1);
+	rig.cfg.hardware = &hardware;
 	rig.cfg.dump_dtb = path;
-	rig_load_ok(&rig);
+	rig_load_flat(&rig);
 	ck_assert_int_gt(pread(fd, file, sizeof(file), 0), 0);
 	ck_assert_int_eq(fdt_check_full(file, sizeof(file)), 0);
 	ck_assert_ptr_null(fdt_getprop(file, fdt_path_offset(file, "/chosen"), "bootargs", NULL));
@@ -200,7 +209,7 @@ END_TEST
 START_TEST(test_no_room)
 {
 	static char args[58000];
-	struct acpi_config most = { .cpus = 255 };
+	struct hardware most = rig_hardware(255, 0);
 	struct bz bz = bz_default();
 	struct rig rig;
 
@@ -210,7 +219,7 @@ START_TEST(test_no_room)
 	rig.cfg.pass_dtb = true;
 	rig.cfg.cmdline = args;
 	rig_load_ok(&rig);
-	rig.cfg.machine = &most;
+	rig.cfg.hardware = &most;
 	rig_load_fails(&rig, -EFBIG, rig.cfg.kernel, "boot information of");
 }
 END_TEST

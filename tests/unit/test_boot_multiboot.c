@@ -1,4 +1,4 @@
-/* Links: x86/boot.o x86/boot-file.o x86/boot-find.o x86/boot-linux.o x86/boot-dtb.o x86/boot-place.o x86/fdt.o x86/boot-tables.o x86/bzimage.o x86/decompress.o x86/e820.o x86/elf.o x86/flat.o x86/multiboot.o x86/vmlinux.o hw/ram.o util/log.o */
+/* Links: x86/boot/boot.o x86/boot/file.o x86/boot/find.o x86/boot/linux.o x86/boot/dtb.o x86/boot/judge.o x86/boot/place.o x86/tables/fdt.o x86/boot/tables.o x86/boot/bzimage.o x86/boot/decompress.o x86/boot/decompress-codecs.o x86/boot/e820.o x86/boot/elf.o x86/boot/flat.o x86/boot/multiboot.o x86/boot/multiboot2.o x86/boot/uki.o x86/boot/vmlinux.o hw/ram.o util/log.o */
 /* Multiboot 1: the header, both ways to place the kernel, the information handed over. */
 #include "boot-rig.h"
 
@@ -58,7 +58,7 @@ static void image_fails(struct image *img, int err, const char *text)
 	rig_init(&rig, 64);
 	rig.cfg.kernel = image_file(img);
 	rig_load_fails(&rig, err, rig.cfg.kernel, text);
-	ram_fini(&rig.ram);
+	ram_free(rig.ram);
 }
 
 static struct info *check_entry(struct rig *rig, uint64_t rip)
@@ -91,7 +91,7 @@ START_TEST(test_addresses)
 		ck_assert_mem_eq(rig_at(&rig, 0x200000, 3000), img.bytes + cases[i].skip, 3000);
 		ck_assert_mem_eq(rig_at(&rig, 0x200000 + 3000, 2000), zeros, 2000);
 		ck_assert_uint_eq(*(uint8_t *)rig_at(&rig, 0x200000 + 5000, 1), 0xaa);
-		ram_fini(&rig.ram);
+		ram_free(rig.ram);
 	}
 }
 END_TEST
@@ -193,26 +193,61 @@ START_TEST(test_address_limits)
 }
 END_TEST
 
+static void check_apart(uint64_t start, uint64_t end, uint64_t at, uint64_t len)
+{
+	ck_assert_msg(at >= end || at + len <= start, "%#lx overlaps [%#lx, %#lx)", at, start, end);
+}
+
 START_TEST(test_low_address)
 {
 	struct image img;
 	struct rig rig;
 
-	image_init(&img, 0, 0);
-	img.h.header_addr = img.h.load_addr = 0x7c00;
-	img.h.load_end_addr = img.h.bss_end_addr = 0;
-	img.h.entry_addr = 0x7c20;
-	image_fails(&img, -ENOEXEC, "overlaps boot GDT");
-	/* 64 KB is free, and then modules still go above 1 MB. */
-	img.h.header_addr = img.h.load_addr = 0x10000;
-	img.h.entry_addr = 0x10020;
-	rig_init(&rig, 64);
-	rig.cfg.kernel = image_file(&img);
-	rig_add_initrd(&rig, rig_file("m", 1));
-	rig_load_ok(&rig);
-	ck_assert_uint_eq(
-		((struct module *)rig_at(&rig, check_entry(&rig, 0x10020)->mods_addr, 16))->start,
-		0x100000);
+	/* Where GDT, stack and command line use to be, and all of the low RAM: they make way. */
+	static const struct {
+		uint32_t at, bss_end;
+		bool high; /* there is no place left below 1 MB */
+	} cases[] = {
+		{ 0, 0, false },	  { 0x500, 0, false },	     { 0x7c00, 0, false },
+		{ 0x8000, 0, false },	  { 0x10000, 0, false },     { 0x1f001, 0, false },
+		{ 0x8000, 0x9fc00, false }, { 0x500, 0x9fc00, true }, { 0, 0x9fc00, true },
+		{ 0x500, 0x9fb00, true }, { 0x1000, 0x30000, false },
+	};
+	const uint32_t bytes = sizeof(img.bytes);
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint32_t at = cases[i].at, end = cases[i].bss_end ? cases[i].bss_end : at + bytes;
+		const struct module *mod;
+		const struct info *info;
+
+		image_init(&img, 0, 0);
+		img.h.header_addr = img.h.load_addr = at;
+		img.h.load_end_addr = 0;
+		img.h.bss_end_addr = cases[i].bss_end;
+		img.h.entry_addr = at + 0x20;
+		rig_init(&rig, 64);
+		rig.cfg.kernel = image_file(&img);
+		rig.cfg.cmdline = "a b";
+		rig_add_initrd(&rig, rig_file("m", 1));
+		rig_load_ok(&rig);
+		info = check_entry(&rig, at + 0x20);
+		/* All of it is there, its bss still zero, and modules are above 1 MB in any case. */
+		ck_assert_mem_eq(rig_at(&rig, at, bytes), img.bytes, bytes);
+		for (uint32_t j = at + bytes; j < end; j++)
+			ck_assert_uint_eq(*(uint8_t *)rig_at(&rig, j, 1), 0);
+		ck_assert_str_eq(strchr(rig_string(&rig, info->cmdline), ' '), " a b");
+		check_apart(at, end, info->cmdline, 256);
+		check_apart(at, end, rig.entry.gdt, BOOT_GDT_ENTRIES * 8);
+		check_apart(at, end, rig.entry.rsp - 4096, 4096);
+		check_apart(rig.entry.gdt, rig.entry.gdt + 48, rig.entry.rsp - 4096, 4096);
+		ck_assert_uint_eq(rig.entry.rsp > 0x100000, cases[i].high);
+		mod = rig_at(&rig, info->mods_addr, sizeof(*mod));
+		ck_assert_uint_ge(mod->start, 0x100000);
+		ck_assert_mem_eq(rig_at(&rig, mod->start, 1), "m", 1);
+		check_apart(mod->start, mod->end, info->cmdline, 256);
+		check_apart(mod->start, mod->end, rig.entry.rsp - 4096, 4096);
+		ram_free(rig.ram);
+	}
 }
 END_TEST
 
@@ -226,12 +261,10 @@ START_TEST(test_search)
 	image_init(&img, 8192, 0);
 	rig_init(&rig, 64);
 	rig.cfg.kernel = image_file(&img);
-	rig_load_ok(&rig);
-	ck_assert_int_eq(rig.entry.mode, BOOT_REAL);
+	rig_load_flat(&rig);
 	image_init(&img, 62, 0);
 	rig.cfg.kernel = image_file(&img);
-	rig_load_ok(&rig);
-	ck_assert_int_eq(rig.entry.mode, BOOT_REAL);
+	rig_load_flat(&rig);
 	/* The magic number decides: a bad checksum does not make it one. */
 	image_init(&img, 64, 0);
 	image_file(&img);
@@ -286,7 +319,7 @@ START_TEST(test_elf)
 		rig_load_ok(&rig);
 		check_entry(&rig, 0x400000);
 		ck_assert_mem_eq(rig_at(&rig, 0x400000, 4096), f.data, 4096);
-		ram_fini(&rig.ram);
+		ram_free(rig.ram);
 	}
 }
 END_TEST
@@ -351,7 +384,7 @@ START_TEST(test_mmap)
 	rig.cfg.kernel = elf_path(&f);
 	rig_load_ok(&rig);
 	info = check_entry(&rig, 0x400000);
-	n = e820_build(&rig.ram, map);
+	n = e820_build(rig.ram, map);
 	ck_assert_uint_eq(info->mmap_length, n * 24);
 	for (unsigned i = 0; i < n; i++) {
 		const uint8_t *e = rig_at(&rig, info->mmap_addr + i * 24, 24);
@@ -418,13 +451,13 @@ START_TEST(test_module_errors)
 	snprintf(words, sizeof(words), "/proc/self/fd/%d", fd);
 	rig.initrd[0] = words;
 	rig_load_fails(&rig, -EFBIG, words,
-		       "needs 62906369 bytes at 0x402000, but RAM ends at 0x4000000");
+		       "needs 62906369 bytes at 0x402000, but RAM ends at 0x4000000; -m 65 has room for it");
 	ck_assert_int_eq(ftruncate(fd, 0x3bfe000), 0);
 	rig_load_ok(&rig);
 	big = rig_file("x", 1);
 	snprintf(words, sizeof(words), "%s ", big);
 	memset(words + strlen(words), 'w', sizeof(words) - 1 - strlen(words));
-	rig_load_fails(&rig, -EFBIG, rig.cfg.kernel, "exceeds 65536 bytes");
+	rig_load_fails(&rig, -EFBIG, rig.cfg.kernel, "exceeds 65280 bytes");
 	/* A second one behind a kernel that ends with the RAM */
 	f.phdr[0].p_memsz = 0x3c00000;
 	rig.cfg.kernel = elf_path(&f);
@@ -448,7 +481,7 @@ START_TEST(test_too_many_modules)
 		many[i] = many[0];
 	rig.cfg.initrd = many;
 	rig.cfg.n_initrds = ARRAY_SIZE(many);
-	rig_load_fails(&rig, -EFBIG, rig.cfg.kernel, "exceeds 65536 bytes");
+	rig_load_fails(&rig, -EFBIG, rig.cfg.kernel, "exceeds 65280 bytes");
 }
 END_TEST
 

@@ -13,20 +13,19 @@ struct probe {
 	uint64_t data;
 };
 
-static void probe_read(void *dev, uint64_t off, void *data, unsigned len)
+static uint64_t probe_read(void *dev, uint64_t off, unsigned len)
 {
 	struct probe *p = dev;
 
 	*p = (struct probe){ off, len, p->reads + 1, p->writes, 0 };
-	memset(data, 0x5a, len);
+	return 0x5a5a5a5a5a5a5a5a;
 }
 
-static void probe_write(void *dev, uint64_t off, const void *data, unsigned len)
+static void probe_write(void *dev, uint64_t off, unsigned len, uint64_t value)
 {
 	struct probe *p = dev;
 
-	*p = (struct probe){ off, len, p->reads, p->writes + 1, 0 };
-	memcpy(&p->data, data, len);
+	*p = (struct probe){ off, len, p->reads, p->writes + 1, value };
 }
 
 static const struct bus_ops probe_ops = { probe_read, probe_write };
@@ -55,6 +54,22 @@ START_TEST(test_add_refuses)
 	ck_assert_int_eq(add(0xf8, 8, &p), 0);
 	ck_assert_int_eq(add(0x110, 8, &p), 0);
 	ck_assert_uint_eq(bus.n, 4);
+	bus_fini(&bus);
+}
+END_TEST
+
+/* Room for ranges comes with the first: until then nobody answers. */
+START_TEST(test_without_ranges)
+{
+	struct bus_range r;
+	uint8_t v = 0;
+
+	bus_init(&bus);
+	ck_assert_int_eq(bus_rw(&bus, 0, &v, 1, false), -ENODEV);
+	ck_assert_uint_eq(v, 0xff);
+	ck_assert_int_eq(bus_remove(&bus, 0), -ENOENT);
+	ck_assert_uint_eq(bus_list(&bus, &r, 1), 0);
+	ck_assert_ptr_null(bus_name(&bus, 0));
 	bus_fini(&bus);
 }
 END_TEST
@@ -93,6 +108,26 @@ START_TEST(test_access_finds_its_range)
 	ck_assert_uint_eq(b.reads, 1);
 	ck_assert_int_eq(bus_rw(&bus, 0x301, &v, 1, false), 0);
 	ck_assert_uint_eq(a.off, 0x11);
+	bus_fini(&bus);
+}
+END_TEST
+
+/* A device sees nothing beyond the access, and a guest nothing of what a device says beyond it. */
+START_TEST(test_widths)
+{
+	struct probe p = { 0 };
+	uint64_t v, mask;
+
+	bus_init(&bus);
+	ck_assert_int_eq(add(0x100, 0x10, &p), 0);
+	for (unsigned len = 1; len <= 8; len *= 2) {
+		mask = UINT64_MAX >> (64 - 8 * len);
+		v = 0x8877665544332211;
+		ck_assert_int_eq(bus_rw(&bus, 0x100, &v, len, true), 0);
+		ck_assert_uint_eq(p.data, v & mask);
+		ck_assert_int_eq(bus_rw(&bus, 0x100, &v, len, false), 0);
+		ck_assert_uint_eq(v, (0x8877665544332211 & ~mask) | (0x5a5a5a5a5a5a5a5a & mask));
+	}
 	bus_fini(&bus);
 }
 END_TEST
@@ -157,9 +192,9 @@ START_TEST(test_remove_and_list)
 END_TEST
 
 /* A device moves its own range from within a handler, as a PCI function does with a BAR. */
-static void mover_write(void *dev, uint64_t off, const void *data, unsigned len)
+static void mover_write(void *dev, uint64_t off, unsigned len, uint64_t value)
 {
-	(void)off, (void)data, (void)len;
+	(void)off, (void)len, (void)value;
 	ck_assert_int_eq(bus_remove(&bus, 0x100), 0);
 	ck_assert_int_eq(add(0x400, 0x10, dev), 0);
 }
@@ -180,6 +215,6 @@ START_TEST(test_move_from_within_a_handler)
 }
 END_TEST
 
-UNIT_MAIN("bus", test_add_refuses, test_add_is_bounded, test_access_finds_its_range,
-	  test_unclaimed_reads_ones, test_last_byte_of_address_space, test_remove_and_list,
+UNIT_MAIN("bus", test_add_refuses, test_without_ranges, test_add_is_bounded, test_access_finds_its_range,
+	  test_widths, test_unclaimed_reads_ones, test_last_byte_of_address_space, test_remove_and_list,
 	  test_move_from_within_a_handler)

@@ -1,4 +1,4 @@
-/* Links: util/console.o util/console-scan.o util/console-keys.o util/stream.o util/tty.o util/loop.o util/log.o */
+/* Links: console/console.o console/scan.o console/keys.o util/stream.o console/tty.o util/loop.o util/log.o */
 #include "unit.h"
 
 #include <errno.h>
@@ -23,8 +23,8 @@
 #include <utmp.h>
 
 #include "lkvm/console.h"
+#include "lkvm/console/tty.h"
 #include "lkvm/log.h"
-#include "lkvm/tty.h"
 #include "lkvm/types.h"
 
 #define RING_BYTES MIB
@@ -38,8 +38,14 @@ static struct {
 	char got[70000];
 	size_t n_got;
 	atomic_uint writable;
-	unsigned quit, panic, cols;
+	unsigned quit, panic, halted, cols, in_ended;
 } dev;
+
+static void dev_input_ended(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &dev);
+	dev.in_ended++;
+}
 
 static size_t dev_input(void *ctx, const uint8_t *buf, size_t len)
 {
@@ -85,6 +91,12 @@ static void on_panic(void *ctx)
 	dev.panic++;
 }
 
+static void on_halted(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &dev);
+	dev.halted++;
+}
+
 static void dev_resize(void *ctx, uint16_t cols, uint16_t rows)
 {
 	(void)ctx, (void)rows;
@@ -97,6 +109,7 @@ static void attach(void)
 					       .writable = dev_writable,
 					       .send_break = dev_break,
 					       .resize = dev_resize,
+					       .input_ended = dev_input_ended,
 					       .dev = &dev };
 
 	console_attach(con, &device);
@@ -116,6 +129,7 @@ static void new_console(int in_fd, int out_fd)
 					    .loop = &loop,
 					    .quit = on_quit,
 					    .panic = on_panic,
+					    .halted = on_halted,
 					    .ctx = &dev };
 
 	signal(SIGPIPE, SIG_IGN);
@@ -565,6 +579,70 @@ START_TEST(test_full_disk)
 	put_text("Kernel panic - not syncing: x\n");
 	settle();
 	ck_assert_ptr_nonnull(console_panic_line(con));
+	ck_assert_int_eq(console_output_error(con), -ENOSPC);
+	free_console();
+}
+END_TEST
+
+static void new_copying_console(int out_fd, int copy_fd)
+{
+	const struct console_config cfg = { .in_fd = -1,
+					    .out_fd = out_fd,
+					    .copy_fd = copy_fd,
+					    .copy_name = "the copy",
+					    .loop = &loop };
+
+	signal(SIGPIPE, SIG_IGN);
+	ck_assert_int_eq(loop_init(&loop), 0);
+	ck_assert_int_eq(console_new(&cfg, &con), 0);
+	ck_assert_int_eq(console_start(con), 0);
+}
+
+/* Each byte once and in order, whether anybody reads standard output or not. */
+START_TEST(test_copy)
+{
+	int copy = memfd_create("copy", 0), out[2];
+	char text[32] = "";
+
+	ck_assert_int_eq(pipe(out), 0);
+	close(out[0]);
+	new_copying_console(out[1], copy);
+	put_text("one\n\033[0m");
+	settle();
+	put_text("\377two");
+	settle();
+	console_drain(con, -1, -1);
+	ck_assert_int_eq(pread(copy, text, sizeof(text), 0), 12);
+	ck_assert_str_eq(text, "one\n\033[0m\377two");
+	ck_assert_int_eq(console_output_error(con), 0); /* a reader who left is none */
+	free_console();
+	close(copy);
+}
+END_TEST
+
+/* A copy that takes no more costs nothing but itself. */
+START_TEST(test_copy_full)
+{
+	int full = open("/dev/full", O_WRONLY), out = memfd_create("out", 0), fifo[2];
+	static char much[256 * 1024];
+	char text[8] = "";
+
+	new_copying_console(out, full);
+	put_text("one");
+	settle();
+	put_text("two");
+	console_drain(con, -1, -1);
+	ck_assert_int_eq(pread(out, text, sizeof(text), 0), 6);
+	ck_assert_str_eq(text, "onetwo");
+	ck_assert_int_eq(console_output_error(con), -ENOSPC);
+	free_console();
+
+	memset(much, 'x', sizeof(much));
+	ck_assert_int_eq(pipe2(fifo, O_NONBLOCK), 0);
+	new_copying_console(out, fifo[1]);
+	ck_assert_uint_eq(console_put(con, much, sizeof(much)), sizeof(much));
+	console_drain(con, -1, -1);
+	ck_assert_int_eq(console_output_error(con), -EAGAIN);
 	free_console();
 }
 END_TEST
@@ -590,6 +668,33 @@ START_TEST(test_panic_with_stopped_reader)
 	put_text("[    1.4] ---[ end Kernel panic - not syncing: gone ]---\n");
 	settle();
 	ck_assert_uint_eq(dev.panic, 1);
+	free_console();
+}
+END_TEST
+
+/* The last words count, and only if they are the last. */
+START_TEST(test_halted)
+{
+	double start;
+
+	new_console(-1, -1);
+	put_text("[    1.234567] reboot: Restarting system\n");
+	settle();
+	ck_assert(console_restarting(con));
+	put_text("[    1.234567] reboot: System halted\n");
+	settle();
+	ck_assert(!console_restarting(con));
+	put_text("login: "); /* it was another kernel's */
+	put_text("\n[    1.234567] reboot: Power down\nlogin: ");
+	start = now_s();
+	while (now_s() - start < 1.5)
+		loop_once(&loop, 50);
+	ck_assert_uint_eq(dev.halted, 0);
+	put_text("\n[    2.345678] reboot: System halted\n");
+	RUN_UNTIL(dev.halted);
+	ck_assert_double_lt(now_s() - start, 1.5 + 3);
+	put_text("[    3.456789] reboot: Power down\n");
+	RUN_UNTIL(dev.halted == 2);
 	free_console();
 }
 END_TEST
@@ -694,8 +799,13 @@ START_TEST(test_input_from_pipe)
 	send_all(in[1], "end", 3);
 	close(in[1]);
 	expect_got("hello\001x\nmoreend");
+	ck_assert_uint_eq(dev.in_ended, 0);
 	ck_assert_int_eq(loop_once(&loop, 0), 1);  /* the end of the pipe is read once ... */
 	ck_assert_int_eq(loop_once(&loop, 20), 0); /* ... and is then no event any more */
+	ck_assert_uint_eq(dev.in_ended, 1);
+	guest_reads();
+	loop_once(&loop, 20);
+	ck_assert_uint_eq(dev.in_ended, 1);
 	ck_assert_int_eq(fcntl(in[0], F_GETFL) & O_NONBLOCK, 0);
 	free_console();
 }
@@ -1415,19 +1525,21 @@ START_TEST(test_new_fails)
 		err = console_new(&cfg, &con);
 		ck_assert_int_eq(err, con ? 0 : -EMFILE);
 		console_free(con);
-		ck_assert_uint_eq(count_fds(), fds);
+		/* The loop keeps the clock of its timers. */
+		ck_assert_uint_eq(count_fds(), fds + (failed > 0));
 	}
 	setrlimit(RLIMIT_NOFILE, &before);
-	ck_assert_uint_eq(failed, 4); /* none, one, two and three descriptors to be had */
+	ck_assert_uint_eq(failed, 3); /* none, one and two descriptors to be had */
 	console_free(NULL);
 	loop_fini(&loop);
+	ck_assert_uint_eq(count_fds(), fds - 1);
 }
 END_TEST
 
 UNIT_MAIN("console", test_output_is_exact, test_output_batches, test_output_is_prompt,
 	  test_output_wraps, test_output_of_threads, test_stopped_pipe, test_stopped_socket,
 	  test_stopped_terminal, test_output_to_file, test_reader_leaves, test_no_streams,
-	  test_full_disk, test_panic_with_stopped_reader, test_drain_waits,
+	  test_full_disk, test_copy, test_copy_full, test_panic_with_stopped_reader, test_halted, test_drain_waits,
 	  test_drain_is_interrupted, test_drain_loses_patience, test_input_from_pipe,
 	  test_input_pauses, test_input_flow, test_input_race, test_input_needs_device,
 	  test_input_at_end, test_input_endless, test_send, test_input_is_piped,

@@ -1,11 +1,11 @@
-/* Links: util/console-scan.o util/console-keys.o util/log.o */
+/* Links: console/scan.o console/keys.o util/log.o */
 #include "unit.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "lkvm/console-keys.h"
-#include "lkvm/console-scan.h"
+#include "lkvm/console/keys.h"
+#include "lkvm/console/scan.h"
 #include "lkvm/types.h"
 
 static struct console_scan scan;
@@ -66,11 +66,34 @@ START_TEST(test_panic_lines)
 
 		/* an old log, then an orderly end */
 		{ PANIC "\n" AT "reboot: Restarting system\n", NULL, false },
-		{ AT PANIC "\nreboot: Restarting system\n", NULL, false },
-		{ AT END "\n" AT "reboot: Restarting system\n", NULL, false },
-		{ AT END "\n" AT "reboot: Restarting system\n" AT PANIC "\n", PANIC, false },
-		{ AT PANIC "\n# reboot: Restarting system\n", PANIC, false },
-		{ AT PANIC "\n" AT "reboot: Power down\n", PANIC, false },
+		{ END "\n" AT "reboot: Restarting system\n", NULL, false },
+		{ END "\n" AT "reboot: Restarting system\n" AT PANIC "\n", PANIC, false },
+		{ PANIC "\n" AT "reboot: Power down\n", NULL, false },
+		{ PANIC "\n" AT "System halted\n", NULL, false },
+
+		/* as long as it can have been one */
+		{ "Linux version 6.1 (x)\n" PANIC "\n" AT "reboot: Power down\n", PANIC, false },
+		{ "Linux version 6.1 (x)\n" END "\n" AT "Restarting system\n", PANIC " ]---", true },
+		{ PANIC "\n" AT "Linux version 6.1 (x)\n" AT "reboot: Power down\n", PANIC, false },
+		{ AT "x\nLinux version 6.1 (x)\n" PANIC "\n" AT "reboot: Power down\n", NULL, false },
+		{ AT "Linux version 6.1 (x)\n" PANIC "\n" AT "reboot: Power down\n", NULL, false },
+		{ "Linux version %s\n" PANIC "\n" AT "reboot: Power down\n", NULL, false },
+
+		/* a panic, then the orderly end of a crash kernel */
+		{ AT PANIC "\nreboot: Restarting system\n", PANIC, false },
+		{ AT PANIC "\n" AT "reboot: Restarting system\n", PANIC, false },
+		{ AT END "\n" AT "reboot: Power down\n", PANIC " ]---", true },
+		{ PANIC "\nreboot: Power down\n", PANIC, false },
+
+		/* a kernel that could not be unpacked */
+		{ "\n\nXZ-compressed data is corrupt\n\n -- System halted", NULL, false },
+		{ "\n\nXZ-compressed data is corrupt\n\n -- System halted\n",
+		  "XZ-compressed data is corrupt", true },
+		{ " -- System halted\n", " -- System halted", true },
+		{ "x -- System halted\n", NULL, false },
+
+		{ PANIC "\n# reboot: Restarting system\n", PANIC, false },
+		{ PANIC "\n" AT "x reboot: Restarting system\n", PANIC, false },
 
 		{ "", NULL, false },
 		{ PANIC, NULL, false }, /* not complete yet */
@@ -106,6 +129,59 @@ START_TEST(test_panic_lines)
 			      "case %zu '%s': '%s'", i, cases[i].text, scan.panic);
 		ck_assert_msg(scan.halted == cases[i].halted, "case %zu: halted", i);
 	}
+}
+END_TEST
+
+START_TEST(test_endings)
+{
+	static const struct {
+		const char *text;
+		enum console_ending want;
+	} cases[] = {
+		{ "reboot: Restarting system\n", SCAN_RESTARTS },
+		{ AT "reboot: Restarting system\r\n", SCAN_RESTARTS },
+		{ AT "reboot: Restarting system with command 'x'\n", SCAN_RESTARTS },
+		{ AT "Restarting system.\n", SCAN_RESTARTS },
+		{ AT "reboot: machine restart\n", SCAN_RESTARTS },
+		{ "bye" AT "reboot: Restarting system\n", SCAN_RESTARTS },
+		{ "[    1.234567][    T1] reboot: System halted\n", SCAN_HALTS },
+		{ "reboot: System halted\r\n", SCAN_HALTS },
+		{ AT "System halted.\n", SCAN_HALTS },
+		{ "The operating system has halted.\n", SCAN_HALTS },
+		{ AT "reboot: Power down\n", SCAN_POWERS_OFF },
+		{ "<0>" AT "Power down.\n", SCAN_POWERS_OFF },
+		{ AT "reboot: System halted\nlogin: ", SCAN_HALTS },
+		{ AT "reboot: System halted\n1\n2\n3\n4\n", SCAN_HALTS },
+		{ AT "reboot: System halted\n1\n2\n3\n4\n5\n", SCAN_GOES_ON },
+		{ AT "reboot: Restarting system\nreboot: System halted\n", SCAN_HALTS },
+
+		{ "", SCAN_GOES_ON },
+		{ "reboot: System halted", SCAN_GOES_ON }, /* not complete yet */
+		{ "System halted\n", SCAN_GOES_ON },
+		{ "Restarting system\n", SCAN_GOES_ON },
+		{ "Power down.\n", SCAN_GOES_ON },
+		{ AT "machine restart\n", SCAN_GOES_ON },
+		{ AT "reboot: System halted?\n", SCAN_GOES_ON },
+		{ AT "reboot: System halted..\n", SCAN_GOES_ON },
+		{ "# reboot: System halted\n", SCAN_GOES_ON },
+		{ AT "systemd[1]: reboot: Power down\n", SCAN_GOES_ON },
+		{ " The operating system has halted.\n", SCAN_GOES_ON },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		restart();
+		feed(cases[i].text);
+		ck_assert_msg(console_scan_ending(&scan) == cases[i].want, "case %zu '%s'", i,
+			      cases[i].text);
+	}
+	feed("x\n" AT "reboot: System halted\n");
+	ck_assert(console_scan_silent(&scan));
+	feed("\r\n\033[0m");
+	ck_assert(console_scan_silent(&scan));
+	feed("x");
+	ck_assert(!console_scan_silent(&scan));
+	feed("\n");
+	ck_assert(!console_scan_silent(&scan));
 }
 END_TEST
 
@@ -255,6 +331,23 @@ START_TEST(test_every_byte)
 }
 END_TEST
 
+static void type(struct console_keys keys, const char *typed, const char *sent, enum key_action last)
+{
+	enum key_action action = KEY_NOTHING;
+	char got[16] = "";
+	size_t n = 0;
+
+	for (const char *s = typed; *s; s++) {
+		uint8_t byte;
+
+		action = console_keys_feed(&keys, (uint8_t)*s, &byte);
+		if (action == KEY_SEND)
+			got[n++] = (char)byte;
+	}
+	ck_assert_msg(action == last, "'%s': action %d", typed, action);
+	ck_assert_str_eq(got, sent);
+}
+
 START_TEST(test_keys)
 {
 	static const struct {
@@ -279,23 +372,66 @@ START_TEST(test_keys)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct console_keys keys = { 0 };
-		enum key_action action = KEY_NOTHING;
-		char sent[16] = "";
-		size_t n = 0;
+		const struct console_keys keys = { 0 };
 
-		for (const char *s = cases[i].typed; *s; s++) {
-			uint8_t byte;
-
-			action = console_keys_feed(&keys, (uint8_t)*s, &byte);
-			if (action == KEY_SEND)
-				sent[n++] = (char)byte;
-		}
-		ck_assert_msg(action == cases[i].last, "case %zu: action %d", i, action);
-		ck_assert_msg(!strcmp(sent, cases[i].sent), "case %zu: '%s'", i, sent);
+		type(keys, cases[i].typed, cases[i].sent, cases[i].last);
 	}
 }
 END_TEST
 
-UNIT_MAIN("console-scan", test_panic_lines, test_pieces, test_endless_line, test_last_lines,
-	  test_last_lines_cap, test_only_text, test_every_byte, test_keys)
+START_TEST(test_other_escape_keys)
+{
+	static const struct {
+		struct console_keys keys;
+		const char *typed, *sent;
+		enum key_action last;
+		const char *name;
+	} cases[] = {
+		{ { .escape = 0x1d }, "\001x", "\001x", KEY_SEND, "Ctrl-]" },
+		{ { .escape = 0x1d }, "\035x", "", KEY_QUIT, "Ctrl-]" },
+		{ { .escape = 0x1d }, "\035]", "\035", KEY_SEND, "Ctrl-]" },
+		{ { .escape = 0x1d }, "\035\035", "\035", KEY_SEND, "Ctrl-]" },
+		{ { .escape = 0x1d }, "\035a", "", KEY_NOTHING, "Ctrl-]" },
+		{ { .escape = 0x1b }, "\033[", "\033", KEY_SEND, "Ctrl-[" },
+		/* Its letter is a command. */
+		{ { .escape = 0x18 }, "\030x", "", KEY_QUIT, "Ctrl-x" },
+		{ { .escape = 0x18 }, "\030\030", "\030", KEY_SEND, "Ctrl-x" },
+		{ { .escape = 0x02 }, "\002b", "", KEY_BREAK, "Ctrl-b" },
+		{ { .escape = 0x08 }, "\010h", "", KEY_HELP, "Ctrl-h" },
+		{ { .off = true }, "\001x\001?", "\001x\001?", KEY_SEND, "Ctrl-a" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char name[CONSOLE_KEY_NAME];
+
+		type(cases[i].keys, cases[i].typed, cases[i].sent, cases[i].last);
+		console_keys_name(&cases[i].keys, name);
+		ck_assert_str_eq(name, cases[i].name);
+	}
+}
+END_TEST
+
+/* Where the kernel writes times, a line without one is not its own. */
+static char messages[256];
+
+static void message(void *ctx, const char *text)
+{
+	ck_assert_ptr_eq(ctx, messages);
+	strcat(strcat(messages, text), "|");
+}
+
+START_TEST(test_messages)
+{
+	restart();
+	scan.message = message;
+	scan.ctx = messages;
+	feed("<4>one\nlogin: \n");
+	feed(AT "two\n" "user space\n" "its [ 1.5]     three\r\n");
+	feed("\033[31m" "[    2.5][   T12] four\n" AT "cut off");
+	ck_assert_str_eq(messages, "one|login: |two|    three|four|");
+}
+END_TEST
+
+UNIT_MAIN("console-scan", test_panic_lines, test_messages, test_endings, test_pieces, test_endless_line, test_last_lines,
+	  test_last_lines_cap, test_only_text, test_every_byte, test_keys,
+	  test_other_escape_keys)

@@ -1,4 +1,4 @@
-/* Links: kvm-control.o kvm-control-stat.o kvm-control-memmap.o kvm-ipc-folder.o kvm-ipc-server.o kvm-ipc-client.o util/json.o util/loop.o util/log.o hw/bus.o hw/ram.o hw/ram-backing.o hw/ram-fault.o x86/e820.o */
+/* Links: vm/control.o vm/control-stat.o vm/control-memmap.o vm/control-regs.o vm/hardware.o kvm-slots.o ipc/folder.o ipc/server.o ipc/client.o ipc/peers.o util/json.o util/loop.o util/log.o hw/bus.o hw/ram.o hw/ram-size.o hw/ram-backing.o hw/ram-fault.o x86/boot/e820.o */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,20 +7,23 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "lkvm/config.h"
 #include "lkvm/console.h"
-#include "lkvm/control.h"
 #include "lkvm/kvm-cpu.h"
 #include "lkvm/kvm.h"
+#include "lkvm/vm/config.h"
+#include "lkvm/vm/hold.h"
+#include "lkvm/vm/control.h"
+#include "chip-types.h"
+#include "lkvm/vm/platform.h"
 #include "lkvm/x86/cpu.h"
-#include "lkvm/x86/platform.h"
+#include "ram-base.h"
 #include "unit.h"
 
 #define MAX_CPUS 255
 
 static struct kvm_cpu cpus[MAX_CPUS];
 static struct kvm kvm;
-static struct ram ram;
+static struct ram *ram;
 static struct vm_config config;
 static struct control ctl;
 static struct ipc_reply reply;
@@ -36,6 +39,7 @@ static struct {
 	bool sysrq_break;
 	size_t regs_bytes; /* that fault_print_regs() prints */
 	struct walk walk;
+	bool busy, outside; /* kvm_pause() was in vain; but all are in handlers of ours */
 } fake;
 
 /* Instead of libc's: no vCPU may be in the guest when its state is asked for. */
@@ -60,8 +64,23 @@ static int change(enum kvm_state from, enum kvm_state to)
 
 int kvm_pause(struct kvm *vm)
 {
+	int err;
+
 	ck_assert_ptr_eq(vm, &kvm);
-	return change(KVM_RUNNING, KVM_PAUSED);
+	err = change(KVM_RUNNING, KVM_PAUSED);
+	return fake.busy && (!err || err == -EALREADY) ? -EINPROGRESS : err;
+}
+
+bool kvm_outside(struct kvm *vm)
+{
+	ck_assert_ptr_eq(vm, &kvm);
+	return fake.outside;
+}
+
+void kvm_describe_busy(struct kvm *vm, char *ret, size_t cap)
+{
+	ck_assert_ptr_eq(vm, &kvm);
+	snprintf(ret, cap, "vCPU 0 is busy");
 }
 
 int kvm_resume(struct kvm *vm)
@@ -70,12 +89,41 @@ int kvm_resume(struct kvm *vm)
 	return change(KVM_PAUSED, KVM_RUNNING);
 }
 
+/* The machine's devices stand still at once. */
+int vm_hold(struct vm *vm, enum vm_hold why)
+{
+	ck_assert_ptr_eq(vm, ctl.vm);
+	ck_assert_int_eq(why, VM_HOLD_USER);
+	return kvm_pause(&kvm);
+}
+
+int vm_release(struct vm *vm, enum vm_hold why)
+{
+	ck_assert_ptr_eq(vm, ctl.vm);
+	ck_assert_int_eq(why, VM_HOLD_USER);
+	return kvm_resume(&kvm);
+}
+
+void vm_describe_busy(struct vm *vm, char *ret, size_t cap)
+{
+	ck_assert_ptr_eq(vm, ctl.vm);
+	kvm_describe_busy(&kvm, ret, cap);
+}
+
 void kvm_stop(void *vm, enum stop_cause cause, uint32_t value)
 {
 	ck_assert_ptr_eq(vm, &kvm);
 	ck_assert_int_eq(cause, STOP_REQUEST);
 	ck_assert_uint_eq(value, 0);
 	kvm.state = KVM_STOPPING;
+}
+
+int control_exec(struct control *of, const void *body, struct ipc_reply *to)
+{
+	(void)body;
+	ck_assert_ptr_eq(of, &ctl);
+	ck_assert_ptr_eq(to, &reply);
+	return IPC_LATER;
 }
 
 bool platform_power_button(struct platform *platform)
@@ -103,7 +151,7 @@ void fault_print_regs(FILE *out, const struct ram *of, unsigned cpu_id, const st
 		      const struct kvm_sregs *sregs)
 {
 	(void)regs, (void)sregs;
-	ck_assert_ptr_eq(of, &ram);
+	ck_assert_ptr_eq(of, ram);
 	ck_assert_int_eq(kvm.state, KVM_PAUSED);
 	for (size_t i = 0; i < fake.regs_bytes; i++)
 		putc('r', out);
@@ -115,7 +163,7 @@ void walk_page_tables(const struct ram *of, const struct kvm_sregs *sregs, uint6
 		      struct walk *ret)
 {
 	(void)sregs, (void)virt;
-	ck_assert_ptr_eq(of, &ram);
+	ck_assert_ptr_eq(of, ram);
 	*ret = fake.walk;
 }
 
@@ -130,8 +178,10 @@ static void start_machine(uint64_t ram_mib, unsigned n_cpus)
 	static struct ram_config advice;
 	struct ram_backing backing = { .fd = -1, .advice = &advice };
 
-	ck_assert_int_eq(ram_init(&ram, ram_mib * MIB, &backing), 0);
-	kvm = (struct kvm){ .ram = &ram, .n_cpus = n_cpus, .cpus = cpus, .state = KVM_RUNNING };
+	ck_assert_int_eq(ram_new(ram_mib * MIB, &backing, &ram), 0);
+	kvm = (struct kvm){ .vm_fd = -1, .n_cpus = n_cpus, .cpus = cpus, .state = KVM_RUNNING };
+	kvm_slots_init(&kvm);
+	ck_assert_int_eq(kvm_map_ram(&kvm, ram), 0);
 	pthread_mutex_init(&kvm.lock, NULL);
 	bus_init(&kvm.pio);
 	bus_init(&kvm.mmio);
@@ -168,8 +218,8 @@ static void expect_text(const char *part)
 START_TEST(test_body_lengths)
 {
 	static const size_t want[IPC_N_OPS] = {
-		[IPC_STAT] = 4, [IPC_REGS] = 4, [IPC_NMI] = 4, [IPC_SYSRQ] = 1, [IPC_MEMMAP] = 4,
-		[IPC_TRANSLATE] = 16,
+		[IPC_STAT] = 4, [IPC_REGS] = 4, [IPC_REGS_JSON] = 4, [IPC_NMI] = 4, [IPC_SYSRQ] = 1, [IPC_MEMMAP] = 4,
+		[IPC_TRANSLATE] = 16, [IPC_EXEC] = sizeof(struct ipc_exec), [IPC_EXEC_SIGNAL] = 4, [IPC_EXEC_WINSIZE] = 4,
 	};
 	static const uint8_t body[32];
 
@@ -198,6 +248,32 @@ START_TEST(test_info)
 	ck_assert_uint_eq(info.cpus, 2);
 	ck_assert_uint_eq(info.ram_bytes, 3329 * MIB);
 	ck_assert_uint_gt(info.uptime_ns, 0);
+}
+END_TEST
+
+/* Words that do not fit are left out, whole. */
+START_TEST(test_info_command)
+{
+	static char longest[IPC_MAX_BODY - sizeof(struct ipc_info) - 4];
+	char *words[] = { "ls", longest, "", NULL };
+
+	start_machine(64, 1);
+	memset(longest, 'x', sizeof(longest) - 1);
+	config.session.argv = words;
+	ck_assert_int_eq(ask(IPC_INFO, NULL, 0), 0);
+	ck_assert_uint_eq(reply.len, sizeof(struct ipc_info)); /* it is no session */
+	config.session.wanted = true;
+	ck_assert_int_eq(ask(IPC_INFO, NULL, 0), 0);
+	ck_assert_uint_eq(reply.len, sizeof(reply.body));
+	ck_assert_mem_eq(reply.body + sizeof(struct ipc_info), "ls\0xxx", 6);
+	ck_assert_uint_eq(reply.body[sizeof(reply.body) - 1], 0);
+	words[0] = "ls2";
+	ck_assert_int_eq(ask(IPC_INFO, NULL, 0), 0);
+	ck_assert_uint_eq(reply.len, sizeof(struct ipc_info) + 4 + sizeof(longest));
+	words[0] = "ls-2";
+	ck_assert_int_eq(ask(IPC_INFO, NULL, 0), 0);
+	ck_assert_uint_eq(reply.len, sizeof(struct ipc_info) + 5);
+	config.session = (struct session_config){ 0 };
 }
 END_TEST
 
@@ -237,6 +313,49 @@ START_TEST(test_regs)
 	ck_assert_int_eq(kvm.state, KVM_PAUSED);
 	kvm.state = KVM_STOPPING;
 	ck_assert_int_eq(ask_u32(IPC_REGS, 0), -ESHUTDOWN);
+}
+END_TEST
+
+START_TEST(test_regs_json)
+{
+	start_machine(64, 2);
+	ck_assert_int_eq(ask_u32(IPC_REGS_JSON, 1), 0);
+	expect_text("  \"id\": 1,\n");
+	expect_text("  \"rip\": \"0x");
+	expect_text("  \"cs\": {\"selector\": \"0x");
+	expect_text("  \"gdt\": {\"base\": \"0x");
+	expect_text("  \"efer\": \"0x");
+	ck_assert_int_eq(ask_u32(IPC_REGS_JSON, 2), -ENXIO);
+	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+}
+END_TEST
+
+/* A vCPU that does not come out of a device: what can be had is answered, else what it waits for. */
+START_TEST(test_busy)
+{
+	struct ipc_translate req = { .virt = 5 };
+
+	start_machine(64, 1);
+	fake.busy = true;
+	ck_assert_int_eq(ask_u32(IPC_REGS, 0), -EINPROGRESS);
+	ck_assert_str_eq(text(), "vCPU 0 is busy");
+	ck_assert_int_eq(ask(IPC_TRANSLATE, &req, sizeof(req)), -EINPROGRESS);
+	ck_assert_int_eq(ask_u32(IPC_NMI, 0), -EINPROGRESS);
+	ck_assert_uint_eq(fake.n_ioctls, 0);
+	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+
+	fake.outside = true;
+	ck_assert_int_eq(ask_u32(IPC_REGS, 0), 0);
+	ck_assert_str_eq(text(), "registers of 0\n");
+	ck_assert_int_eq(ask_u32(IPC_NMI, 0), 0);
+	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+
+	ck_assert_int_eq(ask(IPC_PAUSE, NULL, 0), -EINPROGRESS);
+	ck_assert_str_eq(text(), "vCPU 0 is busy");
+	ck_assert_int_eq(kvm.state, KVM_PAUSED);
+	ck_assert_int_eq(ask_u32(IPC_REGS, 0), 0);
+	ck_assert_int_eq(kvm.state, KVM_PAUSED);
+	ck_assert_int_eq(ask(IPC_RESUME, NULL, 0), 0);
 }
 END_TEST
 
@@ -297,7 +416,7 @@ START_TEST(test_stat)
 	ck_assert_int_eq(ask_u32(IPC_STAT, 0), 0);
 	expect_text("name:     unit\n");
 	expect_text("state:    running\n");
-	expect_text("RAM:      65536 KiB, of which ");
+	expect_text("RAM:      64MB, of which ");
 	expect_text("console:  18446744073709551615 bytes in 3 writes\n");
 	ck_assert_int_eq(ask_u32(IPC_STAT, 1), 0);
 	expect_text("{\n  \"name\": \"unit\",\n");
@@ -310,11 +429,11 @@ END_TEST
 
 static uint64_t resident_kib(void)
 {
-	uint64_t kib = 0;
+	uint64_t bytes = 0;
 
-	ck_assert_int_eq(ask_u32(IPC_STAT, 0), 0);
-	ck_assert_int_eq(sscanf(strstr(text(), "of which"), "of which %lu KiB resident", &kib), 1);
-	return kib;
+	ck_assert_int_eq(ask_u32(IPC_STAT, 1), 0);
+	ck_assert_int_eq(sscanf(strstr(text(), "\"ram_resident"), "\"ram_resident_bytes\": %lu", &bytes), 1);
+	return bytes / KIB;
 }
 
 /* Counted are the RAM's pages, in both of its parts, and nothing else of the process. */
@@ -324,11 +443,11 @@ START_TEST(test_stat_resident)
 
 	start_machine(4096, 1);
 	memset(other, 1, 16 * MIB);
-	ck_assert_uint_eq(resident_kib(), 0);
-	ck_assert_int_eq(madvise(ram.base, ram.span_bytes, MADV_NOHUGEPAGE), 0);
-	memset(ram.base + MIB, 1, MIB);
-	memset(ram.base + 4 * GIB, 1, MIB);
-	ck_assert_uint_eq(resident_kib(), 2048);
+	ck_assert_uint_eq(resident_kib(), 4); /* ram_new() touches the first page */
+	ck_assert_int_eq(madvise(ram_base(ram), 4096 * MIB + RAM_GAP_SIZE, MADV_NOHUGEPAGE), 0);
+	memset(ram_base(ram) + MIB, 1, MIB);
+	memset(ram_base(ram) + 4 * GIB, 1, MIB);
+	ck_assert_uint_eq(resident_kib(), 2048 + 4);
 	free(other);
 }
 END_TEST
@@ -360,10 +479,10 @@ START_TEST(test_memmap)
 	add_range(&kvm.pio, 0x3f8, 8, "serial", 4);
 	add_range(&kvm.pio, 0x80, 1, "post", 0);
 	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 0), 0);
-	expect_text("RAM: 3408896 KiB\n");
+	expect_text("RAM: 3329MB\n");
 	expect_text("\n  0x0000d0000000-0x0000ffffffff\n");
-	snprintf(slot, sizeof(slot), "0x000100000000-0x0001000fffff  1024 KiB  %p  0x0  anonymous, private\n",
-		 (void *)(ram.base + 4 * GIB));
+	snprintf(slot, sizeof(slot), "0x000100000000-0x0001000fffff  1MB  %p  0x0  anonymous, private\n",
+		 (void *)(ram_base(ram) + 4 * GIB));
 	expect_text(slot);
 	expect_text("  0x03f8-0x03ff  serial, GSI 4\n");
 	expect_text("  0x0080-0x0080  post\n");
@@ -379,8 +498,8 @@ START_TEST(test_memmap)
 	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 1), 0);
 	expect_text("{\n  \"ram_bytes\": 3490709504,\n"
 		    "  \"slots\": [\n    {\"slot\": 0, \"start\": \"0x0\", \"size_bytes\": 3489660928, ");
-	snprintf(slot, sizeof(slot), "\"host\": \"%p\", \"flags\": 0, ",
-		 (void *)(ram.base + 4 * GIB));
+	snprintf(slot, sizeof(slot), "\"host\": \"%p\", \"flags\": 0, \"name\": \"RAM\", ",
+		 (void *)(ram_base(ram) + 4 * GIB));
 	expect_text(slot);
 	expect_text("\"backing\": \"file\", \"path\": \"/a \\\"file\\\"\", \"shared\": true}\n  ],\n"
 		    "  \"gap\": {\n    \"start\": \"0xd0000000\",\n    \"size_bytes\": 805306368\n  },\n"
@@ -392,9 +511,39 @@ START_TEST(test_memmap)
 }
 END_TEST
 
+/* What devices have beside the RAM is among the slots, whatever hole it fills. */
+START_TEST(test_memmap_device_slots)
+{
+	static uint8_t memory[2 * 4096] __attribute__((aligned(4096)));
+	struct kvm_slot slot = { .name = "fb", .at = GPA(0xd0000000), .bytes = 4096, .host = memory };
+	char line[128];
+
+	start_machine(64, 1);
+	ck_assert_int_eq(kvm_slot_add(&kvm, &slot), 1);
+	slot = (struct kvm_slot){ "rom", GPA(0x200000000), 4096, memory + 4096, true, true };
+	ck_assert_int_eq(kvm_slot_add(&kvm, &slot), 2);
+	ck_assert_int_eq(kvm_slot_remove(&kvm, 1), 0);
+	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 0), 0);
+	snprintf(line, sizeof(line), "\n  0x000200000000-0x000200000fff  0.003MB  %p  0x3  rom, read-only\n",
+		 (void *)(memory + 4096));
+	expect_text(line);
+	ck_assert_ptr_null(strstr(text(), "0x0000d0000000-0x0000d0000fff"));
+	ck_assert_int_eq(ask_u32(IPC_MEMMAP, 1), 0);
+	expect_text("    {\"slot\": 2, \"start\": \"0x200000000\", \"size_bytes\": 4096, \"host\": ");
+	expect_text("\"flags\": 3, \"name\": \"rom\", \"backing\": null, \"path\": null, \"shared\": null}\n  ],");
+	ck_assert_ptr_null(strstr(text(), "\"slot\": 1,"));
+}
+END_TEST
+
 START_TEST(test_memmap_largest)
 {
+	static uint8_t memory[4096] __attribute__((aligned(4096)));
+
 	start_machine(64, 1);
+	for (unsigned i = 1; i < kvm.slots.max; i++)
+		ck_assert_int_eq(kvm_slot_add(&kvm, &(struct kvm_slot){
+			.name = "a device of some name", .at = GPA(0x3ffff0000000 + 0x1000ULL * i),
+			.bytes = sizeof(memory), .host = memory, .read_only = true }), (int)i);
 	for (unsigned i = 0; i < BUS_MAX_RANGES; i++) {
 		add_range(&kvm.pio, 0x1000 + 0x10ULL * i, 0x10, "a device of some name", 10);
 		add_range(&kvm.mmio, 0x3fffff000000 + 0x1000ULL * i, 0x1000, "a device of some name",
@@ -428,6 +577,6 @@ START_TEST(test_translate)
 }
 END_TEST
 
-UNIT_MAIN("control", test_body_lengths, test_info, test_state_changes, test_regs,
+UNIT_MAIN("control", test_body_lengths, test_info, test_info_command, test_state_changes, test_regs, test_regs_json, test_busy,
 	  test_reply_length, test_nmi, test_sysrq, test_stat, test_stat_resident, test_stat_largest,
-	  test_memmap, test_memmap_largest, test_translate)
+	  test_memmap, test_memmap_device_slots, test_memmap_largest, test_translate)

@@ -1,4 +1,4 @@
-/* Links: x86/cpuid.o x86/cpuid-flags.o util/options.o util/log.o */
+/* Links: x86/cpu/cpuid.o x86/cpu/cpuid-flags.o util/keys.o util/options.o util/log.o */
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
@@ -90,21 +90,34 @@ static void amd(void)
 
 static struct kvm_cpuid2 *table;
 
-static int adapt_flags(unsigned cpus, const char *const *flags, unsigned n)
+static const struct cpu_config nothing;
+
+/* @words: as --cpu takes them */
+static int features_of(struct cpu_config *ret, const char *words)
 {
-	free(table);
-	table = NULL;
-	return cpuid_adapt(kvm, cpus, flags, n, true, &table);
+	char text[128];
+
+	*ret = nothing;
+	ck_assert_uint_lt((size_t)snprintf(text, sizeof(text), "%s", words), sizeof(text));
+	return keys_parse("cpu", cpu_keys, ret, text);
 }
 
 static void adapt(unsigned cpus)
 {
-	ck_assert_int_eq(adapt_flags(cpus, NULL, 0), 0);
+	free(table);
+	table = NULL;
+	ck_assert_int_eq(cpuid_adapt(kvm, cpus, &nothing, true, &table), 0);
 }
 
-#define adapt_with(cpus, ...)                                                                      \
-	adapt_flags(cpus, (const char *const[]){ __VA_ARGS__ },                                    \
-		    sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(char *))
+static int adapt_with(unsigned cpus, const char *words)
+{
+	struct cpu_config cfg;
+
+	ck_assert_int_eq(features_of(&cfg, words), 0);
+	free(table);
+	table = NULL;
+	return cpuid_adapt(kvm, cpus, &cfg, true, &table);
+}
 
 static const struct kvm_cpuid_entry2 *at(uint32_t function, uint32_t index)
 {
@@ -159,7 +172,7 @@ START_TEST(test_tsc_deadline)
 
 	intel();
 	cpuid_find(kvm, 1, 0)->ecx |= 1u << 24;
-	ck_assert_int_eq(cpuid_adapt(kvm, 1, NULL, 0, false, &off), 0);
+	ck_assert_int_eq(cpuid_adapt(kvm, 1, &nothing, false, &off), 0);
 	ck_assert(!cpuid_has(off, "tsc_deadline"));
 	free(off);
 }
@@ -171,7 +184,7 @@ START_TEST(test_kvms_answer_is_left_alone)
 
 	intel();
 	memcpy(before, kvm, sizeof(kvm_room));
-	ck_assert_int_eq(adapt_with(4, "-avx", "-xsave"), 0);
+	ck_assert_int_eq(adapt_with(4, "-avx,-xsave"), 0);
 	ck_assert_mem_eq(before, kvm, sizeof(kvm_room));
 }
 END_TEST
@@ -367,20 +380,19 @@ START_TEST(test_plus)
 	intel();
 	ck_assert_int_eq(adapt_with(1, "+monitor"), 0); /* off unless asked for */
 	ck_assert(cpuid_has(table, "monitor"));
-	ck_assert_int_eq(adapt_with(1, "-avx", "+avx"), 0);
+	ck_assert_int_eq(adapt_with(1, "-avx,+avx"), 0);
 	ck_assert(cpuid_has(table, "avx"));
 	ck_assert(!cpuid_has(table, "avx2"));
-	ck_assert_int_eq(adapt_with(1, "+avx", "-avx"), 0);
+	ck_assert_int_eq(adapt_with(1, "+avx,-avx"), 0);
 	ck_assert(!cpuid_has(table, "avx"));
 	ck_assert_int_eq(adapt_with(1, "+tsc_deadline"), 0);
 	/* In one of two places is enough, and stays in that one. */
-	ck_assert_int_eq(adapt_with(1, "-mmx", "+mmx"), 0);
+	ck_assert_int_eq(adapt_with(1, "-mmx,+mmx"), 0);
 	ck_assert_uint_eq(at(1, 0)->edx >> 23 & 1, 1);
 	ck_assert_uint_eq(at(0x80000001, 0)->edx >> 23 & 1, 0);
 	/* Not supported: in a leaf that is there, and in one that is not */
 	ck_assert_int_eq(adapt_with(1, "+sse4a"), -ENOTSUP);
 	ck_assert_int_eq(adapt_with(1, "+npt"), -ENOTSUP);
-	ck_assert_int_eq(adapt_with(1, "-avx", "+no_such_thing"), -ENOTSUP);
 	ck_assert(table == NULL);
 }
 END_TEST
@@ -429,7 +441,7 @@ START_TEST(test_xsave_state)
 			if (cpuid_find(table, 0xd, c))
 				ck_assert_int_eq(at(0xd, c)->eax != 0, want[i].components >> c & 1);
 	}
-	ck_assert_int_eq(adapt_with(1, "-avx", "-pku", "-mpx"), 0);
+	ck_assert_int_eq(adapt_with(1, "-avx,-pku,-mpx"), 0);
 	check_leaf(0xd, 0, 3, 0xa88, 576, 0);
 	amd();
 	adapt(1);
@@ -437,31 +449,44 @@ START_TEST(test_xsave_state)
 }
 END_TEST
 
-START_TEST(test_check_flag)
+START_TEST(test_names)
 {
 	static const struct {
-		const char *flag;
-		int want;
-		const char *nearest;
-	} table_[] = {
-		{ "-avx2", 0, NULL },          { "+x2apic", 0, NULL },
-		{ "-sse4-2", 0, NULL },        { "-kvm-clock", 0, NULL },
-		{ "avx2", -EINVAL, NULL },     { "", -EINVAL, NULL },
-		{ "-", -ENOENT, NULL },        { "-AVX2", -ENOENT, NULL },
-		{ "-avx22", -ENOENT, "avx2" }, { "+x2apc", -ENOENT, "x2apic" },
-		{ "--avx2", -ENOENT, NULL },   { "-quetzalcoatlus", -ENOENT, NULL },
+		const char *words, *name; /* NULL: refused */
+		bool on;
+	} cases[] = {
+		{ "-avx2", "avx2", false },           { "+x2apic", "x2apic", true },
+		{ "avx2", "avx2", true },             { "avx2=on", "avx2", true },
+		{ "avx2=off", "avx2", false },        { "-sse4-2", "sse4_2", false },
+		{ "-kvm-clock", "kvm_clock", false }, { "avx2=maybe", NULL, false },
+		{ "avx2=", NULL, false },             { "+avx2=on", NULL, false },
+		{ "", NULL, false },                  { "-", NULL, false },
+		{ "-AVX2", NULL, false },             { "-avx22", NULL, false },
+		{ "--avx2", NULL, false },            { "FEATURE", NULL, false },
 	};
+	struct cpu_config cfg;
 
-	for (size_t i = 0; i < sizeof(table_) / sizeof(table_[0]); i++) {
-		const char *nearest = "untouched";
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int want = cases[i].name ? 0 : -EINVAL;
 
-		ck_assert_int_eq(cpuid_check_flag(table_[i].flag, &nearest), table_[i].want);
-		if (table_[i].nearest)
-			ck_assert_pstr_eq(nearest, table_[i].nearest);
-		else if (!table_[i].want || table_[i].want == -EINVAL)
-			ck_assert_ptr_null(nearest);
-		ck_assert(nearest == NULL || strcmp(nearest, "untouched"));
+		ck_assert_msg(features_of(&cfg, cases[i].words) == want, "%s", cases[i].words);
+		ck_assert_uint_eq(cfg.n_features, !want);
+		if (want)
+			continue;
+		ck_assert_str_eq(cfg.feature[0].name, cases[i].name);
+		ck_assert(cfg.feature[0].on == cases[i].on);
 	}
+}
+END_TEST
+
+START_TEST(test_too_many)
+{
+	struct cpu_config cfg = nothing;
+	char word[8];
+
+	for (unsigned i = 0; i <= CPU_MAX_FEATURES; i++)
+		ck_assert_int_eq(keys_parse("cpu", cpu_keys, &cfg, strcpy(word, "-avx2")),
+				 i < CPU_MAX_FEATURES ? 0 : -EINVAL);
 }
 END_TEST
 
@@ -513,7 +538,9 @@ START_TEST(test_build)
 
 	intel();
 	for (room_needed = 1; room_needed <= 512; room_needed *= 2) {
-		ck_assert_int_eq(cpuid_build(42, 2, NULL, 0, true, &built), 0);
+		calls = 0;
+		ck_assert_int_eq(cpuid_build(42, 2, &nothing, true, &built), 0);
+		ck_assert_int_eq(calls, room_needed <= 256 ? 1 : 2);
 		adapt(2);
 		ck_assert_uint_eq(built->nent, table->nent);
 		ck_assert_mem_eq(built->entries, table->entries,
@@ -525,18 +552,19 @@ END_TEST
 
 START_TEST(test_build_fails)
 {
-	static const char *const bad[] = { "+sse4a" };
 	struct kvm_cpuid2 *built = NULL;
+	struct cpu_config bad;
 
 	intel();
-	ck_assert_int_eq(cpuid_build(42, 2, bad, 1, true, &built), -ENOTSUP);
-	ck_assert_int_eq(cpuid_build(41, 2, NULL, 0, true, &built), -ENOTTY);
+	ck_assert_int_eq(features_of(&bad, "+sse4a"), 0);
+	ck_assert_int_eq(cpuid_build(42, 2, &bad, true, &built), -ENOTSUP);
+	ck_assert_int_eq(cpuid_build(41, 2, &nothing, true, &built), -ENOTTY);
 	refusal = EPERM;
 	calls = 0;
-	ck_assert_int_eq(cpuid_build(42, 2, NULL, 0, true, &built), -EPERM);
+	ck_assert_int_eq(cpuid_build(42, 2, &nothing, true, &built), -EPERM);
 	ck_assert_int_eq(calls, 1);
 	refusal = E2BIG; /* whatever the room: it gives up */
-	ck_assert_int_eq(cpuid_build(42, 2, NULL, 0, true, &built), -E2BIG);
+	ck_assert_int_eq(cpuid_build(42, 2, &nothing, true, &built), -E2BIG);
 	ck_assert_int_lt(calls, 20);
 	ck_assert_ptr_null(built);
 }
@@ -546,4 +574,4 @@ UNIT_MAIN("cpuid", test_features, test_tsc_deadline, test_kvms_answer_is_left_al
 	  test_levels, test_levels_need_the_leaf, test_intel_caches, test_amd_caches,
 	  test_amd_package, test_amd_nodes_follow_topoext, test_apic_id, test_minus,
 	  test_minus_in_both_places, test_plus, test_single_features, test_xsave_state,
-	  test_check_flag, test_poor_table, test_build, test_build_fails)
+	  test_names, test_too_many, test_poor_table, test_build, test_build_fails)

@@ -1,4 +1,4 @@
-/* Links: disk/disk.o disk/raw.o disk/raw-io.o disk/request.o disk/format.o disk/lock.o disk/overlay.o disk/nbd.o disk/qemu-nbd.o util/log.o util/loop.o */
+/* Links: disk/disk.o disk/raw.o disk/raw-io.o disk/request.o disk/format.o disk/lock.o disk/overlay.o disk/nbd.o disk/qemu-nbd.o disk/image.o disk/image-vmdk.o disk/image-graph.o util/confine.o util/json.o util/log.o util/loop.o */
 
 /* The raw back end on its own: opening, pieces, alignment, the kernel's refusals. */
 #include "unit.h"
@@ -97,9 +97,12 @@ START_TEST(test_open_read_only_file)
 	char name[] = "/tmp/lkvm-test-XXXXXX";
 	int fd = mkstemp(name);
 
-	ck_assert_int_eq(fchmod(fd, 0444), 0);
-	close(fd);
+	catch_log();
 	cfg.path = name;
+	ck_assert_int_eq(disk_open(&cfg, &disk), -EINVAL);
+	ck_assert(logged("' is empty\n"));
+	ck_assert_int_eq(ftruncate(fd, SECTOR) | fchmod(fd, 0444), 0);
+	close(fd);
 	as_other_user(open_read_only_file);
 	unlink(name);
 }
@@ -330,22 +333,25 @@ END_TEST
 /* What is in flight is bounded in bytes, too: a reset waits for it. */
 START_TEST(test_bytes_in_flight)
 {
-	size_t len = 16 * MIB;
+	size_t len = 1 * MIB;
 	struct iovec iov = { mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
 			     len };
-	struct waited w[10];
+	struct waited w[80];
 
 	use_memory(len);
 	start();
 	aio.hold = true;
-	for (unsigned i = 0; i < 10; i++)
+	for (unsigned i = 0; i < 80; i++)
 		submit(&w[i], DISK_READ, 0, len, &iov, 1);
 	disk->ops->commit(disk);
-	ck_assert_uint_eq(aio.requests, 4);
-	disk->ops->drain(disk, true);
-	ck_assert_uint_eq(aio.requests, 4);
-	ck_assert_int_eq(w[3].ret, 0);
-	ck_assert_int_eq(w[4].ret, -ECANCELED);
+	ck_assert_uint_eq(aio.requests, 16); /* a turn's */
+	for (unsigned i = 0; i < 20; i++)
+		loop_once(&loop, 0);
+	ck_assert_uint_eq(aio.requests, 64);
+	cancel_all();
+	ck_assert_uint_eq(aio.requests, 64);
+	ck_assert_int_eq(w[63].ret, 0);
+	ck_assert_int_eq(w[64].ret, -ECANCELED);
 	aio.hold = false;
 	stop();
 }
@@ -446,6 +452,8 @@ START_TEST(test_eager_batches)
 }
 END_TEST
 
+static atomic_bool asked;
+
 /* One commit() does not keep the worker for more than so many bytes; the rest follows by itself. */
 START_TEST(test_eager_turn)
 {
@@ -460,13 +468,132 @@ START_TEST(test_eager_turn)
 	for (unsigned i = 0; i < 10; i++)
 		submit(&w[i], DISK_READ, 0, len, &iov, 1);
 	disk->ops->commit(disk);
-	ck_assert_uint_eq(n_done, 4);
+	ck_assert_uint_eq(n_done, 1);
+	disk->ops->commit(disk); /* still the same turn */
+	ck_assert_uint_eq(n_done, 1);
 	ck_assert_int_eq(loop_once(&loop, -1), 1);
-	ck_assert_uint_eq(n_done, 8);
-	disk->ops->drain(disk, true);
-	ck_assert_uint_eq(aio.requests, 8);
-	ck_assert_int_eq(w[7].ret, 0);
-	ck_assert_int_eq(w[8].ret, -ECANCELED);
+	ck_assert_uint_eq(n_done, 2);
+	/* Somebody asks for the worker: it begins nothing more. */
+	atomic_store(&asked, true);
+	disk->asked = &asked;
+	ck_assert_int_eq(loop_once(&loop, -1), 1);
+	ck_assert_uint_eq(n_done, 2);
+	atomic_store(&asked, false);
+	ck_assert_int_eq(loop_once(&loop, -1), 1);
+	ck_assert_uint_eq(n_done, 3);
+	cancel_all();
+	ck_assert_int_eq(w[2].ret, 0);
+	ck_assert_int_eq(w[3].ret, -ECANCELED);
+	stop();
+}
+END_TEST
+
+/* The same for what needs no transfer: discarding is done in pieces. */
+START_TEST(test_discard_turn)
+{
+	struct waited w[3];
+	unsigned turns = 0;
+
+	use_memory(2ULL * GIB);
+	start();
+	disk->eager = true;
+	for (unsigned i = 0; i < 3; i++)
+		submit(&w[i], DISK_DISCARD, 4096 * i, GIB, NULL, 0);
+	disk->ops->commit(disk);
+	ck_assert_uint_eq(n_done, 0);
+	for (; n_done < 3; turns++)
+		ck_assert_int_eq(loop_once(&loop, -1), 1);
+	ck_assert_uint_ge(turns, 11);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_int_eq(w[i].ret, 0);
+	/* The rest of one that has begun can be cancelled. */
+	submit(&w[0], DISK_DISCARD, 0, GIB, NULL, 0);
+	disk->ops->commit(disk);
+	cancel_all();
+	ck_assert_int_eq(w[0].ret, -ECANCELED);
+	stop();
+}
+END_TEST
+
+/* What completes at once, as what goes through the page cache does, keeps nobody in the loop. */
+START_TEST(test_huge_turn)
+{
+	size_t len = 4 * MIB;
+	void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	static struct iovec iov[1024];
+	struct waited w[2];
+	unsigned turns = 0;
+
+	for (unsigned i = 0; i < 1024; i++)
+		iov[i] = (struct iovec){ mem, len };
+	use_memory(4ULL * GIB);
+	start();
+	aio.looks_until = 1; /* there is always one more */
+	for (unsigned i = 0; i < 2; i++)
+		submit(&w[i], DISK_READ, 0, 4ULL * GIB, iov, 1024);
+	disk->ops->commit(disk);
+	for (; turns < 10; turns++) {
+		unsigned before = aio.requests;
+
+		ck_assert_int_ge(loop_once(&loop, -1), 1);
+		ck_assert_uint_le(aio.requests - before, 8);
+	}
+	ck_assert_uint_eq(n_done, 0);
+	aio.looks_until = 0;
+	cancel_all();
+	ck_assert_int_eq(w[0].ret, -ECANCELED);
+	ck_assert_int_eq(w[1].ret, -ECANCELED);
+	stop();
+}
+END_TEST
+
+/* Held, nothing is begun, nor lost; only what is marked is cancelled. */
+START_TEST(test_hold)
+{
+	static uint8_t bytes[SECTOR];
+	struct iovec iov = { bytes, SECTOR };
+	struct waited w[4];
+
+	use_memory(MIB);
+	start();
+	aio.hold = true;
+	submit(&w[0], DISK_READ, 0, SECTOR, &iov, 1);
+	disk->ops->commit(disk);
+	for (unsigned i = 1; i < 4; i++)
+		submit(&w[i], DISK_READ, 0, SECTOR, &iov, 1);
+	w[2].req.cancelled = true;
+	disk->ops->drain(disk, false);
+	aio.hold = false;
+	ck_assert_int_eq(w[0].ret, 0);
+	ck_assert_uint_eq(n_done, 2);
+	ck_assert_int_eq(w[2].ret, -ECANCELED);
+	disk->ops->commit(disk);
+	ck_assert_uint_eq(aio.requests, 1);
+	disk->held = false;
+	ck_assert_int_eq(finish(&w[1]), 0);
+	ck_assert_int_eq(finish(&w[3]), 0);
+	stop();
+}
+END_TEST
+
+/* Copies are memory of ours: there are only so many at a time. */
+START_TEST(test_bounce_memory)
+{
+	static uint8_t bytes[256 * KIB + 1] __attribute__((aligned(4096)));
+	struct iovec iov = { bytes + 1, 256 * KIB };
+	struct waited w[16];
+
+	use_file(MIB);
+	cfg.direct = true;
+	start();
+	aio.hold = true;
+	for (unsigned i = 0; i < 16; i++)
+		submit(&w[i], DISK_WRITE, 0, 256 * KIB, &iov, 1);
+	disk->ops->commit(disk);
+	ck_assert_uint_eq(aio.requests, 4);
+	aio.hold = false;
+	for (unsigned i = 0; i < 16; i++)
+		ck_assert_int_eq(finish(&w[i]), 0);
 	stop();
 }
 END_TEST
@@ -846,7 +973,7 @@ START_TEST(test_cancel)
 	start();
 	for (unsigned i = 0; i < 3; i++)
 		submit(&w[i], DISK_WRITE, i * SECTOR, SECTOR, &iov, 1);
-	disk->ops->drain(disk, true);
+	cancel_all();
 	for (unsigned i = 0; i < 3; i++)
 		ck_assert_int_eq(w[i].ret, -ECANCELED);
 	ck_assert_uint_eq(aio.submits, 0);
@@ -855,7 +982,7 @@ START_TEST(test_cancel)
 	submit(&w[0], DISK_WRITE, 0, SECTOR, &iov, 1);
 	disk->ops->commit(disk);
 	submit(&w[1], DISK_WRITE, 0, SECTOR, &iov, 1);
-	disk->ops->drain(disk, true);
+	cancel_all();
 	ck_assert_int_eq(w[0].ret, 0);
 	ck_assert_int_eq(w[1].ret, -ECANCELED);
 	stop();
@@ -883,7 +1010,8 @@ END_TEST
 UNIT_MAIN("disk_raw", test_open_errors, test_open_read_only_file, test_foreign_header,
 	  test_unreadable, test_cannot_lock, test_guard,
 	  test_guard_race, test_lock, test_vectors, test_short_transfers, test_huge, test_bytes_in_flight,
-	  test_eager, test_eager_late, test_eager_batches, test_eager_turn, test_linger,
+	  test_eager, test_eager_late, test_eager_batches, test_eager_turn,
+	  test_discard_turn, test_huge_turn, test_hold, test_bounce_memory, test_linger,
 	  test_linger_in_vain, test_linger_flush, test_many,
 	  test_busy, test_odd_size, test_shrunk, test_full, test_zeroes, test_discard, test_direct,
 	  test_direct_geometry,

@@ -1,11 +1,12 @@
-/* Links: x86/fault.o x86/walk.o hw/ram.o hw/ram-fault.o */
+/* Links: x86/cpu/fault.o x86/cpu/walk.o hw/ram.o hw/ram-fault.o */
 #include <stdio.h>
 #include <string.h>
 
 #include "lkvm/x86/cpu.h"
+#include "ram-base.h"
 #include "unit.h"
 
-static struct ram ram;
+static struct ram *ram;
 static char *text;
 static size_t text_bytes;
 
@@ -14,12 +15,12 @@ static void ram_start(void)
 	static const struct ram_config plain;
 	struct ram_backing backing = { .fd = -1, .advice = &plain };
 
-	ck_assert_int_eq(ram_init(&ram, 2 * MIB, &backing), 0);
+	ck_assert_int_eq(ram_new(2 * MIB, &backing, &ram), 0);
 }
 
 static void put64(uint64_t at, uint64_t v)
 {
-	ck_assert_int_eq(ram_write(&ram, GPA(at), &v, sizeof(v)), 0);
+	ck_assert_int_eq(ram_write(ram, GPA(at), &v, sizeof(v)), 0);
 }
 
 static FILE *new_text(void)
@@ -32,7 +33,7 @@ static const char *print_regs(const struct kvm_regs *regs, const struct kvm_sreg
 {
 	FILE *out = new_text();
 
-	fault_print_regs(out, &ram, 3, regs, sregs);
+	fault_print_regs(out, ram, 3, regs, sregs);
 	fclose(out);
 	return text;
 }
@@ -42,8 +43,8 @@ static const char *print_walk(uint64_t virt, const struct kvm_sregs *sregs)
 	FILE *out = new_text();
 	struct walk walk;
 
-	walk_page_tables(&ram, sregs, virt, &walk);
-	fault_print_walk(out, &ram, virt, &walk);
+	walk_page_tables(ram, sregs, virt, &walk);
+	fault_print_walk(out, ram, virt, &walk);
 	fclose(out);
 	return text;
 }
@@ -101,8 +102,8 @@ START_TEST(test_long_mode)
 
 	ram_start();
 	map_kernel();
-	memset(ram.base + 0x5fe4, 0x90, 16);
-	memcpy(ram.base + 0x5ff4, "\x0f\x0b\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a", 12);
+	memset(ram_base(ram) + 0x5fe4, 0x90, 16);
+	memcpy(ram_base(ram) + 0x5ff4, "\x0f\x0b\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a", 12);
 	snprintf(want, sizeof(want),
 		 "vCPU 3: 64-bit code, 4-level paging\n"
 		 "  rip    ffffffff811ffff4  rflags 0000000000010086\n"
@@ -138,7 +139,7 @@ START_TEST(test_long_mode)
 		 "  PTE   at 0000000000004ff8: 8000000000005163 present writable accessed dirty"
 		 " global no-execute\n"
 		 "  physical 0000000000005ff4, 4 KB page, host %p\n",
-		 (void *)(ram.base + 0x5ff4));
+		 (void *)(ram_base(ram) + 0x5ff4));
 	ck_assert_str_eq(print_regs(&regs, &long_mode), want);
 }
 END_TEST
@@ -149,7 +150,7 @@ START_TEST(test_real_mode)
 	struct kvm_regs regs = { .rip = 2 };
 
 	ram_start();
-	memcpy(ram.base + 0x10000, "\xfa\xf4\xeb\xfd", 4);
+	memcpy(ram_base(ram) + 0x10000, "\xfa\xf4\xeb\xfd", 4);
 	print_regs(&regs, &sregs);
 	check_has(text, "vCPU 3: real mode, no paging\n");
 	check_has(text, "  000000000000fff2: 00 00 00 00 00 00 00 00 00 00 00 00 00 00 fa f4\n");
@@ -240,4 +241,28 @@ START_TEST(test_walks)
 }
 END_TEST
 
-UNIT_MAIN("fault", test_long_mode, test_real_mode, test_names_of_modes, test_walks)
+START_TEST(test_after_reset)
+{
+	const struct kvm_regs regs = { .rip = 0xfff0 };
+	const struct kvm_sregs reset = { .cs = { .selector = 0xf000, .base = 0xffff0000 },
+					 .cr0 = 0x60000010 };
+	struct kvm_regs r = regs;
+	struct kvm_sregs s = reset;
+
+	ck_assert(fault_after_reset(&r, &s));
+	r.rip = 0xfff1;
+	ck_assert(!fault_after_reset(&r, &s));
+	r = regs;
+	s.cs.base = 0xf0000; /* a guest that jumped there */
+	ck_assert(!fault_after_reset(&r, &s));
+	s = reset;
+	s.cs.selector = 0;
+	ck_assert(!fault_after_reset(&r, &s));
+	s = reset;
+	s.cr0 |= 1;
+	ck_assert(!fault_after_reset(&r, &s));
+}
+END_TEST
+
+UNIT_MAIN("fault", test_long_mode, test_real_mode, test_names_of_modes, test_walks,
+	  test_after_reset)

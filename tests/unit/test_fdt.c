@@ -1,4 +1,4 @@
-/* Links: x86/fdt.o hw/ram.o */
+/* Links: x86/tables/fdt.o hw/ram.o */
 
 /* The device tree, read back with libfdt as a kernel does, and with dtc, which knows the rules. */
 #include "lkvm/x86/fdt.h"
@@ -11,31 +11,32 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "hardware-rig.h"
 #include "lkvm/virtio-mmio.h"
 #include "lkvm/x86/layout.h"
 #include "unit.h"
 
-static struct ram ram;
+static struct ram *ram;
 static char *dtb;
 static size_t dtb_bytes;
 
 static const struct virtio_mmio_place places[] = { { 0xe1000000, 16 }, { 0xe1001000, 5 } };
 
-static const struct acpi_config full = {
-	.cpus = 2,
-	.has_pvpanic = true,
-	.has_pci = true,
-	.com = { true, true, true, true },
-	.virtio_mmio = places,
-	.n_virtio_mmio = ARRAY_SIZE(places),
-};
+static struct hardware full(void)
+{
+	struct hardware hw = rig_hardware(2, RIG_ALL);
 
-static void ram_new(uint64_t bytes)
+	hw.virtio_mmio = places;
+	hw.n_virtio_mmio = ARRAY_SIZE(places);
+	return hw;
+}
+
+static void make_ram(uint64_t bytes)
 {
 	static const struct ram_config plain;
 	struct ram_backing backing = { .fd = -1, .advice = &plain };
 
-	ck_assert_int_eq(ram_init(&ram, bytes, &backing), 0);
+	ck_assert_int_eq(ram_new(bytes, &backing, &ram), 0);
 }
 
 static void build_with(const struct fdt_config *cfg)
@@ -51,11 +52,18 @@ static void build_with(const struct fdt_config *cfg)
 	ck_assert_uint_eq(fdt_totalsize(dtb), dtb_bytes);
 }
 
-static void build(const struct acpi_config *machine)
+static void build(const struct hardware *hw)
 {
-	const struct fdt_config cfg = { .machine = machine, .ram = &ram };
+	const struct fdt_config cfg = { .hardware = hw, .ram = ram };
 
 	build_with(&cfg);
+}
+
+static void build_full(void)
+{
+	struct hardware hw = full();
+
+	build(&hw);
 }
 
 /* ---- reading ---- */
@@ -120,8 +128,8 @@ static void dtc(void)
 
 START_TEST(test_root)
 {
-	ram_new(64 * MIB);
-	build(&full);
+	make_ram(64 * MIB);
+	build_full();
 	ck_assert_str_eq(string("/", "compatible"), "lkvm,x86");
 	ck_assert_str_eq(string("/", "model"), "lkvm");
 	check_cells("/", "#address-cells", 2);
@@ -133,16 +141,16 @@ END_TEST
 
 START_TEST(test_memory)
 {
-	ram_new(64 * MIB);
-	build(&full);
+	make_ram(64 * MIB);
+	build_full();
 	ck_assert_str_eq(string("/memory@0", "device_type"), "memory");
 	check_cells("/memory@0", "reg", 0, 0, 0, 0x04000000);
 	ck_assert(!has_node("/memory@100000000"));
 	dtc();
-	ram_fini(&ram);
+	ram_free(ram);
 
-	ram_new(8192 * MIB);
-	build(&full);
+	make_ram(8192 * MIB);
+	build_full();
 	check_cells("/memory@0", "reg", 0, 0, 0, 0xd0000000);
 	ck_assert_str_eq(string("/memory@100000000", "device_type"), "memory");
 	check_cells("/memory@100000000", "reg", 1, 0, 1, 0x30000000);
@@ -152,17 +160,17 @@ END_TEST
 
 START_TEST(test_cpus)
 {
-	struct acpi_config machine = full;
+	struct hardware hw = full();
 	int at, n = 0;
 
-	ram_new(64 * MIB);
-	build(&full);
+	make_ram(64 * MIB);
+	build_full();
 	check_cells("/cpus/cpu@1", "reg", 1);
 	ck_assert_str_eq(string("/cpus/cpu@1", "device_type"), "cpu");
 	ck_assert(!has_node("/cpus/cpu@2"));
 
-	machine.cpus = MAX_VCPUS; /* more than the first buffer holds */
-	build(&machine);
+	hw.cpus = MAX_VCPUS; /* more than the first buffer holds */
+	build(&hw);
 	fdt_for_each_subnode(at, dtb, node("/cpus"))
 	{
 		const fdt32_t *reg = fdt_getprop(dtb, at, "reg", NULL);
@@ -181,8 +189,8 @@ START_TEST(test_interrupt_controllers)
 {
 	int ioapic, lapic;
 
-	ram_new(64 * MIB);
-	build(&full);
+	make_ram(64 * MIB);
+	build_full();
 	ioapic = fdt_node_offset_by_compatible(dtb, -1, "intel,ce4100-ioapic");
 	lapic = fdt_node_offset_by_compatible(dtb, -1, "intel,ce4100-lapic");
 	ck_assert_int_eq(ioapic, node("/soc/interrupt-controller@fec00000"));
@@ -199,8 +207,8 @@ END_TEST
 
 START_TEST(test_isa)
 {
-	ram_new(64 * MIB);
-	build(&full);
+	make_ram(64 * MIB);
+	build_full();
 	ck_assert_str_eq(string("/soc", "compatible"), "simple-bus");
 	ck_assert(has("/soc", "ranges"));
 	ck_assert_str_eq(string("/soc/isa@0", "compatible"), "isa");
@@ -224,19 +232,16 @@ START_TEST(test_serial_follows_the_machine)
 	static const char *const com[] = { "/soc/isa@0/serial@i3f8", "/soc/isa@0/serial@i2f8",
 					   "/soc/isa@0/serial@i3e8", "/soc/isa@0/serial@i2e8" };
 
-	ram_new(64 * MIB);
+	make_ram(64 * MIB);
 	for (unsigned mask = 0; mask < 16; mask++) {
-		struct acpi_config machine = { .cpus = 1 };
+		struct hardware hw = rig_hardware(1, mask);
 
+		build(&hw);
 		for (unsigned i = 0; i < 4; i++)
-			machine.com[i] = mask >> i & 1;
-		build(&machine);
-		for (unsigned i = 0; i < 4; i++)
-			ck_assert_int_eq(has_node(com[i]), machine.com[i]);
+			ck_assert_int_eq(has_node(com[i]), (int)(mask >> i & 1));
 		/* a path to nowhere would be worse than none */
-		ck_assert_int_eq(has("/chosen", "stdout-path"), machine.com[0]);
+		ck_assert_int_eq(has("/chosen", "stdout-path"), (int)(mask & RIG_COM1));
 	}
-	build(&(struct acpi_config){ .cpus = 1 });
 	dtc();
 }
 END_TEST
@@ -244,12 +249,10 @@ END_TEST
 START_TEST(test_virtio_mmio)
 {
 	static struct virtio_mmio_place many[VIRTIO_MMIO_MAX];
-	struct acpi_config machine = { .cpus = 255,
-				       .virtio_mmio = many,
-				       .n_virtio_mmio = VIRTIO_MMIO_MAX };
+	struct hardware hw = rig_hardware(255, 0);
 
-	ram_new(64 * MIB);
-	build(&full);
+	make_ram(64 * MIB);
+	build_full();
 	ck_assert_str_eq(string("/soc/virtio_mmio@e1000000", "compatible"), "virtio,mmio");
 	check_cells("/soc/virtio_mmio@e1000000", "reg", 0, 0xe1000000, 0, 0x1000);
 	check_cells("/soc/virtio_mmio@e1000000", "interrupts", 16, 0);
@@ -258,7 +261,9 @@ START_TEST(test_virtio_mmio)
 	ck_assert(!has_node("/soc/virtio_mmio@e1002000"));
 	for (unsigned i = 0; i < VIRTIO_MMIO_MAX; i++)
 		many[i] = (struct virtio_mmio_place){ 0xe1000000 + i * 0x1000, 16 + i % 8 };
-	build(&machine);
+	hw.virtio_mmio = many;
+	hw.n_virtio_mmio = VIRTIO_MMIO_MAX;
+	build(&hw);
 	check_cells("/soc/virtio_mmio@e107f000", "interrupts", 23, 0);
 	/* Beside kernel and initrd data there must be room for it in low memory. */
 	ck_assert_uint_lt(dtb_bytes, LAYOUT_BOOT_INFO_END - LAYOUT_BOOT_INFO - 1024);
@@ -268,16 +273,16 @@ END_TEST
 
 START_TEST(test_pci)
 {
-	struct acpi_config machine = full;
+	struct hardware hw = full();
 
-	ram_new(64 * MIB);
-	build(&full);
+	make_ram(64 * MIB);
+	build_full();
 	ck_assert_str_eq(string("/soc/pcie@e0000000", "compatible"), "pci-host-ecam-generic");
 	ck_assert_str_eq(string("/soc/pcie@e0000000", "device_type"), "pci");
 	check_cells("/soc/pcie@e0000000", "reg", 0, 0xe0000000, 0, 0x100000);
 	check_cells("/soc/pcie@e0000000", "bus-range", 0, 0);
 	check_cells("/soc/pcie@e0000000", "ranges", 0x02000000, 0, 0xd0000000, 0, 0xd0000000, 0,
-		    0x10000000);
+		    0x10000000, 0x03000000, 1, 0x40000000, 1, 0x40000000, 0xe, 0xc0000000);
 	check_cells("/soc/pcie@e0000000", "interrupt-map-mask", 0x3800, 0, 0, 7);
 	check_cells("/soc/pcie@e0000000", "interrupt-map",
 		    0x0000, 0, 0, 1, 1, 16, 1, 0x0800, 0, 0, 1, 1, 17, 1,
@@ -285,22 +290,23 @@ START_TEST(test_pci)
 		    0x2000, 0, 0, 1, 1, 20, 1, 0x2800, 0, 0, 1, 1, 21, 1,
 		    0x3000, 0, 0, 1, 1, 22, 1, 0x3800, 0, 0, 1, 1, 23, 1);
 	dtc();
-	machine.has_pci = false;
-	build(&machine);
+	hw = rig_hardware(2, RIG_ALL & ~RIG_PCI);
+	build(&hw);
 	ck_assert(!has_node("/soc/pcie@e0000000"));
 }
 END_TEST
 
 START_TEST(test_chosen)
 {
-	struct fdt_config cfg = { .machine = &full,
-				  .ram = &ram,
+	struct hardware hw = full();
+	struct fdt_config cfg = { .hardware = &hw,
 				  .bootargs = "console=ttyS0 quiet",
 				  .initrd_start = 0x123456000,
 				  .initrd_bytes = 0x789 };
 	const char *path;
 
-	ram_new(64 * MIB);
+	make_ram(64 * MIB);
+	cfg.ram = ram;
 	build_with(&cfg);
 	ck_assert_str_eq(string("/chosen", "bootargs"), "console=ttyS0 quiet");
 	check_cells("/chosen", "linux,initrd-start", 1, 0x23456000);
@@ -324,12 +330,14 @@ END_TEST
 START_TEST(test_too_large)
 {
 	static char args[(1 << 20) + 1];
-	struct fdt_config cfg = { .machine = &full, .ram = &ram, .bootargs = args };
+	struct hardware hw = full();
+	struct fdt_config cfg = { .hardware = &hw, .bootargs = args };
 	void *blob = &cfg;
 	size_t bytes = 7;
 	const char *why = NULL;
 
-	ram_new(64 * MIB);
+	make_ram(64 * MIB);
+	cfg.ram = ram;
 	memset(args, 'x', sizeof(args) - 1);
 	ck_assert_int_eq(fdt_build(&cfg, &blob, &bytes, &why), -EINVAL);
 	ck_assert_str_eq(why, "FDT_ERR_NOSPACE");

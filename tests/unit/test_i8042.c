@@ -1,5 +1,5 @@
-/* Links: hw/i8042.o */
-#include "chip.h"
+/* Links: hw/i8042.o hw/state.o hw/state-show.o util/json.o */
+#include "chip-state.h"
 
 #define DATA 0
 #define CMD  1
@@ -210,5 +210,27 @@ START_TEST(test_widths)
 }
 END_TEST
 
+START_TEST(test_state)
+{
+	new_chip(&i8042_type, NULL, 0);
+	tell(0x60, 0x45); /* the command byte: interrupts on */
+	tell(0x7f, 0x12); /* the last byte of RAM */
+	tell(0xd2, 0x1c); /* an answer waits */
+	out8(CMD, 0x6a);  /* and a command for its data */
+	test_chip_state(2, 0x1);
+	restore_chip(NULL, 0);
+	ck_assert(machine.irq);
+	ck_assert_uint_eq(machine.irq_sets, 1);
+	ck_assert_uint_eq(in8(CMD), OBF | SYS | COMMAND | UNLOCK);
+	ck_assert_uint_eq(in8(DATA), 0x1c);
+	ck_assert(!machine.irq);
+	out8(DATA, 0x77);
+	ck_assert_uint_eq(ask(0x2a), 0x77);
+	ck_assert_uint_eq(ask(0x20), 0x45);
+	ck_assert_uint_eq(ask(0x3f), 0x12);
+	free_chip();
+}
+END_TEST
+
 UNIT_MAIN("i8042", test_empty, test_answers, test_command_byte, test_ram, test_reset, test_a20,
-	  test_silent_devices, test_loops, test_abandoned, test_irq, test_widths)
+	  test_silent_devices, test_loops, test_abandoned, test_irq, test_widths, test_state)

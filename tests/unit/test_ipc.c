@@ -1,6 +1,7 @@
-/* Links: kvm-ipc-folder.o kvm-ipc-server.o kvm-ipc-client.o util/loop.o util/log.o */
+/* Links: ipc/folder.o ipc/server.o ipc/client.o ipc/peers.o util/loop.o util/log.o */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../ipc/ipc-internal.h"
+#include "lkvm/clock.h"
 #include "lkvm/ipc.h"
 #include "lkvm/kvm.h"
 #include "lkvm/types.h"
@@ -32,7 +35,7 @@ static struct {
 	uid_t peer_uid, own_uid; /* -1: the truth */
 	bool short_timeouts;
 	int resets;           /* recvmsg() fails so many times with ECONNRESET */
-	void (*before_recv)(void);
+	void (*before_poll)(void);
 } fake = { .peer_uid = (uid_t)-1, .own_uid = (uid_t)-1 };
 
 int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict len)
@@ -64,9 +67,14 @@ ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 		errno = ECONNRESET;
 		return -1;
 	}
-	if (fake.before_recv)
-		fake.before_recv();
 	return syscall(SYS_recvmsg, fd, msg, flags);
+}
+
+int poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	if (fake.before_poll)
+		fake.before_poll();
+	return (int)syscall(SYS_poll, fds, n, timeout_ms);
 }
 
 static void remove_folder(void)
@@ -397,7 +405,7 @@ START_TEST(test_path_length)
 	name[20 - 1 - 5] = 'n';
 	name[20 - 5] = '\0';
 	ck_assert_int_eq(try_serve(name), -ENAMETOOLONG);
-	ck_assert_int_eq(ipc_connect(name, &pid), -ENAMETOOLONG);
+	ck_assert_int_eq(ipc_connect(name, &pid), -ENOENT);
 
 	memset(path + len, 'd', sizeof(path) - len);
 	path[max + 1] = '\0';
@@ -473,18 +481,21 @@ START_TEST(test_stale_socket)
 }
 END_TEST
 
-static bool waits_for_lock(pid_t pid)
+/* It sleeps between its looks at the lock. */
+static unsigned long sleeps_of(pid_t pid)
 {
-	char line[256], want[32];
-	bool found = false;
-	FILE *locks = fopen("/proc/locks", "re");
+	unsigned long n = 0;
+	char line[256];
+	FILE *status;
 
-	ck_assert_ptr_nonnull(locks);
-	snprintf(want, sizeof(want), " %d ", pid);
-	while (fgets(line, sizeof(line), locks))
-		found |= strstr(line, "-> FLOCK") && strstr(line, want);
-	fclose(locks);
-	return found;
+	snprintf(line, sizeof(line), "/proc/%d/status", pid);
+	status = fopen(line, "re");
+	ck_assert_ptr_nonnull(status);
+	while (fgets(line, sizeof(line), status))
+		if (sscanf(line, "voluntary_ctxt_switches: %lu", &n) == 1)
+			break;
+	fclose(status);
+	return n;
 }
 
 /* A client that comes between the bind() and the listen() of a guest: it waits, and is served. */
@@ -503,7 +514,7 @@ START_TEST(test_not_dead_yet)
 	ck_assert_int_ge(client, 0);
 	if (client == 0)
 		_exit(ipc_connect("a", &pid) >= 0 ? 0 : 1);
-	while (!waits_for_lock(client))
+	while (sleeps_of(client) < 20)
 		ck_assert_int_eq(waitpid(client, &status, WNOHANG), 0);
 	ck_assert_int_eq(listen(fd, 1), 0);
 	ck_assert_int_eq(flock(folder, LOCK_UN), 0);
@@ -929,7 +940,7 @@ static void refuse(void)
 {
 	const struct ipc_answer answer = { IPC_MAGIC, -EPERM, 0 };
 
-	fake.before_recv = NULL;
+	fake.before_poll = NULL;
 	ck_assert_int_eq(send(refusing_server, &answer, sizeof(answer), 0), sizeof(answer));
 	close(refusing_server); /* with the request unread: the client sees a reset first */
 }
@@ -939,7 +950,7 @@ START_TEST(test_refused_call)
 	int fd;
 
 	refusing_server = fake_server(&fd);
-	fake.before_recv = refuse;
+	fake.before_poll = refuse;
 	ck_assert_int_eq(ipc_call(fd, IPC_STOP, NULL, 0, &reply), -EPERM);
 	fake.resets = 2; /* it does not try for ever */
 	ck_assert_int_eq(ipc_call(fd, IPC_STOP, NULL, 0, &reply), -ECONNRESET);
@@ -993,24 +1004,12 @@ END_TEST
 
 START_TEST(test_state_names)
 {
-	ck_assert_str_eq(ipc_state_name(KVM_CREATED), "created");
-	ck_assert_str_eq(ipc_state_name(KVM_STOPPING), "stopping");
-	ck_assert_str_eq(ipc_state_name(KVM_STOPPING + 1), "unknown");
+	ck_assert_str_eq(ipc_state_name(IPC_CREATED), "created");
+	ck_assert_str_eq(ipc_state_name(IPC_STOPPING), "stopping");
+	ck_assert_str_eq(ipc_state_name(IPC_STOPPING + 1), "unknown");
 	ck_assert_str_eq(ipc_state_name(UINT32_MAX), "unknown");
 }
 END_TEST
-
-static char seen_names[256];
-
-static int note_guest(void *ctx, const char *name, int fd, pid_t pid)
-{
-	const char *end_at = ctx;
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(pid, getpid());
-	strcat(strcat(seen_names, name), " ");
-	return end_at && !strcmp(name, end_at) ? -ECANCELED : 0;
-}
 
 static void leave_dead_socket(const char *file)
 {
@@ -1022,13 +1021,30 @@ static void leave_dead_socket(const char *file)
 	close(fd);
 }
 
-START_TEST(test_for_each)
+static int find(struct ipc_peers *peers, const char *pattern)
+{
+	ipc_peers_free(peers);
+	return ipc_peers_find(peers, pattern);
+}
+
+static const char *names_of(const struct ipc_peers *peers)
+{
+	static char names[256];
+
+	names[0] = '\0';
+	for (unsigned i = 0; i < peers->n; i++)
+		strcat(strcat(names, peers->list[i].name), peers->list[i].err ? "! " : " ");
+	return names;
+}
+
+START_TEST(test_find)
 {
 	struct ipc_server *a, *b, *c;
+	struct ipc_peers peers = { 0 };
 	char missing[128];
 
 	use_folder();
-	ck_assert_int_eq(ipc_for_each(note_guest, NULL), 0);
+	ck_assert_int_eq(find(&peers, NULL), 0);
 	b = serve("b"), c = serve("c.sock"), a = serve("a");
 	kill_guest(serve_forked("dead"));
 	ck_assert_int_eq(close(creat(in_folder("file.sock"), 0600)), 0);
@@ -1036,23 +1052,208 @@ START_TEST(test_for_each)
 	ck_assert_int_eq(close(creat(in_folder(".sock"), 0600)), 0);
 	ck_assert_int_eq(close(creat(in_folder("other"), 0600)), 0);
 
-	ck_assert_int_eq(ipc_for_each(note_guest, NULL), 3);
-	ck_assert_str_eq(seen_names, "a b c.sock ");
+	ck_assert_int_eq(find(&peers, NULL), 4);
+	ck_assert_str_eq(names_of(&peers), "a b c.sock dead! ");
+	ck_assert_int_eq(peers.list[3].err, -ECONNREFUSED);
+	ck_assert_int_eq(peers.list[0].pid, getpid());
 	ck_assert(!exists("dead.sock"));
 	ck_assert(exists("file.sock") && exists("bad name.sock") && exists("other"));
 
-	seen_names[0] = '\0';
-	ck_assert_int_eq(ipc_for_each(note_guest, "b"), -ECANCELED);
-	ck_assert_str_eq(seen_names, "a b ");
+	ck_assert_int_eq(find(&peers, "b"), 1);
+	ck_assert_int_eq(ipc_peers_find(&peers, "[ab]"), 1); /* each is there once */
+	ck_assert_int_eq(ipc_peers_find(&peers, "c*k"), 1);
+	ck_assert_int_eq(ipc_peers_find(&peers, "x*"), 0);
+	ck_assert_str_eq(names_of(&peers), "b a c.sock ");
 
 	ipc_server_free(a), ipc_server_free(b), ipc_server_free(c);
 	snprintf(missing, sizeof(missing), "%s/missing", dir);
 	setenv("LKVM_DIR", missing, 1);
-	ck_assert_int_eq(ipc_for_each(note_guest, NULL), 0);
+	ck_assert_int_eq(find(&peers, NULL), 0);
 	ck_assert(!exists("missing"));
 	chmod(dir, 0755);
 	setenv("LKVM_DIR", dir, 1);
-	ck_assert_int_eq(ipc_for_each(note_guest, NULL), -EPERM);
+	ck_assert_int_eq(find(&peers, NULL), -EPERM);
+}
+END_TEST
+
+static const struct ipc_peer *peer_named(const struct ipc_peers *peers, const char *name)
+{
+	for (unsigned i = 0; i < peers->n; i++)
+		if (!strcmp(peers->list[i].name, name))
+			return &peers->list[i];
+	ck_abort_msg("%s is not there", name);
+	return NULL;
+}
+
+/* Those who answer do not wait for those who do not, and who is stopped is not waited for at all. */
+START_TEST(test_ask_all)
+{
+	struct ipc_peers peers = { 0 };
+	struct ipc_server *silent;
+	pid_t pid[4];
+	int64_t start;
+
+	use_folder();
+	silent = serve("silent"); /* this process, which is busy below */
+	for (int i = 0; i < 4; i++)
+		pid[i] = serve_forked((const char *const[]){ "a", "b", "stop1", "stop2" }[i]);
+	kill(pid[2], SIGSTOP);
+	kill(pid[3], SIGSTOP);
+	start = now_ms();
+	ck_assert_int_eq(find(&peers, NULL), 5);
+	ck_assert_int_eq(ipc_peers_ask(&peers, IPC_SYSRQ, "hello", 5, 300), 0);
+	ck_assert_int_ge(now_ms() - start, 300);
+	ck_assert_int_lt(now_ms() - start, 5000);
+	for (int i = 0; i < 2; i++) {
+		const struct ipc_peer *p = peer_named(&peers, i ? "b" : "a");
+
+		ck_assert_int_eq(p->err, 0);
+		ck_assert_uint_eq(p->len, 5);
+		ck_assert_str_eq((const char *)p->body, "hello");
+		ck_assert_int_eq(p->pid, pid[i]);
+	}
+	ck_assert_int_eq(peer_named(&peers, "silent")->err, -ETIMEDOUT);
+	ck_assert(!ipc_peer_stopped(peer_named(&peers, "silent")));
+	ck_assert_int_eq(peer_named(&peers, "stop1")->err, -ETIMEDOUT);
+	ck_assert(ipc_peer_stopped(peer_named(&peers, "stop2")));
+
+	ck_assert_int_eq(find(&peers, "stop*"), 2);
+	start = now_ms();
+	ck_assert_int_eq(ipc_peers_ask(&peers, IPC_INFO, NULL, 0, 60000), 0);
+	ck_assert_int_lt(now_ms() - start, 20000);
+	for (int i = 0; i < 4; i++)
+		kill_guest(pid[i]);
+	ipc_peers_free(&peers);
+	ipc_server_free(silent);
+}
+END_TEST
+
+START_TEST(test_call_stopped)
+{
+	int64_t start = now_ms();
+	pid_t pid, seen;
+	int fd;
+
+	use_folder();
+	pid = serve_forked("a");
+	kill(pid, SIGSTOP);
+	fd = ipc_connect("a", &seen);
+	ck_assert_int_eq(ipc_call(fd, IPC_INFO, NULL, 0, &reply), -ETIMEDOUT);
+	ck_assert_int_lt(now_ms() - start, 5000);
+	kill_guest(pid);
+}
+END_TEST
+
+/* A refusal with a reason; the next request of who was skipped is answered as well. */
+START_TEST(test_ask_some)
+{
+	struct ipc_peers peers = { 0 };
+	pid_t a, b;
+
+	use_folder();
+	a = serve_forked("a"), b = serve_forked("b");
+	ck_assert_int_eq(find(&peers, NULL), 2);
+	peers.list[0].skip = true;
+	ck_assert_int_eq(ipc_peers_ask(&peers, IPC_NMI, "text", 4, 20000), 0);
+	ck_assert_int_eq(peers.list[0].err, 0);
+	ck_assert_ptr_null(peers.list[0].body);
+	ck_assert_int_eq(peers.list[1].err, -ENODEV);
+	ck_assert_str_eq((const char *)peers.list[1].body, "text");
+	peers.list[0].skip = false;
+	kill_guest(b);
+	ck_assert_int_eq(ipc_peers_ask(&peers, IPC_SYSRQ, "x", 1, 20000), 0);
+	ck_assert_int_eq(peers.list[0].err, 0);
+	ck_assert_int_eq(peers.list[1].err, -ECONNRESET);
+	kill_guest(a);
+	ipc_peers_free(&peers);
+}
+END_TEST
+
+/* What is there under a guest's name, but is a link to the socket of another folder. */
+START_TEST(test_link_not_followed)
+{
+	struct ipc_peers peers = { 0 };
+	struct ipc_server *server;
+	char *other;
+	pid_t pid;
+
+	use_folder();
+	ck_assert_int_eq(mkdir(in_folder("other"), 0700), 0);
+	server = serve("victim");
+	ck_assert_int_eq(symlink("../victim.sock", in_folder("other/a.sock")), 0);
+	ck_assert_int_eq(symlink("../dead.sock", in_folder("other/b.sock")), 0);
+	leave_dead_socket("dead.sock");
+	ck_assert_int_ge(asprintf(&other, "%s/other", dir), 0);
+	setenv("LKVM_DIR", other, 1);
+	ck_assert_int_eq(ipc_connect("a", &pid), -ENOTSOCK);
+	ck_assert_int_eq(ipc_connect("b", &pid), -ENOTSOCK);
+	ck_assert_int_eq(find(&peers, NULL), 0);
+	ck_assert_int_eq(try_serve("a"), -ENOTSOCK);
+	pump();
+	ck_assert_uint_eq(handled, 0);
+	ck_assert(exists("dead.sock") && exists("other/a.sock") && exists("other/b.sock"));
+	ipc_server_free(server);
+	free(other);
+}
+END_TEST
+
+/* A socket behind which another user listens than the folder belongs to: a hard link, say. */
+START_TEST(test_foreign_server)
+{
+	struct ipc_peers peers = { 0 };
+	struct ipc_server *server;
+	pid_t pid;
+
+	use_folder();
+	server = serve("a");
+	fake.peer_uid = geteuid() + 1;
+	ck_assert_int_eq(ipc_connect("a", &pid), -EACCES);
+	ck_assert_int_eq(find(&peers, NULL), 1);
+	ck_assert_int_eq(peers.list[0].err, -EACCES);
+	ck_assert_int_eq(peers.list[0].fd, -1);
+	fake.peer_uid = (uid_t)-1;
+	ck_assert_int_eq(find(&peers, NULL), 1);
+	ck_assert_int_eq(peers.list[0].err, 0);
+	ipc_peers_free(&peers);
+	ipc_server_free(server);
+}
+END_TEST
+
+/* Somebody holds the folder's lock for ever: a stopped lkvm, or a user who wishes root ill. */
+START_TEST(test_lock_held)
+{
+	int folder;
+
+	use_folder();
+	fake.short_timeouts = true;
+	folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ck_assert_int_eq(flock(folder, LOCK_EX), 0);
+	ck_assert_int_eq(try_serve("a"), -ETIMEDOUT);
+	ck_assert(!exists("a.sock"));
+	close(folder);
+	ck_assert_int_eq(try_serve("a"), 0);
+}
+END_TEST
+
+START_TEST(test_process_state)
+{
+	char text[2] = "";
+	int fds[2];
+	pid_t pid;
+
+	ck_assert_int_eq(pipe(fds), 0);
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_NAME, "a) T (b");
+		_exit(write(fds[1], "x", 1) == 1 && pause());
+	}
+	ck_assert_int_eq(read(fds[0], text, 1), 1);
+	ck_assert_int_ne(ipc_process_state(pid), 'T');
+	kill(pid, SIGSTOP);
+	while (ipc_process_state(pid) != 'T')
+		;
+	kill_guest(pid);
+	ck_assert_int_eq(ipc_process_state(pid), '?');
 }
 END_TEST
 
@@ -1073,6 +1274,7 @@ END_TEST
 /* A dead guest's name is taken while the process looks: nothing stays behind, whoever comes. */
 START_TEST(test_fds_returned)
 {
+	struct ipc_peers peers = { 0 };
 	int before;
 	pid_t pid;
 
@@ -1080,7 +1282,8 @@ START_TEST(test_fds_returned)
 	before = next_fd();
 	ck_assert_int_eq(try_serve("a"), 0);
 	ck_assert_int_eq(ipc_connect("a", &pid), -ENOENT);
-	ck_assert_int_eq(ipc_for_each(note_guest, NULL), 0);
+	ck_assert_int_eq(find(&peers, NULL), 0);
+	ipc_peers_free(&peers);
 	chmod(dir, 0755);
 	ck_assert_int_eq(try_serve("a"), -EPERM);
 	ck_assert_int_eq(ipc_connect("a", &pid), -EPERM);
@@ -1095,4 +1298,6 @@ UNIT_MAIN("ipc", test_names, test_bad_name_refused, test_folder_made, test_folde
 	  test_slow_reader_leaves, test_client_leaves, test_silent_clients, test_many_connections,
 	  test_out_of_fds, test_peer_refused, test_other_user, test_bad_answers, test_refused_call,
 	  test_answer_without_room, test_no_answer, test_state_names, test_connect_timeout_set,
-	  test_for_each, test_unlink, test_fds_returned)
+	  test_find,
+	  test_ask_all, test_call_stopped, test_ask_some, test_link_not_followed,
+	  test_foreign_server, test_lock_held, test_process_state, test_unlink, test_fds_returned)

@@ -1,4 +1,4 @@
-/* Links: kvm-irq.o util/log.o */
+/* Links: kvm-irq.o kvm-slots.o hw/ram.o hw/ram-fault.o util/log.o */
 
 /* KVM is this file: ioctl() keeps what it was given. */
 #include "lkvm/kvm-irq.h"
@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 
 #include "lkvm/types.h"
+#include "lkvm/x86/layout.h"
 #include "unit.h"
 
 #define DEV_FD     50
@@ -29,9 +30,41 @@ static struct {
 	struct kvm_ioeventfd ioeventfd;
 	unsigned line_gsi;
 	bool line_level;
+	uint8_t elcr[2];
+	bool no_chips; /* their ioctls fail */
+	unsigned stops, panics;
 } kernel = { .max_routes = MAX_ROUTES };
 
-static int vm_ioctl(unsigned long request, const void *arg)
+void kvm_stop(void *vm, enum stop_cause cause, uint32_t value)
+{
+	ck_assert(vm && cause == STOP_RESET && value == 7);
+	kernel.stops++;
+}
+
+void kvm_note_panic(void *vm)
+{
+	ck_assert_ptr_nonnull(vm);
+	kernel.panics++;
+}
+
+/* A chip whose other registers must stay as they are */
+static int chip_ioctl(unsigned long request, struct kvm_irqchip *chip)
+{
+	if (kernel.no_chips) {
+		errno = ENXIO;
+		return -1;
+	}
+	ck_assert(chip->chip_id == KVM_IRQCHIP_PIC_MASTER || chip->chip_id == KVM_IRQCHIP_PIC_SLAVE);
+	if (request == KVM_GET_IRQCHIP) {
+		memset(&chip->chip.pic, 0x5a, sizeof(chip->chip.pic));
+		return 0;
+	}
+	ck_assert(chip->chip.pic.imr == 0x5a && chip->chip.pic.elcr_mask == 0x5a);
+	kernel.elcr[chip->chip_id == KVM_IRQCHIP_PIC_SLAVE] = chip->chip.pic.elcr;
+	return 0;
+}
+
+static int vm_ioctl(unsigned long request, void *arg)
 {
 	const struct kvm_irq_routing *routing = arg;
 
@@ -40,6 +73,9 @@ static int vm_ioctl(unsigned long request, const void *arg)
 		return -1;
 	}
 	switch (request) {
+	case KVM_GET_IRQCHIP:
+	case KVM_SET_IRQCHIP:
+		return chip_ioctl(request, (struct kvm_irqchip *)arg);
 	case KVM_SET_GSI_ROUTING:
 		kernel.n_set++;
 		ck_assert_uint_le(routing->nr, MAX_ROUTES);
@@ -87,13 +123,13 @@ void kvm_irq_line(struct kvm *ctx, unsigned gsi, bool level)
 }
 
 static struct kvm_irq *irq;
-static const struct machine_ops *ops;
+static const struct board_ops *ops;
 
 static void new_irq(void)
 {
-	ck_assert_int_eq(kvm_irq_new(&kvm, &irq), 0);
-	ops = kvm_irq_machine(irq).ops;
-	ck_assert_ptr_eq(kvm_irq_machine(irq).ctx, irq);
+	ck_assert_int_eq(kvm_irq_new(&kvm, false, &irq), 0);
+	ops = kvm_irq_board(irq).ops;
+	ck_assert_ptr_eq(kvm_irq_board(irq).ctx, irq);
 }
 
 static int route(int *gsi, uint64_t addr, uint32_t data)
@@ -143,6 +179,74 @@ START_TEST(test_fixed_routes)
 	}
 	ck_assert_uint_eq(ioapic, 0xffffff);
 	ck_assert(pic[0] == 0xff && pic[1] == 0xff);
+	kvm_irq_free(irq);
+}
+END_TEST
+
+/* Return: the ISA interrupts that @gsi leads to, as bits */
+static unsigned isa_irqs_of(unsigned gsi)
+{
+	unsigned irqs = 0;
+
+	for (unsigned i = 0; i < kernel.routing.head.nr; i++) {
+		const struct kvm_irq_routing_entry *e = &kernel.routing.entries[i];
+		unsigned chip = e->u.irqchip.irqchip;
+
+		if (e->gsi == gsi && e->type == KVM_IRQ_ROUTING_IRQCHIP && chip != KVM_IRQCHIP_IOAPIC)
+			irqs |= 1U << (e->u.irqchip.pin + (chip == KVM_IRQCHIP_PIC_SLAVE ? 8 : 0));
+	}
+	return irqs;
+}
+
+START_TEST(test_pci_at_the_pics)
+{
+	static const uint8_t isa_irq[] = ISA_IRQS_PCI;
+	unsigned all = 0;
+	int gsi = -1;
+
+	ck_assert_int_eq(kvm_irq_new(&kvm, true, &irq), 0);
+	ops = kvm_irq_board(irq).ops;
+	ck_assert_uint_eq(kernel.n_set, 0);
+	ops->line(irq, 4, LINE_SOURCE_CHIP, true); /* KVM's own table will do */
+	ops->line(irq, GSI_PCI_FIRST, LINE_SOURCE_PCI, false);
+	ck_assert_uint_eq(kernel.n_set, 0);
+	ops->line(irq, GSI_PCI_FIRST, LINE_SOURCE_PCI, true);
+	ck_assert_uint_eq(kernel.n_set, 1);
+	for (unsigned i = 0; i < GSI_PCI_PINS; i++) {
+		ck_assert_uint_eq(isa_irqs_of(GSI_PCI_FIRST + i), 1U << isa_irq[i]);
+		all |= 1U << isa_irq[i];
+	}
+	ck_assert_uint_eq(isa_irqs_of(isa_irq[0]), 1U << isa_irq[0]);
+	ck_assert_uint_eq(kernel.elcr[0] | kernel.elcr[1] << 8, all);
+	ops->line(irq, GSI_PCI_FIRST + 1, LINE_SOURCE_PCI, true);
+	ck_assert_int_eq(ops->line_fd(irq, 8, 9, GSI_PCI_FIRST, true), 0);
+	ck_assert_uint_eq(kernel.n_set, 1);
+	/* An MSI's route is one more. */
+	ck_assert_int_eq(route(&gsi, 0xfee00000, 7), 0);
+	ck_assert_uint_eq(kernel.routing.head.nr, FIXED + GSI_PCI_PINS + 1);
+	ck_assert_uint_eq(msi_of(gsi)->data, 7);
+	kvm_irq_free(irq);
+}
+END_TEST
+
+START_TEST(test_pci_line_by_fd)
+{
+	ck_assert_int_eq(kvm_irq_new(&kvm, true, &irq), 0);
+	ops = kvm_irq_board(irq).ops;
+	ck_assert_int_eq(ops->line_fd(irq, 8, 9, GSI_PCI_FIRST, false), 0);
+	ck_assert_uint_eq(kernel.n_set, 0);
+	ck_assert_int_eq(ops->line_fd(irq, 8, 9, GSI_PCI_FIRST, true), 0);
+	ck_assert_uint_eq(kernel.n_set, 1);
+	kvm_irq_free(irq);
+}
+END_TEST
+
+START_TEST(test_no_pci)
+{
+	new_irq();
+	ops->line(irq, GSI_PCI_FIRST, LINE_SOURCE_CHIP, true);
+	ck_assert_uint_eq(kernel.n_set, 0);
+	ck_assert(kernel.elcr[0] == 0 && kernel.elcr[1] == 0);
 	kvm_irq_free(irq);
 }
 END_TEST
@@ -284,16 +388,33 @@ START_TEST(test_shared_lines)
 }
 END_TEST
 
+START_TEST(test_endings)
+{
+	new_irq();
+	ops->stop(irq, STOP_RESET, 7);
+	ck_assert_uint_eq(kernel.stops, 1);
+	ops->note_panic(irq);
+	ck_assert_uint_eq(kernel.panics, 1);
+	kvm_irq_free(irq);
+}
+END_TEST
+
 START_TEST(test_host_without_routing)
 {
 	kernel.max_routes = FIXED;
-	ck_assert_int_eq(kvm_irq_new(&kvm, &irq), -ENOTSUP);
+	ck_assert_int_eq(kvm_irq_new(&kvm, false, &irq), -ENOTSUP);
+	kernel.max_routes = FIXED + GSI_PCI_PINS;
+	ck_assert_int_eq(kvm_irq_new(&kvm, true, &irq), -ENOTSUP);
 	kernel.max_routes = 0;
-	ck_assert_int_eq(kvm_irq_new(&kvm, &irq), -ENOTSUP);
+	ck_assert_int_eq(kvm_irq_new(&kvm, false, &irq), -ENOTSUP);
+	kernel.max_routes = MAX_ROUTES;
+	kernel.no_chips = true;
+	ck_assert_int_eq(kvm_irq_new(&kvm, true, &irq), -ENXIO);
 	ck_assert_ptr_null(irq);
 	kvm_irq_free(NULL);
 }
 END_TEST
 
-UNIT_MAIN("kvm-irq", test_fixed_routes, test_routes, test_routes_end, test_kvm_refuses_routes,
-	  test_irqfd, test_ioeventfd, test_shared_lines, test_host_without_routing)
+UNIT_MAIN("kvm-irq", test_fixed_routes, test_pci_at_the_pics,
+	  test_pci_line_by_fd, test_no_pci, test_routes, test_routes_end, test_kvm_refuses_routes,
+	  test_irqfd, test_ioeventfd, test_shared_lines, test_endings, test_host_without_routing)

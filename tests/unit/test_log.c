@@ -4,10 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <termios.h>
 #include <unistd.h>
 
+#include "lkvm/clock.h"
 #include "lkvm/log.h"
 #include "lkvm/types.h"
 
@@ -50,53 +54,68 @@ START_TEST(test_levels)
 }
 END_TEST
 
+START_TEST(test_last_error)
+{
+	char text[64], small[8];
+
+	capture();
+	log_last_error(text, sizeof(text));
+	ck_assert_str_eq(text, "");
+	log_err(-ENOENT, "open '%s'", "/x\n");
+	log_warn("no failure");
+	log_info("nor is this");
+	log_last_error(text, sizeof(text));
+	ck_assert_str_eq(text, "open '/x?': No such file or directory");
+	log_last_error(small, sizeof(small));
+	ck_assert_str_eq(small, "open '/");
+	ck_assert_str_eq(logged(), "lkvm: open '/x?': No such file or directory\n"
+				   "lkvm: warning: no failure\nlkvm: nor is this\n");
+
+	log_hold_errors(true);
+	log_last_error(text, sizeof(text));
+	ck_assert_str_eq(text, "");
+	log_errx(-EINVAL, "held");
+	log_info("said");
+	ck_assert_str_eq(logged(), "lkvm: said\n");
+	log_last_error(text, sizeof(text));
+	ck_assert_str_eq(text, "held");
+	log_hold_errors(false);
+	log_errx(-EINVAL, "again");
+	ck_assert_str_eq(logged(), "lkvm: again\n");
+}
+END_TEST
+
 START_TEST(test_topics)
 {
 	capture();
 	log_debug(LOG_RAM, "off");
 	ck_assert_str_eq(logged(), "");
-	ck_assert_int_eq(log_set_topics("ram,cpu"), 0);
+	log_set_topics(LOG_RAM | LOG_CPU);
 	ck_assert(log_topic_on(LOG_RAM) && log_topic_on(LOG_CPU) && !log_topic_on(LOG_BOOT));
 	log_debug(LOG_RAM, "slot %d", 1);
 	ck_assert_str_eq(logged(), "lkvm: debug: slot 1\n");
 	log_debug(LOG_BOOT, "off");
 	ck_assert_str_eq(logged(), "");
-
-	static const char *const bad[] = { "nonsense", "boot,nonsense", "boot,,ram", ",", "bootx", "boo" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		ck_assert_int_eq(log_set_topics(bad[i]), -EINVAL);
-		ck_assert(log_topic_on(LOG_RAM) && !log_topic_on(LOG_BOOT));
-	}
-	ck_assert_str_eq(logged(), "");
-	ck_assert_int_eq(log_set_topics("all"), 0);
-	ck_assert(log_topic_on(LOG_BOOT) && log_topic_on(LOG_DEVICE));
-	ck_assert_int_eq(log_set_topics(NULL), 0);
+	log_set_topics(0);
 	ck_assert(!log_topic_on(LOG_RAM));
-	ck_assert_int_eq(log_set_topics(""), 0);
 }
 END_TEST
 
-/* Every name that is told can be used, and stands for one topic of its own. */
-START_TEST(test_topic_names)
+/* Each topic has a key, and one key has all. */
+START_TEST(test_topic_keys)
 {
-	char names[256], *save = NULL;
 	unsigned seen = 0, n = 0;
+	const struct opt_key *key = log_topic_keys;
 
-	ck_assert_str_eq(log_topic_names(), log_topic_names());
-	snprintf(names, sizeof(names), "%s", log_topic_names());
-	for (char *name = strtok_r(names, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
-		ck_assert_int_eq(log_set_topics(name), 0);
-		for (unsigned bit = 0; strcmp(name, "all") && bit < 7; bit++) {
-			if (!log_topic_on((enum log_topic)(1U << bit)))
-				continue;
-			ck_assert(!(seen & (1U << bit)));
-			seen |= 1U << bit;
-			n++;
-		}
+	for (; key[1].name; key++, n++) {
+		ck_assert_int_eq(key->kind, KEY_BITS);
+		ck_assert(!(seen & key->bits));
+		seen |= key->bits;
 	}
 	ck_assert_uint_eq(n, 7);
 	ck_assert_uint_eq(seen, 0x7f);
+	ck_assert_str_eq(key->name, "all");
+	ck_assert_uint_eq(key->bits & seen, seen);
 }
 END_TEST
 
@@ -147,6 +166,9 @@ START_TEST(test_control_characters)
 	log_set_raw(true);
 	log_info("gr\303\274n\n");
 	ck_assert_str_eq(logged(), "lkvm: gr\303\274n?\r\n");
+	log_set_raw(false);
+	log_info("\302\2332J \342\200\256evil");
+	ck_assert_str_eq(logged(), "lkvm: ?2J ?evil\n");
 }
 END_TEST
 
@@ -189,6 +211,151 @@ START_TEST(test_threads)
 }
 END_TEST
 
+/* A pipe that blocks, filled to its last byte: as full as a reader that stands still leaves it. */
+static void capture_full(void)
+{
+	static const char filler[4096];
+	int fds[2];
+
+	signal(SIGPIPE, SIG_IGN);
+	ck_assert_int_eq(pipe2(fds, O_NONBLOCK), 0);
+	while (write(fds[1], filler, sizeof(filler)) > 0)
+		;
+	ck_assert_int_eq(fcntl(fds[1], F_SETFL, 0), 0);
+	ck_assert_int_eq(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+	close(fds[1]);
+	log_fd = fds[0];
+}
+
+static void discard(int fd)
+{
+	static char buf[65536];
+
+	while (read(fd, buf, sizeof(buf)) > 0)
+		;
+}
+
+static int flags_of_stderr(void)
+{
+	return fcntl(STDERR_FILENO, F_GETFL);
+}
+
+/* Nobody reads: no message waits, and the first one that goes out again says how many did not. */
+START_TEST(test_full_pipe)
+{
+	capture_full();
+	log_set_patience(0);
+	for (int i = 0; i < 3; i++)
+		log_warn("lost %d", i);
+	ck_assert_int_eq(flags_of_stderr() & O_NONBLOCK, 0);
+	discard(log_fd);
+	log_info("here");
+	ck_assert_str_eq(logged(), "lkvm: 3 messages were lost: standard error was full\n"
+				   "lkvm: here\n");
+	log_info("there");
+	ck_assert_str_eq(logged(), "lkvm: there\n");
+	log_set_raw(true);
+	log_text("a\nb\n", 4);
+	ck_assert_str_eq(logged(), "a\nb\n");
+}
+END_TEST
+
+START_TEST(test_full_socket)
+{
+	static const char filler[1000];
+	int fds[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	while (send(fds[1], filler, sizeof(filler), MSG_DONTWAIT) > 0)
+		;
+	ck_assert_int_eq(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+	log_set_patience(0);
+	log_info("lost");
+	ck_assert_int_eq(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
+	discard(fds[0]);
+	log_fd = fds[0];
+	log_info("here");
+	ck_assert_str_eq(logged(), "lkvm: 1 message was lost: standard error was full\n"
+				   "lkvm: here\n");
+}
+END_TEST
+
+/* Ctrl-S, or a terminal emulator that hangs. */
+START_TEST(test_full_terminal)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
+	struct termios raw;
+	const char *text;
+
+	ck_assert_int_ge(master, 0);
+	ck_assert(grantpt(master) == 0 && unlockpt(master) == 0);
+	slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+	ck_assert_int_ge(slave, 0);
+	ck_assert_int_eq(tcgetattr(slave, &raw), 0);
+	cfmakeraw(&raw);
+	ck_assert_int_eq(tcsetattr(slave, TCSANOW, &raw), 0);
+	ck_assert_int_eq(dup2(slave, STDERR_FILENO), STDERR_FILENO);
+	log_set_patience(0);
+	for (int i = 0; i < 20000; i++)
+		log_info("a line that a terminal which nobody reads takes so and so many of");
+	ck_assert_int_eq(flags_of_stderr() & O_NONBLOCK, 0);
+	ck_assert_int_eq(fcntl(master, F_SETFL, O_NONBLOCK), 0);
+	discard(master);
+	log_fd = master;
+	log_info("here");
+	for (text = logged(); !strstr(text, "lkvm: here\n"); text = logged())
+		ck_assert(*text);
+	ck_assert_ptr_nonnull(strstr(text, "messages were lost: standard error was full\nlkvm: here\n"));
+	ck_assert(text[0] == '\n' || !strncmp(text, "lkvm:", 5));
+}
+END_TEST
+
+static void *read_late(void *unused)
+{
+	static char full[65536];
+
+	(void)unused;
+	usleep(50000);
+	/* All that was there, in one call: another would read the message that comes then. */
+	ck_assert_int_eq(read(log_fd, full, sizeof(full)), sizeof(full));
+	return NULL;
+}
+
+/* A reader that is only slow gets the message; one that stands still delays us once. */
+START_TEST(test_patience)
+{
+	pthread_t reader;
+	uint64_t start;
+
+	capture_full();
+	log_set_patience(20000);
+	ck_assert_int_eq(pthread_create(&reader, NULL, read_late, NULL), 0);
+	log_info("here");
+	pthread_join(reader, NULL);
+	ck_assert_str_eq(logged(), "lkvm: here\n");
+
+	capture_full();
+	log_set_patience(100);
+	start = now_ns();
+	for (int i = 0; i < 50; i++)
+		log_info("lost");
+	ck_assert_uint_ge(now_ns() - start, 90 * 1000000);
+	ck_assert_uint_lt(now_ns() - start, 4000 * 1000000ULL);
+}
+END_TEST
+
+/* A reader that has left is no reader that stands still. */
+START_TEST(test_reader_left)
+{
+	capture_full();
+	close(log_fd);
+	log_set_patience(-1);
+	log_info("nobody");
+	log_set_patience(20000);
+	log_info("nobody");
+}
+END_TEST
+
 START_TEST(test_ratelimit)
 {
 	struct ratelimit rl = { 0 };
@@ -208,5 +375,6 @@ START_TEST(test_ratelimit)
 }
 END_TEST
 
-UNIT_MAIN("log", test_levels, test_topics, test_topic_names, test_raw, test_long,
-	  test_control_characters, test_closed_stderr, test_threads, test_ratelimit)
+UNIT_MAIN("log", test_levels, test_last_error, test_topics, test_topic_keys, test_raw, test_long,
+	  test_control_characters, test_closed_stderr, test_threads, test_full_pipe, test_full_socket,
+	  test_full_terminal, test_patience, test_reader_left, test_ratelimit)

@@ -1,34 +1,37 @@
-/* Links: x86/mptable.o x86/aml.o hw/ram.o hw/ram-fault.o */
+/* Links: x86/tables/mptable.o x86/tables/aml.o hw/ram.o hw/ram-fault.o */
 #include <errno.h>
 #include <string.h>
 
+#include "hardware-rig.h"
 #include "lkvm/x86/acpi.h"
 #include "lkvm/x86/layout.h"
+#include "ram-base.h"
 #include "unit.h"
 
 #define AT       0xe1000
 #define FLOATING 0x9fc10
 
-static struct ram ram;
+static struct ram *ram;
 static gpa_t end;
-static bool has_pci;
+static unsigned which;
 
 static int build_in(uint64_t ram_bytes, unsigned cpus, uint64_t at)
 {
 	static const struct ram_config plain;
 	struct ram_backing backing = { .fd = -1, .advice = &plain };
+	struct hardware hw = rig_hardware(cpus, which);
 
-	ck_assert_int_eq(ram_init(&ram, ram_bytes, &backing), 0);
-	memset(ram.base, 0xa5, ram_bytes);
+	ck_assert_int_eq(ram_new(ram_bytes, &backing, &ram), 0);
+	memset(ram_base(ram), 0xa5, ram_bytes);
 	end = GPA(7);
-	return mptable_build(&ram, cpus, has_pci, GPA(at), &end);
+	return mptable_build(ram, &hw, GPA(at), &end);
 }
 
 static uint64_t get(uint64_t at, unsigned n)
 {
 	uint64_t v = 0;
 
-	ck_assert_int_eq(ram_read(&ram, GPA(at), &v, n), 0);
+	ck_assert_int_eq(ram_read(ram, GPA(at), &v, n), 0);
 	return v;
 }
 
@@ -43,7 +46,7 @@ static unsigned sum(uint64_t at, uint64_t n)
 
 static bool is(uint64_t at, const char *text)
 {
-	return !memcmp(ram.base + at, text, strlen(text));
+	return !memcmp(ram_base(ram) + at, text, strlen(text));
 }
 
 /* A kernel reads the segment of the EBDA and looks at each 16 bytes of its first KB. */
@@ -123,7 +126,7 @@ START_TEST(test_entries)
 	/* clang-format on */
 
 	ck_assert_int_eq(build_in(2 * MIB, 2, AT), 0);
-	ck_assert_mem_eq(ram.base + AT + 44, want, sizeof(want));
+	ck_assert_mem_eq(ram_base(ram) + AT + 44, want, sizeof(want));
 }
 END_TEST
 
@@ -133,17 +136,17 @@ START_TEST(test_pci)
 	const uint64_t buses = AT + 44 + 20, interrupts = buses + 16 + 8 + 15 * 8;
 	static const uint8_t bus[] = { 1, 0, 'P', 'C', 'I', ' ', ' ', ' ' };
 
-	has_pci = true;
+	which = RIG_PCI;
 	ck_assert_int_eq(build_in(2 * MIB, 1, AT), 0);
 	ck_assert_uint_eq(get(AT + 34, 2), 1 + 2 + 1 + 15 + 32 + 2);
 	ck_assert_uint_eq(get(AT + 4, 2), TABLE_BYTES(1) + 33 * 8);
 	ck_assert_uint_eq(sum(AT, get(AT + 4, 2)), 0);
-	ck_assert_mem_eq(ram.base + buses, bus, sizeof(bus));
+	ck_assert_mem_eq(ram_base(ram) + buses, bus, sizeof(bus));
 	for (unsigned i = 0; i < 32; i++) {
 		const uint8_t want[] = { 3, 0, 0x0d, 0, 0, (uint8_t)(i << 2), 0,
 					 (uint8_t)(16 + i % 8) };
 
-		ck_assert_mem_eq(ram.base + interrupts + 8 * i, want, sizeof(want));
+		ck_assert_mem_eq(ram_base(ram) + interrupts + 8 * i, want, sizeof(want));
 	}
 	ck_assert_uint_eq(get(interrupts + 32 * 8, 2), 0x0304);
 }
@@ -182,7 +185,7 @@ START_TEST(test_place)
 		ck_assert_uint_eq(end.v, table[i].end);
 		if (table[i].want)
 			ck_assert(!is(FLOATING, "_MP_"));
-		ram_fini(&ram);
+		ram_free(ram);
 	}
 }
 END_TEST

@@ -1,4 +1,4 @@
-/* Links: util/options.o util/options-doc.o util/log.o */
+/* Links: util/options.o util/options-doc.o util/options-complete.o util/options-peek.o util/log.o */
 #include "unit.h"
 
 #include <errno.h>
@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "lkvm/keys.h"
 #include "lkvm/log.h"
 #include "lkvm/options.h"
 #include "lkvm/types.h"
@@ -32,6 +33,30 @@ static int parse(void *config, const struct opt *opt, const char *arg)
 	return 0;
 }
 
+static const char *name(unsigned i)
+{
+	return i < 1 ? "name" : NULL;
+}
+
+static const struct opt_key_names key_names = { .name = name };
+static const struct opt_key list_keys[] = {
+	{ "one", .kind = KEY_FLAG, .help = "One's key: it. And so on.\nFor the man page." },
+	{ "bit", .kind = KEY_BITS },
+	{ "word", "W", .kind = KEY_STRING, .help = "A word, whose help is so long that it has more than a line." },
+	{ "rather-long-key", "W", .kind = KEY_PARSE, .alone = true, .help = "Stands below." },
+	{ "NAME", .kind = KEY_NAMES, .names = &key_names, .help = "Any." },
+	KEYS_END,
+};
+static const struct opt_key size_keys[] = {
+	{ "hard", .kind = KEY_FLAG, .help = "Be hard." },
+	KEYS_END,
+};
+static const struct opt_value size_values[] = {
+	{ "2M", .keys = size_keys, .help = "Middle." },
+	{ .name = "1G", .keys = size_keys, .implied = true },
+	VALUES_END,
+};
+
 #define FIELD(f) offsetof(struct config, f)
 
 static const struct opt options[] = {
@@ -49,10 +74,12 @@ static const struct opt options[] = {
 	{ .kind = OPT_UNSIGNED, .name = "any", .arg = "N", .offset = FIELD(any), .help = "Any number" },
 	{ .kind = OPT_PARSE, .short_name = 'p', .name = "port", .arg = "PORT", .arg_optional = true,
 	  .parse = parse, .help = "A port" },
+	{ .kind = OPT_PARSE, .short_name = 's', .name = "size", .arg = "2M|1G", .arg_optional = true,
+	  .parse = parse, .help = "A size", .complete = COMPLETE_WORDS, .values = size_values },
 	{ .kind = OPT_PARSE, .short_name = 'x', .name = "extra", .arg = "WHAT", .parse = parse,
 	  .help = "An option whose label is short, and whose text is so long that it takes more than "
 		  "one line on every terminal that is in use",
-	  .complete = COMPLETE_WORDS, .words = "one two" },
+	  .complete = COMPLETE_LIST, .keys = list_keys },
 	{ .kind = OPT_FLAG, .name = "secret", .offset = FIELD(quiet) },
 	{ .kind = OPT_FLAG, .short_name = 'z', .help = "Has no long name", .offset = FIELD(quiet) },
 	OPT_END,
@@ -77,11 +104,20 @@ static const struct command test_command = {
 };
 static const struct command bare_command = {
 	.name = "bare",
+	.summary = "Bare",
 	.operands = "",
 	.description = "Bare.",
 	.opts = no_options,
 };
-const struct command *const commands[] = { &test_command, &bare_command, NULL };
+static const struct opt quoted_options[] = {
+	{ .kind = OPT_STRING, .name = "quoted", .arg = "A:B", .offset = FIELD(name),
+	  .help = "Not a test's [a\\b] thing. More." },
+	OPT_END,
+};
+static const struct command quoted_command = {
+	.name = "quoted", .summary = "It's quoted", .operands = "", .opts = quoted_options,
+};
+const struct command *const commands[] = { &test_command, &bare_command, &quoted_command, NULL };
 
 /* What the code under test wrote to @fd. Each test has a process of its own. */
 static char captured[16384];
@@ -203,6 +239,19 @@ START_TEST(test_optional_argument)
 	ck_assert_str_eq(l.cfg.parsed[3], "extra=last");
 	ck_assert(l.cfg.quiet);
 	check_words(&l, l.operands, l.argc, "80");
+
+	/* What is no choice of the option is an operand. */
+	parse_line(&l, &test_command, "--size 2 --size=1G -s 2M1G -s", false);
+	ck_assert_int_eq(l.result, OPTIONS_OK);
+	ck_assert_uint_eq(l.cfg.n_parsed, 4);
+	ck_assert_str_eq(l.cfg.parsed[1], "size=1G");
+	check_words(&l, l.operands, l.argc, "2 2M1G");
+
+	/* A key that may stand alone is a choice too. */
+	for (unsigned i = 0; i < 2; i++) {
+		parse_line(&l, &test_command, (const char *const[]){ "--size hard", "-s 2M" }[i], false);
+		ck_assert_int_eq(l.result, OPTIONS_BAD);
+	}
 }
 END_TEST
 
@@ -279,26 +328,28 @@ END_TEST
 
 #define LONG_NAME "a-name-that-is-longer-than-any-option-ever-will-be"
 
+#define HINT " (try 'lkvm test --help')"
+
 START_TEST(test_errors)
 {
 	static const struct {
 		const char *words, *message;
 	} cases[] = {
-		{ "--quite", "unknown option '--quite', did you mean '--quiet'?" },
-		{ "--qui", "unknown option '--qui', did you mean '--quiet'?" },
-		{ "--nmae=x", "unknown option '--nmae', did you mean '--name'?" },
-		{ "--hlep", "unknown option '--hlep', did you mean '--help'?" },
-		{ "--secre", "unknown option '--secre'" },
-		{ "--xyzzy", "unknown option '--xyzzy'" },
-		{ "--=x", "unknown option '--'" },
-		{ "--" LONG_NAME, "unknown option '--" LONG_NAME "'" },
-		{ "---quiet", "unknown option '---quiet', did you mean '--quiet'?" },
-		{ "-w", "unknown option '-w'" },
-		{ "-qw", "unknown option '-w'" },
-		{ "-q-", "unknown option '--'" },
-		{ "-Q", "unknown option '-Q', did you mean '-q'?" },
-		{ "-kernel x", "unknown option '-kernel', did you mean '--kernel'?" },
-		{ "-name=x", "unknown option '-name', did you mean '--name'?" },
+		{ "--quite", "unknown option '--quite', did you mean '--quiet'?" HINT },
+		{ "--qui", "unknown option '--qui', did you mean '--quiet'?" HINT },
+		{ "--nmae=x", "unknown option '--nmae', did you mean '--name'?" HINT },
+		{ "--hlep", "unknown option '--hlep', did you mean '--help'?" HINT },
+		{ "--secre", "unknown option '--secre'" HINT },
+		{ "--xyzzy", "unknown option '--xyzzy'" HINT },
+		{ "--=x", "unknown option '--'" HINT },
+		{ "--" LONG_NAME, "unknown option '--" LONG_NAME "'" HINT },
+		{ "---quiet", "unknown option '---quiet', did you mean '--quiet'?" HINT },
+		{ "-w", "unknown option '-w'" HINT },
+		{ "-qw", "unknown option '-w'" HINT },
+		{ "-q-", "unknown option '--'" HINT },
+		{ "-Q", "unknown option '-Q', did you mean '-q'?" HINT },
+		{ "-kernel x", "unknown option '-kernel', did you mean '--kernel'?" HINT },
+		{ "-name=x", "unknown option '-name', did you mean '--name'?" HINT },
 		{ "--quiet=yes", "option '--quiet': takes no argument, but got 'yes'" },
 		{ "--help=", "option '--help': takes no argument, but got ''" },
 		{ "--name", "option '--name': argument NAME is missing" },
@@ -311,6 +362,8 @@ START_TEST(test_errors)
 		{ "--count=", "option '--count': '' is not a whole number from 2 to 9" },
 		{ "--any -1", "option '--any': '-1' is not a whole number from 0 to 4294967295" },
 		{ "--any 4294967296", "option '--any': '4294967296' is not a whole number from 0 to 4294967295" },
+		{ "--size 2M", "option '--size': its argument follows an equals sign: --size=2M" },
+		{ "-qs 1G x", "option '-s': its argument follows an equals sign: --size=1G" },
 		{ "--port=bad", "option '--port': 'bad' is bad" },
 		{ "-q --port=bad --nonsense", "option '--port': 'bad' is bad" },
 	};
@@ -430,9 +483,19 @@ static const char help_80[] =
 	"  -c, --count N           A count\n"
 	"      --any N             Any number\n"
 	"  -p, --port[=PORT]       A port\n"
+	"  -s, --size[=2M|1G]      A size\n"
+	"                            2M       Middle.\n"
+	"                            2M,hard  Be hard.\n"
+	"                            hard     Be hard.\n"
 	"  -x, --extra WHAT        An option whose label is short, and whose text is so\n"
 	"                          long that it takes more than one line on every\n"
 	"                          terminal that is in use\n"
+	"                            one        One's key: it. And so on.\n"
+	"                            word=W     A word, whose help is so long that it has\n"
+	"                                       more than a line.\n"
+	"                            rather-long-key[=W]\n"
+	"                                       Stands below.\n"
+	"                            [+|-]NAME  Any.\n"
 	"  -z                      Has no long name\n"
 	"\n"
 	"Help:\n"
@@ -504,9 +567,32 @@ static const char man_text[] =
 	"Any number\n"
 	".It Fl p , Fl -port Ns Oo = Ns Ar \"\\&PORT\" Oc\n"
 	"A port\n"
+	".It Fl s , Fl -size Ns Oo = Ns Ar \"\\&2M|1G\" Oc\n"
+	"A size\n"
+	".Bl -tag -width Ds\n"
+	".It Cm \"\\&2M\"\n"
+	"Middle.\n"
+	".It Cm \"\\&2M,hard\"\n"
+	"Be hard.\n"
+	".It Cm \"\\&hard\"\n"
+	"Be hard.\n"
+	".El\n"
 	".It Fl x Ar \"\\&WHAT\" , Fl -extra Ar \"\\&WHAT\"\n"
 	"An option whose label is short, and whose text is so long that it takes more\n"
 	"than one line on every terminal that is in use\n"
+	".Bl -tag -width Ds\n"
+	".It Cm \"\\&one\"\n"
+	"One's key: it.\n"
+	"And so on.\n"
+	".Pp\n"
+	"For the man page.\n"
+	".It Cm \"\\&word=W\"\n"
+	"A word, whose help is so long that it has more than a line.\n"
+	".It Cm \"\\&rather-long-key[=W]\"\n"
+	"Stands below.\n"
+	".It Cm \"\\&[+|-]NAME\"\n"
+	"Any.\n"
+	".El\n"
 	".It Fl z\n"
 	"Has no long name\n"
 	".It Fl h , Fl -help\n"
@@ -539,30 +625,135 @@ START_TEST(test_man_control)
 }
 END_TEST
 
+static void check_completion(int out, const char *shell, const char *const *lines, size_t n)
+{
+	ck_assert_int_eq(options_completion(shell), 0);
+	capture_end(out);
+	for (size_t i = 0; i < n; i++)
+		ck_assert_msg(strstr(captured, lines[i]), "%s: no line %s in %s", shell, lines[i], captured);
+	ck_assert_ptr_null(strstr(captured, "secret"));
+}
+
 START_TEST(test_completion)
 {
-	static const char *const lines[] = {
-		"\t:) kind='words' words='test bare' options='--help --version' ;;\n",
-		"\ttest:) kind='words' words='test bare ' options='-q --quiet ",
-		" -c --count --any -p --port --port= -x --extra -z -h --help ' ;;\n",
+	static const char *const bash[] = {
+		"\t:) kind='words' words=' test bare quoted' options='--help --version' ;;\n",
+		"\ttest:) kind='words' words=' test bare quoted' options='-q --quiet ",
+		" -c --count --any -p --port --port= -s --size --size= -x --extra -z -h --help ' ;;\n",
 		"\ttest:-n | test:--name | test:--name=) kind='guest' words='' ;;\n",
 		"\ttest:-k | test:--kernel | test:--kernel=) kind='file' words='' ;;\n",
-		"\ttest:-x | test:--extra | test:--extra=) kind='words' words='one two' ;;\n",
+		"\ttest:-x | test:--extra | test:--extra=) kind='list' words=' one bit word= rather-long-key= -name +name' ;;\n",
 		"\ttest:--any | test:--any=) kind='none' words='' ;;\n",
 		"\ttest:--port=) kind='none' words='' ;;\n",
 		"\tbare:) kind='none' words='' options='-h --help ' ;;\n",
 	};
+	static const char *const zsh[] = {
+		"\n\t\t'test:Test'\n",
+		"_lkvm_for_test()\n{\n\t_arguments -s -S \\\n\t\t'*-q[Say less]' \\\n\t\t'*--quiet[Say less]'",
+		"'*-v[Say more]'",
+		"'*-n+[The name]:NAME: _lkvm_guests'",
+		"'*--kernel=[The kernel]:FILE:_files'",
+		"'*--any=[Any number]:N: '",
+		"'*-s-[A size]::2M|1G: _lkvm_words '\\''2M\\:Middle'\\'' '\\''2M,hard\\:Be hard'\\'' '\\''1G'\\'' '\\''hard\\:Be hard'\\'''",
+		"'*--size=-[A size]::2M|1G: _lkvm_words '\\''2M\\:Middle'\\'' '\\''2M,hard\\:Be hard'\\'' '\\''1G'\\'' '\\''hard\\:Be hard'\\'''",
+		"one line on every terminal that is in use]:WHAT: _lkvm_list "
+		"'\\''one\\:One'\\''\\'\\'''\\''s key\\: it'\\'' '\\''bit'\\'' '\\''word=\\:A word,",
+		" '\\''rather-long-key=\\:Stands below'\\'' '\\''-name'\\'' '\\''+name'\\'''",
+		"'*:operand: _lkvm_words test bare quoted'\n}\n",
+	};
+	static const char *const fish[] = {
+		"complete -c lkvm -n __lkvm_at -a test -d 'Test'\n",
+		"complete -c lkvm -n '__lkvm_at test' -f -a ' test bare quoted'\n",
+		"complete -c lkvm -n '__lkvm_at test' -s q -l quiet -d 'Say less'\n",
+		"complete -c lkvm -n '__lkvm_at test' -s n -l name -x -a '(__lkvm_guests)' -d 'The name'\n",
+		"complete -c lkvm -n '__lkvm_at test' -s k -l kernel -r -F -d 'The kernel'\n",
+		"complete -c lkvm -n '__lkvm_at test' -s s -l size -f -a ' 2M\\t\\'Middle\\' 2M,hard\\t\\'Be hard\\' 1G hard\\t\\'Be hard\\'' -d 'A size'\n",
+		" -x -a '(__lkvm_list one\\t\\'One\\\\\\'s key: it\\' bit word=\\t\\'A word, whose help",
+		" rather-long-key=\\t\\'Stands below\\' -name +name)' -d 'An option",
+		"complete -c lkvm -n '__lkvm_at test' -s z -d 'Has no long name'\n",
+		"complete -c lkvm -n '__lkvm_at bare' -f\n",
+	};
 	int out = capture_start(STDOUT_FILENO);
 
-	options_completion();
-	capture_end(out);
-	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
-		ck_assert_msg(strstr(captured, lines[i]), "no line %s in %s", lines[i], captured);
-	ck_assert_ptr_null(strstr(captured, "secret"));
+	check_completion(out, "bash", bash, ARRAY_SIZE(bash));
+	check_completion(out, "zsh", zsh, ARRAY_SIZE(zsh));
+	check_completion(out, "fish", fish, ARRAY_SIZE(fish));
+	ck_assert_int_eq(options_completion("sh"), -ENOENT);
+	ck_assert_str_eq(capture_end(out), "");
 }
 END_TEST
 
-UNIT_MAIN("options", test_values, test_dash_arguments, test_optional_argument, test_operands,
+/* Help texts are quoted as each shell wants it. */
+START_TEST(test_completion_quotes)
+{
+	int out = capture_start(STDOUT_FILENO);
+
+	options_completion("zsh");
+	ck_assert_ptr_nonnull(strstr(capture_end(out), "[Not a test'\\''s \\[a\\\\b\\] thing]:A\\:B: '"));
+	options_completion("fish");
+	ck_assert_ptr_nonnull(strstr(capture_end(out), " -d 'Not a test\\'s [a\\\\b] thing'\n"));
+}
+END_TEST
+
+START_TEST(test_peek)
+{
+	static const struct {
+		const char *words, *kernel;
+	} cases[] = {
+		{ "", NULL },
+		{ "--kernel", NULL },
+		{ "--kernel x", "x" },
+		{ "--kernel=x", "x" },
+		{ "--kernel=", "" },
+		{ "--kernel x --kernel y", "y" },
+		{ "--kernel --name", "--name" },
+		{ "--name --kernel x", NULL },
+		{ "--name=n --kernel x", "x" },
+		{ "-n --kernel=x", NULL },
+		{ "-qn --kernel=x", NULL },
+		{ "-nq --kernel=x", "x" },
+		{ "-q --kernel=x", "x" },
+		{ "--quiet --kernel=x", "x" },
+		{ "--port --kernel x", "x" },
+		{ "--port=1 --kernel x", "x" },
+		{ "--nonsense --kernel x", "x" },
+		{ "--nonsense=1 -? thing --kernel x --count 1", "x" },
+		{ "--kernel x -- --kernel y", "x" },
+		{ "-- --kernel y", NULL },
+		{ "- --kernel y", "y" },
+		{ "-n -- --kernel y", "y" },
+	};
+	static const struct {
+		const char *words;
+		bool quiet;
+	} flags[] = {
+		{ "", false },
+		{ "--quiet", true },
+		{ "--nonsense --quiet", true },
+		{ "--name --quiet", false },
+		{ "-- --quiet", false },
+	};
+	struct line l;
+
+	capture_start(STDERR_FILENO);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *kernel;
+
+		parse_line(&l, &bare_command, cases[i].words, false); /* which knows nothing of it */
+		kernel = options_peek(&test_command, l.argc, l.argv, "kernel");
+		ck_assert_msg(!kernel == !cases[i].kernel, "'%s'", cases[i].words);
+		if (kernel)
+			ck_assert_str_eq(kernel, cases[i].kernel);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		parse_line(&l, &bare_command, flags[i].words, false);
+		ck_assert_msg(!options_peek(&test_command, l.argc, l.argv, "quiet") == !flags[i].quiet,
+			      "'%s'", flags[i].words);
+	}
+}
+END_TEST
+
+UNIT_MAIN("options", test_peek, test_values, test_dash_arguments, test_optional_argument, test_operands,
 	  test_dashdash, test_no_operands, test_errors, test_unsigned, test_nearest,
 	  test_nearest_length, test_help, test_help_width, test_man, test_man_control,
-	  test_completion)
+	  test_completion, test_completion_quotes)

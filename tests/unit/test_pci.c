@@ -1,4 +1,4 @@
-/* Links: hw/pci.o hw/pci-msix.o hw/bus.o util/log.o */
+/* Links: hw/pci.o hw/pci-msix.o hw/reset.o hw/bus.o util/log.o */
 #include "pci-rig.h"
 
 #define BAR_BYTES 0x4000
@@ -7,30 +7,40 @@
 struct toy {
 	struct pci_function fn;
 	uint64_t off, value, moves;
-	unsigned len, hooked, masters;
+	unsigned bar, len, hooked, masters;
 	bool write, wants;
-	uint64_t at; /* where its BAR was said to be; 0: nowhere */
+	uint64_t at[PCI_STD_NUM_BARS]; /* where its BARs were said to be; 0: nowhere */
 };
 
-static void toy_bar_rw(struct pci_function *fn, uint64_t off, void *data, unsigned len, bool write)
+static uint64_t toy_bar_read(struct pci_function *fn, unsigned bar, uint64_t off, unsigned len)
 {
 	struct toy *t = container_of(fn, struct toy, fn);
 
+	t->bar = bar;
 	t->off = off;
 	t->len = len;
-	t->write = write;
-	if (write)
-		t->value = access_get(data, len);
-	else
-		access_put(data, len, t->value);
+	t->write = false;
+	return t->value;
 }
 
-static void toy_bar_moved(struct pci_function *fn, uint64_t base, bool on)
+static void toy_bar_write(struct pci_function *fn, unsigned bar, uint64_t off, unsigned len,
+		      uint64_t value)
 {
 	struct toy *t = container_of(fn, struct toy, fn);
 
-	ck_assert_uint_eq(t->at, on ? 0 : base);
-	t->at = on ? base : 0;
+	t->bar = bar;
+	t->off = off;
+	t->len = len;
+	t->write = true;
+	t->value = value;
+}
+
+static void toy_bar_moved(struct pci_function *fn, unsigned bar, uint64_t base, bool on)
+{
+	struct toy *t = container_of(fn, struct toy, fn);
+
+	ck_assert_uint_eq(t->at[bar], on ? 0 : base);
+	t->at[bar] = on ? base : 0;
 	t->moves++;
 }
 
@@ -50,8 +60,8 @@ static bool toy_intx(struct pci_function *fn)
 }
 
 /* The last four bytes of the configuration space; asks for what a held lock would not give. */
-static bool toy_config_rw(struct pci_function *fn, unsigned off, void *data, unsigned len,
-			  bool write)
+static bool toy_config_window(struct pci_function *fn, unsigned off, unsigned len,
+			      uint64_t *ret_off)
 {
 	struct toy *t = container_of(fn, struct toy, fn);
 	uint16_t vendor;
@@ -63,13 +73,12 @@ static bool toy_config_rw(struct pci_function *fn, unsigned off, void *data, uns
 		return false;
 	t->hooked++;
 	t->len = len;
-	if (!write)
-		access_put(data, len, 0x600dd00d);
+	*ret_off = 0x88;
 	return true;
 }
 
-static const struct pci_ops toy_ops = { toy_bar_rw, toy_bar_moved, toy_master, toy_intx,
-					toy_config_rw };
+static const struct pci_ops toy_ops = { toy_bar_read, toy_bar_write, toy_bar_moved,
+					toy_master,   toy_intx,      toy_config_window };
 
 static void toy_init(struct toy *t, uint32_t bar_bytes)
 {
@@ -77,7 +86,7 @@ static void toy_init(struct toy *t, uint32_t bar_bytes)
 	pci_init(&t->fn, 0x1234, 0x9678, 0x0abcde, 0x42);
 	t->fn.ops = &toy_ops;
 	t->fn.name = "toy";
-	pci_set_bar(&t->fn, bar_bytes);
+	pci_add_bar(&t->fn, 0, bar_bytes, PCI_BAR_64);
 }
 
 static struct toy toy;
@@ -155,6 +164,8 @@ START_TEST(test_port_address)
 	/* Parts of the address register are none of it. */
 	for (unsigned len = 1; len <= 2; len++)
 		for (unsigned at = 0; at < 4; at += len) {
+			if (len == 1 && at == 1)
+				continue; /* the reset control register */
 			port_out((uint16_t)(0xcf8 + at), 0, len);
 			ck_assert_uint_eq(port_in((uint16_t)(0xcf8 + at), len),
 					  len == 1 ? 0xff : 0xffff);
@@ -164,6 +175,27 @@ START_TEST(test_port_address)
 		ck_assert_uint_eq(port_in((uint16_t)(0xcf8 + at), 4), 0xffffffff);
 	}
 	ck_assert_uint_eq(port_in(0xcf8, 4), 0x80000800);
+	ck_assert_uint_eq(port_in(0xcfc, 4), 0x96781234);
+	free_toy();
+}
+END_TEST
+
+START_TEST(test_port_reset)
+{
+	new_toy();
+	port_out(0xcf8, 0x80000800, 4);
+	for (unsigned value = 0; value < 0x100; value++) {
+		fake.stops = 0;
+		port_out(0xcf9, value, 1);
+		ck_assert_uint_eq(fake.stops, value >> 2 & 1);
+		ck_assert(!fake.stops || fake.cause == STOP_RESET);
+		ck_assert_uint_eq(port_in(0xcf9, 1), value & 0x0a);
+	}
+	fake.stops = 0;
+	port_out(0xcf9, 0xffff, 2);
+	port_out(0xcf8, 0x0000ff00, 4);
+	ck_assert_uint_eq(fake.stops, 0);
+	port_out(0xcf8, 0x80000800, 4);
 	ck_assert_uint_eq(port_in(0xcfc, 4), 0x96781234);
 	free_toy();
 }
@@ -210,7 +242,11 @@ START_TEST(test_hostile_writes)
 					  [PCI_INTERRUPT_LINE] = 0xff,
 					  [0x11] = 0xc0,
 					  [0x12] = 0xff,
-					  [0x13] = 0xff };
+					  [0x13] = 0xff,
+					  [0x14] = 0xff,
+					  [0x15] = 0xff,
+					  [0x16] = 0xff,
+					  [0x17] = 0xff };
 
 	new_toy();
 	for (unsigned reg = 0; reg < 252; reg++) {
@@ -227,26 +263,35 @@ END_TEST
 
 #define BAR 0x10
 
-static void move_bar(uint32_t base)
+static void move_bar(uint64_t base)
 {
-	config_out(8, BAR, base, 4);
+	config_out(8, BAR, (uint32_t)base, 4);
+	if (config_in(8, BAR + 4, 4) != base >> 32)
+		config_out(8, BAR + 4, (uint32_t)(base >> 32), 4);
 }
 
 START_TEST(test_bar_sizing)
 {
 	new_toy();
-	ck_assert_uint_eq(config_in(8, BAR, 4), LAYOUT_PCI_WINDOW);
-	ck_assert_uint_eq(toy.at, 0);
+	ck_assert_uint_eq(config_in(8, BAR, 4), LAYOUT_PCI_WINDOW | RIG_BAR_TYPE);
+	ck_assert_uint_eq(toy.at[0], 0);
 	config_out(8, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
-	ck_assert_uint_eq(toy.at, LAYOUT_PCI_WINDOW);
-	move_bar(0xffffffff);
-	ck_assert_uint_eq(toy.at, 0);
-	ck_assert_uint_eq(config_in(8, BAR, 4), ~(BAR_BYTES - 1U));
-	move_bar(LAYOUT_PCI_WINDOW);
-	ck_assert_uint_eq(toy.at, LAYOUT_PCI_WINDOW);
+	ck_assert_uint_eq(toy.at[0], LAYOUT_PCI_WINDOW);
+	config_out(8, BAR, 0xffffffff, 4);
+	ck_assert_uint_eq(toy.at[0], 0);
+	ck_assert_uint_eq(config_in(8, BAR, 4), ~(BAR_BYTES - 1U) | RIG_BAR_TYPE);
+	config_out(8, BAR, LAYOUT_PCI_WINDOW, 4);
+	ck_assert_uint_eq(toy.at[0], LAYOUT_PCI_WINDOW);
 	ck_assert_uint_eq(toy.moves, 3);
+	config_out(8, PCI_COMMAND, 0, 2);
+	config_out(8, BAR + 4, 0xffffffff, 4);
+	ck_assert_uint_eq(config_in(8, BAR + 4, 4), 0xffffffff);
+	config_out(8, BAR + 4, 0, 4);
+	config_out(8, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	ck_assert_uint_eq(toy.at[0], LAYOUT_PCI_WINDOW);
+	toy.moves = 3;
 	/* The others are not there. */
-	for (unsigned reg = BAR + 4; reg < BAR + 24; reg += 4) {
+	for (unsigned reg = BAR + 8; reg < BAR + 24; reg += 4) {
 		config_out(8, reg, 0xffffffff, 4);
 		ck_assert_uint_eq(config_in(8, reg, 4), 0);
 	}
@@ -254,31 +299,34 @@ START_TEST(test_bar_sizing)
 	ck_assert_uint_eq(config_in(8, PCI_ROM_ADDRESS, 4), 0);
 	ck_assert_uint_eq(toy.moves, 3);
 	free_toy();
-	ck_assert_uint_eq(toy.at, 0);
+	ck_assert_uint_eq(toy.at[0], 0);
 }
 END_TEST
 
 START_TEST(test_bar_moves)
 {
 	static const struct {
-		uint32_t base;
+		uint64_t base;
 		bool decoded;
 	} table[] = {
-		{ 0xd0004000, true },  { 0xcfffc000, false }, { 0xd0000000, true },
+		{ 0xd0004000, true },  { 0xcfffc000, true },  { 0xd0000000, true },
 		{ 0xdfffc000, true },  { 0xe0000000, false }, { 0xe0004000, false },
 		{ 0xe00fc000, false }, { 0xe0100000, true },  { 0xfebfc000, true },
-		{ 0x00000000, false }, { 0xfec00000, false }, { 0xfffffff0, false },
+		{ 0xfec00000, false }, { 0xffffc000, false }, /* chips of the kernel's */
+		{ 0x00000000, false }, { 0x0fffc000, false }, /* RAM */
+		{ 0x10000000, true },  { 0x100000000, true }, { 0x123456789abc0000, true },
+		{ 0xffffffffffffc000, true },
 	};
 
 	new_toy();
 	move_bar(0xd0008000);
 	ck_assert_uint_eq(toy.moves, 0); /* memory decoding is off */
 	config_out(8, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
-	ck_assert_uint_eq(toy.at, 0xd0008000);
+	ck_assert_uint_eq(toy.at[0], 0xd0008000);
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		toy.value = 0;
 		move_bar(table[i].base);
-		ck_assert_uint_eq(toy.at, table[i].decoded ? table[i].base : 0);
+		ck_assert_uint_eq(toy.at[0], table[i].decoded ? table[i].base : 0);
 		ck_assert_uint_eq(mmio.n, 1U + table[i].decoded);
 		bus_out(&mmio, table[i].base + 0x1238ULL, 0x55, 1);
 		ck_assert_uint_eq(toy.value, table[i].decoded ? 0x55 : 0);
@@ -286,7 +334,7 @@ START_TEST(test_bar_moves)
 	ck_assert_uint_eq(config_in(8, 0, 4), 0x96781234); /* it did not shadow the ECAM */
 	move_bar(0xd0004000);
 	config_out(8, PCI_COMMAND, 0, 2);
-	ck_assert_uint_eq(toy.at, 0);
+	ck_assert_uint_eq(toy.at[0], 0);
 	ck_assert_uint_eq(mmio.n, 1);
 	free_toy();
 }
@@ -313,15 +361,31 @@ START_TEST(test_bars_overlap)
 	new_toy();
 	toy_init(&other, BAR_BYTES);
 	ck_assert_int_eq(pci_add(host, &other.fn), 0);
-	ck_assert_uint_eq(config_in(16, BAR, 4), LAYOUT_PCI_WINDOW + BAR_BYTES);
+	ck_assert_uint_eq(config_in(16, BAR, 4), (LAYOUT_PCI_WINDOW + BAR_BYTES) | RIG_BAR_TYPE);
 	config_out(8, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
 	config_out(16, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
 	config_out(16, BAR, LAYOUT_PCI_WINDOW, 4);
-	ck_assert_uint_eq(toy.at, LAYOUT_PCI_WINDOW);
-	ck_assert_uint_eq(other.at, 0);
+	ck_assert_uint_eq(toy.at[0], LAYOUT_PCI_WINDOW);
+	ck_assert_uint_eq(other.at[0], 0);
+	ck_assert_uint_eq(mmio.n, 2);
+	/* It is decoded as soon as the range is free: by a move, or by the command register. */
 	move_bar(LAYOUT_PCI_WINDOW + BAR_BYTES);
-	config_out(16, BAR, LAYOUT_PCI_WINDOW, 4);
-	ck_assert_uint_eq(other.at, LAYOUT_PCI_WINDOW);
+	ck_assert_uint_eq(toy.at[0], LAYOUT_PCI_WINDOW + BAR_BYTES);
+	ck_assert_uint_eq(other.at[0], LAYOUT_PCI_WINDOW);
+	bus_out(&mmio, LAYOUT_PCI_WINDOW + 8, 0x55, 1);
+	ck_assert_uint_eq(other.value, 0x55);
+	move_bar(LAYOUT_PCI_WINDOW); /* now it is the second */
+	ck_assert_uint_eq(toy.at[0], 0);
+	config_out(16, PCI_COMMAND, 0, 2);
+	ck_assert_uint_eq(other.at[0], 0);
+	ck_assert_uint_eq(toy.at[0], LAYOUT_PCI_WINDOW);
+	config_out(16, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	ck_assert_uint_eq(other.at[0], 0);
+	ck_assert_uint_eq(toy.at[0], LAYOUT_PCI_WINDOW);
+	/* On RAM it is nowhere, and that is no range for which another waits. */
+	move_bar(0);
+	ck_assert_uint_eq(toy.at[0], 0);
+	ck_assert_uint_eq(other.at[0], LAYOUT_PCI_WINDOW);
 	pci_fini(&other.fn);
 	ck_assert_uint_eq(config_in(16, 0, 4), 0xffffffff);
 	free_toy();
@@ -330,16 +394,18 @@ END_TEST
 
 static void check_slot(const struct toy *t, unsigned i)
 {
+	static const uint8_t isa_irq[] = ISA_IRQS_PCI;
 	unsigned devfn = t->fn.devfn;
 
 	ck_assert_uint_eq(t->fn.gsi, 16 + devfn / 8 % 8);
 	ck_assert_uint_eq(config_in(devfn, PCI_INTERRUPT_PIN, 1), 1);
-	ck_assert_uint_eq(config_in(devfn, PCI_INTERRUPT_LINE, 1), t->fn.gsi);
-	ck_assert_uint_eq(config_in(devfn, BAR, 4), LAYOUT_PCI_WINDOW + i * BAR_BYTES);
+	ck_assert_uint_eq(config_in(devfn, PCI_INTERRUPT_LINE, 1), isa_irq[devfn / 8 % 8]);
+	ck_assert_uint_eq(config_in(devfn, BAR, 4),
+			  (LAYOUT_PCI_WINDOW + i * BAR_BYTES) | RIG_BAR_TYPE);
 	ck_assert_uint_eq(config_in(devfn, PCI_HEADER_TYPE, 1), 0);
 	ck_assert_uint_eq(config_in(devfn & ~7U, PCI_HEADER_TYPE, 1), devfn & 7 ? 0x80 : 0);
 	config_out(devfn, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
-	ck_assert_uint_eq(t->at, LAYOUT_PCI_WINDOW + i * BAR_BYTES);
+	ck_assert_uint_eq(t->at[0], LAYOUT_PCI_WINDOW + i * BAR_BYTES);
 }
 
 /* However many: in order, a device each if there are enough; device 0 is the bridge's. */
@@ -377,6 +443,30 @@ START_TEST(test_slots)
 }
 END_TEST
 
+/* Function 1 of the bridge's device: where it is does not depend on the others. */
+START_TEST(test_beside_the_bridge)
+{
+	static const struct pci_ops quiet = { .bar_moved = toy_bar_moved };
+	struct toy beside, second;
+
+	new_toy();
+	toy_init(&beside, BAR_BYTES);
+	beside.fn.ops = &quiet;
+	ck_assert_int_eq(pci_add_to_bridge(host, &beside.fn), 0);
+	ck_assert_uint_eq(config_in(1, 0, 4), 0x96781234);
+	ck_assert_uint_eq(config_in(0, PCI_HEADER_TYPE, 1), 0x80);
+	ck_assert_uint_eq(config_in(1, PCI_INTERRUPT_PIN, 1), 0); /* it has none */
+	ck_assert_uint_eq(config_in(1, PCI_INTERRUPT_LINE, 1), 0);
+	config_out(1, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	ck_assert_uint_eq(beside.at[0], LAYOUT_PCI_WINDOW + BAR_BYTES);
+	toy_init(&second, BAR_BYTES);
+	ck_assert_int_eq(pci_add_to_bridge(host, &second.fn), -ENOSPC);
+	pci_fini(&second.fn);
+	pci_fini(&beside.fn);
+	free_toy();
+}
+END_TEST
+
 START_TEST(test_window_is_full)
 {
 	static struct toy toys[5];
@@ -387,11 +477,11 @@ START_TEST(test_window_is_full)
 		ck_assert_int_eq(pci_add(host, &toys[i].fn), 0);
 	}
 	/* aligned, so that three of 64 MB fit behind the small one in 256 MB */
-	ck_assert_uint_eq(config_in(2 << 3, BAR, 4), LAYOUT_PCI_WINDOW + (64 << 20));
-	ck_assert_uint_eq(config_in(4 << 3, BAR, 4), LAYOUT_PCI_WINDOW + (192 << 20));
-	ck_assert_uint_eq(config_in(5 << 3, BAR, 4), 0);
+	ck_assert_uint_eq(config_in(2 << 3, BAR, 4), (LAYOUT_PCI_WINDOW + (64 << 20)) | RIG_BAR_TYPE);
+	ck_assert_uint_eq(config_in(4 << 3, BAR, 4), (LAYOUT_PCI_WINDOW + (192 << 20)) | RIG_BAR_TYPE);
+	ck_assert_uint_eq(config_in(5 << 3, BAR, 4), RIG_BAR_TYPE);
 	config_out(5 << 3, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
-	ck_assert_uint_eq(toys[4].at, 0);
+	ck_assert_uint_eq(toys[4].at[0], 0);
 	for (unsigned i = 0; i < 5; i++)
 		pci_fini(&toys[i].fn);
 	free_host();
@@ -423,15 +513,19 @@ START_TEST(test_capabilities)
 }
 END_TEST
 
-START_TEST(test_config_hook)
+START_TEST(test_config_window)
 {
 	new_toy();
+	toy.value = 0x600dd00d;
 	ck_assert_uint_eq(config_in(8, 252, 4), 0x600dd00d);
 	ck_assert_uint_eq(config_in(8, 252, 1), 0x0d);
 	ck_assert_uint_eq(config_in(8, 248, 4), 0);
-	config_out(8, 252, 1, 2);
+	config_out(8, 252, 0x8001, 2);
 	ck_assert_uint_eq(toy.hooked, 3);
+	ck_assert(toy.write);
+	ck_assert_uint_eq(toy.off, 0x88);
 	ck_assert_uint_eq(toy.len, 2);
+	ck_assert_uint_eq(toy.value, 0x8001);
 	free_toy();
 }
 END_TEST
@@ -457,10 +551,10 @@ START_TEST(test_intx)
 	want(true);
 	want(true);
 	ck_assert_uint_eq(fake.line_calls, 1);
-	ck_assert(fake_machine_line_up(&fake, LINE) && status_bit());
+	ck_assert(fake_board_line_up(&fake, LINE) && status_bit());
 	ck_assert_uint_eq(fake.line[LINE][0], 1 << 8); /* by devfn */
 	want(false);
-	ck_assert(!fake_machine_line_up(&fake, LINE) && !status_bit());
+	ck_assert(!fake_board_line_up(&fake, LINE) && !status_bit());
 	ck_assert_uint_eq(fake.line_calls, 2);
 	free_toy();
 }
@@ -471,18 +565,18 @@ START_TEST(test_intx_disable)
 	new_toy();
 	want(true);
 	config_out(8, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE, 2);
-	ck_assert(!fake_machine_line_up(&fake, LINE));
+	ck_assert(!fake_board_line_up(&fake, LINE));
 	ck_assert(status_bit()); /* tells what is asked for, not what the line does */
 	config_out(8, PCI_COMMAND, 0, 2);
-	ck_assert(fake_machine_line_up(&fake, LINE));
+	ck_assert(fake_board_line_up(&fake, LINE));
 	config_out(8, PCI_COMMAND + 1, PCI_COMMAND_INTX_DISABLE >> 8, 1);
-	ck_assert(!fake_machine_line_up(&fake, LINE));
+	ck_assert(!fake_board_line_up(&fake, LINE));
 	want(false);
 	want(true);
-	ck_assert(!fake_machine_line_up(&fake, LINE));
+	ck_assert(!fake_board_line_up(&fake, LINE));
 	want(false);
 	config_out(8, PCI_COMMAND, 0, 2);
-	ck_assert(!fake_machine_line_up(&fake, LINE) && !status_bit());
+	ck_assert(!fake_board_line_up(&fake, LINE) && !status_bit());
 	free_toy();
 }
 END_TEST
@@ -511,17 +605,17 @@ START_TEST(test_host_failures)
 	static const struct bus_ops none;
 	const struct bus_range port = { .base = 0xcfb, .size = 1, .ops = &none };
 	const struct bus_range memory = { .base = LAYOUT_ECAM + 5, .size = 1, .ops = &none };
-	struct machine machine = fake_machine_init(&fake);
+	struct board board = fake_board_init(&fake);
 	struct pci_function zeroed = { 0 };
 
 	bus_init(&pio);
 	bus_init(&mmio);
 	ck_assert_int_eq(bus_add(&pio, &port), 0);
-	ck_assert_int_eq(pci_host_new(&pio, &mmio, &machine, &host), -EEXIST);
+	ck_assert_int_eq(pci_host_new(&pio, &mmio, &board, &host), -EEXIST);
 	ck_assert_uint_eq(pio.n, 1);
 	ck_assert_int_eq(bus_remove(&pio, 0xcfb), 0);
 	ck_assert_int_eq(bus_add(&mmio, &memory), 0);
-	ck_assert_int_eq(pci_host_new(&pio, &mmio, &machine, &host), -EEXIST);
+	ck_assert_int_eq(pci_host_new(&pio, &mmio, &board, &host), -EEXIST);
 	ck_assert_uint_eq(pio.n, 0);
 	ck_assert_uint_eq(mmio.n, 1);
 	ck_assert_ptr_null(host);
@@ -530,7 +624,8 @@ START_TEST(test_host_failures)
 }
 END_TEST
 
-UNIT_MAIN("pci", test_bridge, test_ports, test_port_address, test_ecam, test_hostile_writes,
+UNIT_MAIN("pci", test_bridge, test_ports, test_port_address, test_port_reset,
+	  test_ecam, test_hostile_writes,
 	  test_bar_sizing, test_bar_moves, test_bar_access, test_bars_overlap, test_slots,
-	  test_window_is_full, test_capabilities, test_config_hook, test_intx, test_intx_disable,
+	  test_beside_the_bridge, test_window_is_full, test_capabilities, test_config_window, test_intx, test_intx_disable,
 	  test_master, test_host_failures)

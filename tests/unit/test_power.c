@@ -1,9 +1,9 @@
-/* Links: hw/power.o */
+/* Links: hw/power.o hw/state.o hw/state-show.o util/json.o */
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "chip.h"
+#include "chip-state.h"
 
 #define PWRBTN 0x0100U
 #define GBL    0x0020U
@@ -121,9 +121,19 @@ START_TEST(test_power_off)
 {
 	new_chip(&power_type, NULL, 0);
 	for (unsigned typ = 0; typ < 8; typ++)
-		if (typ != POWER_SLP_TYP_S5)
+		if (typ != POWER_SLP_TYP_S5) {
+			out_len(POWER_PM1_CNT, typ << 10, 2);
+			ck_assert_uint_eq(in_len(POWER_PM1_STS, 2), 0);
 			out_len(POWER_PM1_CNT, SLP_EN | typ << 10, 2);
+			ck_assert_uint_eq(in_len(POWER_PM1_STS, 2), 0x8000); /* awake again */
+			ck_assert_uint_eq(in_len(POWER_PM1_CNT, 2), typ << 10 | 1);
+			out_len(POWER_PM1_STS, 0x8000, 2);
+			ck_assert_uint_eq(in_len(POWER_PM1_STS, 2), 0);
+		}
+	out_len(POWER_PM1_EN, 0x8000, 2); /* there is nothing to enable */
+	ck_assert_uint_eq(in_len(POWER_PM1_EN, 2), 0);
 	ck_assert_uint_eq(machine.stops, 0);
+	ck_assert_uint_eq(machine.irq_sets, 0);
 	out_len(POWER_PM1_CNT, SLP_EN | S5, 2);
 	assert_stop(STOP_POWEROFF, 0);
 	ck_assert_uint_eq(in_len(POWER_PM1_CNT, 2), S5 | 1); /* SLP_EN reads 0 */
@@ -195,5 +205,51 @@ START_TEST(test_holes)
 }
 END_TEST
 
+START_TEST(test_state)
+{
+	new_chip(&power_type, NULL, 0);
+	fake_time = true;
+	fake_now = (struct timespec){ .tv_sec = 7 };
+	power_button(machine.dev);
+	out_len(POWER_PM1_EN, PWRBTN | GBL, 2);
+	out_len(POWER_PM1_CNT, 0x1402, 2);
+	test_chip_state(POWER_RESET, 0xffffffff & ~(1U << (POWER_PM1_CNT + 1)));
+	restore_chip(NULL, 0);
+	ck_assert(machine.irq);
+	ck_assert_uint_eq(in_len(POWER_PM1_STS, 2), PWRBTN);
+	ck_assert_uint_eq(in_len(POWER_PM1_EN, 2), PWRBTN | GBL);
+	ck_assert_uint_eq(in_len(POWER_PM1_CNT, 2), 0x1403);
+	out_len(POWER_PM1_STS, PWRBTN, 2);
+	ck_assert(!machine.irq);
+	fake_time = false;
+	free_chip();
+}
+END_TEST
+
+/* The timer goes on from where it was, whatever the host's clock says by then. */
+START_TEST(test_timer_goes_on)
+{
+	struct state_buf saved = { 0 };
+	struct state_reader in;
+
+	new_chip(&power_type, NULL, 0);
+	fake_time = true;
+	fake_now = (struct timespec){ .tv_sec = 1000 };
+	state_saved(power_type.state, machine.dev, &saved);
+	for (unsigned i = 0; i < 3; i++) {
+		fake_now.tv_sec = 3 + 86400 * i; /* a host that was just started, and others */
+		in = state_reader_of(&saved);
+		ck_assert_int_eq(state_load(&in, power_type.state, machine.dev), 0);
+		ck_assert_uint_eq(in_len(POWER_PM_TMR, 4), 3579545000U);
+		fake_now.tv_sec += 2;
+		ck_assert_uint_eq(in_len(POWER_PM_TMR, 4), 3579545000U + 2 * 3579545);
+	}
+	state_buf_free(&saved);
+	fake_time = false;
+	free_chip();
+}
+END_TEST
+
 UNIT_MAIN("power", test_first_values, test_enable, test_button, test_button_widths, test_control,
-	  test_power_off, test_reset, test_timer, test_holes)
+	  test_power_off, test_reset, test_timer, test_holes, test_state,
+	  test_timer_goes_on)

@@ -1,7 +1,7 @@
-/* Links: util/pty.o util/console.o util/console-scan.o util/console-keys.o util/stream.o util/tty.o util/loop.o util/log.o */
+/* Links: console/pty.o console/console.o console/scan.o console/keys.o util/stream.o console/tty.o util/loop.o util/log.o */
 
 /* Pseudo terminals of further ports, and a console with more than one device at the guest's end. */
-#include "lkvm/pty.h"
+#include "lkvm/console/pty.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -28,8 +28,10 @@ START_TEST(test_not_a_panic)
 {
 	new_chip(&pvpanic_type, NULL, 0);
 	out8(0, 0x00);
-	out8(0, 0x02); /* the guest's crash kernel goes on */
 	out8(0, 0xfc);
+	ck_assert_uint_eq(machine.panics, 0);
+	out8(0, 0x02); /* the guest's crash kernel goes on */
+	ck_assert_uint_eq(machine.panics, 1);
 	out8(1, 0x01);
 	ck_assert_uint_eq(machine.stops, 0);
 	free_chip();

@@ -1,6 +1,4 @@
 /* Links: hw/ram.o hw/ram-fault.o */
-#include "lkvm/ram.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -10,16 +8,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../hw/ram-internal.h"
+#include "ram-base.h"
 #include "unit.h"
 
 static const struct ram_config plain;
-static struct ram ram;
+static struct ram *ram;
 
 static int init(uint64_t mib)
 {
 	struct ram_backing backing = { .fd = -1, .advice = &plain };
 
-	return ram_init(&ram, mib * MIB, &backing);
+	return ram_new(mib * MIB, &backing, &ram);
 }
 
 START_TEST(test_layout)
@@ -81,24 +81,16 @@ START_TEST(test_access_is_all_or_nothing)
 
 	ck_assert_int_eq(init(3329), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-		struct iovec iov = { (void *)1, 1 };
 		void *window = NULL;
-		int n = ram_iov(&ram, GPA(table[i].at), table[i].len, &iov, 1);
-		int w = ram_window(&ram, GPA(table[i].at), table[i].len, 1, &window);
+		uint8_t *host = ram_host(ram, GPA(table[i].at), table[i].len);
+		int w = ram_window(ram, GPA(table[i].at), table[i].len, 1, &window);
 
-		ck_assert_msg(n == (table[i].want ? table[i].want : table[i].len ? 1 : 0),
-			      "iov %lx + %lx: %d", table[i].at, table[i].len, n);
 		ck_assert_msg(w == table[i].want, "window %lx + %lx: %d", table[i].at, table[i].len,
 			      w);
-		if (n == 1) {
-			ck_assert_ptr_eq(iov.iov_base, ram.base + table[i].at);
-			ck_assert_uint_eq(iov.iov_len, table[i].len);
-		} else {
-			ck_assert_uint_eq(iov.iov_len, 1);
-		}
-		ck_assert_ptr_eq(window, w ? NULL : ram.base + table[i].at);
+		ck_assert_ptr_eq(host, w ? NULL : ram_base(ram) + table[i].at);
+		ck_assert_ptr_eq(window, host);
 	}
-	ram_fini(&ram);
+	ram_free(ram);
 }
 END_TEST
 
@@ -107,33 +99,30 @@ START_TEST(test_read_write)
 	uint8_t in[16], out[16] = "fifteen letters";
 
 	ck_assert_int_eq(init(3329), 0);
-	ck_assert_int_eq(ram_write(&ram, GPA(0x1000ffff0), out, 16), 0);
-	ck_assert_int_eq(ram_read(&ram, GPA(0x1000ffff0), in, 16), 0);
+	ck_assert_int_eq(ram_write(ram, GPA(0x1000ffff0), out, 16), 0);
+	ck_assert_int_eq(ram_read(ram, GPA(0x1000ffff0), in, 16), 0);
 	ck_assert_mem_eq(in, out, 16);
 
 	/* A write that does not fit leaves no byte behind, a read none in the caller's buffer. */
-	ck_assert_int_eq(ram_write(&ram, GPA(0xcffffff8), out, 16), -EFAULT);
-	ck_assert_int_eq(ram_read(&ram, GPA(0xcffffff8), in, 8), 0);
+	ck_assert_int_eq(ram_write(ram, GPA(0xcffffff8), out, 16), -EFAULT);
+	ck_assert_int_eq(ram_read(ram, GPA(0xcffffff8), in, 8), 0);
 	ck_assert_mem_eq(in, "\0\0\0\0\0\0\0\0", 8);
 	memcpy(in, out, 16);
-	ck_assert_int_eq(ram_read(&ram, GPA(0xcffffff8), in, 16), -EFAULT);
+	ck_assert_int_eq(ram_read(ram, GPA(0xcffffff8), in, 16), -EFAULT);
 	ck_assert_mem_eq(in, out, 16);
-	ram_fini(&ram);
+	ram_free(ram);
 }
 END_TEST
 
-START_TEST(test_iov_and_window_arguments)
+START_TEST(test_window_arguments)
 {
-	struct iovec iov;
-	void *window = &iov;
+	void *window = &window;
 
 	ck_assert_int_eq(init(64), 0);
-	ck_assert_int_eq(ram_iov(&ram, GPA(0), 1, &iov, 0), -E2BIG);
-	ck_assert_int_eq(ram_iov(&ram, GPA(0), 0, &iov, 0), 0);
-	ck_assert_int_eq(ram_window(&ram, GPA(0x1001), 16, 16, &window), -EINVAL);
-	ck_assert_ptr_eq(window, &iov);
-	ck_assert_int_eq(ram_window(&ram, GPA(0x1000), 16, 4096, &window), 0);
-	ram_fini(&ram);
+	ck_assert_int_eq(ram_window(ram, GPA(0x1001), 16, 16, &window), -EINVAL);
+	ck_assert_ptr_eq(window, &window);
+	ck_assert_int_eq(ram_window(ram, GPA(0x1000), 16, 4096, &window), 0);
+	ram_free(ram);
 }
 END_TEST
 
@@ -141,14 +130,14 @@ START_TEST(test_gpa_of)
 {
 	gpa_t gpa = GPA(7);
 
-	ck_assert_int_eq(ram_gpa_of(&ram, &gpa, &gpa), -EFAULT);
 	ck_assert_int_eq(init(3329), 0);
-	ck_assert_int_eq(ram_gpa_of(&ram, ram.base + 0xd0000000, &gpa), 0);
+	ck_assert_int_eq(ram_gpa_of(ram, &gpa, &gpa), -EFAULT);
+	ck_assert_int_eq(ram_gpa_of(ram, ram_base(ram) + 0xd0000000, &gpa), 0);
 	ck_assert_uint_eq(gpa.v, 0xd0000000);
-	ck_assert_int_eq(ram_gpa_of(&ram, ram.base - 1, &gpa), -EFAULT);
-	ck_assert_int_eq(ram_gpa_of(&ram, ram.base + ram.span_bytes, &gpa), -EFAULT);
+	ck_assert_int_eq(ram_gpa_of(ram, ram_base(ram) - 1, &gpa), -EFAULT);
+	ck_assert_int_eq(ram_gpa_of(ram, ram_base(ram) + ram->span_bytes, &gpa), -EFAULT);
 	ck_assert_uint_eq(gpa.v, 0xd0000000);
-	ram_fini(&ram);
+	ram_free(ram);
 }
 END_TEST
 
@@ -181,11 +170,11 @@ START_TEST(test_mapping)
 	struct ram_backing backing = { .fd = -1, .advice = &plain, .refused = "stale" };
 	char perms[8], flags[256];
 
-	ck_assert_int_eq(ram_init(&ram, 3329 * MIB, &backing), 0);
+	ck_assert_int_eq(ram_new(3329 * MIB, &backing, &ram), 0);
 	ck_assert_str_eq(backing.refused, "");
-	ck_assert_uint_eq((uintptr_t)ram.base % (2 * MIB), 0);
+	ck_assert_uint_eq((uintptr_t)ram_base(ram) % (2 * MIB), 0);
 	for (unsigned i = 0; i < 2; i++) {
-		ck_assert(mapping_of(ram.base + ram.part[i].start.v, perms, flags));
+		ck_assert(mapping_of(ram_base(ram) + ram->map.part[i].start.v, perms, flags));
 		ck_assert_str_eq(perms, "rw-p");
 		ck_assert_ptr_nonnull(strstr(flags, " mg"));
 		ck_assert_ptr_nonnull(strstr(flags, " hg"));
@@ -195,12 +184,28 @@ START_TEST(test_mapping)
 	}
 	static const uint64_t none[] = { 0xd0000000, 0xe0000000, 0xffffffff, 0x100100000 };
 	for (size_t i = 0; i < ARRAY_SIZE(none); i++) {
-		ck_assert(mapping_of(ram.base + none[i], perms, flags));
+		ck_assert(mapping_of(ram_base(ram) + none[i], perms, flags));
 		ck_assert_str_eq(perms, "---p");
 	}
-	ck_assert(mapping_of(ram.base - 1, perms, flags));
+	ck_assert(mapping_of(ram_base(ram) - 1, perms, flags));
 	ck_assert_str_eq(perms, "---p");
-	ram_fini(&ram);
+	ram_free(ram);
+}
+END_TEST
+
+/* A byte in the lowest memory takes small pages, and elsewhere a huge one where the host has them. */
+START_TEST(test_low_memory_is_small)
+{
+	unsigned char resident[512];
+	unsigned n = 0;
+
+	ck_assert_int_eq(init(64), 0);
+	ck_assert_int_eq(ram_write(ram, GPA(0xfffff), "xy", 2), 0);
+	ck_assert_int_eq(mincore(ram_base(ram), 2 * MIB, resident), 0);
+	for (unsigned i = 0; i < 512; i++)
+		n += resident[i] & 1;
+	ck_assert_uint_eq(n, 3); /* the first page, and these two */
+	ram_free(ram);
 }
 END_TEST
 
@@ -210,13 +215,13 @@ START_TEST(test_advice_can_be_switched_off)
 	struct ram_backing backing = { .fd = -1, .advice = &off };
 	char perms[8], flags[256];
 
-	ck_assert_int_eq(ram_init(&ram, 64 * MIB, &backing), 0);
-	ck_assert(mapping_of(ram.base, perms, flags));
+	ck_assert_int_eq(ram_new(64 * MIB, &backing, &ram), 0);
+	ck_assert(mapping_of(ram_base(ram), perms, flags));
 	ck_assert_ptr_null(strstr(flags, " mg"));
 	ck_assert_ptr_null(strstr(flags, " hg"));
 	ck_assert_ptr_null(strstr(flags, " dc"));
 	ck_assert_ptr_null(strstr(flags, " dd"));
-	ram_fini(&ram);
+	ram_free(ram);
 }
 END_TEST
 
@@ -228,11 +233,11 @@ START_TEST(test_shared_file)
 	char got[5] = "";
 
 	ck_assert_int_eq(ftruncate(backing.fd, 3329 * (off_t)MIB), 0);
-	ck_assert_int_eq(ram_init(&ram, 3329 * MIB, &backing), 0);
-	ck_assert_int_eq(ram_write(&ram, GPA(0x100000000), "high", 4), 0);
+	ck_assert_int_eq(ram_new(3329 * MIB, &backing, &ram), 0);
+	ck_assert_int_eq(ram_write(ram, GPA(0x100000000), "high", 4), 0);
 	ck_assert_int_eq(pread(backing.fd, got, 4, 0xd0000000), 4);
 	ck_assert_str_eq(got, "high");
-	ram_fini(&ram);
+	ram_free(ram);
 	close(backing.fd);
 }
 END_TEST
@@ -244,8 +249,9 @@ START_TEST(test_impossible_sizes)
 				   UINT64_MAX - RAM_GAP_SIZE - 4095 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-		ck_assert_int_eq(ram_init(&ram, sizes[i], &backing), -ENOMEM);
-		ck_assert_ptr_null(ram.reservation);
+		ram = NULL;
+		ck_assert_int_eq(ram_new(sizes[i], &backing, &ram), -ENOMEM);
+		ck_assert_ptr_null(ram);
 	}
 }
 END_TEST
@@ -268,12 +274,12 @@ START_TEST(test_no_leak)
 	long before;
 
 	ck_assert_int_eq(init(3329), 0);
-	ram_fini(&ram);
+	ram_free(ram);
 	before = status_kib("VmSize:");
 	for (unsigned i = 0; i < 100; i++) {
 		ck_assert_int_eq(init(3329), 0);
-		ck_assert_int_eq(ram_write(&ram, GPA(0x100000000), "x", 1), 0);
-		ram_fini(&ram);
+		ck_assert_int_eq(ram_write(ram, GPA(0x100000000), "x", 1), 0);
+		ram_free(ram);
 	}
 	ck_assert_int_eq(status_kib("VmSize:"), before);
 }
@@ -284,10 +290,10 @@ START_TEST(test_terabyte_costs_nothing)
 	long before = status_kib("VmRSS:");
 
 	ck_assert_int_eq(init(1 << 20), 0);
-	ck_assert_int_eq(ram_write(&ram, GPA(0x100000000), "x", 1), 0);
+	ck_assert_int_eq(ram_write(ram, GPA(0x100000000), "x", 1), 0);
 	/* One huge page at most for the byte written, and the page tables. */
 	ck_assert_int_lt(status_kib("VmRSS:") - before, 4096);
-	ram_fini(&ram);
+	ram_free(ram);
 }
 END_TEST
 
@@ -322,26 +328,26 @@ static void clean_up(void)
 
 static void touch_gap(void)
 {
-	if (!init(3329) && !ram_fault_report(&ram, clean_up))
-		*(volatile char *)(ram.base + 0xd0000040) = 1;
+	if (!init(3329) && !ram_fault_report(ram, clean_up))
+		*(volatile char *)(ram_base(ram) + 0xd0000040) = 1;
 }
 
 static void touch_elsewhere(void)
 {
-	if (!init(64) && !ram_fault_report(&ram, clean_up))
+	if (!init(64) && !ram_fault_report(ram, clean_up))
 		raise(SIGSEGV);
 }
 
 static void fail_assertion(void)
 {
-	if (!init(64) && !ram_fault_report(&ram, clean_up))
+	if (!init(64) && !ram_fault_report(ram, clean_up))
 		raise(SIGABRT);
 }
 
 static void fault_unreported(void)
 {
-	if (!init(64) && !ram_fault_report(&ram, clean_up) && !ram_fault_report(NULL, NULL))
-		*(volatile char *)(ram.base + ram.span_bytes) = 1;
+	if (!init(64) && !ram_fault_report(ram, clean_up) && !ram_fault_report(NULL, NULL))
+		*(volatile char *)(ram_base(ram) + ram->span_bytes) = 1;
 }
 
 static void touch_truncated_file(void)
@@ -349,8 +355,8 @@ static void touch_truncated_file(void)
 	struct ram_backing backing = { .fd = memfd_create("ram", 0), .shared = true,
 				       .advice = &plain };
 
-	if (!ram_init(&ram, 64 * MIB, &backing) && !ram_fault_report(&ram, clean_up))
-		*(volatile char *)(ram.base + 0x5000) = 1;
+	if (!ram_new(64 * MIB, &backing, &ram) && !ram_fault_report(ram, clean_up))
+		*(volatile char *)(ram_base(ram) + 0x5000) = 1;
 }
 
 START_TEST(test_fault_names_the_guest_address)
@@ -368,7 +374,7 @@ START_TEST(test_fault_names_the_guest_address)
 END_TEST
 
 UNIT_MAIN("ram", test_layout, test_access_is_all_or_nothing, test_read_write,
-	  test_iov_and_window_arguments, test_gpa_of, test_mapping,
+	  test_window_arguments, test_gpa_of, test_mapping, test_low_memory_is_small,
 	  test_advice_can_be_switched_off, test_shared_file, test_impossible_sizes,
 	  test_no_leak, test_terabyte_costs_nothing,
 	  test_fault_names_the_guest_address)

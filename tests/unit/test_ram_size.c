@@ -196,5 +196,21 @@ START_TEST(test_cgroup)
 }
 END_TEST
 
+START_TEST(test_text)
+{
+	static const struct {
+		uint64_t bytes;
+		const char *text;
+	} cases[] = {
+		{ 0, "0MB" }, { 64 * MIB, "64MB" }, { 64 * MIB - 4096, "63.996MB" },
+		{ MIB + 4096, "1.003MB" }, { UINT64_MAX, "17592186044415.999MB" },
+	};
+	char buf[24];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		ck_assert_str_eq(ram_mb_text(cases[i].bytes, buf, sizeof(buf)), cases[i].text);
+}
+END_TEST
+
 UNIT_MAIN("ram-size", test_default, test_default_is_four_fifths, test_specifier, test_host,
-	  test_available, test_cgroup)
+	  test_available, test_cgroup, test_text)

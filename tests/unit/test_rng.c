@@ -1,11 +1,13 @@
-/* Links: virtio/rng.o virtio/virtio.o virtio/virtq.o hw/ram.o util/log.o util/loop.o tests/unit/fake-driver.o tests/unit/fake-ring.o */
+/* Links: virtio/rng.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/ram.o util/log.o util/loop.o tests/unit/fake-driver.o tests/unit/fake-ring.o */
 #include "lkvm/virtio-rng.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "fake-driver.h"
+#include "lkvm/clock.h"
 #include "lkvm/types.h"
 #include "unit.h"
 
@@ -43,9 +45,11 @@ static struct virtio_dev *dev;
 
 static void setup(void)
 {
+	static const struct virtio_rng_config config;
+
 	source.most = SIZE_MAX;
 	fake_init(&drv, 4);
-	ck_assert_int_eq(virtio_rng_new(&drv.ram, "rng0", &dev), 0);
+	ck_assert_int_eq(virtio_rng_new(drv.ram, "rng0", &config, &dev), 0);
 	fake_attach(&drv, dev);
 	ck_assert(fake_probe(&drv, FAKE_EVENT_IDX, 8));
 }
@@ -134,6 +138,29 @@ START_TEST(test_host)
 }
 END_TEST
 
+START_TEST(test_pause)
+{
+	struct fake_buf buf;
+	uint32_t written;
+	gpa_t at;
+
+	setup();
+	at = fake_alloc(&drv, 8, 1);
+	buf = FAKE_IN(at, 8);
+	virtio_dev_hold_begin(dev);
+	ck_assert(virtio_dev_hold_wait(dev, now_ms() + 10000));
+	ck_assert_int_ge(fake_add(&drv.queue[0], &buf, 1), 0);
+	fake_notify(&drv, 0);
+	poll(NULL, 0, 5);
+	ck_assert_uint_eq(*(uint8_t *)fake_at(&drv, at), 0);
+	ck_assert_int_lt(fake_used(&drv.queue[0], &written), 0);
+	virtio_dev_hold_end(dev);
+	ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+	assert_random(at, 0, 8);
+	teardown();
+}
+END_TEST
+
 /* 5.4.6.1: buffers are for the device to write, and there is at least one */
 START_TEST(test_bad_requests)
 {
@@ -158,4 +185,18 @@ START_TEST(test_bad_requests)
 }
 END_TEST
 
-UNIT_MAIN("rng", test_type, test_sizes, test_several_buffers, test_host, test_bad_requests)
+START_TEST(test_packed_is_asked_for)
+{
+	static const struct virtio_rng_config packed = { .packed = true };
+
+	setup();
+	ck_assert(!(dev->device_features >> VIRTIO_F_RING_PACKED & 1));
+	virtio_rng_free(dev);
+	ck_assert_int_eq(virtio_rng_new(drv.ram, "rng0", &packed, &dev), 0);
+	ck_assert(dev->device_features >> VIRTIO_F_RING_PACKED & 1);
+	virtio_rng_free(dev);
+}
+END_TEST
+
+UNIT_MAIN("rng", test_packed_is_asked_for, test_type, test_sizes, test_several_buffers, test_host,
+	  test_pause, test_bad_requests)

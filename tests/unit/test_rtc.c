@@ -1,11 +1,11 @@
-/* Links: hw/rtc.o util/log.o */
+/* Links: hw/rtc.o hw/state.o hw/state-show.o util/json.o util/log.o */
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <errno.h>
 
-#include "chip.h"
+#include "chip-state.h"
 #include "lkvm/timer.h"
 
 #define SET      0x80
@@ -37,9 +37,10 @@ static struct timespec timer_at;
 static unsigned timer_sets;
 static int timer_error;
 
-void timer_init(struct timer *t, struct loop *loop, void (*fired)(struct timer *timer))
+void timer_init(struct timer *t, struct loop *loop, clockid_t clock, void (*fired)(struct timer *timer))
 {
 	ck_assert_ptr_eq(loop, &machine.loop);
+	ck_assert_int_eq(clock, CLOCK_REALTIME);
 	timer = t;
 	t->fired = fired;
 }
@@ -50,12 +51,18 @@ void timer_fini(struct timer *t)
 	timer = NULL;
 }
 
-int timer_set(struct timer *t, const struct timespec *at)
+int timer_set(struct timer *t, uint64_t at_ns)
 {
 	ck_assert_ptr_eq(t, timer);
-	timer_at = *at;
+	timer_at = (struct timespec){ (time_t)(at_ns / SECOND), (long)(at_ns % SECOND) };
 	timer_sets++;
 	return timer_error;
+}
+
+void timer_stop(struct timer *t)
+{
+	ck_assert_ptr_eq(t, timer);
+	timer_at = (struct timespec){ 0 };
 }
 
 /* The next event is @sec seconds and @nsec nanoseconds from the whole second now; let it come. */
@@ -125,7 +132,7 @@ static void put_time(unsigned c, unsigned y, unsigned mo, unsigned d, unsigned h
 
 static void new_rtc(void)
 {
-	machine.config.ram.size_bytes = 256 * MIB;
+	machine.ram_bytes = 256 * MIB;
 	new_chip(&rtc_type, NULL, 0);
 }
 
@@ -446,8 +453,8 @@ START_TEST(test_periodic)
 	static const struct {
 		unsigned rate;
 		int hz;
-	} cases[] = { { 1, 256 },   { 2, 128 },  { 3, 8192 }, { 4, 4096 },
-		      { 6, 1024 },  { 13, 8 },   { 14, 4 },   { 15, 2 } };
+	} cases[] = { { 1, 256 },  { 2, 128 }, { 3, 8192 }, { 4, 4096 },
+		      { 6, 1024 }, { 13, 8 },  { 14, 4 },   { 15, 2 } };
 
 	set_now(2024, 6, 15, 12, 30, 40);
 	new_rtc();
@@ -600,7 +607,7 @@ START_TEST(test_memory_size)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		machine.config.ram.size_bytes = cases[i].mb * MIB;
+		machine.ram_bytes = cases[i].mb * MIB;
 		new_chip(&rtc_type, NULL, 0);
 		ck_assert_uint_eq(get_number(0x15, 2), 640);
 		ck_assert_uint_eq(get_number(0x17, 2), cases[i].ext_kb);
@@ -612,8 +619,74 @@ START_TEST(test_memory_size)
 }
 END_TEST
 
+START_TEST(test_state)
+{
+	set_now(2024, 5, 6, 7, 8, 9);
+	new_rtc();
+	put(0x0a, NO_RATE);
+	put_time(0x19, 0x99, 0x12, 0x31, 0x23, 0x59, 0x50);
+	put(0x40, 0x77);
+	put(5, 0x00); /* the alarm at midnight */
+	put(3, 0x00);
+	put(1, 0x00);
+	put(0x0b, H24 | ALARM);
+	get(0x0c);
+	out8(0, 0x40);
+	test_chip_state(2, 3);
+	restore_chip(NULL, 0);
+	ck_assert_uint_eq(in8(1), 0x77); /* the index too */
+	assert_time(0x19, 0x99, 0x12, 0x31, 0x23, 0x59, 0x50);
+	ck_assert(!machine.irq);
+	assert_next(10, 0);
+	ck_assert(machine.irq);
+	restore_chip(NULL, 0);
+	ck_assert(machine.irq);
+	ck_assert_uint_eq(get(0x0c), IRQ | ALARM | UPDATED);
+	ck_assert(!machine.irq);
+	assert_time(0x20, 0, 1, 1, 0, 0, 0);
+	free_chip();
+}
+END_TEST
+
+/* Saved before the alarm, loaded behind it: it comes at once, and the time is that of then. */
+START_TEST(test_state_late)
+{
+	struct state_buf saved = { 0 };
+	struct state_reader in;
+	struct timespec then;
+
+	set_now(2024, 5, 6, 7, 8, 9);
+	then = now;
+	new_rtc();
+	put(0x0a, NO_RATE);
+	put(5, 0x07);
+	put(3, 0x30);
+	put(1, 0x00);
+	put(0x0b, H24 | ALARM);
+	get(0x0c);
+	state_saved(rtc_type.state, machine.dev, &saved);
+	free_chip();
+	now.tv_sec += 86400 * 3;
+	new_rtc();
+	in = state_reader_of(&saved);
+	ck_assert_int_eq(state_load(&in, rtc_type.state, machine.dev), 0);
+	ck_assert(timer_at.tv_sec && timer_at.tv_sec <= now.tv_sec);
+	timer->fired(timer);
+	ck_assert(machine.irq);
+	assert_time(0x20, 0x24, 5, 9, 7, 8, 9);
+	/* ... and on a host whose clock is an hour behind: when it is due by that. */
+	now.tv_sec = then.tv_sec - 3600;
+	in = state_reader_of(&saved);
+	ck_assert_int_eq(state_load(&in, rtc_type.state, machine.dev), 0);
+	ck_assert(!machine.irq);
+	ck_assert_int_eq(timer_at.tv_sec, then.tv_sec + 21 * 60 + 51);
+	state_buf_free(&saved);
+	free_chip();
+}
+END_TEST
+
 UNIT_MAIN("rtc", test_bcd_24, test_binary, test_12_hours, test_set, test_set_binary,
 	  test_write_without_set, test_no_drift, test_nonsense_time, test_uip, test_c, test_d,
 	  test_update_interrupt, test_alarm, test_alarm_polled, test_periodic, test_all_interrupts,
-	  test_no_timer_left,
-	  test_b_reads_back, test_memory, test_ports, test_memory_size)
+	  test_no_timer_left, test_b_reads_back, test_memory, test_ports, test_memory_size,
+	  test_state, test_state_late)

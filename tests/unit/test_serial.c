@@ -1,7 +1,7 @@
-/* Links: hw/serial.o */
+/* Links: hw/serial.o hw/state.o hw/state-show.o util/json.o */
 #include <linux/serial_reg.h>
 
-#include "chip.h"
+#include "chip-state.h"
 #include "lkvm/console.h"
 
 #define RESET_RX (UART_FCR_ENABLE_FIFO | UART_FCR_CLEAR_RCVR)
@@ -198,7 +198,7 @@ END_TEST
 
 START_TEST(test_leads_nowhere)
 {
-	new_chip(&serial_type, NULL, 1);
+	new_chip(&serial_type, NULL, 0);
 	out8(UART_TX, 'a');
 	ck_assert_uint_eq(in8(UART_LSR), EMPTY);
 	free_chip();
@@ -757,6 +757,129 @@ START_TEST(test_linux_probe)
 }
 END_TEST
 
+START_TEST(test_state)
+{
+	new_driven(UART_IER_RDI | UART_IER_THRI);
+	out8(UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_TRIGGER_8);
+	out8(UART_LCR, UART_LCR_DLAB);
+	out8(UART_DLM, 0x12);
+	out8(UART_LCR, 3);
+	type("abc");
+	con.device.send_break(con.device.dev);
+	con.device.send_break(con.device.dev);
+	in8(UART_RX);
+	out8(UART_SCR, 0x42);
+	con.room = 0;
+	test_chip_state(8, 0);
+	out8(UART_TX, 'x');
+	out8(UART_TX, 'y');
+	restore_chip(&con, 0);
+
+	ck_assert(machine.irq);
+	ck_assert_uint_eq(machine.irq_sets, 1);
+	ck_assert_uint_eq(in8(UART_IIR), UART_IIR_RX_TIMEOUT | 0xc0);
+	ck_assert_uint_eq(in8(UART_LSR), UART_LSR_DR | 0x80); /* a break is in the FIFO; tx is full */
+	ck_assert_uint_eq(in8(UART_RX), 'b');
+	ck_assert_uint_eq(in8(UART_RX), 'c');
+	ck_assert_uint_eq(in8(UART_LSR), UART_LSR_DR | UART_LSR_BI | 0x80);
+	ck_assert_uint_eq(in8(UART_RX), 0);
+	ck_assert_uint_eq(in8(UART_LSR), UART_LSR_DR | UART_LSR_BI | 0x80);
+	ck_assert_uint_eq(in8(UART_RX), 0);
+	ck_assert_uint_eq(in8(UART_LSR), 0);
+	ck_assert(!machine.irq);
+	room(10);
+	ck_assert(machine.irq); /* the THR is empty */
+	assert_out("xy");
+	ck_assert_uint_eq(in8(UART_SCR), 0x42);
+	out8(UART_LCR, UART_LCR_DLAB);
+	ck_assert_uint_eq(in8(UART_DLM), 0x12);
+	free_chip();
+}
+END_TEST
+
+/* The console at the other end is another one: with room, or none at all. */
+START_TEST(test_state_output_waits)
+{
+	struct state_buf saved = { 0 };
+	struct state_reader in;
+
+	new_driven(UART_IER_THRI);
+	con.room = 0;
+	out8(UART_TX, 'x');
+	out8(UART_TX, 'y');
+	in8(UART_IIR);
+	ck_assert(!machine.irq);
+	state_saved(serial_type.state, machine.dev, &saved);
+	con.room = 1;
+	in = state_reader_of(&saved);
+	ck_assert_int_eq(state_load(&in, serial_type.state, machine.dev), 0);
+	assert_out("x");
+	ck_assert_uint_eq(in8(UART_LSR), 0);
+	room(1);
+	assert_out("xy");
+	free_chip();
+
+	new_chip(&serial_type, NULL, 0);
+	in = state_reader_of(&saved);
+	ck_assert_int_eq(state_load(&in, serial_type.state, machine.dev), 0);
+	ck_assert(machine.irq);
+	ck_assert_uint_eq(in8(UART_LSR), EMPTY);
+	state_buf_free(&saved);
+	free_chip();
+}
+END_TEST
+
+/* Input that came before the state that wants it. */
+START_TEST(test_state_input_waits)
+{
+	struct state_buf saved = { 0 };
+	struct state_reader in;
+
+	new_driven(UART_IER_RDI);
+	state_saved(serial_type.state, machine.dev, &saved);
+	free_chip();
+	new_serial();
+	ck_assert_uint_eq(type("abc"), 0);
+	in = state_reader_of(&saved);
+	ck_assert_int_eq(state_load(&in, serial_type.state, machine.dev), 0);
+	ck_assert_uint_eq(con.wanted, 1);
+	ck_assert_uint_eq(type("abc"), 3);
+	state_buf_free(&saved);
+	free_chip();
+}
+END_TEST
+
+/* What no serial port is ever in, though each value could be. */
+START_TEST(test_state_refused)
+{
+	const struct state_type *state = serial_type.state;
+	static const struct {
+		const char *field;
+		uint64_t value;
+	} bad[] = { { "rx_breaks", 1 }, { "rx_n", 2 }, { "tx_n", 2 }, { "fcr", 0x40 } };
+
+	new_serial();
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		const struct state_field *f = state->fields;
+		struct state_buf saved = { 0 };
+		struct state_reader in;
+		void *st = calloc(1, state->size);
+
+		while (strcmp(f->name, bad[i].field))
+			f++;
+		state_saved(state, machine.dev, &saved);
+		in = state_reader_of(&saved);
+		ck_assert_int_eq(state_unpack(&in, state, st), 0);
+		state_set(st, f, 0, bad[i].value);
+		ck_assert_int_eq(state_try(state, machine.dev, st, &in), -ERANGE);
+		ck_assert_ptr_nonnull(strstr(in.why, bad[i].field));
+		state_buf_free(&saved);
+		free(st);
+	}
+	free_chip();
+}
+END_TEST
+
 UNIT_MAIN("serial", test_first_values, test_read_back, test_divisor, test_read_only, test_widths,
 	  test_fifo_enable, test_output, test_leads_nowhere, test_detach, test_full_without_fifo,
 	  test_full_with_fifo, test_tx_reset, test_input, test_input_without_fifo,
@@ -765,4 +888,5 @@ UNIT_MAIN("serial", test_first_values, test_read_back, test_divisor, test_read_o
 	  test_thre_irq, test_thre_irq_burst, test_thre_irq_edges, test_thre_irq_blocked,
 	  test_line_status_irq, test_modem_status_irq, test_priority, test_masks, test_out2,
 	  test_loop_lines, test_deltas, test_loop_data, test_loop_overrun, test_loop_break,
-	  test_linux_probe)
+	  test_linux_probe, test_state, test_state_output_waits, test_state_input_waits,
+	  test_state_refused)

@@ -1,4 +1,4 @@
-/* Links: util/tty.o util/log.o */
+/* Links: console/tty.o util/log.o */
 #include "unit.h"
 
 #include <errno.h>
@@ -12,8 +12,8 @@
 #include <unistd.h>
 #include <utmp.h>
 
+#include "lkvm/console/tty.h"
 #include "lkvm/log.h"
-#include "lkvm/tty.h"
 
 static int master, slave;
 static struct termios before;

@@ -1,4 +1,4 @@
-/* Links: virtio/virtio.o virtio/virtq.o hw/ram.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
+/* Links: virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/ram.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
 
 /*
  * The core, with a toy device of two queues: it echoes what it reads from a chain, or holds the
@@ -9,14 +9,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "fake-driver.h"
+#include "lkvm/clock.h"
+#include "lkvm/event.h"
 
 #define ACK         VIRTIO_CONFIG_S_ACKNOWLEDGE
 #define DRIVER      VIRTIO_CONFIG_S_DRIVER
@@ -33,11 +37,13 @@ struct toy {
 	struct virtio_dev dev;
 	uint32_t config[4];
 	/* What to do */
-	bool hold, careless; /* does not complete what it drains */
+	atomic_bool hold, careless; /* does not complete what it drains */
 	int activate_ret;
 	void (*on_kick)(struct virtio_dev *dev, unsigned index);
 	void (*on_handle)(struct virtio_dev *dev, unsigned index);
 	void (*on_commit)(struct virtio_dev *dev);
+	void (*on_drain)(void);
+	void (*on_activate)(void);
 	/* What happened */
 	atomic_uint activates, kicks[2], handled, resets, ends, kicks_after_end;
 	atomic_uint drains[2];
@@ -46,6 +52,7 @@ struct toy {
 	unsigned n_held[2];
 	sigset_t mask;
 	char thread[16];
+	atomic_int tid, activate_tid;
 };
 
 static struct toy toy;
@@ -66,7 +73,7 @@ static void toy_handle(struct virtio_dev *d, unsigned index)
 		return;
 	}
 	n = virtq_write(d->chain, 0, bytes, n);
-	virtq_push(&d->queue[index].vq, d->chain->token, (uint32_t)n);
+	virtio_push(d, index, d->chain->token, (uint32_t)n);
 }
 
 static void toy_kick(struct virtio_dev *d, unsigned index)
@@ -76,6 +83,7 @@ static void toy_kick(struct virtio_dev *d, unsigned index)
 		atomic_fetch_add(&toy.kicks_after_end, 1);
 	pthread_sigmask(SIG_BLOCK, NULL, &toy.mask);
 	pthread_getname_np(pthread_self(), toy.thread, sizeof(toy.thread));
+	toy.tid = gettid();
 	if (toy.on_kick)
 		toy.on_kick(d, index);
 	else
@@ -91,7 +99,7 @@ static void toy_commit(struct virtio_dev *d)
 static void toy_drain_queue(struct virtio_dev *d, unsigned index)
 {
 	for (unsigned i = 0; i < toy.n_held[index]; i++)
-		virtq_push(&d->queue[index].vq, toy.held[index][i], 0);
+		virtio_push(d, index, toy.held[index][i], 0);
 	toy.n_held[index] = 0;
 	if (!toy.careless)
 		virtio_complete(d, index);
@@ -99,6 +107,8 @@ static void toy_drain_queue(struct virtio_dev *d, unsigned index)
 
 static void toy_drain(struct virtio_dev *d, int index)
 {
+	if (toy.on_drain)
+		toy.on_drain();
 	if (index >= 0) {
 		toy_drain_queue(d, (unsigned)index);
 		atomic_fetch_add(&toy.drains[index], 1);
@@ -110,9 +120,18 @@ static void toy_drain(struct virtio_dev *d, int index)
 	atomic_store(&toy.ended, true);
 }
 
+static bool toy_busy(const struct virtio_dev *d)
+{
+	(void)d;
+	return toy.n_held[0] + toy.n_held[1];
+}
+
 static int toy_activate(struct virtio_dev *d)
 {
 	ck_assert_int_ge(d->loop.epfd, 0);
+	if (toy.on_activate)
+		toy.on_activate();
+	toy.activate_tid = gettid();
 	atomic_fetch_add(&toy.activates, 1);
 	atomic_store(&toy.ended, false);
 	return toy.activate_ret;
@@ -156,6 +175,7 @@ static const struct virtio_type toy_type = {
 	.kick = toy_kick,
 	.commit = toy_commit,
 	.drain = toy_drain,
+	.busy = toy_busy,
 	.reset = toy_reset,
 	.config_read = toy_config_read,
 	.config_write = toy_config_write,
@@ -173,7 +193,7 @@ static void setup_type(const struct virtio_type *type, uint64_t offered)
 		.dev = {
 			.type = type,
 			.name = "toy0",
-			.ram = &drv.ram,
+			.ram = drv.ram,
 			.n_queues = 2,
 			.config_bytes = 12,
 			.device_features = offered,
@@ -504,20 +524,23 @@ END_TEST
 START_TEST(test_driver_ok)
 {
 	uint32_t written;
+	pid_t worker;
 
 	setup(0);
 	ck_assert(fake_negotiate(&drv, 0));
 	fake_setup_queue(&drv, 0, 16);
 	add(0);
 	virtio_notify(dev, 0);
-	ck_assert_uint_eq(workers(), 0);
+	wait_workers(1); /* made with the device, it does nothing */
 	ck_assert_uint_eq(drv.queue[0].used->idx, 0);
 	ck_assert_uint_eq(atomic_load(&toy.activates), 0);
 	virtio_set_status(dev, LIVE);
+	fake_wait_up(&drv);
 	ck_assert_uint_eq(atomic_load(&toy.activates), 1);
-	wait_workers(1);
 	ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
 	ck_assert_str_eq(toy.thread, "dev/toy0");
+	worker = toy.tid;
+	ck_assert_int_eq(toy.activate_tid, worker);
 	/* The other queue is not there: nothing may come of a notification. */
 	virtio_notify(dev, 1);
 	ck_assert_int_eq(drv.notify_fd[1], -1);
@@ -530,6 +553,11 @@ START_TEST(test_driver_ok)
 	virtio_set_status(dev, 0);
 	ck_assert_uint_eq(atomic_load(&toy.ends), 1);
 	ck_assert_int_eq(drv.notify_fd[0], -1);
+	/* It survives the reset: a vCPU makes no thread. */
+	ck_assert_uint_eq(workers(), 1);
+	ck_assert(fake_probe(&drv, 0, 16));
+	ck_assert_int_eq(echo(0), 20);
+	ck_assert_int_eq(toy.tid, worker);
 	teardown();
 }
 END_TEST
@@ -784,6 +812,50 @@ START_TEST(test_no_kick_after_drain)
 }
 END_TEST
 
+/* What is left in the ring then is no reason to go on looking into it. */
+START_TEST(test_queue_reset_while_served)
+{
+	struct pollfd called;
+	pthread_t thread;
+
+	setup(0);
+	sem_init(&gate, 0, 0);
+	sem_init(&at_gate, 0, 0);
+	ck_assert(fake_probe(&drv, FAKE_RESET, 16));
+	toy.on_handle = wait_at_gate;
+	for (unsigned i = 0; i < 3; i++)
+		add(1);
+	fake_notify(&drv, 1);
+	sem_wait(&at_gate);
+	called = (struct pollfd){ dev->call.fd, POLLIN, 0 };
+	ck_assert_int_eq(pthread_create(&thread, NULL, reset_queue, NULL), 0);
+	ck_assert_int_eq(poll(&called, 1, -1), 1);
+	toy.on_handle = NULL;
+	sem_post(&gate);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(get(1, VIRTIO_QUEUE_RESET), 0);
+	ck_assert_uint_eq(atomic_load(&toy.handled), 1);
+	teardown();
+}
+END_TEST
+
+/* At the machine's end nobody is left to stop a queue, so nobody waits for that. */
+START_TEST(test_queue_reset_behind_the_end)
+{
+	int64_t start;
+
+	setup(0);
+	ck_assert(fake_probe(&drv, FAKE_RESET, 16));
+	virtio_dev_stop_begin(dev);
+	while (!atomic_load(&dev->has_ended))
+		sched_yield();
+	start = now_ms();
+	virtio_queue_set(dev, 1, VIRTIO_QUEUE_RESET, 1);
+	ck_assert_int_lt(now_ms() - start, dev->transport_ops->patience_ms / 2);
+	teardown();
+}
+END_TEST
+
 /* The driver's other CPU refills the ring as fast as it is emptied. */
 static void refill(struct fake_driver *d, unsigned index)
 {
@@ -950,11 +1022,77 @@ START_TEST(test_activate_fails)
 	ck_assert(!fake_probe(&drv, 0, 16));
 	ck_assert_uint_eq(virtio_get_status(dev), LIVE | NEEDS_RESET);
 	ck_assert_uint_eq(fake_config_irqs(&drv), 1);
-	ck_assert_uint_eq(workers(), 0);
 	fake_notify(&drv, 0);
+	/* Nobody serves it, so each request of the driver is done at once. */
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_READY, 0);
+	ck_assert_uint_eq(virtio_queue_get(dev, 0, VIRTIO_QUEUE_READY), 0);
+	virtio_dev_hold_begin(dev);
+	ck_assert(virtio_dev_hold_wait(dev, 0));
+	virtio_dev_hold_end(dev);
+	virtio_set_status(dev, 0);
+	ck_assert_uint_eq(virtio_get_status(dev), 0);
+	ck_assert_uint_eq(atomic_load(&toy.kicks[0]) + atomic_load(&toy.ends), 0);
 	toy.activate_ret = 0;
 	ck_assert(fake_probe(&drv, 0, 16));
 	ck_assert_int_eq(echo(1), 20);
+	teardown();
+}
+END_TEST
+
+static sem_t may_activate;
+
+static void slow_activate(void)
+{
+	while (sem_wait(&may_activate))
+		;
+}
+
+/* What the device does first may take time: the vCPU does not wait, and the device does not stand still. */
+START_TEST(test_slow_activate)
+{
+	uint32_t written;
+
+	setup(0);
+	sem_init(&may_activate, 0, 0);
+	toy.on_activate = slow_activate;
+	ck_assert(fake_negotiate(&drv, 0));
+	fake_setup_queue(&drv, 0, 16);
+	virtio_hold(dev, VIRTIO_HOLD_MASTER, true); /* it is to start parked */
+	virtio_set_status(dev, LIVE);
+	ck_assert_uint_eq(virtio_get_status(dev), LIVE);
+	add(0);
+	fake_notify(&drv, 0);
+	virtio_dev_hold_begin(dev);
+	ck_assert(!virtio_dev_hold_wait(dev, now_ms() + 20));
+	sem_post(&may_activate);
+	ck_assert(virtio_dev_hold_wait(dev, now_ms() + 10000));
+	ck_assert_uint_eq(atomic_load(&toy.activates), 1);
+	virtio_dev_hold_end(dev);
+	virtio_hold(dev, VIRTIO_HOLD_MASTER, false);
+	ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+	teardown();
+	sem_destroy(&may_activate);
+}
+END_TEST
+
+/* A driver that gives up at once, and one that does not even wait for that. */
+START_TEST(test_reset_at_once)
+{
+	setup(0);
+	for (unsigned i = 0; i < 300; i++) {
+		ck_assert(fake_negotiate(&drv, 0));
+		fake_setup_queue(&drv, 0, 16);
+		virtio_set_status(dev, LIVE);
+		if (i % 3 == 1)
+			virtio_queue_set(dev, 0, VIRTIO_QUEUE_READY, 0);
+		if (i % 3 == 2)
+			fake_notify(&drv, 0);
+		virtio_set_status(dev, 0);
+		ck_assert_uint_eq(virtio_get_status(dev), 0);
+		ck_assert_uint_eq(atomic_load(&toy.activates), i + 1);
+		ck_assert_uint_eq(atomic_load(&toy.ends), i + 1);
+	}
+	ck_assert_uint_eq(atomic_load(&toy.kicks_after_end), 0);
 	teardown();
 }
 END_TEST
@@ -970,6 +1108,22 @@ static void check_messages(FILE *messages, const char *what, unsigned n)
 	ck_assert_uint_eq(n, 0);
 }
 
+/* From here on the numbers of descriptors that are open have no holes: some may be inherited. */
+static void fill_descriptors(void)
+{
+	int top = 0, fd = 0;
+	DIR *dir = opendir("/proc/self/fd");
+	struct dirent *entry;
+
+	ck_assert_ptr_nonnull(dir);
+	while ((entry = readdir(dir)))
+		top = atoi(entry->d_name) > top ? atoi(entry->d_name) : top;
+	closedir(dir);
+	while (fd >= 0 && fd < top)
+		fd = dup(0);
+	ck_assert_int_ge(fd, top);
+}
+
 /* The host has one descriptor too few, two, ...: broken until the reset, nothing leaks. */
 START_TEST(test_host_failures)
 {
@@ -981,6 +1135,7 @@ START_TEST(test_host_failures)
 	ck_assert_ptr_nonnull(messages);
 	ck_assert_int_eq(dup2(fileno(messages), STDERR_FILENO), STDERR_FILENO);
 	setup(0);
+	fill_descriptors();
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	first_free = dup(0);
 	close(first_free);
@@ -1266,8 +1421,8 @@ START_TEST(test_hold)
 		fake_notify(&drv, 0);
 		fake_notify(&drv, 1);
 		wait_for(&toy.handled, before + 3);
-		virtio_hold(dev, true);
-		virtio_hold(dev, true);
+		virtio_hold(dev, VIRTIO_HOLD_TEST, true);
+		virtio_hold(dev, VIRTIO_HOLD_TEST, true);
 		toy.hold = false;
 		ck_assert_int_ge(fake_used(&drv.queue[0], &written), 0);
 		ck_assert_int_ge(fake_used(&drv.queue[1], &written), 0);
@@ -1278,8 +1433,8 @@ START_TEST(test_hold)
 		ck_assert_int_lt(fake_used(&drv.queue[0], &written), 0);
 		ck_assert_uint_eq(atomic_load(&toy.handled), before + 3);
 		ck_assert_uint_eq(get(0, VIRTIO_QUEUE_READY), 1);
-		virtio_hold(dev, false);
-		virtio_hold(dev, false);
+		virtio_hold(dev, VIRTIO_HOLD_TEST, false);
+		virtio_hold(dev, VIRTIO_HOLD_TEST, false);
 		ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
 		ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
 		ck_assert_int_eq(echo(0), 20);
@@ -1297,7 +1452,7 @@ START_TEST(test_hold_and_set_up)
 	uint32_t written;
 
 	setup(0);
-	virtio_hold(dev, true);
+	virtio_hold(dev, VIRTIO_HOLD_TEST, true);
 	ck_assert(fake_negotiate(&drv, FAKE_RESET));
 	fake_setup_queue(&drv, 0, 16);
 	virtio_set_status(dev, LIVE);
@@ -1308,16 +1463,168 @@ START_TEST(test_hold_and_set_up)
 	poll(NULL, 0, 2);
 	ck_assert_uint_eq(atomic_load(&toy.handled), 0);
 	virtio_queue_set(dev, 1, VIRTIO_QUEUE_RESET, 1);
-	virtio_hold(dev, false);
+	virtio_hold(dev, VIRTIO_HOLD_TEST, false);
 	ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
 	ck_assert_uint_eq(atomic_load(&toy.handled), 1);
-	virtio_hold(dev, true);
+	virtio_hold(dev, VIRTIO_HOLD_TEST, true);
 	virtio_set_status(dev, 0);
 	ck_assert_uint_eq(atomic_load(&toy.ends), 1);
-	virtio_hold(dev, false);
+	virtio_hold(dev, VIRTIO_HOLD_TEST, false);
 	ck_assert(fake_probe(&drv, 0, 16));
 	ck_assert_int_eq(echo(1), 20);
-	virtio_hold(dev, true);
+	virtio_hold(dev, VIRTIO_HOLD_TEST, true);
+	teardown();
+}
+END_TEST
+
+/* ---- the whole machine stands still ---- */
+
+/* What the toy holds comes to its end when the test says so. */
+static void toy_finish(struct loop_source *src, uint32_t events)
+{
+	(void)events;
+	event_clear(src->fd);
+	toy_drain_queue(dev, 0);
+	virtio_idle(dev);
+	toy_drain_queue(dev, 1);
+	virtio_idle(dev);
+	virtio_idle(dev);
+}
+
+/* It waits for what has been taken, but not for ever, and may be called off. */
+START_TEST(test_pause)
+{
+	struct loop_source finish = { event_open(0), toy_finish };
+	uint32_t written;
+
+	setup(0);
+	ck_assert(fake_probe(&drv, 0, 16));
+	ck_assert_int_eq(echo(0), 20);
+	ck_assert_int_eq(loop_add(&dev->loop, &finish, EPOLLIN), 0);
+	for (unsigned round = 1; round <= 4; round++) {
+		unsigned before = atomic_load(&toy.handled);
+
+		toy.hold = true;
+		add(0);
+		add(1);
+		fake_notify(&drv, 0);
+		fake_notify(&drv, 1);
+		wait_for(&toy.handled, before + 2);
+		virtio_dev_hold_begin(dev);
+		ck_assert(!virtio_dev_hold_wait(dev, now_ms() + 20));
+		if (round % 2) {
+			virtio_dev_hold_end(dev);
+			virtio_dev_hold_begin(dev);
+		}
+		toy.hold = false;
+		add(0);
+		fake_notify(&drv, 0);
+		event_signal(finish.fd);
+		ck_assert(virtio_dev_hold_wait(dev, now_ms() + 10000));
+		ck_assert_uint_eq(toy.n_held[0] + toy.n_held[1], 0);
+		ck_assert_uint_eq(dev->queue[0].vq.taken, 0);
+		virtio_dev_hold_end(dev);
+		for (unsigned i = 0; i < 2; i++)
+			ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+		ck_assert_int_ge(fake_wait_used(&drv, 1, &written), 0);
+	}
+	teardown();
+	close(finish.fd);
+}
+END_TEST
+
+/* One reason more or less changes nothing. Without bus mastering, what has not begun stays so. */
+START_TEST(test_pause_reasons)
+{
+	uint32_t written;
+
+	setup(0);
+	virtio_dev_hold_begin(dev); /* nothing is live */
+	ck_assert(virtio_dev_hold_wait(dev, 0));
+	ck_assert(fake_probe(&drv, 0, 16)); /* by a vCPU that should be parked */
+	add(0);
+	fake_notify(&drv, 0);
+	virtio_hold(dev, VIRTIO_HOLD_MASTER, true);
+	virtio_dev_hold_end(dev);
+	ck_assert(virtio_dev_hold_wait(dev, now_ms() + 10000));
+	virtio_dev_hold_end(dev);
+	poll(NULL, 0, 2);
+	ck_assert_uint_eq(atomic_load(&toy.handled), 0);
+	virtio_dev_hold_begin(dev);
+	virtio_hold(dev, VIRTIO_HOLD_MASTER, false);
+	ck_assert(virtio_dev_hold_wait(dev, now_ms() + 10000));
+	poll(NULL, 0, 2);
+	ck_assert_uint_eq(atomic_load(&toy.handled), 0);
+	virtio_dev_hold_end(dev);
+	ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+	/* A device that stands still can be reset, and be live again behind that. */
+	virtio_dev_hold_begin(dev);
+	ck_assert(virtio_dev_hold_wait(dev, now_ms() + 10000));
+	virtio_set_status(dev, 0);
+	ck_assert(fake_probe(&drv, 0, 16));
+	virtio_dev_hold_end(dev);
+	ck_assert_int_eq(echo(1), 20);
+	teardown();
+}
+END_TEST
+
+/* A driver at full speed is stopped at any moment. */
+START_TEST(test_pause_at_any_moment)
+{
+	uint32_t written;
+
+	setup(FAKE_PACKED);
+	for (unsigned round = 0; round < 200; round++) {
+		uint16_t taken;
+		unsigned handled, irqs;
+
+		if (round % 20 == 0)
+			ck_assert(fake_probe(&drv, round & 1 ? FAKE_PACKED : 0, 16));
+		for (unsigned i = 0; i < 8; i++) {
+			fake_irq_on(&drv.queue[0], 0);
+			add(0);
+			fake_notify(&drv, 0);
+		}
+		virtio_dev_hold_begin(dev);
+		ck_assert(virtio_dev_hold_wait(dev, now_ms() + 10000));
+		handled = atomic_load(&toy.handled);
+		taken = dev->queue[0].vq.taken;
+		irqs = fake_queue_irqs(&drv, 0);
+		ck_assert_uint_eq(taken, 0);
+		add(1);
+		fake_notify(&drv, 1);
+		virtio_again(dev, 0);
+		sched_yield();
+		ck_assert_uint_eq(atomic_load(&toy.handled), handled);
+		ck_assert_uint_eq(fake_queue_irqs(&drv, 0), irqs);
+		virtio_dev_hold_end(dev);
+		for (unsigned i = 0; i < 8; i++)
+			ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+		ck_assert_int_ge(fake_wait_used(&drv, 1, &written), 0);
+	}
+	teardown();
+}
+END_TEST
+
+/* What the device has to say of its configuration is kept. */
+START_TEST(test_pause_and_config)
+{
+	unsigned irqs;
+
+	setup(0);
+	ck_assert(fake_probe(&drv, 0, 16));
+	virtio_dev_hold_begin(dev);
+	ck_assert(virtio_dev_hold_wait(dev, now_ms() + 10000));
+	irqs = fake_config_irqs(&drv);
+	for (unsigned i = 0; i < 2; i++) {
+		virtio_config_begin(dev);
+		virtio_config_end(dev);
+	}
+	ck_assert_uint_eq(fake_config_irqs(&drv), irqs);
+	ck_assert_uint_eq(dev->config_generation, 0);
+	virtio_dev_hold_end(dev);
+	ck_assert_uint_eq(fake_config_irqs(&drv), irqs + 1);
+	ck_assert_uint_eq(dev->config_generation, 1);
 	teardown();
 }
 END_TEST
@@ -1347,13 +1654,181 @@ START_TEST(test_fini)
 }
 END_TEST
 
+static sem_t let_on;
+
+static void stubborn_kick(struct virtio_dev *d, unsigned index)
+{
+	(void)index;
+	atomic_fetch_add(&toy.handled, 1);
+	while (sem_wait(&let_on))
+		;
+	(void)d;
+}
+
+/* The machine's end: asked for without waiting, waited for only so long. */
+START_TEST(test_stop)
+{
+	setup(0);
+	virtio_dev_stop_begin(dev); /* nothing to stop */
+	ck_assert(virtio_dev_stop_wait(dev, 0));
+	wait_workers(0);
+	fake_probe(&drv, 0, 16); /* a vCPU that still runs */
+	ck_assert_uint_eq(atomic_load(&toy.activates), 0);
+	ck_assert(virtio_dev_stop_wait(dev, 0));
+	ck_assert_int_eq(virtio_dev_start(dev), 0);
+	sem_init(&let_on, 0, 1);
+	toy.on_kick = stubborn_kick;
+	ck_assert(fake_probe(&drv, 0, 16));
+	wait_for(&toy.handled, 2);
+	virtio_dev_stop_begin(dev);
+	virtio_dev_stop_begin(dev);
+	ck_assert(!virtio_dev_stop_wait(dev, now_ms() + 20));
+	ck_assert_uint_eq(atomic_load(&toy.ends), 0);
+	sem_post(&let_on);
+	ck_assert(virtio_dev_stop_wait(dev, now_ms() + 10000));
+	ck_assert(virtio_dev_stop_wait(dev, 0));
+	ck_assert_uint_eq(atomic_load(&toy.ends), 1);
+	wait_workers(0);
+	sem_destroy(&let_on);
+	teardown();
+}
+END_TEST
+
+/* ---- a host that takes its time ---- */
+
+static void slow_drain(void)
+{
+	while (sem_wait(&let_on))
+		;
+}
+
+static void setup_slow(void)
+{
+	static struct virtio_transport_ops ops;
+
+	setup(0);
+	ops = *dev->transport_ops;
+	ops.patience_ms = 500;
+	virtio_attach(dev, &ops, &drv);
+	sem_init(&let_on, 0, 0);
+	toy.on_drain = slow_drain;
+	ck_assert(fake_probe(&drv, FAKE_RESET, 16));
+	ck_assert_int_eq(echo(0), 20);
+}
+
+static void teardown_slow(void)
+{
+	for (unsigned i = 0; i < 100; i++)
+		sem_post(&let_on);
+	teardown();
+	sem_destroy(&let_on);
+}
+
+static void wait_status(uint8_t status)
+{
+	while (virtio_get_status(dev) != status)
+		sched_yield();
+}
+
+/* No vCPU stands for long, nor, if it comes again and again, for much longer. */
+START_TEST(test_slow_reset)
+{
+	int64_t start;
+
+	setup_slow();
+	start = now_ms();
+	virtio_set_status(dev, 0);
+	ck_assert_int_ge(now_ms() - start, 500);
+	ck_assert_int_le(now_ms() - start, 1500);
+	ck_assert_uint_eq(virtio_get_status(dev), LIVE);
+	for (unsigned i = 0; i < 50; i++) {
+		virtio_set_status(dev, 0);
+		virtio_hold(dev, VIRTIO_HOLD_TEST, true);
+		virtio_hold(dev, VIRTIO_HOLD_TEST, false);
+		virtio_queue_set(dev, i % 2, VIRTIO_QUEUE_READY, 0);
+	}
+	ck_assert_int_le(now_ms() - start, 2500);
+	/* Not complete, so nothing else is possible; others may look. */
+	virtio_set_status(dev, ACK);
+	virtio_set_features(dev, 0, 1);
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_SIZE, 8);
+	virtio_notify(dev, 0);
+	ck_assert_uint_eq(virtio_get_status(dev), LIVE);
+	ck_assert_uint_eq(atomic_load(&toy.resets), 1);
+	sem_post(&let_on);
+	wait_status(0);
+	ck_assert_uint_eq(atomic_load(&toy.resets), 2);
+	ck_assert_uint_eq(get(0, VIRTIO_QUEUE_SIZE), 64);
+	ck_assert_uint_eq(virtio_get_driver_features(dev, 0), 0);
+	toy.on_drain = NULL;
+	ck_assert(fake_probe(&drv, 0, 16));
+	ck_assert_int_eq(echo(1), 20);
+	teardown_slow();
+}
+END_TEST
+
+START_TEST(test_slow_queue_reset)
+{
+	setup_slow();
+	for (unsigned i = 0; i < 2; i++) {
+		virtio_queue_set(dev, 1, i ? VIRTIO_QUEUE_RESET : VIRTIO_QUEUE_READY, i);
+		ck_assert_uint_eq(get(1, VIRTIO_QUEUE_READY), 1);
+		ck_assert_uint_eq(get(1, VIRTIO_QUEUE_RESET), i);
+		virtio_queue_set(dev, 1, VIRTIO_QUEUE_SIZE, 8);
+		virtio_queue_set(dev, 1, VIRTIO_QUEUE_READY, 1);
+		ck_assert_uint_eq(get(1, VIRTIO_QUEUE_SIZE), 16);
+		sem_post(&let_on);
+		while (get(1, VIRTIO_QUEUE_READY))
+			sched_yield();
+		ck_assert_uint_eq(get(1, VIRTIO_QUEUE_RESET), 0);
+		ck_assert_uint_eq(get(1, VIRTIO_QUEUE_SIZE), i ? 64 : 16);
+		fake_setup_queue(&drv, 1, 16);
+		ck_assert_int_eq(echo(1), 20);
+	}
+	/* One that is under way when the device is reset */
+	virtio_queue_set(dev, 1, VIRTIO_QUEUE_RESET, 1);
+	virtio_set_status(dev, 0);
+	ck_assert_uint_eq(virtio_get_status(dev), LIVE);
+	sem_post(&let_on);
+	sem_post(&let_on);
+	wait_status(0);
+	ck_assert_uint_eq(get(1, VIRTIO_QUEUE_RESET), 0);
+	teardown_slow();
+}
+END_TEST
+
+/* It ends later, or is called off. A reason of its own is not called off by another. */
+START_TEST(test_slow_hold)
+{
+	setup_slow();
+	virtio_hold(dev, VIRTIO_HOLD_TEST, true);
+	virtio_hold(dev, VIRTIO_HOLD_MASTER, true);
+	virtio_hold(dev, VIRTIO_HOLD_TEST, false);
+	sem_post(&let_on);
+	sem_post(&let_on);
+	while (!atomic_load(&dev->is_held))
+		sched_yield();
+	ck_assert_uint_eq(virtio_get_status(dev), LIVE);
+	add(0);
+	fake_notify(&drv, 0);
+	poll(NULL, 0, 20);
+	ck_assert_uint_eq(drv.queue[0].used->idx, 1);
+	virtio_hold(dev, VIRTIO_HOLD_MASTER, false);
+	ck_assert_int_ge(fake_wait_used(&drv, 0, &(uint32_t){ 0 }), 0);
+	ck_assert_int_eq(echo(1), 20);
+	teardown_slow();
+}
+END_TEST
+
 UNIT_MAIN("virtio", test_echo, test_status, test_features_offered, test_features_judged,
 	  test_features_frozen, test_queue_size, test_queue_fields, test_queue_index,
 	  test_driver_ok, test_worker_signals, test_late_queue, test_queue_reset,
 	  test_one_interrupt, test_reset_in_flight, test_reset_at_any_moment,
-	  test_no_kick_after_drain, test_reset_of_a_busy_device, test_broken_ring,
-	  test_broken_in_flight, test_broken_request, test_bad_addresses, test_activate_fails,
+	  test_no_kick_after_drain, test_queue_reset_while_served,
+	  test_queue_reset_behind_the_end, test_reset_of_a_busy_device, test_broken_ring,
+	  test_broken_in_flight, test_broken_request, test_bad_addresses, test_activate_fails, test_slow_activate, test_reset_at_once,
 	  test_host_failures, test_config, test_config_interrupt, test_config_is_whole,
 	  test_reset_while_telling, test_commit, test_notifications_stay, test_serve_absent_queue,
 	  test_hold, test_hold_and_set_up,
-	  test_fini)
+	  test_pause, test_pause_reasons, test_pause_at_any_moment, test_pause_and_config,
+	  test_fini, test_stop, test_slow_reset, test_slow_queue_reset, test_slow_hold)

@@ -1,4 +1,4 @@
-/* Links: virtio/console.o virtio/virtio.o virtio/virtq.o hw/ram.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
+/* Links: virtio/console.o virtio/console-port.o virtio/console-control.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/ram.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
 
 /* The virtio console on a fake driver, with a fake at the host's end that is played by the test. */
 #include "lkvm/virtio-console.h"
@@ -8,14 +8,16 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "fake-driver.h"
+#include "lkvm/clock.h"
+#include "lkvm/event.h"
+#include "lkvm/timer.h"
+#include "lkvm/types.h"
 #include "unit.h"
 
 #define SIZE      (1ULL << VIRTIO_CONSOLE_F_SIZE)
@@ -113,51 +115,91 @@ static size_t type(struct console *c, const char *text)
 	return c->device.input(c->device.dev, (const uint8_t *)text, strlen(text));
 }
 
-/* ---- the timers of its patience: they tick when the test says so ---- */
+/* ---- the timers of its patience, in place of util/timer.c's: they fire when the test says so ---- */
 
 #define RETRIES 10
 
-static struct {
-	int fd;
+static struct virtio_dev *dev;
+static struct tick {
+	struct timer *timer;
+	struct loop_source src;
 	bool on;
-} timer[VIRTIO_CONSOLE_MAX_PORTS];
-static unsigned n_timers;
+} tick[VIRTIO_CONSOLE_MAX_PORTS];
+static unsigned n_ticks;
 
-int timerfd_create(clockid_t clock, int flags)
+static struct tick *tick_of(const struct timer *timer)
 {
-	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	unsigned i = 0;
 
-	ck_assert_int_eq(clock, CLOCK_MONOTONIC);
-	ck_assert_int_eq(flags, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (fd >= 0)
-		timer[n_timers++ % VIRTIO_CONSOLE_MAX_PORTS].fd = fd;
-	return fd;
+	while (i < n_ticks && tick[i].timer != timer)
+		i++;
+	ck_assert_uint_lt(i, VIRTIO_CONSOLE_MAX_PORTS);
+	n_ticks += i == n_ticks;
+	return &tick[i];
 }
 
-int timerfd_settime(int fd, int flags, const struct itimerspec *when, struct itimerspec *old)
+static void tick_ready(struct loop_source *src, uint32_t events)
 {
-	ck_assert(!flags && !old);
-	for (unsigned i = 0; i < VIRTIO_CONSOLE_MAX_PORTS; i++)
-		if (timer[i].fd == fd)
-			timer[i].on = when->it_interval.tv_nsec;
-	ck_assert_int_eq(when->it_value.tv_nsec, when->it_interval.tv_nsec);
-	ck_assert(!when->it_value.tv_nsec ||
-		  when->it_value.tv_nsec * RETRIES == CONSOLE_PATIENCE_MS * 1000000L);
+	struct tick *t = container_of(src, struct tick, src);
+
+	(void)events;
+	event_clear(src->fd);
+	t->timer->fired(t->timer);
+}
+
+void timer_init(struct timer *timer, struct loop *loop, clockid_t clock, void (*fired)(struct timer *))
+{
+	ck_assert_int_eq(clock, CLOCK_MONOTONIC);
+	ck_assert_ptr_eq(loop, &dev->loop);
+	*timer = (struct timer){ .loop = loop, .fired = fired };
+	*tick_of(timer) = (struct tick){ timer, { event_open(0), tick_ready }, false };
+}
+
+int timer_open(struct timer *timer)
+{
+	return loop_add(timer->loop, &tick_of(timer)->src, EPOLLIN);
+}
+
+void timer_fini(struct timer *timer)
+{
+	struct tick *t = tick_of(timer);
+
+	loop_del(timer->loop, &t->src);
+	close(t->src.fd);
+	t->src.fd = -1;
+}
+
+int timer_set(struct timer *timer, uint64_t at_ns)
+{
+	uint64_t in_ns = CONSOLE_PATIENCE_MS * 1000000ULL / RETRIES, now = now_ns();
+
+	ck_assert_uint_le(at_ns, now + in_ns);
+	ck_assert_uint_gt(at_ns, now);
+	tick_of(timer)->on = true;
 	return 0;
+}
+
+void timer_stop(struct timer *timer)
+{
+	tick_of(timer)->on = false;
 }
 
 /* ---- the guest's end ---- */
 
 static struct fake_driver drv;
-static struct virtio_dev *dev;
 static unsigned n_ports;
 
 static bool want_multiport;
+static const struct virtio_port_ops *want_ops; /* of port 0, if it is no console */
 
 static void new_device(unsigned ports, struct console *const *consoles)
 {
-	const struct virtio_console_setup setup = { consoles, ports, want_multiport || ports > 1 };
+	struct virtio_console_setup setup = { .n_ports = ports, .multiport = want_multiport || ports > 1 };
 
+	for (unsigned i = 0; i < ports; i++)
+		setup.port[i] = virtio_port_console(consoles[i]);
+	if (want_ops)
+		setup.port[0].ops = want_ops;
 	fake_init(&drv, 16);
 	for (unsigned i = 0; i < VIRTIO_CONSOLE_MAX_PORTS; i++) {
 		pthread_mutex_init(&con[i].lock, NULL);
@@ -165,8 +207,8 @@ static void new_device(unsigned ports, struct console *const *consoles)
 		con[i].room = SIZE_MAX;
 	}
 	n_ports = ports;
-	n_timers = 0;
-	ck_assert_int_eq(virtio_console_new(&drv.ram, "console0", &setup, &dev), 0);
+	n_ticks = 0;
+	ck_assert_int_eq(virtio_console_new(drv.ram, "console0", &setup, &dev), 0);
 	fake_attach(&drv, dev);
 }
 
@@ -261,10 +303,10 @@ static void sync_worker(void)
 
 static void ticks(unsigned n)
 {
-	struct pollfd fd = { .fd = timer[0].fd, .events = POLLIN };
+	struct pollfd fd = { .fd = tick[0].src.fd, .events = POLLIN };
 
 	while (n--) {
-		eventfd_write(timer[0].fd, 1);
+		event_signal(tick[0].src.fd);
 		do
 			sync_worker();
 		while (poll(&fd, 1, 0));
@@ -432,8 +474,8 @@ START_TEST(test_trickle)
 	probe(0);
 	set_room(&con[0], 0);
 	send(1, "abc");
-	sync_worker();
-	ck_assert(timer[0].on);
+	while (!__atomic_load_n(&tick[0].on, __ATOMIC_SEQ_CST))
+		sync_worker(); /* it may have been in the middle of its start */
 	for (int i = 0; i < 3; i++) {
 		ck_assert(!has_returned(1));
 		ticks(RETRIES - 1);
@@ -441,7 +483,7 @@ START_TEST(test_trickle)
 		ticks(1);
 	}
 	returned(1);
-	ck_assert(!timer[0].on);
+	ck_assert(!tick[0].on);
 	ticks(1); /* one that was on its way */
 	send(1, "d");
 	ticks(RETRIES - 1);
@@ -463,7 +505,7 @@ START_TEST(test_stopped_reader)
 	ck_assert(!has_returned(1));
 	ticks(1);
 	returned(1); /* the guest goes on all the same */
-	ck_assert(!timer[0].on);
+	ck_assert(!tick[0].on);
 	for (int i = 0; i < 10; i++) {
 		send(1, "dropped");
 		returned(1); /* at once */
@@ -548,8 +590,20 @@ START_TEST(test_reset_with_held_output)
 }
 END_TEST
 
-/* Held output is memory of the guest's: it goes back, and the queue goes on. */
-START_TEST(test_hold_with_held_output)
+static void device_hold(bool whole_machine, bool on)
+{
+	if (!whole_machine) {
+		virtio_hold(dev, VIRTIO_HOLD_TEST, on);
+	} else if (on) {
+		virtio_dev_hold_begin(dev);
+		ck_assert(virtio_dev_hold_wait(dev, now_ms() + 10000));
+	} else {
+		virtio_dev_hold_end(dev);
+	}
+}
+
+/* Output that waits for a reader stays where it is, whatever he does, and nothing of it is lost. */
+static void hold_with_held_output(bool whole_machine)
 {
 	gpa_t at;
 
@@ -558,18 +612,136 @@ START_TEST(test_hold_with_held_output)
 	set_room(&con[0], 1);
 	send(1, "abc");
 	expect_out(&con[0], "a");
-	virtio_hold(dev, true);
-	ck_assert(has_returned(1));
+	device_hold(whole_machine, true);
+	ck_assert(!tick[0].on);
 	at = add_buffer(0, 8);
 	ck_assert_uint_eq(type(&con[0], "in"), 2);
 	reader_reads(&con[0], SIZE_MAX);
 	send(1, "xyz");
-	poll(NULL, 0, 2);
+	event_signal(tick[0].src.fd); /* one that was on its way */
+	poll(NULL, 0, 5);
 	ck_assert(!has_returned(0) && !has_returned(1));
-	virtio_hold(dev, false);
+	expect_out(&con[0], "a");
+	ck_assert_uint_eq(*(uint8_t *)fake_at(&drv, at), 0);
+	device_hold(whole_machine, false);
 	expect_in(0, at, "in");
 	returned(1);
+	returned(1);
+	expect_out(&con[0], "abcxyz");
+	ck_assert(!tick[0].on);
+	teardown();
+}
+
+START_TEST(test_hold_with_held_output)
+{
+	hold_with_held_output(false);
+}
+END_TEST
+
+START_TEST(test_pause_with_held_output)
+{
+	hold_with_held_output(true);
+}
+END_TEST
+
+/* Its patience goes on where it was. */
+static void hold_and_stopped_reader(bool whole_machine)
+{
+	setup(1);
+	probe(0);
+	set_room(&con[0], 1);
+	send(1, "abc");
+	ticks(RETRIES - 1);
+	device_hold(whole_machine, true);
+	device_hold(whole_machine, false);
+	ticks(1);
+	returned(1);
+	reader_reads(&con[0], SIZE_MAX);
+	expect_out(&con[0], "a" NOTE(2));
+	teardown();
+}
+
+START_TEST(test_hold_and_stopped_reader)
+{
+	hold_and_stopped_reader(false);
+}
+END_TEST
+
+START_TEST(test_pause_and_stopped_reader)
+{
+	hold_and_stopped_reader(true);
+}
+END_TEST
+
+/* A device that stands still is reset: what was held is out of its reach. */
+static void hold_and_reset(bool whole_machine)
+{
+	setup(1);
+	probe(0);
+	set_room(&con[0], 1);
+	send(1, "abc");
+	expect_out(&con[0], "a");
+	device_hold(whole_machine, true);
+	set_room(&con[0], SIZE_MAX);
+	virtio_set_status(dev, 0);
+	expect_out(&con[0], "a");
+	device_hold(whole_machine, false);
+	probe(0);
+	reader_reads(&con[0], SIZE_MAX);
+	expect_out(&con[0], "a" NOTE(2));
+	send(1, "xyz");
+	returned(1);
 	expect_out(&con[0], "a" NOTE(2) "xyz");
+	teardown();
+}
+
+START_TEST(test_hold_and_reset)
+{
+	hold_and_reset(false);
+}
+END_TEST
+
+START_TEST(test_pause_and_reset)
+{
+	hold_and_reset(true);
+}
+END_TEST
+
+/* Of a terminal that is resized meanwhile the driver hears later, and once. */
+START_TEST(test_pause_and_resize)
+{
+	unsigned irqs, generation;
+
+	setup(1);
+	probe(0);
+	device_hold(true, true);
+	irqs = fake_config_irqs(&drv);
+	generation = dev->config_generation;
+	con[0].device.resize(con[0].device.dev, 100, 40);
+	con[0].device.resize(con[0].device.dev, 101, 40);
+	poll(NULL, 0, 5);
+	ck_assert_uint_eq(fake_config_irqs(&drv), irqs);
+	ck_assert_uint_eq(dev->config_generation, generation);
+	device_hold(true, false);
+	fake_wait_config_irq(&drv, irqs + 1);
+	ck_assert_uint_eq(dev->config_generation, generation + 1);
+	ck_assert_uint_eq(virtio_config_read(dev, 0, 2), 101);
+	device_hold(true, true);
+	device_hold(true, false);
+	ck_assert_uint_eq(fake_config_irqs(&drv), irqs + 1);
+	teardown();
+}
+END_TEST
+
+/* The machine ends while it stands still: the guest's last words are not lost. */
+START_TEST(test_pause_and_end)
+{
+	setup(1);
+	probe(0);
+	device_hold(true, true);
+	send(1, "bye");
+	ck_assert(virtio_dev_stop_wait(dev, now_ms() + 10000));
+	expect_out(&con[0], "bye");
 	teardown();
 }
 END_TEST
@@ -811,6 +983,112 @@ START_TEST(test_multiport_without_size)
 }
 END_TEST
 
+static size_t named_put(void *end, const void *buf, size_t len)
+{
+	return console_put(end, buf, len);
+}
+
+static void named_wanted(void *end)
+{
+	console_input_wanted(end);
+}
+
+static void named_attach(void *end, const struct console_device *port)
+{
+	console_attach(end, port);
+}
+
+static atomic_uint opened, closed;
+
+static void named_opened(void *end, bool open)
+{
+	ck_assert_ptr_eq(end, &con[0]);
+	atomic_fetch_add(open ? &opened : &closed, 1);
+}
+
+static const struct virtio_port_ops named = {
+	"lkvm.test", 16, named_put, named_wanted, named_attach, named_opened,
+};
+
+static void expect_named(void)
+{
+	static const char name[] = "lkvm.test";
+	gpa_t at = add_buffer(2, 64);
+	uint32_t written;
+
+	ck_assert_int_ge(fake_wait_used(&drv, 2, &written), 0);
+	ck_assert_uint_eq(written, sizeof(struct virtio_console_control) + strlen(name));
+	ck_assert_mem_eq(fake_at(&drv, GPA(at.v + 8)), name, strlen(name));
+}
+
+static void setup_named(void)
+{
+	want_multiport = true;
+	want_ops = &named;
+	setup(1);
+	probe(MULTIPORT);
+	control(0, VIRTIO_CONSOLE_DEVICE_READY, 1);
+	expect_control(0, VIRTIO_CONSOLE_PORT_ADD, 0);
+	control(0, VIRTIO_CONSOLE_PORT_READY, 1);
+	expect_named();
+	expect_control(0, VIRTIO_CONSOLE_PORT_OPEN, 0);
+	expect_control(0, VIRTIO_CONSOLE_RESIZE, 25 << 16 | 80);
+	control(0, VIRTIO_CONSOLE_PORT_OPEN, 1);
+}
+
+/* No console of the guest's. Who is at the other end is told when it is opened and closed. */
+START_TEST(test_named_port)
+{
+	gpa_t at;
+
+	setup_named();
+	control(0, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	ck_assert_uint_eq(opened, 1);
+	ck_assert_uint_eq(type(&con[0], "sixteen bytes are"), 16);
+	at = add_buffer(0, 64);
+	expect_in(0, at, "sixteen bytes ar");
+	control(0, VIRTIO_CONSOLE_PORT_OPEN, 0);
+	ck_assert_uint_eq(closed, 1);
+	control(0, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	probe(MULTIPORT); /* resets it */
+	ck_assert_uint_eq(opened, 2);
+	ck_assert_uint_eq(closed, 2);
+	teardown();
+}
+END_TEST
+
+/* However long its reader takes, nothing of it is dropped. */
+START_TEST(test_named_port_waits)
+{
+	setup_named();
+	set_room(&con[0], 2);
+	send(1, "abcde");
+	ticks(RETRIES * 5);
+	ck_assert(!has_returned(1));
+	reader_reads(&con[0], SIZE_MAX);
+	returned(1);
+	expect_out(&con[0], "abcde");
+	teardown();
+}
+END_TEST
+
+/* A program's bytes: no note is put among them. */
+START_TEST(test_named_port_reset)
+{
+	setup_named();
+	set_room(&con[0], 2);
+	send(1, "abcde");
+	expect_out(&con[0], "ab");
+	probe(MULTIPORT);
+	set_room(&con[0], SIZE_MAX);
+	con[0].device.writable(con[0].device.dev);
+	send(1, "next");
+	returned(1);
+	expect_out(&con[0], "abnext");
+	teardown();
+}
+END_TEST
+
 START_TEST(test_control_nonsense)
 {
 	setup(2);
@@ -975,8 +1253,11 @@ END_TEST
 
 START_TEST(test_new_failures)
 {
-	struct console *const all[] = { &con[0], &con[1] };
-	const struct virtio_console_setup two = { .console = all, .n_ports = 2, .multiport = true };
+	const struct virtio_console_setup two = {
+		.port = { virtio_port_console(&con[0]), virtio_port_console(&con[1]) },
+		.n_ports = 2,
+		.multiport = true,
+	};
 	struct rlimit limit, saved;
 	struct virtio_dev *none = NULL;
 	unsigned failures = 0;
@@ -989,7 +1270,7 @@ START_TEST(test_new_failures)
 		int err;
 
 		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-		err = virtio_console_new(&drv.ram, "x", &two, &d);
+		err = virtio_console_new(drv.ram, "x", &two, &d);
 		ck_assert(!err == !!d);
 		if (!err) {
 			virtio_console_free(d);
@@ -1009,8 +1290,11 @@ END_TEST
 UNIT_MAIN("virtio-console", test_features, test_config, test_emergency_write, test_resize,
 	  test_output, test_slow_reader, test_trickle, test_stopped_reader, test_nowhere,
 	  test_last_words, test_reset_with_held_output, test_hold_with_held_output,
+	  test_pause_with_held_output, test_hold_and_stopped_reader, test_pause_and_stopped_reader,
+	  test_hold_and_reset, test_pause_and_reset, test_pause_and_resize, test_pause_and_end,
 	  test_output_must_be_readable, test_input,
 	  test_input_flow, test_input_ring, test_input_needs_room, test_multiport,
 	  test_multiport_resize, test_multiport_without_size, test_multiport_not_accepted,
-	  test_packed, test_open, test_control_nonsense, test_control_twice, test_control_reset,
+	  test_packed, test_open, test_named_port, test_named_port_waits,
+	  test_named_port_reset, test_control_nonsense, test_control_twice, test_control_reset,
 	  test_control_malformed, test_new_failures)

@@ -1,4 +1,4 @@
-/* Links: virtio/mmio.o virtio/virtio.o virtio/virtq.o hw/bus.o hw/ram.o util/log.o util/loop.o tests/unit/fake-driver.o tests/unit/fake-ring.o */
+/* Links: virtio/mmio.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/bus.o hw/ram.o util/log.o util/loop.o tests/unit/fake-driver.o tests/unit/fake-ring.o */
 
 /*
  * The MMIO transport, driven through its registers as a guest does. The machine behind it keeps a
@@ -72,7 +72,7 @@ static int on_irqfd(void *ctx, int fd, unsigned gsi, bool on)
 	return 0;
 }
 
-static const struct machine_ops machine_ops = { .notify = on_notify, .irqfd = on_irqfd };
+static const struct board_ops board_ops = { .notify = on_notify, .irqfd = on_irqfd };
 
 /* Edges on @gsi since the last call. */
 static uint64_t edges(unsigned gsi)
@@ -131,7 +131,7 @@ static unsigned n_devices;
 static void host_new(const uint8_t *gsi, unsigned n_gsis)
 {
 	struct virtio_mmio_config cfg = {
-		.machine = { &machine_ops, &machine },
+		.board = { &board_ops, &machine },
 		.bus = &machine.bus,
 		.base = BASE,
 		.gsi = gsi,
@@ -148,11 +148,12 @@ static void device_init(struct virtio_dev *d)
 {
 	*d = (struct virtio_dev){ .type = &echo,
 				  .name = "echo",
-				  .ram = &drv.ram,
+				  .ram = drv.ram,
 				  .n_queues = 2,
 				  .config_bytes = sizeof(config),
 				  .device_features = FAKE_PACKED | 1 };
 	ck_assert_int_eq(virtio_init(d), 0);
+	ck_assert_int_eq(virtio_dev_start(d), 0);
 }
 
 static void setup_devices(unsigned n, const uint8_t *gsi, unsigned n_gsis)

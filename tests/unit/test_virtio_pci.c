@@ -1,4 +1,4 @@
-/* Links: virtio/pci.o virtio/virtio.o virtio/virtq.o hw/pci.o hw/pci-msix.o hw/bus.o hw/ram.o util/log.o util/loop.o tests/unit/fake-driver.o tests/unit/fake-ring.o */
+/* Links: virtio/pci.o virtio/pci-common.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/pci.o hw/pci-msix.o hw/reset.o hw/bus.o hw/ram.o util/log.o util/loop.o tests/unit/fake-driver.o tests/unit/fake-ring.o */
 
 /*
  * The PCI transport, driven through its capabilities as a guest does. The device echoes what it is
@@ -64,11 +64,12 @@ static void new_device(struct virtio_dev *d)
 {
 	*d = (struct virtio_dev){ .type = &echo,
 				  .name = "echo",
-				  .ram = &drv.ram,
+				  .ram = drv.ram,
 				  .n_queues = QUEUES,
 				  .config_bytes = sizeof(config),
 				  .device_features = 1ULL << 35 | 1 };
 	ck_assert_int_eq(virtio_init(d), 0);
+	ck_assert_int_eq(virtio_dev_start(d), 0);
 }
 
 static void setup(void)
@@ -101,7 +102,7 @@ static uint64_t rd(unsigned off, unsigned len)
 static void wr(unsigned off, uint64_t value, unsigned len)
 {
 	const uint64_t one = 1;
-	int fd = fake_machine_event_at(&fake, bar + off);
+	int fd = fake_board_event_at(&fake, bar + off);
 
 	if (fd >= 0)
 		ck_assert_int_eq(write(fd, &one, sizeof(one)), sizeof(one));
@@ -187,7 +188,7 @@ static void use_msix(void)
 /* The eventfd that KVM would take vector @v's interrupts from */
 static int irqfd_of(unsigned v)
 {
-	for (unsigned gsi = FAKE_FIRST_MSI; gsi < FAKE_MACHINE_GSIS; gsi++)
+	for (unsigned gsi = FAKE_FIRST_MSI; gsi < FAKE_BOARD_GSIS; gsi++)
 		if (fake.msi[gsi].used && fake.msi[gsi].data == 0x4030 + v)
 			return fake.msi[gsi].fd;
 	return -1;
@@ -599,7 +600,7 @@ END_TEST
 
 static bool line_up(void)
 {
-	return fake_machine_line_up(&fake, LINE);
+	return fake_board_line_up(&fake, LINE);
 }
 
 START_TEST(test_msix)
@@ -748,8 +749,8 @@ START_TEST(test_bar_moves_while_live)
 
 		move_bar(to);
 		ck_assert_uint_eq(fake.n_events, QUEUES);
-		ck_assert_int_ge(fake_machine_event_at(&fake, to + NOTIFY), 0);
-		ck_assert_int_ge(fake_machine_event_at(&fake, to + NOTIFY + 4), 0);
+		ck_assert_int_ge(fake_board_event_at(&fake, to + NOTIFY), 0);
+		ck_assert_int_ge(fake_board_event_at(&fake, to + NOTIFY + 4), 0);
 		echo_once(&q[i % QUEUES], i % QUEUES, wait_vector);
 	}
 	/* Away and back, as when a BAR is sized: nothing is registered meanwhile. */

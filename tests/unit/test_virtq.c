@@ -1,4 +1,4 @@
-/* Links: virtio/virtq.o hw/ram.o tests/unit/fake-ring.o */
+/* Links: virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/ram.o tests/unit/fake-ring.o */
 
 /* What both ring formats have in common, and the split ring. */
 #include <errno.h>
@@ -73,7 +73,7 @@ START_TEST(test_init)
 		};
 		int want = i % 2 ? table[i / 2].packed : table[i / 2].split;
 
-		ck_assert_msg(virtq_init(&r.vq, &r.d.ram, &s) == want, "line %zu", i / 2);
+		ck_assert_msg(virtq_init(&r.vq, r.d.ram, &s) == want, "line %zu", i / 2);
 		if (!want)
 			continue;
 		/* Nothing touches a ring that is not there. */
@@ -863,17 +863,19 @@ START_TEST(test_fetch_once)
 		void *desc;
 		unsigned good = 0, bad = 0;
 
-		rig_init(&r, 8, formats[i]);
-		desc = fake_at(&r.d, r.q.setup.desc);
-		rig_add(&r);
-		if (indirect)
+		if (indirect) {
 			desc = make_table(1);
+		} else {
+			rig_init(&r, 8, formats[i]);
+			desc = fake_at(&r.d, r.q.setup.desc);
+			rig_add(&r);
+		}
 		atomic_store(&stop_flipping, false);
 		ck_assert_int_eq(pthread_create(&thread, NULL, flip, desc), 0);
 		for (unsigned n = 0; n < 300000 && (n < 3000 || !good || !bad); n++) {
 			struct virtq_setup s = r.q.setup;
 
-			virtq_init(&r.vq, &r.d.ram, &s);
+			virtq_init(&r.vq, r.d.ram, &s);
 			if (virtq_pop(&r.vq, &r.c) == 1) {
 				ck_assert_ptr_eq(r.c.iov[0].iov_base, fake_at(&r.d, r.buf));
 				ck_assert_uint_eq(r.c.iov[0].iov_len, 16);
@@ -892,7 +894,159 @@ START_TEST(test_fetch_once)
 }
 END_TEST
 
-UNIT_MAIN("virtq", test_init, test_chain, test_wrap, test_large_ids, test_push_not_out,
+/* ---- a log of what is written ---- */
+
+#define LOG_PAGES (RIG_MIB * MIB / 4096)
+
+/* Two requests of a driver, and what is in the log then */
+static void run_logged(uint64_t *ret_log)
+{
+	const struct fake_buf bufs[] = { FAKE_OUT(rig_buf(&r, 0), 5000),
+					 FAKE_IN(rig_buf(&r, 16 * KIB + 100), 5000) };
+
+	ck_assert_int_eq(ram_log(r.d.ram, true), 0);
+	virtq_notify_off(&r.vq);
+	for (unsigned i = 0; i < 2; i++) {
+		fake_add(&r.q, bufs, 2);
+		rig_pop(&r, 1, 1);
+		ck_assert_uint_eq(virtq_write(&r.c, 0, "written", 7), 7);
+		virtq_push(&r.vq, r.c.token, 7);
+		virtq_flush(&r.vq);
+	}
+	virtq_notify_on(&r.vq);
+	memset(ret_log, 0, LOG_PAGES / 8);
+	ram_log_take(r.d.ram, GPA(0), RIG_MIB * MIB, ret_log);
+}
+
+static bool in_log(const uint64_t *log, gpa_t at)
+{
+	return log[at.v / 4096 / 64] >> at.v / 4096 % 64 & 1;
+}
+
+START_TEST(test_log)
+{
+	static uint64_t log[LOG_PAGES / 64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+		rig_init(&r, 64, formats[i]);
+		run_logged(log);
+		ck_assert(!in_log(log, rig_buf(&r, 0)));
+		for (unsigned page = 4; page < 6; page++)
+			ck_assert(in_log(log, rig_buf(&r, page * 4 * KIB + 100)));
+		ck_assert(in_log(log, r.q.setup.used));
+		if (formats[i] & FAKE_PACKED)
+			ck_assert(in_log(log, r.q.setup.desc));
+		rig_fini(&r);
+	}
+}
+END_TEST
+
+/* What is only read is in no log: the ring's part of the driver stands on a page of its own. */
+START_TEST(test_log_of_a_ring)
+{
+	static uint64_t log[LOG_PAGES / 64];
+
+	for (unsigned packed = 0; packed < 2; packed++) {
+		rig_init(&r, 64, packed ? FAKE_PACKED : 0);
+		r.q.setup.used = fake_alloc(&r.d, 4096, 4096);
+		r.q.used = fake_at(&r.d, r.q.setup.used);
+		r.q.device_event = fake_at(&r.d, r.q.setup.used);
+		ck_assert_int_eq(virtq_init(&r.vq, r.d.ram, &r.q.setup), 0);
+		run_logged(log);
+		ck_assert(in_log(log, r.q.setup.used));
+		ck_assert_int_eq(in_log(log, r.q.setup.desc), packed);
+		rig_fini(&r);
+	}
+}
+END_TEST
+
+/* The device's side is thrown away and goes on in another, the driver's does not notice. */
+static void go_on_in_another(void)
+{
+	const struct virtq_place place = virtq_place(&r.vq);
+
+	memset(&r.vq, 0xa5, sizeof(r.vq));
+	ck_assert_int_eq(virtq_init_at(&r.vq, r.d.ram, &r.q.setup, place), 0);
+	ck_assert(virtq_rests(&r.vq));
+	ck_assert_uint_eq(virtq_place(&r.vq).next, place.next);
+	ck_assert_int_eq(virtq_place(&r.vq).wrap, place.wrap);
+}
+
+/* At each place of a ring, and over more than one lap; split: over the end of the indexes, too */
+START_TEST(test_place)
+{
+	for (unsigned f = 0; f < ARRAY_SIZE(formats); f++) {
+		const bool packed = formats[f] & FAKE_PACKED;
+
+		rig_init(&r, packed ? 5 : 4, formats[f]);
+		for (unsigned i = 0; !packed && i < 65530; i++)
+			rig_round(&r, 1);
+		for (unsigned i = 0; i < 23; i++) {
+			go_on_in_another();
+			ck_assert_int_eq(virtq_pop(&r.vq, &r.c), 0);
+			rig_round(&r, 1 + i % 4);
+		}
+		rig_fini(&r);
+	}
+}
+END_TEST
+
+/* What is out and was popped last is popped again. */
+START_TEST(test_place_with_some_out)
+{
+	struct fake_buf bufs[2];
+	uint32_t written;
+
+	for (unsigned f = 0; f < ARRAY_SIZE(formats); f++) {
+		rig_init(&r, 8, formats[f]);
+		rig_round(&r, 7); /* over the end of the ring */
+		bufs[0] = bufs[1] = FAKE_OUT(r.buf, 16);
+		for (unsigned i = 0; i < 2; i++)
+			ck_assert_int_ge(fake_add(&r.q, bufs, 2), 0);
+		rig_pop(&r, 2, 0);
+		rig_pop(&r, 2, 0);
+		ck_assert(!virtq_rests(&r.vq));
+		go_on_in_another();
+		for (unsigned i = 0; i < 2; i++)
+			virtq_push(&r.vq, rig_pop(&r, 2, 0), 0);
+		ck_assert_int_eq(virtq_pop(&r.vq, &r.c), 0);
+		virtq_flush(&r.vq);
+		for (unsigned i = 0; i < 2; i++)
+			ck_assert_int_ge(fake_used(&r.q, &written), 0);
+		rig_round(&r, 3);
+		rig_fini(&r);
+	}
+}
+END_TEST
+
+START_TEST(test_bad_place)
+{
+	static const struct {
+		uint64_t features;
+		struct virtq_place place;
+		int err;
+	} table[] = {
+		{ 0, { 0xffff, true }, 0 },        { 0, { 0, false }, -ERANGE },
+		{ FAKE_PACKED, { 7, true }, 0 },   { FAKE_PACKED, { 7, false }, 0 },
+		{ FAKE_PACKED, { 8, true }, -ERANGE }, { FAKE_PACKED, { 0xffff, false }, -ERANGE },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
+		rig_init(&r, 8, table[i].features);
+		ck_assert_int_eq(virtq_init_at(&r.vq, r.d.ram, &r.q.setup, table[i].place),
+				 table[i].err);
+		if (table[i].err)
+			rig_broken(&r, table[i].err);
+		r.q.setup.used = GPA(RAM_BYTES - 3);
+		ck_assert_int_ne(virtq_init_at(&r.vq, r.d.ram, &r.q.setup, VIRTQ_BEGIN), 0);
+		r.q.setup.used = GPA(RAM_BYTES);
+		ck_assert_int_eq(virtq_init_at(&r.vq, r.d.ram, &r.q.setup, VIRTQ_BEGIN), -EFAULT);
+		rig_fini(&r);
+	}
+}
+END_TEST
+
+UNIT_MAIN("virtq", test_place, test_place_with_some_out, test_bad_place, test_log, test_log_of_a_ring, test_init, test_chain, test_wrap, test_large_ids, test_push_not_out,
 	  test_one_entry, test_zero_length, test_interrupt_flag, test_interrupt_event, test_notify,
 	  test_read_write, test_slice, test_split_malformed, test_split_head, test_split_head_twice,
 	  test_split_index, test_split_address, test_split_table, test_split_bad_table,

@@ -1,4 +1,4 @@
-/* Links: virtio/virtq.o hw/ram.o tests/unit/fake-ring.o */
+/* Links: virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/ram.o tests/unit/fake-ring.o */
 
 /* The packed ring: what it does not share with the split ring. */
 #include <errno.h>

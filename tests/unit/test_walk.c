@@ -1,7 +1,8 @@
-/* Links: x86/walk.o hw/ram.o hw/ram-fault.o */
+/* Links: x86/cpu/walk.o hw/ram.o hw/ram-fault.o */
 #include <string.h>
 
 #include "lkvm/x86/cpu.h"
+#include "ram-base.h"
 #include "unit.h"
 
 #define PG   0x80000000
@@ -11,7 +12,7 @@
 #define LMA  0x400
 #define NXE  0x800
 
-static struct ram ram;
+static struct ram *ram;
 static struct kvm_sregs sregs;
 static struct walk walk;
 
@@ -20,26 +21,26 @@ static void start(uint64_t cr4, uint64_t efer)
 	static const struct ram_config plain;
 	struct ram_backing backing = { .fd = -1, .advice = &plain };
 
-	if (!ram.base)
-		ck_assert_int_eq(ram_init(&ram, 2 * MIB, &backing), 0);
-	memset(ram.base, 0, 2 * MIB);
+	if (!ram)
+		ck_assert_int_eq(ram_new(2 * MIB, &backing, &ram), 0);
+	memset(ram_base(ram), 0, 2 * MIB);
 	sregs = (struct kvm_sregs){ .cr0 = PG | 1, .cr3 = 0x1000, .cr4 = cr4, .efer = efer };
 }
 
 static void put32(uint64_t at, uint32_t v)
 {
-	ck_assert_int_eq(ram_write(&ram, GPA(at), &v, sizeof(v)), 0);
+	ck_assert_int_eq(ram_write(ram, GPA(at), &v, sizeof(v)), 0);
 }
 
 static void put64(uint64_t at, uint64_t v)
 {
-	ck_assert_int_eq(ram_write(&ram, GPA(at), &v, sizeof(v)), 0);
+	ck_assert_int_eq(ram_write(ram, GPA(at), &v, sizeof(v)), 0);
 }
 
 static void go(uint64_t virt)
 {
 	memset(&walk, 0xa5, sizeof(walk));
-	walk_page_tables(&ram, &sregs, virt, &walk);
+	walk_page_tables(ram, &sregs, virt, &walk);
 	ck_assert_int_eq(walk.mapped, walk.why == NULL);
 }
 
@@ -146,7 +147,7 @@ START_TEST(test_pae_reserved_bits)
 	put64(0x3000, 0x4001);
 	check_mapped(0, 0x4000, 4096, 3);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		ck_assert_int_eq(ram_read(&ram, GPA(bad[i].at), &entry, 8), 0);
+		ck_assert_int_eq(ram_read(ram, GPA(bad[i].at), &entry, 8), 0);
 		put64(bad[i].at, entry | bad[i].flag);
 		check_not(0, "reserved bit set", bad[i].n);
 		put64(bad[i].at, entry);

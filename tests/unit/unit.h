@@ -6,7 +6,26 @@
 #define TESTS_UNIT_H
 
 #include <check.h>
+#include <dirent.h>
 #include <stdlib.h>
+
+/* How much stands in a folder: "/proc/self/fd", for tests that nothing stays open */
+static inline unsigned unit_entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	unsigned n = 0;
+
+	ck_assert_ptr_nonnull(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+/* How long one test may take; in an emulated host on a busy machine. */
+#ifndef UNIT_SECONDS
+#define UNIT_SECONDS 60
+#endif
 
 static inline int unit_run(const char *name, const TTest *const *tests)
 {
@@ -15,7 +34,7 @@ static inline int unit_run(const char *name, const TTest *const *tests)
 	SRunner *runner = srunner_create(suite);
 	int failed;
 
-	tcase_set_timeout(tcase, 60);
+	tcase_set_timeout(tcase, UNIT_SECONDS);
 	for (; *tests; tests++)
 		tcase_add_test(tcase, *tests);
 	suite_add_tcase(suite, tcase);

@@ -1,4 +1,4 @@
-/* A ring with both its sides, for the tests of virtio/virtq.c. */
+/* A ring with both its sides, for the tests of virtio/virtq*.c. */
 #ifndef TESTS_VIRTQ_RIG_H
 #define TESTS_VIRTQ_RIG_H
 
@@ -23,7 +23,7 @@ static inline void rig_init(struct rig *r, uint16_t size, uint64_t features)
 	fake_init(&r->d, RIG_MIB);
 	r->buf = fake_alloc(&r->d, 64 * KIB, 1);
 	fake_queue_init(&r->q, &r->d, size, features);
-	ck_assert_int_eq(virtq_init(&r->vq, &r->d.ram, &r->q.setup), 0);
+	ck_assert_int_eq(virtq_init(&r->vq, r->d.ram, &r->q.setup), 0);
 }
 
 static inline void rig_fini(struct rig *r)

@@ -1,38 +1,48 @@
 /*
- * What tells a guest kernel about the machine: ACPI tables, and an Intel MP table beside them for
- * kernels without ACPI. Both go to [LAYOUT_BIOS, LAYOUT_BIOS_END). Main thread, before any vCPU runs.
+ * What tells a guest kernel about the machine: ACPI tables, an Intel MP table beside them for
+ * kernels without ACPI, and SMBIOS. All go to [LAYOUT_BIOS, LAYOUT_BIOS_END), where a PC's firmware
+ * is. Main thread, before any vCPU runs.
  */
 #ifndef LKVM_X86_ACPI_H
 #define LKVM_X86_ACPI_H
 
 #include "lkvm/ram.h"
-
-struct virtio_mmio_place;
-
-/* What the machine has; also for the device tree (x86/fdt.h). */
-struct acpi_config {
-	unsigned cpus;    /* 1..MAX_VCPUS; APIC id of vCPU n is n */
-	bool has_pvpanic; /* QEMU0001 at PORT_PVPANIC */
-	bool com[4];      /* which serial ports exist */
-	const struct virtio_mmio_place *virtio_mmio; /* LNRO0005 each */
-	unsigned n_virtio_mmio;
-	bool has_pci;     /* a host bridge as layout.h has it */
-};
+#include "lkvm/x86/hardware.h"
 
 /**
  * acpi_build() - write RSDP, XSDT, FADT, FACS, MADT, DSDT, with PCI an MCFG
+ * @hw: has rows for the power registers, IOAPIC and local APIC
  * @ret_rsdp: where the RSDP is; @ret_end: first free byte after the tables
  * Return: 0, -EFAULT (no RAM there), -ENOSPC
  * Spec: ACPI 6.5, 5.2
  */
-int acpi_build(struct ram *ram, const struct acpi_config *cfg, gpa_t *ret_rsdp, gpa_t *ret_end);
+int acpi_build(struct ram *ram, const struct hardware *hw, gpa_t *ret_rsdp, gpa_t *ret_end);
 
 /**
  * mptable_build() - MP floating pointer in the EBDA, configuration table at @at
- * @has_pci: as in struct acpi_config
+ * @hw: as for acpi_build()
  * Return: 0, -EFAULT, -ENOSPC
  * Spec: Intel MultiProcessor Specification 1.4, 4
  */
-int mptable_build(struct ram *ram, unsigned cpus, bool has_pci, gpa_t at, gpa_t *ret_end);
+int mptable_build(struct ram *ram, const struct hardware *hw, gpa_t at, gpa_t *ret_end);
+
+/* x86/tables/bios.c */
+
+struct smbios_config {
+	unsigned cpus;
+	uint64_t ram_bytes;
+	const uint8_t *uuid; /* 16 bytes as the table has them, or NULL */
+};
+
+/**
+ * smbios_build() - the table at @at, its entry point at LAYOUT_SMBIOS: firmware, system, board,
+ * chassis, processor and memory, as little of each as there has to be
+ * Return: 0, -EFAULT, -ENOSPC
+ * Spec: DMTF DSP0134 2.8
+ */
+int smbios_build(struct ram *ram, const struct smbios_config *cfg, gpa_t at, gpa_t *ret_end);
+
+/** reset_vector_build() - who jumps to where firmware starts resets the machine; 0 or -EFAULT */
+int reset_vector_build(struct ram *ram, const struct hardware *hw);
 
 #endif

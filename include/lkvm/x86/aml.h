@@ -1,6 +1,6 @@
 /*
  * Building blocks of the firmware tables: an append-only byte buffer, and on top of it an encoder
- * for ACPI's machine language. Used by x86/acpi.c and x86/mptable.c on the main thread.
+ * for ACPI's machine language. Used by x86/tables/acpi.c and x86/tables/mptable.c on the main thread.
  *
  * Every function may be called on a full buffer and then does nothing, so that a table is written
  * without a test after each step and bytebuf_full() is asked once, at the end.
@@ -66,9 +66,11 @@ void aml_crs_irq(struct bytebuf *b, unsigned irq);
 void aml_crs_memory(struct bytebuf *b, uint32_t base, uint32_t bytes);
 /** aml_crs_edge() - any GSI: edge triggered, active high, shared */
 void aml_crs_edge(struct bytebuf *b, uint32_t gsi);
-/** aml_crs_bus(), aml_crs_window() - what a PCI bridge passes on: bus numbers, memory addresses */
+/** aml_crs_bus(), ..._ports(), ..._window() - what a PCI bridge passes on: bus numbers, ports, memory */
 void aml_crs_bus(struct bytebuf *b, uint8_t first, uint8_t last);
+void aml_crs_ports(struct bytebuf *b, uint16_t first, uint16_t last);
 void aml_crs_window(struct bytebuf *b, uint32_t first, uint32_t last);
+void aml_crs_window64(struct bytebuf *b, uint64_t first, uint64_t last);
 void aml_crs_end(struct bytebuf *b, size_t mark);
 
 #endif

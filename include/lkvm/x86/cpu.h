@@ -8,17 +8,26 @@
 #include <linux/kvm.h>
 #include <stdio.h>
 
+#include "lkvm/keys.h"
 #include "lkvm/ram.h"
 #include "lkvm/x86/boot.h"
 
-/* x86/cpuid-flags.c */
+/* x86/cpu/cpuid-flags.c */
 
-/**
- * cpuid_check_flag() - is "-name" or "+name" a known CPU feature?
- * Names are /proc/cpuinfo's; '-' and '.' within one are as good as '_'.
- * Return: 0, -EINVAL (no sign), -ENOENT (unknown name); @ret_nearest: a similar name or NULL
- */
-int cpuid_check_flag(const char *flag, const char **ret_nearest);
+#define CPU_MAX_FEATURES 32
+
+/* What the user asks for. */
+struct cpu_config {
+	/* In this order. Off: with those that depend on it; on: if KVM supports it. */
+	struct cpu_feature {
+		const char *name; /* of rows[] */
+		bool on;
+	} feature[CPU_MAX_FEATURES];
+	unsigned n_features;
+};
+
+/* Names are /proc/cpuinfo's; '-' and '.' within one are as good as '_'. */
+extern const struct opt_key cpu_keys[];
 
 /** cpuid_has() - is feature @name set in @table? An unknown name is not. */
 bool cpuid_has(const struct kvm_cpuid2 *table, const char *name);
@@ -27,7 +36,7 @@ void cpuid_clear(struct kvm_cpuid2 *table, const char *name, bool dependents);
 /** cpuid_set() - set feature @name as in @offer; Return: 0, or -ENOTSUP if @offer has it nowhere */
 int cpuid_set(struct kvm_cpuid2 *table, const struct kvm_cpuid2 *offer, const char *name);
 
-/* x86/cpuid.c */
+/* x86/cpu/cpuid.c */
 
 /** cpuid_find() - the entry of a leaf, or NULL */
 struct kvm_cpuid_entry2 *cpuid_find(const struct kvm_cpuid2 *table, uint32_t function,
@@ -37,28 +46,31 @@ struct kvm_cpuid_entry2 *cpuid_find(const struct kvm_cpuid2 *table, uint32_t fun
  * cpuid_build() - the CPUID table of all vCPUs, from what KVM supports
  * @kvm_fd:  /dev/kvm, for KVM_GET_SUPPORTED_CPUID
  * @cpus:    number of vCPUs, one package, one thread a core
- * @flags:   "-name" clears a feature and those that depend on it, "+name" sets one that KVM
- *	     supports; in this order; already checked
  * @ret:     heap, free() it
  * Return: 0 or -errno (logged)
  */
-int cpuid_build(int kvm_fd, unsigned cpus, const char *const *flags, unsigned n_flags,
-		bool tsc_deadline, struct kvm_cpuid2 **ret);
+int cpuid_build(int kvm_fd, unsigned cpus, const struct cpu_config *cfg, bool tsc_deadline,
+		struct kvm_cpuid2 **ret);
 
 /**
  * cpuid_adapt() - the part of cpuid_build() that asks nobody: @supported is KVM's answer
- * Return: 0, -ENOMEM, or -ENOTSUP for a "+name" that @supported lacks (logged)
+ * Return: 0, -ENOMEM, or -ENOTSUP for a feature to switch on that @supported lacks (logged)
  */
-int cpuid_adapt(const struct kvm_cpuid2 *supported, unsigned cpus, const char *const *flags,
-		unsigned n_flags, bool tsc_deadline, struct kvm_cpuid2 **ret);
+int cpuid_adapt(const struct kvm_cpuid2 *supported, unsigned cpus, const struct cpu_config *cfg,
+		bool tsc_deadline, struct kvm_cpuid2 **ret);
 
 /** cpuid_set_apic_id() - make the shared table vCPU @id's own (leaves 1, 0xb, 0x1f, 0x8000001e) */
 void cpuid_set_apic_id(struct kvm_cpuid2 *table, unsigned id);
 
-/* x86/regs.c */
+/* x86/cpu/phys-bits.c */
 
-/** cpu_phys_bits() - width of this host's physical addresses */
-unsigned cpu_phys_bits(void);
+/**
+ * cpu_phys_bits_for() - how wide physical addresses may be in a guest with so much RAM
+ * The host's width, or, where half of it is enough for the RAM, the 36 bits that every host has.
+ */
+unsigned cpu_phys_bits_for(uint64_t ram_bytes);
+
+/* x86/cpu/regs.c */
 
 /**
  * regs_setup() - CPUID, MSRs, and for the boot vCPU (@entry not NULL) its first state
@@ -68,7 +80,7 @@ unsigned cpu_phys_bits(void);
  */
 int regs_setup(int vcpu_fd, unsigned id, struct kvm_cpuid2 *cpuid, const struct boot_entry *entry);
 
-/* x86/walk.c */
+/* x86/cpu/walk.c */
 
 /* One step of a page-table walk, top level first. */
 struct walk_step {
@@ -97,7 +109,7 @@ struct walk {
 void walk_page_tables(const struct ram *ram, const struct kvm_sregs *sregs, uint64_t virt,
 		      struct walk *ret);
 
-/* x86/fault.c */
+/* x86/cpu/fault.c */
 
 /**
  * fault_print_regs() - general, segment and control registers, code bytes around RIP, and the walk of RIP
@@ -105,6 +117,14 @@ void walk_page_tables(const struct ram *ram, const struct kvm_sregs *sregs, uint
  */
 void fault_print_regs(FILE *out, const struct ram *ram, unsigned cpu_id, const struct kvm_regs *regs,
 		      const struct kvm_sregs *sregs);
+/** fault_print_general() - the first part of that: modes and general registers */
+void fault_print_general(FILE *out, unsigned cpu_id, const struct kvm_regs *regs,
+			 const struct kvm_sregs *sregs);
+/**
+ * fault_after_reset() - are these the registers of a CPU that was just reset?
+ * KVM resets a vCPU after a triple fault where the CPU says nothing of its state then (SVM).
+ */
+bool fault_after_reset(const struct kvm_regs *regs, const struct kvm_sregs *sregs);
 /** fault_print_walk() - the walk of one address, for the report and `lkvm debug --translate` */
 void fault_print_walk(FILE *out, const struct ram *ram, uint64_t virt, const struct walk *walk);
 

@@ -1,7 +1,7 @@
 /*
  * The machine as a flattened device tree: for Linux guests without ACPI, which get it as SETUP_DTB,
  * and for people and tools (--dump-dtb). It tells the same as the ACPI tables, from the same
- * struct acpi_config. Main thread, before any vCPU runs.
+ * struct hardware. Main thread, before any vCPU runs.
  *
  * It is built only where one of these two is asked for. A kernel that knows device trees and ACPI
  * and got both would find every device twice, and some versions of Linux then take the CPUs from the
@@ -14,10 +14,10 @@
 #define LKVM_X86_FDT_H
 
 #include "lkvm/ram.h"
-#include "lkvm/x86/acpi.h"
+#include "lkvm/x86/hardware.h"
 
 struct fdt_config {
-	const struct acpi_config *machine;
+	const struct hardware *hardware;
 	const struct ram *ram;
 	const char *bootargs; /* NULL: none */
 	uint64_t initrd_start, initrd_bytes; /* bytes 0: none */

@@ -1,11 +1,15 @@
 /*
  * The x86 machine's fixed addresses, in one place: what start-up puts where in guest memory, and
- * which port or interrupt belongs to which chip. docs: README, "The guest's memory map".
+ * what several chips share. Ports and interrupts of a chip: vm/hardware.c. docs: README, "The guest's memory map".
  */
 #ifndef LKVM_X86_LAYOUT_H
 #define LKVM_X86_LAYOUT_H
 
-/* Low memory, guest physical */
+/*
+ * Low memory, guest physical. Up to LAYOUT_CMDLINE these are the usual places: what a kernel lies
+ * on goes elsewhere (x86/boot/place.c).
+ */
+#define LAYOUT_LOW         0x00000500 /* below: real-mode vectors and BIOS data */
 #define LAYOUT_GDT         0x00000500 /* boot GDT */
 #define LAYOUT_ZERO_PAGE   0x00007000 /* struct boot_params, one page */
 #define LAYOUT_STACK_TOP   0x00009000 /* for guests entered without a stack of their own */
@@ -21,39 +25,38 @@
  * setup_data in RAM cuts that RAM into pieces for it.
  */
 #define LAYOUT_BOOT_INFO     0x000f0000
-#define LAYOUT_BOOT_INFO_END 0x00100000
+#define LAYOUT_BOOT_INFO_END 0x000fff00
+#define LAYOUT_SMBIOS        0x000fff00 /* entry point: kernels look for it in this segment */
+#define LAYOUT_RESET_VECTOR  0x000ffff0 /* f000:fff0: a guest that jumps there wants a reset */
 #define LAYOUT_HIGH        0x00100000 /* 1 MB */
 
 /* In the gap */
 #define LAYOUT_PCI_WINDOW     0xd0000000 /* BARs, as lkvm and its tables place them */
 #define LAYOUT_PCI_WINDOW_END 0xe0000000ULL
-#define LAYOUT_PCI_DECODE_END 0xfec00000ULL /* firmware places them up to the IOAPIC */
 #define LAYOUT_ECAM           0xe0000000 /* configuration space of bus 0 */
 #define LAYOUT_ECAM_BYTES     0x00100000
 #define LAYOUT_VIRTIO_MMIO    0xe1000000 /* one page a device: virtio-mmio.h */
+#define LAYOUT_CHIPS     0xfec00000    /* from here to 4 GB no BAR is decoded: below, and KVM's pages */
+#define LAYOUT_CHIPS_END 0x100000000ULL
 #define LAYOUT_IOAPIC   0xfec00000
 #define LAYOUT_LAPIC    0xfee00000
+#define LAYOUT_TEST_DEVICE 0xff000000 /* --test-device: 64 KB */
 #define LAYOUT_IDENTITY 0xfffbc000 /* KVM_SET_IDENTITY_MAP_ADDR, 1 page */
 #define LAYOUT_TSS      0xfffbd000 /* KVM_SET_TSS_ADDR, 3 pages */
 
-/* Ports and interrupts */
-#define PORT_COM1 0x3f8
-#define PORT_COM2 0x2f8
-#define PORT_COM3 0x3e8
-#define PORT_COM4 0x2e8
-#define PORT_RTC  0x70
-#define PORT_I8042_DATA 0x60
-#define PORT_I8042_CMD  0x64
-#define PORT_PCI     0xcf8
-#define PORT_POWER   0x600
-#define PORT_PVPANIC 0x505
-#define PORT_DEBUG_EXIT 0xf4 /* default of --debug-exit */
+/*
+ * Above RAM, for BARs that have no room in the gap: from a whole GB on to the end of what the host's CPUs
+ * address, but no more than guests with 4-level page tables surely map. hw_pci_window64()
+ */
+#define LAYOUT_PCI_WINDOW64_ALIGN (1ULL << 30)
+#define LAYOUT_PCI_WINDOW64_MAX   (1ULL << 40)
 
-#define GSI_KEYBOARD 1
-#define GSI_COM2 3
-#define GSI_COM1 4
-#define GSI_RTC  8
-#define GSI_SCI  9
+/* Ports and interrupts of more than one row of vm/hardware.c, which has all others */
+#define PORT_PCI     0xcf8
+#define PORT_RESET_CONTROL 0xcf9 /* within the former */
+#define PORT_PCI_WINDOW     0xc000 /* BARs of ports, as lkvm and its tables place them */
+#define PORT_PCI_WINDOW_END 0x10000
+#define PORT_DEBUG_EXIT 0xf4 /* default of --debug-exit */
 
 /*
  * Interrupts for virtio over MMIO: the pins above the ISA interrupts (a machine with it has no PCI,
@@ -66,6 +69,8 @@
 /* INTA of PCI device n is GSI_PCI_FIRST + n % GSI_PCI_PINS: the IOAPIC pins above the ISA interrupts */
 #define GSI_PCI_FIRST 16
 #define GSI_PCI_PINS  8
+/* The same at the PICs, for a guest without IOAPIC: those of ISA that no chip here uses, set to level */
+#define ISA_IRQS_PCI { 7, 10, 11, 5, 14, 15, 6, 12 }
 
 #define MAX_VCPUS 255 /* xAPIC ids 0..254; more needs x2APIC */
 

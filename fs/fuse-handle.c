@@ -1,0 +1,140 @@
+/* The files that a guest has open, by the number that it was given. See fuse-internal.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "fuse-internal.h"
+
+static void handle_free(struct fuse *f, struct fuse_handle *h)
+{
+	close(h->fd);
+	tree_fd_give(f->tree);
+	node_put(f->tree, h->node);
+	dir_fini(&h->dir);
+	free(h);
+}
+
+/* With the lock held: a place in the table; -1: no memory */
+static int find_place(struct fuse *f)
+{
+	unsigned cap = f->cap_handles ? 2 * f->cap_handles : 64;
+	struct fuse_handle **more;
+
+	for (unsigned i = f->first_free; i < f->cap_handles; i++)
+		if (!f->handles[i])
+			return (int)i;
+	more = reallocarray(f->handles, cap, sizeof(*more));
+	if (!more)
+		return -1;
+	for (unsigned i = f->cap_handles; i < cap; i++)
+		more[i] = NULL;
+	f->handles = more;
+	cap = f->cap_handles;
+	f->cap_handles = cap ? 2 * cap : 64;
+	return (int)cap;
+}
+
+int handle_new(struct fuse *f, struct node *node, int fd, bool may_write, uint64_t *ret_fh)
+{
+	struct fuse_handle *h = calloc(1, sizeof(*h));
+	int at = -1;
+
+	if (h) {
+		dir_init(&h->dir);
+		h->fd = fd;
+		h->node = node;
+		h->uses = 1;
+		h->may_write = may_write;
+		pthread_mutex_lock(&f->lock);
+		at = find_place(f);
+		if (at >= 0) {
+			f->handles[at] = h;
+			f->first_free = (unsigned)at + 1;
+			f->n_handles++;
+			node_again(f->tree, node);
+		}
+		pthread_mutex_unlock(&f->lock);
+	}
+	if (at >= 0) {
+		*ret_fh = (uint64_t)at;
+		return 0;
+	}
+	if (h)
+		dir_fini(&h->dir);
+	free(h);
+	close(fd);
+	tree_fd_give(f->tree);
+	return -ENOMEM;
+}
+
+/* With the lock held */
+static struct fuse_handle *find(const struct fuse *f, uint64_t fh, const struct node *node)
+{
+	struct fuse_handle *h = fh < f->cap_handles ? f->handles[fh] : NULL;
+
+	return h && h->node == node ? h : NULL;
+}
+
+struct fuse_handle *handle_get(struct fuse *f, uint64_t fh, const struct node *node)
+{
+	struct fuse_handle *h;
+
+	pthread_mutex_lock(&f->lock);
+	h = find(f, fh, node);
+	if (h)
+		h->uses++;
+	pthread_mutex_unlock(&f->lock);
+	return h;
+}
+
+void handle_put(struct fuse *f, struct fuse_handle *h)
+{
+	bool last;
+
+	pthread_mutex_lock(&f->lock);
+	last = !--h->uses;
+	pthread_mutex_unlock(&f->lock);
+	if (last)
+		handle_free(f, h);
+}
+
+/* With the lock held */
+static void take_out(struct fuse *f, unsigned at)
+{
+	f->handles[at] = NULL;
+	f->n_handles--;
+	if (at < f->first_free)
+		f->first_free = at;
+}
+
+int handle_close(struct fuse *f, uint64_t fh, const struct node *node)
+{
+	struct fuse_handle *h;
+
+	pthread_mutex_lock(&f->lock);
+	h = find(f, fh, node);
+	if (h)
+		take_out(f, (unsigned)fh);
+	pthread_mutex_unlock(&f->lock);
+	if (!h)
+		return -EBADF;
+	handle_put(f, h);
+	return 0;
+}
+
+void handle_close_all(struct fuse *f)
+{
+	struct fuse_handle *h;
+	bool more = true;
+
+	for (unsigned i = 0; more; i++) {
+		pthread_mutex_lock(&f->lock);
+		more = i < f->cap_handles;
+		h = more ? f->handles[i] : NULL;
+		if (h)
+			take_out(f, i);
+		pthread_mutex_unlock(&f->lock);
+		if (h)
+			handle_put(f, h);
+	}
+}

@@ -1,0 +1,359 @@
+/* Descriptors of a tree: how they are opened, counted, given up and opened again. See tree.h. */
+#include "tree-internal.h"
+
+#include <errno.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MOST_FDS  65536
+#define SPARE_FDS 256 /* left to the rest of lkvm */
+
+/* Half of them, whatever is open already. What is not there after all is -ENFILE for a request. */
+unsigned tree_default_fds(unsigned n_trees)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 256;
+	if (limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	limit.rlim_max -= limit.rlim_max > 2 * SPARE_FDS ? SPARE_FDS : limit.rlim_max / 2;
+	limit.rlim_max /= 2 * (n_trees ? n_trees : 1);
+	return limit.rlim_max < MOST_FDS ? (unsigned)limit.rlim_max : MOST_FDS;
+}
+
+int tree_stat_fd(int fd, struct statx *ret)
+{
+	if (statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, TREE_STATX, ret) < 0)
+		return -errno;
+	return 0;
+}
+
+struct tree_path tree_proc(int fd)
+{
+	struct tree_path path;
+
+	snprintf(path.text, sizeof(path.text), "/proc/self/fd/%d", fd);
+	return path;
+}
+
+/* ---- as many as there may be ---- */
+
+/*
+ * The one that was not used for longest loses its descriptor, if there will be a way back. Return: it,
+ * or -1
+ */
+static bool may_lose(struct node *n)
+{
+	struct file_handle *handle, *shrunk;
+	int mount_id;
+
+	if (n->pinned || n->handle || n->mount->fd < 0)
+		return !n->pinned && (n->handle || n->parent);
+	handle = malloc(sizeof(*handle) + MAX_HANDLE_SZ);
+	if (!handle)
+		return false;
+	handle->handle_bytes = MAX_HANDLE_SZ;
+	if (name_to_handle_at(n->fd, "", handle, &mount_id, AT_EMPTY_PATH) < 0) {
+		free(handle);
+		return false;
+	}
+	shrunk = realloc(handle, sizeof(*handle) + handle->handle_bytes);
+	n->handle = shrunk ? shrunk : handle;
+	return true;
+}
+
+static int evict(struct tree *t)
+{
+	while (t->lru.newer != &t->lru) {
+		struct node *n = t->lru.newer;
+		int fd = n->fd;
+
+		n->newer->older = n->older;
+		n->older->newer = n->newer;
+		n->newer = n->older = NULL;
+		if (!may_lose(n)) {
+			n->pinned = true;
+			continue;
+		}
+		n->fd = -1;
+		return fd;
+	}
+	return -1;
+}
+
+int tree_take_locked(struct tree *t)
+{
+	while (t->n_fds >= t->max_fds) {
+		int fd = evict(t);
+
+		if (fd < 0)
+			return -ENFILE;
+		t->n_fds--;
+		pthread_mutex_unlock(&t->lock);
+		close(fd);
+		pthread_mutex_lock(&t->lock);
+	}
+	t->n_fds++;
+	return 0;
+}
+
+int tree_fd_take(struct tree *t)
+{
+	int err;
+
+	pthread_mutex_lock(&t->lock);
+	err = tree_take_locked(t);
+	pthread_mutex_unlock(&t->lock);
+	return err;
+}
+
+void tree_fd_give(struct tree *t)
+{
+	pthread_mutex_lock(&t->lock);
+	t->n_fds--;
+	pthread_mutex_unlock(&t->lock);
+}
+
+/* The process has less than was thought: make do with that. */
+static bool make_room(struct tree *t)
+{
+	int fd;
+
+	pthread_mutex_lock(&t->lock);
+	fd = evict(t);
+	if (fd >= 0) {
+		t->n_fds--;
+		if (t->max_fds > t->n_fds + 1)
+			t->max_fds = t->n_fds + 1;
+	}
+	pthread_mutex_unlock(&t->lock);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static bool is_shortage(int err)
+{
+	return err == -EMFILE || err == -ENFILE;
+}
+
+/* ---- opening ---- */
+
+static int open_beneath(int dir, const char *name)
+{
+	/* One name, and not what it leads to: no way out of the folder. */
+	const struct open_how how = {
+		.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS,
+	};
+	long fd = syscall(SYS_openat2, dir, name, &how, sizeof(how));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+int tree_open_child(struct tree *t, int dir, const char *name)
+{
+	int err = tree_fd_take(t), fd;
+
+	if (err)
+		return err;
+	do {
+		fd = open_beneath(dir, name);
+	} while (is_shortage(fd) && make_room(t));
+	if (fd < 0)
+		tree_fd_give(t);
+	return is_shortage(fd) ? -ENFILE : fd;
+}
+
+int tree_open_proc(struct tree *t, int fd, int flags, mode_t mode)
+{
+	struct tree_path path = tree_proc(fd);
+	int ret;
+
+	do {
+		ret = open(path.text, flags | O_CLOEXEC | O_NOCTTY, mode);
+		ret = ret < 0 ? -errno : ret;
+	} while (is_shortage(ret) && make_room(t));
+	return is_shortage(ret) ? -ENFILE : ret;
+}
+
+/* ---- mounts ---- */
+
+static struct tree_mount *find_mount(struct tree *t, uint64_t id)
+{
+	struct tree_mount *mount = t->mounts;
+
+	while (mount && mount->id != id)
+		mount = mount->next;
+	return mount;
+}
+
+/* Can files on this mount be opened by their handles? Then a descriptor for that is returned, else -1. */
+static int try_handles(int fd, mode_t type)
+{
+	struct {
+		struct file_handle handle;
+		char bytes[MAX_HANDLE_SZ];
+	} h = { .handle.handle_bytes = MAX_HANDLE_SZ };
+	struct tree_path path = tree_proc(fd);
+	int mount_id, mount, back = -1;
+
+	if (!S_ISDIR(type) || name_to_handle_at(fd, "", &h.handle, &mount_id, AT_EMPTY_PATH) < 0)
+		return -1;
+	mount = open(path.text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (mount >= 0)
+		back = open_by_handle_at(mount, &h.handle, O_PATH | O_CLOEXEC);
+	if (back >= 0) {
+		close(back);
+		return mount;
+	}
+	if (mount >= 0)
+		close(mount);
+	return -1;
+}
+
+/* There are few: their descriptors are not counted. */
+const struct tree_mount *tree_mount_of(struct tree *t, const struct statx *st, int fd)
+{
+	uint64_t id = tree_key_of(st).mount;
+	struct tree_mount *mount = find_mount(t, id), *made;
+
+	if (mount)
+		return mount;
+	made = calloc(1, sizeof(*made));
+	if (!made)
+		return NULL;
+	made->id = id;
+	made->fd = -1;
+	pthread_mutex_unlock(&t->lock);
+	if (!t->no_handles)
+		made->fd = try_handles(fd, st->stx_mode);
+	pthread_mutex_lock(&t->lock);
+	mount = find_mount(t, id);
+	if (mount) {
+		if (made->fd >= 0)
+			close(made->fd);
+		free(made);
+		return mount;
+	}
+	made->next = t->mounts;
+	t->mounts = made;
+	return made;
+}
+
+bool tree_same_handle(const struct node *n, int fd)
+{
+	struct {
+		struct file_handle handle;
+		char bytes[MAX_HANDLE_SZ];
+	} h = { .handle.handle_bytes = MAX_HANDLE_SZ };
+	int mount_id;
+
+	if (!n->handle)
+		return true;
+	return !name_to_handle_at(fd, "", &h.handle, &mount_id, AT_EMPTY_PATH) &&
+	       h.handle.handle_type == n->handle->handle_type &&
+	       h.handle.handle_bytes == n->handle->handle_bytes &&
+	       !memcmp(h.bytes, n->handle->f_handle, n->handle->handle_bytes);
+}
+
+/* ---- opening again ---- */
+
+static int open_by_handle(const struct node *n)
+{
+	int fd = open_by_handle_at(n->mount->fd, n->handle, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Of the folders above @n that have lost their descriptor the topmost; NULL: too many. */
+static struct node *topmost(struct node *n)
+{
+	for (unsigned depth = 0; depth < TREE_DEPTH; depth++) {
+		if (n->handle || !n->parent || n->parent->fd >= 0)
+			return n;
+		n = n->parent;
+	}
+	return NULL;
+}
+
+static int open_by_name(const struct node *n, int parent, const char *name)
+{
+	int fd = open_beneath(parent, name), err;
+	struct tree_key key;
+	struct statx st;
+
+	if (fd < 0)
+		return fd == -ENOENT || fd == -ENOTDIR ? -ESTALE : fd;
+	err = tree_stat_fd(fd, &st);
+	key = tree_key_of(&st);
+	if (!err && (key.ino != n->key.ino || key.dev != n->key.dev || key.mount != n->key.mount ||
+		     !tree_same(n, &st)))
+		err = -ESTALE;
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
+}
+
+/* Without the lock; @n and its parent are in use. */
+static int open_again(struct tree *t, const struct node *n, int parent, const char *name)
+{
+	int fd;
+
+	do {
+		fd = n->handle ? open_by_handle(n) : open_by_name(n, parent, name);
+	} while (is_shortage(fd) && make_room(t));
+	return is_shortage(fd) ? -ENFILE : fd;
+}
+
+static int reopen_one(struct tree *t, struct node *n)
+{
+	struct node *parent = n->handle ? NULL : n->parent;
+	char *name = parent ? strdup(n->name) : NULL;
+	int fd = parent && !name ? -ENOMEM : 0;
+
+	if (!n->handle && !parent)
+		return -ESTALE;
+	tree_hold(n);
+	if (parent)
+		tree_hold(parent);
+	if (!fd)
+		fd = tree_take_locked(t);
+	if (!fd) {
+		pthread_mutex_unlock(&t->lock);
+		fd = open_again(t, n, parent ? parent->fd : -1, name);
+		pthread_mutex_lock(&t->lock);
+		if (fd < 0 || n->fd >= 0)
+			t->n_fds--;
+		if (fd >= 0 && n->fd >= 0)
+			close(fd); /* somebody else has opened it meanwhile: the file stays */
+		else if (fd >= 0)
+			n->fd = fd;
+	}
+	free(name);
+	if (parent)
+		tree_drop(t, parent);
+	tree_drop(t, n);
+	return fd < 0 ? fd : 0;
+}
+
+int tree_reopen(struct tree *t, struct node *n)
+{
+	while (n->fd < 0) {
+		struct node *top = topmost(n);
+		int err = top ? reopen_one(t, top) : -ESTALE;
+
+		if (err)
+			return err;
+	}
+	return 0;
+}

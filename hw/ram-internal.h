@@ -1,0 +1,19 @@
+/* What the files of hw/ram*.c share; nobody else includes this. */
+#ifndef LKVM_RAM_INTERNAL_H
+#define LKVM_RAM_INTERNAL_H
+
+#include "lkvm/ram.h"
+
+struct ram {
+	struct ram_map map;  /* first: ram_host() */
+	uint64_t span_bytes; /* from guest address 0 to the end of the last part */
+	uint64_t reserved_bytes;
+	void *reservation;
+	int fd;              /* of the backing, -1: anonymous */
+	bool shared;         /* what is in the file is what is in the RAM */
+	uint64_t page_bytes; /* the least that can be given back */
+	atomic_bool logging;
+	_Atomic(uint64_t) *log; /* a bit a page of the span, gap included; kept once it was made */
+};
+
+#endif

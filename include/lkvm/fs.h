@@ -1,0 +1,159 @@
+/*
+ * A folder of the host that is shared with the guest, by FUSE (what virtio-fs carries) or 9P2000.L:
+ * requests as buffers in, replies as buffers out. It knows neither the guest nor how they came.
+ *
+ * Any number of threads serve requests at the same time, each with a worker's memory of its own; a
+ * request that waits for a slow file keeps one of them. One that waits for a lock keeps none.
+ */
+#ifndef LKVM_FS_H
+#define LKVM_FS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "lkvm/keys.h"
+
+#define FS_TAG_BYTES 36 /* at most, without a NUL */
+
+enum fs_cache {
+	FS_CACHE_AUTO,   /* all that is read-only; else close-to-open: what the host changes is seen */
+	FS_CACHE_NONE,   /* nothing */
+	FS_CACHE_ALWAYS, /* all: nobody else changes the folder */
+};
+
+struct fs_config {
+	const char *path, *tag;
+	bool read_only;
+	bool p9; /* it is shared by 9P, not by FUSE */
+	bool one_mount; /* what is mounted in it is no mount of the guest's, but folders as others */
+	enum fs_cache cache;
+	unsigned max_fds;   /* that it may keep open; 0: half of what the process may have, */
+	unsigned n_folders; /* divided among so many folders; 0: it is the only one */
+};
+
+extern const struct opt_key fs_keys[]; /* fs/keys.c: of struct fs_config, but for path and tag */
+extern const struct opt_key p9_keys[]; /* those of them that 9P has */
+const char *fs_cache_name(enum fs_cache cache);
+
+/* ---- requests, of any server ---- */
+
+struct file_worker;
+
+struct file_request {
+	const struct iovec *out, *in; /* from the guest, to the guest; at most IOV_MAX each */
+	unsigned n_out, n_in;
+	/* It is over, @written bytes were written from the beginning of @in on. Any worker's thread. */
+	void (*done)(struct file_request *req, uint32_t written);
+	/* The server's, from quick() to done(): 9P's, which answers one before those that take it back */
+	struct file_request *next_begun, *flushes, *next_flush;
+	uint16_t tag;
+	bool flushed;
+};
+
+/**
+ * file_worker_new() - what a thread needs to serve requests; called on that thread
+ * Return: NULL: no memory, or the host refuses it a umask of its own
+ */
+struct file_worker *file_worker_new(void);
+void file_worker_free(struct file_worker *w);
+
+/* ---- a server, whichever protocol it speaks ---- */
+
+struct file_server;
+
+struct file_server_ops {
+	/*
+	 * The one thread that takes requests, in their order, before any serve(): true: it needed no
+	 * worker and never waited, and is done; false: it is for serve(), or for drop()
+	 */
+	bool (*quick)(struct file_server *s, struct file_request *req);
+	/* req->done() is called within it, or later within another of these functions */
+	void (*serve)(struct file_server *s, struct file_worker *w, struct file_request *req);
+	/* It will not be served after all; may be NULL */
+	void (*drop)(struct file_server *s, struct file_request *req);
+	/* Is there something for chores(), now (1) or every FILE_CHORES_MS (2)? */
+	int (*has_chores)(struct file_server *s);
+	void (*chores)(struct file_server *s);
+	/* End the requests that wait for others, all or those that @match says; any thread */
+	void (*cancel)(struct file_server *s, bool (*match)(const struct file_request *req, void *arg),
+		       void *arg);
+	/* Forget everything that the guest has open or looked up; no request is being served */
+	void (*reset)(struct file_server *s);
+	void (*free)(struct file_server *s); /* no request is left */
+};
+
+struct file_server {
+	const struct file_server_ops *ops;
+};
+
+#define FILE_CHORES_MS 20
+
+/* ---- FUSE ---- */
+
+struct fuse;
+
+/** fuse_new() - Return: 0, or -errno after one logged line */
+int fuse_new(const struct fs_config *cfg, struct fuse **ret);
+/** fuse_free() - no request is left; takes NULL */
+void fuse_free(struct fuse *f);
+/** fuse_server() - Return: it as one of many; NULL for NULL */
+struct file_server *fuse_server(struct fuse *f);
+
+/**
+ * fuse_quick() - serve a request that needs no worker and never waits: forgetting
+ * Any thread. Return: done, or false: it is for fuse_serve()
+ */
+bool fuse_quick(struct fuse *f, struct file_request *req);
+/** fuse_serve() - req->done() is called within it, or later within another of these functions */
+void fuse_serve(struct fuse *f, struct file_worker *w, struct file_request *req);
+
+/** fuse_has_chores() - is there something for fuse_chores(), now (1) or every few ms (2)? */
+int fuse_has_chores(struct fuse *f);
+/** fuse_chores() - close what was forgotten; look again for the locks that are waited for */
+void fuse_chores(struct fuse *f);
+
+/** fuse_reset() - forget everything that the guest has open or looked up; no request is being served */
+void fuse_reset(struct fuse *f);
+
+/** fuse_is_mounted() - has the guest begun, and not ended? */
+bool fuse_is_mounted(const struct fuse *f);
+/**
+ * fuse_mount_again() - its guest has mounted the folder elsewhere, by the same configuration
+ * Instead of INIT, of a server that was reset: it knows the root, and nothing else.
+ */
+void fuse_mount_again(struct fuse *f);
+
+/* How much of each it has; for tests, and for those who look for leaks. */
+struct fuse_counts {
+	unsigned nodes, fds, handles, waiters;
+};
+struct fuse_counts fuse_count(struct fuse *f);
+
+/* ---- 9P2000.L ---- */
+
+#define P9_MSIZE_MIN 4096 /* bytes of a message, on which guest and server agree */
+#define P9_MSIZE_MAX (512U << 10)
+
+struct p9;
+
+/** p9_new() - Return: 0, or -errno after one logged line */
+int p9_new(const struct fs_config *cfg, struct p9 **ret);
+/** p9_free() - no request is left; takes NULL */
+void p9_free(struct p9 *p9);
+/** p9_server() - Return: it as one of many; NULL for NULL */
+struct file_server *p9_server(struct p9 *p9);
+/** p9_begin(), p9_serve() - the quick() and serve() of it */
+void p9_begin(struct p9 *p9, struct file_request *req);
+void p9_serve(struct p9 *p9, struct file_worker *w, struct file_request *req);
+void p9_reset(struct p9 *p9);
+/** p9_go_on() - its guest has begun elsewhere, by the same configuration; it has no fids */
+void p9_go_on(struct p9 *p9, uint32_t msize);
+
+struct p9_counts {
+	unsigned nodes, fds, fids, xattrs, waiters, begun;
+	uint32_t msize; /* 0: the guest has not begun */
+};
+struct p9_counts p9_count(struct p9 *p9);
+
+#endif

@@ -1,0 +1,29 @@
+/* The guests that a command is for: names, patterns, or all of them. builtin-guests.c, for builtin-*.c */
+#ifndef LKVM_GUESTS_H
+#define LKVM_GUESTS_H
+
+#include <stdbool.h>
+
+#include "lkvm/ipc.h"
+
+/* What the user has written. */
+struct guest_choice {
+	const char *option; /* of -n, or NULL */
+	char **word;        /* names and patterns, @n of them */
+	int n;
+	bool all;
+	bool may_be_none;   /* a name or pattern that stands for no guest is no mistake */
+};
+
+/**
+ * guests_choose() - the guests that are meant, connected
+ * Those that cannot be connected to were logged; they have an err and no fd.
+ * Return: EXIT_SUCCESS; EXIT_FAILURE if one is missing, which was logged, the others are there;
+ *	EXIT_USAGE, logged, if a word can be no guest's name
+ */
+int guests_choose(const struct guest_choice *choice, struct ipc_peers *ret);
+
+/** guests_choose_one() - for a command that is about a single one; the same */
+int guests_choose_one(const char *command, const char *option, char **words, int n, struct ipc_peers *ret);
+
+#endif

@@ -1,0 +1,95 @@
+/*
+ * What the user asked for: filled once by the option table of vm/options.c, read by everyone after.
+ */
+#ifndef LKVM_VM_CONFIG_H
+#define LKVM_VM_CONFIG_H
+
+#include "lkvm/ram.h"
+#include "lkvm/virtio-console.h"
+#include "lkvm/virtio-rng.h"
+#include "lkvm/vm/kernel-log.h"
+#include "lkvm/x86/cpu.h"
+
+#define CONFIG_MAX_INITRDS 16
+#define CONFIG_TTYS 4 /* serial or console ports */
+
+struct disk_config;
+struct fs_config;
+
+struct session_share {
+	char *path, *at; /* heap: the host's folder, and where it is in the guest */
+	bool read_only;
+};
+
+/* `lkvm run -- CMD` */
+struct session_config {
+	bool wanted, has_command;
+	char *const *argv; /* not copied; @shell if !has_command; NULL: none (--detach) */
+	char *shell[2];
+	char *root;        /* folder, heap; NULL: the host's own */
+	struct session_share *shares; /* heap, n_shares of them */
+	unsigned n_shares;
+	char **hide, **env; /* heap, NULL at the end: paths; NAME=VALUE */
+	unsigned n_hide, n_env;
+	const char *cwd, *user; /* NULL: root */
+	char *cwd_heap;
+	char *overlay;          /* size of the writable layer as tmpfs takes it, heap; NULL: half of RAM */
+	const char *kernel_log; /* file for the kernel's log, or NULL */
+};
+
+enum config_limit { LIMIT_RUN, LIMIT_BOOT, LIMIT_IDLE, CONFIG_LIMITS };
+
+struct vm_config {
+	const char *name;   /* [A-Za-z0-9._-]{1,64}; default guest-PID */
+	const char *kernel; /* never NULL after the kernel was chosen */
+	const char *initrd[CONFIG_MAX_INITRDS];
+	unsigned n_initrds;
+	char *params;     /* all -p joined with blanks, heap, or NULL */
+	bool nodefaults;  /* no default kernel command line */
+	bool no_acpi;     /* a device tree instead of ACPI tables */
+	const char *dump_dtb; /* file for the device tree, or NULL */
+	struct cpu_config cpu;
+	unsigned cpus; /* 0: online CPUs of the host */
+	struct ram_config ram;
+	struct disk_config *disks; /* heap, n_disks of them; disk.h */
+	unsigned n_disks;
+	struct fs_config *folders; /* heap, n_folders of them; fs.h */
+	unsigned n_folders;
+	struct session_config session;
+	bool has_uuid;
+	uint8_t uuid[16]; /* as SMBIOS has it */
+	bool no_end_on_halt; /* a kernel that says that it has halted goes on */
+	bool test_device;
+	bool has_debug_exit;
+	uint16_t debug_exit_port;
+	bool console_virtio;      /* the console is hvc0, not ttyS0 */
+	bool tty[CONFIG_TTYS];    /* 1 and up: this port leads to a pseudo terminal */
+	bool virtio_mmio;         /* virtio devices over MMIO: no PCI */
+	bool virtio_mmio_cmdline; /* announced on the kernel's command line only */
+	bool no_rng;
+	struct virtio_rng_config rng;
+	struct virtio_console_options hvc;
+	struct {
+		const char *text; /* as it was given, NULL: none */
+		uint64_t ns;      /* 0: none */
+	} limit[CONFIG_LIMITS];   /* --timeout, --boot-timeout, --idle-timeout */
+	unsigned reset_status;    /* exit status of a reset that no reboot announced */
+	bool ktap;                /* results of tests are looked for */
+	const char *junit;        /* file for them as JUnit XML, or NULL */
+	unsigned fail_on;         /* enum kernel_log_kind: messages of the kernel that are forbidden */
+	struct kernel_log_allow allow;
+	unsigned debug_topics;    /* that were asked for so far: enum log_topic */
+	const char *log;          /* file for a copy of the console's output, or NULL */
+	uint8_t escape;           /* control character of the escape keys, 0: Ctrl-a */
+	bool no_escape;           /* there are none */
+	bool detach;              /* the guest runs on in the background */
+	bool dry_run, verbose;    /* say what the machine is, and do not run it, or do */
+	unsigned stop_timeout_s;  /* how long the end may take; 0: the default */
+	bool no_socket;           /* nobody can ask this guest for anything */
+	const char *result;       /* file for the JSON result, or NULL */
+
+	/* What some of the above point to where it is not argv; run_config_free() */
+	char *name_heap, *kernel_heap;
+};
+
+#endif

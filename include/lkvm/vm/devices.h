@@ -1,0 +1,60 @@
+/*
+ * The machine's virtio devices: which there are, and how they are attached. Main thread, while no
+ * vCPU runs.
+ */
+#ifndef LKVM_VM_DEVICES_H
+#define LKVM_VM_DEVICES_H
+
+#include "lkvm/bus.h"
+#include "lkvm/board.h"
+#include "lkvm/virtio-console.h"
+#include "lkvm/vm/config.h"
+
+struct virtio_list;
+
+/* What devices and transports are made from; copied, but not what it points to. */
+struct virtio_env {
+	const struct vm_config *config;
+	struct ram *ram;
+	struct bus *pio, *mmio;
+	struct board board;
+	bool to_be_shown; /* the machine will not run: disks are not opened */
+	struct virtio_port session;     /* where the session's port leads to */
+	struct console *const *console; /* CONFIG_TTYS of them: the ports of a virtio console */
+};
+
+/**
+ * virtio_list_new() - make every device of the list in vm/devices.c that @env->config wants
+ * Each has its worker then, which waits for the driver's DRIVER_OK; not if it is only to be shown.
+ * Return: 0, or -errno after one logged line; nothing is left behind
+ */
+int virtio_list_new(const struct virtio_env *env, struct virtio_list **ret);
+
+struct virtio_mmio_place;
+
+/** virtio_list_mmio() - where the devices are, with --virtio-transport mmio; else *@ret_n is 0 */
+const struct virtio_mmio_place *virtio_list_mmio(const struct virtio_list *list, unsigned *ret_n);
+
+/**
+ * virtio_list_stop_begin(), virtio_list_stop_wait() - virtio_dev_stop_begin(), ..._wait() of all
+ * @deadline_ms: of now_ms()
+ * Return: NULL: all have stopped; or "blk0", the first one that has not: virtio_list_free() would
+ * wait for it
+ */
+void virtio_list_stop_begin(struct virtio_list *list);
+const char *virtio_list_stop_wait(struct virtio_list *list, int64_t deadline_ms);
+
+/**
+ * virtio_list_hold_begin(), virtio_list_hold_wait(), virtio_list_hold_end() - virtio_dev_hold_begin(),
+ * ... of all, while the vCPUs are parked
+ * @deadline_ms: of now_ms()
+ * Return: NULL: all stand still; or "blk0", the first one that does not
+ */
+void virtio_list_hold_begin(struct virtio_list *list);
+const char *virtio_list_hold_wait(struct virtio_list *list, int64_t deadline_ms);
+void virtio_list_hold_end(struct virtio_list *list);
+
+/** virtio_list_free() - drain and stop all devices; takes NULL */
+void virtio_list_free(struct virtio_list *list);
+
+#endif

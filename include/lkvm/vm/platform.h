@@ -1,0 +1,34 @@
+/*
+ * The list of chips and devices of the x86 machine, with address and interrupt of each.
+ */
+#ifndef LKVM_VM_PLATFORM_H
+#define LKVM_VM_PLATFORM_H
+
+#include "lkvm/console.h"
+#include "lkvm/kvm.h"
+#include "lkvm/board.h"
+#include "lkvm/vm/config.h"
+
+struct platform;
+
+/* What the chips are built on. The array of consoles is read by platform_new() only. */
+struct platform_env {
+	const struct vm_config *config;
+	struct kvm *kvm;                /* its buses and RAM */
+	struct board board;             /* interrupt lines, and the end */
+	struct loop *loop;              /* for their timers */
+	struct console *const *console; /* where each of the four serial ports leads; NULL: nowhere */
+};
+
+/**
+ * platform_new() - build every device of the list and put it on its bus
+ * Return: 0, or -errno after one logged line; nothing is left behind
+ */
+int platform_new(const struct platform_env *env, struct platform **ret);
+/** platform_free() - after the last vCPU thread was joined; takes NULL */
+void platform_free(struct platform *platform);
+
+/** platform_power_button() - Return: true if the guest listens to it */
+bool platform_power_button(struct platform *platform);
+
+#endif

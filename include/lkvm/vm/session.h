@@ -1,0 +1,90 @@
+/*
+ * A session: the guest runs commands for us. lkvm's init (guest/init.c) mounts a folder of the host as
+ * its root and says hello over a virtio console port; then commands are sent, and their streams, in the
+ * frames of lkvm/session.h.
+ *
+ *	worker:       port -> session's ring --(eventfd)--> main thread -> descriptors
+ *	main thread:  descriptors -> frames -> port's input
+ *
+ * The main thread calls all of this. What the guest sends is judged: a frame that cannot be ends the
+ * session. Nothing waits for a reader: a stream whose reader is slow gets no more credit, and that is all.
+ */
+#ifndef LKVM_VM_SESSION_H
+#define LKVM_VM_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lkvm/loop.h"
+#include "lkvm/session.h"
+#include "lkvm/virtio-console.h"
+
+struct console;
+struct session;
+
+struct session_setup {
+	struct loop *loop;
+	void *ctx;
+	void (*hello)(void *ctx, const struct session_hello *hello);
+	/* A record of the kernel's log, as /dev/kmsg has it, without the newline at its end; may be NULL */
+	void (*kmsg)(void *ctx, const char *record, size_t len);
+	/* No command will tell of its end: the guest has sent what cannot be, or has closed the port (@why is NULL) */
+	void (*lost)(void *ctx, const char *why);
+};
+
+/** session_new() - Return: 0 or -errno, logged */
+int session_new(const struct session_setup *setup, struct session **ret);
+/** session_free() - what is left of the commands' output is written as far as it is taken at once; takes NULL */
+void session_free(struct session *s);
+
+/** session_port() - what the device's port leads to */
+struct virtio_port session_port(struct session *s);
+
+/* A command; all is copied but the descriptors, which stay open and the caller's until it has ended. */
+struct session_command {
+	char *const *argv; /* NULL at the end */
+	char *const *envp;
+	const char *cwd, *user; /* NULL: "/", root */
+	int fd[3];              /* -1: closed */
+	/* A terminal, for all three streams: the console that it is attached to; NULL: none */
+	struct console *tty;
+	/* Without that: a terminal in the guest, of this size, whose bytes are those of fd[0] and fd[1] */
+	bool terminal;
+	struct session_winsize window;
+	void *ctx;
+	/* It has printed this on standard output, which is not written yet; may be NULL */
+	void (*printed)(void *ctx, const void *bytes, size_t len);
+	/*
+	 * It is over, and its output has been written; @output_err: or the first -errno of what could not be,
+	 * though no reader had just left. @exit->err: errno, it could not be started
+	 */
+	void (*ended)(void *ctx, const struct session_exit *exit, int output_err);
+};
+
+/**
+ * session_run() - start a command; after hello()
+ * @ret_id: what it is called below, until it has ended; may be NULL
+ * Return: 0, -E2BIG, -EAGAIN (SESSION_COMMANDS are running), -ENOTCONN (no hello yet), -EPIPE (the
+ *	session is lost) or -ENOMEM; not logged
+ */
+int session_run(struct session *s, const struct session_command *cmd, uint32_t *ret_id);
+/** session_signal() - to the command's process group; @signal is 1 to 64 */
+void session_signal(struct session *s, uint32_t id, uint32_t signal);
+/** session_resize() - its terminal has this size now; nothing for one without */
+void session_resize(struct session *s, uint32_t id, const struct session_winsize *window);
+/**
+ * session_leave() - nobody waits for it any more: it gets SIGHUP, its streams end, ended() is not called,
+ * and its descriptors may be closed; not for one with a console as its terminal
+ */
+void session_leave(struct session *s, uint32_t id);
+
+/** session_active_ns() - when a command last printed something, by CLOCK_MONOTONIC; 0: never */
+uint64_t session_active_ns(const struct session *s);
+
+/** session_drain() - the guest has ended: take what it had sent, and write it out; as console_drain() */
+void session_drain(struct session *s, int interrupt_fd, int patience_ms);
+
+/** session_bye() - the guest may power off */
+void session_bye(struct session *s);
+
+#endif

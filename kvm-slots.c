@@ -1,0 +1,231 @@
+/* Memory slots: RAM, and what devices put beside it; see kvm-slots.h. */
+#include "lkvm/kvm-slots.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include "lkvm/kvm.h"
+#include "lkvm/log.h"
+
+static bool only_shown(const struct kvm *kvm)
+{
+	return kvm->vm_fd < 0;
+}
+
+void kvm_slots_init(struct kvm *kvm)
+{
+	int most = only_shown(kvm) ? 0 : ioctl(kvm->dev_fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
+
+	/* 32 is what the documentation has every KVM give. */
+	kvm->slots = (struct kvm_slots){ .max = most <= 0 ? 32 : (unsigned)most };
+	if (kvm->slots.max > KVM_MAX_SLOTS)
+		kvm->slots.max = KVM_MAX_SLOTS;
+	pthread_mutex_init(&kvm->slots.lock, NULL);
+}
+
+void kvm_slots_fini(struct kvm *kvm)
+{
+	pthread_mutex_destroy(&kvm->slots.lock);
+}
+
+uint32_t kvm_slot_flags(const struct kvm_slot *slot)
+{
+	return (slot->read_only ? KVM_MEM_READONLY : 0U) |
+	       (slot->logged ? KVM_MEM_LOG_DIRTY_PAGES : 0U);
+}
+
+/* Under the lock. With no bytes: the slot goes. */
+static int set(struct kvm *kvm, unsigned n, const struct kvm_slot *slot)
+{
+	const struct kvm_userspace_memory_region region = {
+		.slot = n,
+		.flags = kvm_slot_flags(slot),
+		.guest_phys_addr = slot->at.v,
+		.memory_size = slot->bytes,
+		.userspace_addr = (uintptr_t)slot->host,
+	};
+
+	if (!only_shown(kvm) && ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+		return -errno;
+	kvm->slots.slot[n] = *slot;
+	return 0;
+}
+
+/* One line, if there were not many: then as below. Under the lock. */
+static int refuse(struct kvm_slots *slots, int err, const struct kvm_slot *slot, const char *why)
+{
+	if (!ratelimit_ok(&slots->refused))
+		return err;
+	return log_errx(err, "memory of %s, %llu bytes at 0x%llx: %s", slot->name,
+			(unsigned long long)slot->bytes, (unsigned long long)slot->at.v, why);
+}
+
+static int try_set(struct kvm *kvm, unsigned n, const struct kvm_slot *slot)
+{
+	int err = set(kvm, n, slot);
+
+	if (!err || !ratelimit_ok(&kvm->slots.refused))
+		return err;
+	return log_err(err, "KVM_SET_USER_MEMORY_REGION of %s, %llu bytes at 0x%llx", slot->name,
+		       (unsigned long long)slot->bytes, (unsigned long long)slot->at.v);
+}
+
+static bool overlap(const struct kvm_slot *a, const struct kvm_slot *b)
+{
+	return a->bytes && b->bytes && a->at.v < b->at.v + b->bytes && b->at.v < a->at.v + a->bytes;
+}
+
+/* Under the lock: may slot @n be this one? */
+static int judge(struct kvm_slots *slots, unsigned n, const struct kvm_slot *slot)
+{
+	const uint64_t all = slot->at.v | slot->bytes | (uintptr_t)slot->host;
+
+	if (!slot->bytes || all & (RAM_PAGE_BYTES - 1))
+		return refuse(slots, -EINVAL, slot, "not made of whole pages");
+	if (slot->at.v + slot->bytes < slot->at.v)
+		return refuse(slots, -EINVAL, slot, "no such addresses");
+	for (unsigned i = 0; i < slots->max; i++)
+		if (i != n && overlap(slot, &slots->slot[i]))
+			return refuse(slots, -EEXIST, slot, "other memory is there");
+	return 0;
+}
+
+static int check_read_only(struct kvm *kvm, const struct kvm_slot *slot)
+{
+	if (!slot->read_only || only_shown(kvm) ||
+	    ioctl(kvm->dev_fd, KVM_CHECK_EXTENSION, KVM_CAP_READONLY_MEM) > 0)
+		return 0;
+	return refuse(&kvm->slots, -ENOTSUP, slot, "this host's KVM lacks KVM_CAP_READONLY_MEM");
+}
+
+static int find_free(struct kvm_slots *slots, const struct kvm_slot *slot)
+{
+	for (unsigned i = 0; i < slots->max; i++)
+		if (!slots->slot[i].bytes)
+			return (int)i;
+	return refuse(slots, -ENOSPC, slot, "no memory slot is left");
+}
+
+/* Under the lock */
+static int add(struct kvm *kvm, const struct kvm_slot *slot)
+{
+	int err = check_read_only(kvm, slot);
+	int n = err ? err : find_free(&kvm->slots, slot);
+
+	if (n >= 0)
+		err = judge(&kvm->slots, (unsigned)n, slot);
+	if (n >= 0 && !err)
+		err = try_set(kvm, (unsigned)n, slot);
+	return err ? err : n;
+}
+
+int kvm_slot_add(struct kvm *kvm, const struct kvm_slot *slot)
+{
+	int ret;
+
+	pthread_mutex_lock(&kvm->slots.lock);
+	ret = add(kvm, slot);
+	pthread_mutex_unlock(&kvm->slots.lock);
+	return ret;
+}
+
+int kvm_slot_move(struct kvm *kvm, unsigned n, gpa_t at)
+{
+	struct kvm_slot slot;
+	int err;
+
+	pthread_mutex_lock(&kvm->slots.lock);
+	slot = kvm->slots.slot[n];
+	slot.at = at;
+	err = judge(&kvm->slots, n, &slot);
+	if (!err)
+		err = try_set(kvm, n, &slot);
+	pthread_mutex_unlock(&kvm->slots.lock);
+	return err;
+}
+
+int kvm_slot_remove(struct kvm *kvm, unsigned n)
+{
+	struct kvm_slot slot;
+	int err;
+
+	pthread_mutex_lock(&kvm->slots.lock);
+	slot = kvm->slots.slot[n];
+	slot.bytes = 0;
+	err = try_set(kvm, n, &slot);
+	pthread_mutex_unlock(&kvm->slots.lock);
+	return err;
+}
+
+bool kvm_slot_get(struct kvm *kvm, unsigned n, struct kvm_slot *ret)
+{
+	if (n >= kvm->slots.max)
+		return false;
+	pthread_mutex_lock(&kvm->slots.lock);
+	*ret = kvm->slots.slot[n];
+	pthread_mutex_unlock(&kvm->slots.lock);
+	return ret->bytes;
+}
+
+int kvm_map_ram(struct kvm *kvm, struct ram *ram)
+{
+	unsigned n;
+	const struct ram_part *part = ram_parts(ram, &n);
+
+	for (unsigned i = 0; i < n; i++, part++) {
+		const struct kvm_slot slot = {
+			.name = "RAM",
+			.at = part->start,
+			.bytes = part->size_bytes,
+			.host = ram_host(ram, part->start, part->size_bytes),
+		};
+		int got = kvm_slot_add(kvm, &slot);
+
+		if (got < 0)
+			return got;
+	}
+	kvm->ram = ram;
+	return 0;
+}
+
+int kvm_slot_log(struct kvm *kvm, unsigned n, bool on)
+{
+	struct kvm_slot slot;
+	int err;
+
+	pthread_mutex_lock(&kvm->slots.lock);
+	slot = kvm->slots.slot[n];
+	slot.logged = on;
+	err = try_set(kvm, n, &slot);
+	pthread_mutex_unlock(&kvm->slots.lock);
+	return err;
+}
+
+/* KVM's answer replaces what is in its buffer, so it gets one of its own. */
+static int take_kvm_log(struct kvm *kvm, unsigned n, uint64_t words, uint64_t *bitmap)
+{
+	uint64_t *got = calloc(words, sizeof(*got));
+	struct kvm_dirty_log log = { .slot = n, .dirty_bitmap = got };
+	int err = got ? 0 : -ENOMEM;
+
+	if (!err && ioctl(kvm->vm_fd, KVM_GET_DIRTY_LOG, &log) < 0)
+		err = -errno;
+	for (uint64_t i = 0; !err && i < words; i++)
+		bitmap[i] |= got[i];
+	free(got);
+	return err ? log_err(err, "KVM_GET_DIRTY_LOG of slot %u", n) : 0;
+}
+
+int kvm_slot_log_take(struct kvm *kvm, unsigned n, uint64_t *bitmap)
+{
+	struct kvm_slot slot;
+	int err;
+
+	if (!kvm_slot_get(kvm, n, &slot) || !slot.logged)
+		return log_errx(-ENOENT, "memory slot %u keeps no log", n);
+	err = take_kvm_log(kvm, n, kvm_slot_log_words(&slot), bitmap);
+	if (!err && kvm->ram && ram_host(kvm->ram, slot.at, slot.bytes) == slot.host)
+		ram_log_take(kvm->ram, slot.at, slot.bytes, bitmap);
+	return err;
+}

@@ -1,0 +1,181 @@
+/*
+ * exec-peer NAME: what `lkvm exec` talks to, without a guest: takes its commands as the lkvm of guest NAME
+ * would, and runs them here. A command that wants a terminal has its descriptors, and TTY=COLUMNSxROWS in
+ * its environment; each later size is a line of the file "sizes". One whose client has left gets SIGHUP.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lkvm/ipc.h"
+#include "lkvm/session.h"
+#include "lkvm/types.h"
+#include "lkvm/vm/session-words.h"
+
+struct run {
+	pid_t pid;
+	struct ipc_client *client; /* NULL: it has left */
+};
+
+static struct run runs[IPC_MAX_LATE];
+static struct loop loop;
+
+/* ---- a command ---- */
+
+static void become(const struct session_words *words, const struct ipc_exec *req, const int fd[3])
+{
+	sigset_t none;
+	char size[32];
+
+	for (int i = 0; i < 3; i++)
+		if (fd[i] >= 0)
+			dup2(fd[i], i);
+		else
+			close(i);
+	if (req->flags & IPC_EXEC_TTY)
+		dup2(1, 2);
+	snprintf(size, sizeof(size), "%ux%u", req->columns, req->rows);
+	clearenv();
+	for (char *const *word = words->envp; *word; word++)
+		putenv(*word);
+	if (req->flags & IPC_EXEC_TTY)
+		setenv("TTY", size, 1);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	signal(SIGINT, SIG_DFL); /* a background job's are ignored */
+	signal(SIGQUIT, SIG_DFL);
+	setpgid(0, 0);
+	if (words->cwd && chdir(words->cwd))
+		_exit(126);
+	execvp(words->argv[0], words->argv);
+	_exit(127);
+}
+
+static pid_t start(struct ipc_client *client, const struct ipc_exec *req)
+{
+	int words_fd = ipc_take_fd(client, 0), fd[3], n = 1;
+	struct session_words words;
+	struct stat st;
+	char *text;
+	pid_t pid;
+
+	for (unsigned i = 0; i < 3; i++)
+		fd[i] = req->fds & 1u << i ? ipc_take_fd(client, (unsigned)n++) : -1;
+	if (fstat(words_fd, &st) || !(text = malloc((size_t)st.st_size)) ||
+	    pread(words_fd, text, (size_t)st.st_size, 0) != st.st_size ||
+	    session_words_parse(text, (size_t)st.st_size, &words))
+		return -1;
+	pid = fork();
+	if (!pid)
+		become(&words, req, fd);
+	session_words_free(&words);
+	free(text);
+	close(words_fd);
+	for (unsigned i = 0; i < 3; i++)
+		if (fd[i] >= 0)
+			close(fd[i]);
+	return pid;
+}
+
+/* ---- the client ---- */
+
+static void more(void *ctx, enum ipc_op op, const void *body, size_t len)
+{
+	const struct run *run = ctx;
+	struct session_winsize window;
+	uint32_t number;
+	FILE *sizes;
+
+	if (op == IPC_EXEC_SIGNAL && len == sizeof(number)) {
+		memcpy(&number, body, len);
+		kill(-run->pid, (int)number);
+	} else if (op == IPC_EXEC_WINSIZE && len == sizeof(window)) {
+		memcpy(&window, body, len);
+		sizes = fopen("sizes", "a");
+		if (sizes && fprintf(sizes, "%ux%u\n", window.columns, window.rows) > 0)
+			fclose(sizes);
+	}
+}
+
+static void gone(void *ctx)
+{
+	struct run *run = ctx;
+
+	kill(-run->pid, SIGHUP);
+	run->client = NULL;
+}
+
+static const struct ipc_late late = { more, gone };
+
+static int handler(void *ctx, enum ipc_op op, const void *body, size_t len, struct ipc_reply *reply)
+{
+	struct ipc_exec req;
+	unsigned i = 0;
+
+	(void)ctx;
+	if (op == IPC_STOP)
+		exit(0);
+	if (op != IPC_EXEC || len != sizeof(req))
+		return -EPROTO;
+	memcpy(&req, body, sizeof(req));
+	while (i < IPC_MAX_LATE && runs[i].pid)
+		i++;
+	if (i == IPC_MAX_LATE)
+		return -EAGAIN;
+	runs[i] = (struct run){ start(reply->to, &req), reply->to };
+	return runs[i].pid < 0 ? -EPROTO : ipc_later(reply->to, &late, &runs[i]);
+}
+
+/* ---- its end ---- */
+
+static void tell(struct run *run, int status)
+{
+	const struct session_exit how = {
+		.code = WIFEXITED(status) ? (uint32_t)WEXITSTATUS(status) : 0,
+		.signal = WIFSIGNALED(status) ? (uint32_t)WTERMSIG(status) : 0,
+		.err = WIFEXITED(status) && WEXITSTATUS(status) == 127 ? ENOENT : 0,
+	};
+
+	if (run->client)
+		ipc_answer(run->client, 0, &how, sizeof(how));
+	*run = (struct run){ 0 };
+}
+
+static void child_ended(struct loop_source *src, uint32_t events)
+{
+	struct signalfd_siginfo info;
+	pid_t pid;
+	int status;
+
+	(void)events;
+	if (read(src->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		for (unsigned i = 0; i < IPC_MAX_LATE; i++)
+			if (runs[i].pid == pid)
+				tell(&runs[i], status);
+}
+
+int main(int argc, char **argv)
+{
+	struct loop_source signals = { .ready = child_ended };
+	struct ipc_server *server;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signals.fd = signalfd(-1, &set, SFD_CLOEXEC);
+	if (argc != 2 || signals.fd < 0 || loop_init(&loop) || loop_add(&loop, &signals, EPOLLIN) ||
+	    ipc_server_new(&loop, argv[1], handler, NULL, &server))
+		return 1;
+	return loop_run(&loop) ? 1 : 0;
+}

@@ -1,0 +1,117 @@
+/*
+ * fuse-mount DIR AT [ro] -- CMD [ARG]...: run a command while the folder DIR is mounted at AT by the
+ * FUSE server of fs/, whose requests come from this machine's own kernel by /dev/fuse, as a guest's
+ * come by virtio-fs. Status: the command's.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lkvm/fs.h"
+
+#define BYTES   ((1 << 20) + 65536)
+#define THREADS 4
+
+static int dev;
+static struct fuse *server;
+
+struct request {
+	struct file_request fuse;
+	struct iovec out, in;
+	char out_bytes[BYTES], in_bytes[BYTES];
+};
+
+static void done(struct file_request *fuse, uint32_t written)
+{
+	struct request *r = (struct request *)fuse;
+
+	/* A request that was interrupted is not known any more. */
+	if (written && write(dev, r->in_bytes, written) < 0 && errno != ENOENT)
+		perror("fuse-mount: reply");
+	free(r);
+}
+
+static void *serve(void *arg)
+{
+	struct file_worker *worker = file_worker_new();
+
+	(void)arg;
+	for (;;) {
+		struct request *r = malloc(sizeof(*r));
+		ssize_t got = r && worker ? read(dev, r->out_bytes, BYTES) : -1;
+
+		if (got < 0) {
+			free(r);
+			if (r && worker && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
+				continue;
+			break; /* unmounted */
+		}
+		r->out = (struct iovec){ r->out_bytes, (size_t)got };
+		r->in = (struct iovec){ r->in_bytes, BYTES };
+		r->fuse = (struct file_request){ .out = &r->out, .in = &r->in, .n_out = 1, .n_in = 1, .done = done };
+		if (!fuse_quick(server, &r->fuse))
+			fuse_serve(server, worker, &r->fuse);
+	}
+	file_worker_free(worker);
+	return NULL;
+}
+
+static void *chores(void *arg)
+{
+	(void)arg;
+	for (;;) {
+		usleep(FILE_CHORES_MS * 1000);
+		fuse_chores(server);
+	}
+	return NULL;
+}
+
+static int run(char **argv)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+int main(int argc, char **argv)
+{
+	struct fs_config cfg = { .path = argv[1], .tag = "test" };
+	pthread_t thread;
+	char options[128];
+	int at = 3, status;
+
+	if (argc > at && !strcmp(argv[at], "ro"))
+		cfg.read_only = at++;
+	if (argc < at + 2 || strcmp(argv[at], "--") != 0) {
+		fprintf(stderr, "usage: fuse-mount DIR AT [ro] -- CMD [ARG]...\n");
+		return 125;
+	}
+	dev = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,"
+		 "allow_other", dev);
+	if (dev < 0 || mount("test", argv[2], "fuse.lkvm", 0, options) < 0) {
+		perror("fuse-mount: /dev/fuse");
+		return 126;
+	}
+	if (fuse_new(&cfg, &server))
+		return 125;
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_create(&thread, NULL, serve, NULL);
+	pthread_create(&thread, NULL, chores, NULL);
+	status = run(argv + at + 1);
+	umount2(argv[2], MNT_DETACH);
+	_exit(status);
+}

@@ -1,0 +1,18 @@
+# fuse-mount mounts a folder by the FUSE server of fs/ on this machine's own kernel; see fuse-mount.c.
+FUSE_MOUNT := $(abspath $(O))/tests/functional/fuse-mount
+export FUSE_MOUNT
+FUSE_OBJ := $(patsubst %.c,%.o,$(wildcard fs/*.c)) util/log.o util/mask.o util/stream.o
+
+$(FUSE_MOUNT): $(O)/tests/functional/fuse-mount.o $(addprefix $(O)/,$(FUSE_OBJ))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+# What system calls give; static, for a guest that has no libraries.
+FS_CALLS := $(abspath $(O))/tests/testbed/fs-calls
+export FS_CALLS
+$(FS_CALLS): tests/testbed/fs-calls.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O1 -static -o $@ $<
+
+tests/functional/fuse.t.sh: $(FUSE_MOUNT) $(FS_CALLS)

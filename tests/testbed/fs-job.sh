@@ -1,0 +1,109 @@
+#!/bin/busybox sh
+# shellcheck shell=dash
+# The tests of tests/testbed/fs.sh, where KVM can run Linux: Linux's virtiofs and 9p on our folders. guest-fs
+# says what the words of lkvm.test= do. Folders are in disk/, an ext4 file system.
+
+tests="
+calls      system calls give what they give on the host's own file system (Debian 6.1 cloud)
+calls9     the same by 9P, but for what 9P has not (Debian 6.1 generic)
+tree       files written by the guest and by the host, read by the other; driver unbound and bound
+tree9      the same by 9P (Debian 6.1 generic)
+readonly   a read-only folder: read whole, changed by nothing (Debian 6.1 generic, MMIO)
+entries    a folder of 100000 files
+"
+
+. ./job.sh
+
+# boot NAME KERNEL WORDS OPTION...: to its end by WORDS
+boot()
+{
+	local name=$1 kernel=$2 words=$3
+	shift 3
+	run "$name" -k "$kernel" -i initrd -i "$kernel-modules" -i programs.cpio -m 384 -c 1 \
+		-p "quiet lkvm.test=$words,poweroff" "$@" </dev/null
+	expect_status "$name" 0
+}
+
+sums()
+{
+	(cd "$1" && find . -type f | sort | xargs sha256sum | sha256sum | cut -c 1-64)
+}
+
+# calls_by NAME KERNEL WORD OPTION: what differs from the host's own in NAME.diff
+calls_by()
+{
+	mkdir -p "disk/$1/share" "disk/$1/host"
+	boot "$1" "$2" "$3:share,calls:share" "$4" "disk/$1/share,share"
+	expect_line "$1" "guest: mounted share"
+	expect_line "$1" "guest: calls are over"
+	./fs-calls "disk/$1/host" >"$1.want"
+	tr -d '\r' <"$1.out" | sed -n 's/^guest: call: //p' >"$1.got"
+	expect "more than 100 calls" [ "$(wc -l <"$1.want")" -gt 100 ]
+	diff "$1.want" "$1.got" >"$1.diff"
+}
+
+test_calls()
+{
+	calls_by calls cloud mount --fs || complain "calls differ from the host's: $(cat calls.diff)"
+}
+
+# lkvm-run(1) lists what differs, and why.
+test_calls9()
+{
+	calls_by calls9 generic mount9 --9p
+	sed -n "s/^+\([^+]\)/\1/p" calls9.diff >calls9.differ
+	diff fs-9p.differ calls9.differ >calls9.more || complain "other calls differ: $(cat calls9.diff)"
+}
+
+# tree_by NAME KERNEL NINE OPTION LINES: NINE ends the words; of the large file
+tree_by()
+{
+	mkdir -p "disk/$1"
+	seq 1 100000 >"disk/$1/host"
+	(
+		wait_until "the guest" grep -q 'waiting for share/signal' "$1.out"
+		echo "the host's word" >"disk/$1/signal"
+	) &
+	boot "$1" "$2" "mount$3:share,write$3:share,await:share/signal,remount$3:share,read:share" \
+		"$4" "disk/$1,share"
+	wait
+	expect_line "$1" "guest: found the host's word"
+	expect_line "$1" "guest: sum of share/made $(sums "disk/$1/made")"
+	expect_line "$1" "guest: sum of share $(sums "disk/$1")"
+	expect "the large file" [ "$(seq 1 "$5" | sha256sum)" = "$(sha256sum <"disk/$1/made/direct")" ]
+	expect "200 files" [ "$(find "disk/$1/made" -type f | wc -l)" -eq 202 ]
+}
+
+test_tree()
+{
+	tree_by tree cloud "" --fs 3000000
+}
+
+test_tree9()
+{
+	tree_by tree9 generic 9 --9p 300000
+}
+
+test_readonly()
+{
+	mkdir -p disk/ro
+	echo small >disk/ro/small
+	seq 1 2000000 >disk/ro/large
+	boot readonly generic mount:share,read:share,read:share,refused:share \
+		--fs disk/ro,share,ro --virtio-transport mmio
+	expect "the same sum twice" [ "$(tr -d '\r' <readonly.out |
+		grep -c "^guest: sum of share $(sums disk/ro)$")" -eq 2 ]
+	expect "five refusals" [ "$(grep -c '^guest: .*: Read-only file system' readonly.out)" -eq 5 ]
+	expect "two files" [ "$(find disk/ro -type f | wc -l)" -eq 2 ]
+}
+
+test_entries()
+{
+	mkdir -p disk/entries/many
+	(cd disk/entries/many && seq 1 100000 | sed 's/^/a-file-with-a-longer-name-/' | xargs touch)
+	boot entries cloud mount:share,entries:share/many --fs disk/entries,share
+	expect_line entries "guest: entries of share/many 100000 $(cd disk/entries/many &&
+		find . -mindepth 1 -maxdepth 1 | sort | sha256sum | cut -c 1-64)"
+}
+
+run_tests "$@"

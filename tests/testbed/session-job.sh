@@ -1,0 +1,411 @@
+#!/usr/bin/env bash
+# The tests of tests/testbed/session.sh, where KVM can run Linux; $CLOUD and $GENERIC are kernels of Debian,
+# with their modules beside them.
+tests="
+uname      uname -r; what is printed is the command's alone
+status     exit statuses: its own, not found, not executable, killed, started in no folder
+shell      a kernel alone: a shell; with root= a boot as ever
+streams    three byte-exact streams, 16 MB each way
+arguments  10000 arguments of any bytes; the environment
+world      the tree is read-only, a layer over it is not; --rw, --ro, --hide, --root, --cwd
+p9         by 9P with a kernel without virtio-fs
+terminal   a pseudo terminal with its size, and keys
+ends       the guest ends before the command: power-off, panic, --timeout
+logs       --kernel-log, --result
+ktap       --ktap, --junit: of the command's output, of the kernel's log
+limits     --boot-timeout, --idle-timeout; backtraces
+splats     --fail-on, --allow
+many       four at once
+exec       lkvm exec: streams, statuses, arguments, signals, its end, several at once
+exec-tty   lkvm exec on a terminal
+detach     lkvm run --detach, with a command and without; lkvm list tells of it
+"
+
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+cd "$work" || exit
+mkdir bin
+ln -s "$LKVM" bin/lkvm
+PATH=$work/bin:$PATH
+# shellcheck source=tests/testbed/job.sh
+. "$here/job.sh"
+
+# session NAME KERNEL OPTION... [-- COMMAND]: with as little as there is need for
+session()
+{
+	local name=$1 kernel=$2
+	shift 2
+	run "$name" -k "$kernel" -c 1 -m 256 "$@"
+}
+
+# expect_text FILE TEXT: that and nothing else
+expect_text()
+{
+	echo >>"$expectations"
+	[ "$(cat "$1"; echo .)" = "$2"$'\n.' ] || complain "$1 is '$(head -c 500 "$1")', not '$2'"
+}
+
+expect_empty()
+{
+	echo >>"$expectations"
+	[ ! -s "$1" ] || complain "$1 is not empty: $(head -c 500 "$1")"
+}
+
+test_uname()
+{
+	local kernel
+	for kernel in cloud generic; do
+		local file=$CLOUD
+		[ $kernel = cloud ] || file=$GENERIC
+		session uname-$kernel "$file" -- uname -r </dev/null
+		expect_status uname-$kernel 0
+		expect_text uname-$kernel.out "${file##*/vmlinuz-}"
+		expect_empty uname-$kernel.err
+	done
+	session uname-mmio "$CLOUD" --virtio-transport mmio -- uname -r </dev/null
+	expect_text uname-mmio.out "${CLOUD##*/vmlinuz-}"
+}
+
+test_status()
+{
+	local i
+	session status-7 "$CLOUD" -- sh -c 'exit 7' </dev/null
+	expect_status status-7 7
+	session status-127 "$CLOUD" -- no-such-command </dev/null
+	expect_status status-127 127
+	expect_text status-127.err "lkvm: command 'no-such-command': No such file or directory"
+	session status-126 "$CLOUD" -- /etc/passwd </dev/null
+	expect_status status-126 126
+	# shellcheck disable=SC2016
+	session status-137 "$CLOUD" -- sh -c 'kill -9 $$' </dev/null
+	expect_status status-137 137
+	session status-cwd "$CLOUD" --cwd /nowhere -- true </dev/null
+	expect_status status-cwd 126
+	for i in 7 126 127 137; do expect_empty status-$i.out; done
+}
+
+# Nothing but a kernel: a shell, here with its commands on standard input
+test_shell()
+{
+	echo 'uname -r; exit 4' | SHELL=/bin/bash run shell -c 1 -m 256 "$CLOUD"
+	expect_status shell 4
+	expect_text shell.out "${CLOUD##*/vmlinuz-}"
+	run shell-root -k "$CLOUD" -c 1 -m 256 -p root=/dev/none </dev/null
+	expect_status shell-root 120
+}
+
+test_streams()
+{
+	local sum
+	head -c 16000000 /dev/urandom >in
+	sum=$(sha256sum <in)
+	session streams "$CLOUD" -- sh -c 'tee /dev/stderr' <in
+	expect_status streams 0
+	expect "standard output" [ "$(sha256sum <streams.out)" = "$sum" ]
+	expect "standard error" [ "$(sha256sum <streams.err)" = "$sum" ]
+	run_piped | cat >streams-pipe.got
+	expect "through pipes" [ "$(sha256sum <streams-pipe.got)" = "$sum" ]
+	session streams-closed "$CLOUD" -- sh -c 'cat; echo status $?' <&-
+	expect_text streams-closed.out "status 1"
+	timeout 300 lkvm run --name streams-full -k "$CLOUD" -c 1 -m 256 -- echo lost </dev/null >/dev/full 2>streams-full.err
+	echo $? >streams-full.status
+	expect_status streams-full 125
+	expect_text streams-full.err "lkvm: guest 'streams-full': its output is incomplete: No space left on device"
+}
+
+run_piped()
+{
+	# shellcheck disable=SC2002
+	cat in | timeout 300 lkvm run -k "$CLOUD" -c 1 -m 256 -- cat
+}
+
+test_arguments()
+{
+	local words i
+	for ((i = 0; i < 10000; i++)); do words[i]=$'a\t"\n\\\xff'$i; done
+	# shellcheck disable=SC2016
+	session arguments "$CLOUD" -- bash -c 'printf "%s\0" "$@" | sha256sum; echo $#' bash "${words[@]}" </dev/null
+	expect_text arguments.out "$(printf '%s\0' "${words[@]}" | sha256sum)"$'\n10000'
+	# shellcheck disable=SC2016
+	A=one B=two session arguments-env "$CLOUD" --env A --env C=' x ' -- sh -c 'echo "$A,$B,$C,$HOME"' </dev/null
+	expect_text arguments-env.out "one,, x ,/root"
+}
+
+test_world()
+{
+	mkdir -p rw 'ro folder' tree
+	echo shown >'ro folder/file'
+	session world "$CLOUD" --rw "$work/rw" --ro "$work/ro folder:/mnt/ro" --hide "$here" --cwd "$work/rw" -- sh -c '
+		echo new >made && pwd && cat /mnt/ro/file && ls '"$here"' | wc -l
+		echo changed >'"$work"'/bin/file && cat '"$work"'/bin/file
+		(echo x >/mnt/ro/file) 2>/dev/null || echo refused
+		id -u; cat /proc/1/comm; ls -d /sys/kernel /dev/null /dev/pts/ptmx; hostname; cat /proc/sys/kernel/ostype' </dev/null
+	expect_status world 0
+	expect_text world.out "$work/rw"$'\nshown\n0\nchanged\nrefused\n0\ninit\n/dev/null\n/dev/pts/ptmx\n/sys/kernel\nworld\nLinux'
+	expect "written by the guest" [ "$(cat rw/made)" = new ]
+	expect "nothing else is" [ ! -e bin/file ]
+	mkdir -p tree/bin tree/inside
+	cp /bin/busybox tree/bin/sh
+	session world-root "$CLOUD" --root tree -- sh -c 'echo /i*; pwd' </dev/null
+	expect_text world-root.out $'/inside\n/'
+}
+
+# A kernel without virtio-fs
+test_p9()
+{
+	local base=${GENERIC%/boot/*}
+	mkdir -p p9/boot rw9
+	cp "$GENERIC" p9/boot/
+	cp -rs "$base/lib" p9/
+	for list in p9/lib/modules/*/modules.{order,dep}; do
+		sed '/virtiofs/d' "$list" >shorter && mv shorter "$list"
+	done
+	session p9 "$work/p9/boot/${GENERIC##*/}" --debug boot --rw "$work/rw9" --cwd "$work/rw9" -- sh -c '
+		uname -r; echo new >made; cut -d " " -f 1-3 /proc/mounts | grep " 9p$"; echo x >/etc/new && cat /etc/new' </dev/null
+	expect_status p9 0
+	expect_text p9.out "${GENERIC##*/vmlinuz-}"$'\n'"lkvm.share0 $work/rw9 9p"$'\nx'
+	expect "written by the guest" [ "$(cat rw9/made)" = new ]
+	expect "why" grep -q "files come by 9p, as the kernel has no virtio-fs" p9.err
+}
+
+test_terminal()
+{
+	timeout 300 "$PTY" expect '# ' send $'stty size; tty\r' expect '/dev/pts/0' send $'exit 5\r' \
+		expect 'status 5' -- sh -c 'lkvm run -k "$CLOUD" -c 1 -m 256 -- sh; echo status $?' \
+		>terminal.out 2>terminal.err </dev/null
+	echo $? >terminal.status
+	expect_status terminal 0
+}
+
+# read_late NAME: how many bytes standard input has, once there is no such guest any more
+read_late()
+{
+	until lkvm list | grep -q "$1"; do sleep 0.2; done
+	while lkvm list | grep -q "$1"; do sleep 0.2; done
+	wc -c
+}
+
+test_ends()
+{
+	session ends-off "$CLOUD" -- sh -c 'echo o >/proc/sysrq-trigger; sleep 100' </dev/null
+	expect_status ends-off 122
+	# What it has printed is read when it has ended: more than a pipe holds.
+	timeout 300 lkvm run --name ends-late -k "$CLOUD" -c 1 -m 256 -- sh -c '
+		head -c 200000 /dev/zero; sleep 3; echo o >/proc/sysrq-trigger; sleep 100' </dev/null 2>ends-late.err |
+		read_late ends-late >ends-late.out
+	expect_text ends-late.out 200000
+	session ends-panic "$CLOUD" -- sh -c 'echo c >/proc/sysrq-trigger' </dev/null
+	expect_status ends-panic 120
+	session ends-timeout "$CLOUD" --timeout 40 -- sleep 1000 </dev/null
+	expect_status ends-timeout 124
+}
+
+test_logs()
+{
+	session logs "$CLOUD" --kernel-log kernel.log --result result.json -- sh -c 'echo mark >/dev/kmsg; exit 3' </dev/null
+	expect_status logs 3
+	expect "the first line" grep -q '^\[    0\.000000\] Linux version 6\.' kernel.log
+	expect "a line of the guest" grep -q '\] mark$' kernel.log
+	expect "the status in the result" grep -q '"command_status": 3,' result.json
+	expect "the reason in the result" grep -q '"reason": "command",' result.json
+}
+
+test_ktap()
+{
+	local text='TAP version 13\n1..2\n# ok\nok 1 a\nnot ok 2 b\r\n\377\0'
+	# shellcheck disable=SC2059
+	printf "$text" >ktap.want
+	session ktap "$CLOUD" --ktap -- printf "$text" </dev/null
+	expect_status ktap 1
+	expect "the output goes out as it is" cmp ktap.out ktap.want
+	expect_text ktap.err $'lkvm: ktap: failed: b\nlkvm: ktap: 1 passed, 1 failed, 0 skipped'
+	session ktap-log "$CLOUD" --junit junit.xml -- sh -c '
+		for line in "KTAP version 1" 1..1 "    KTAP version 1" "    # Subtest: s" "    ok 1 a" "ok 1 s"; do
+			echo "$line" >/dev/kmsg
+		done; exit 7' </dev/null
+	expect_status ktap-log 7
+	expect_text ktap-log.err 'lkvm: ktap: 1 passed, 0 failed, 0 skipped'
+	expect "JUnit XML" grep -q '<testcase classname="s" name="a"></testcase>' junit.xml
+}
+
+test_limits()
+{
+	session limits-idle "$CLOUD" --boot-timeout 200 --idle-timeout 25 --kernel-log kernel.log --result limits.json -- sh -c '
+		for i in 1 2 3; do echo $i; sleep 10; done; sleep 1000' </dev/null
+	expect_status limits-idle 124
+	expect_text limits-idle.out $'1\n2\n3'
+	expect "which limit" grep -q "^lkvm: guest 'limits-idle' ended: --idle-timeout 25 passed" limits-idle.err
+	expect "the backtrace in the log" grep -q 'Show backtrace of all active CPUs' kernel.log
+	expect "the last lines" grep -q 'backtrace' limits-idle.err
+	expect "the same in the result" grep -q '"limit": "--idle-timeout"' limits.json
+	session limits-boot "$CLOUD" --boot-timeout 1 -- true </dev/null
+	expect_status limits-boot 124
+	expect "which limit" grep -q "^lkvm: guest 'limits-boot' ended: --boot-timeout 1 passed" limits-boot.err
+}
+
+# What a program writes into the kernel's log counts as the kernel's.
+test_splats()
+{
+	local line='WARNING: CPU: 0 PID: 1 at here.c:1 nobody+0x0/0x1'
+	session splats "$CLOUD" --fail-on all --result splats.json -- sh -c "echo '$line' >/dev/kmsg; exit 3" </dev/null
+	expect_status splats 123
+	expect_text splats.err "lkvm: guest 'splats': forbidden kernel message: $line"
+	expect "the command's own status" grep -q '"command_status": 3,' splats.json
+	echo 'nobody\+' >allow
+	session splats-allowed "$CLOUD" --fail-on all --allow allow -- sh -c "echo '$line' >/dev/kmsg; exit 3" </dev/null
+	expect_status splats-allowed 3
+	expect_empty splats-allowed.err
+}
+
+test_many()
+{
+	local i
+	for i in 1 2 3 4; do
+		session many-$i "$CLOUD" -- sh -c "echo $i; exit $i" </dev/null &
+	done
+	wait
+	for i in 1 2 3 4; do
+		expect_status many-$i $i
+		expect_text many-$i.out $i
+	done
+}
+
+# booted NAME: the guest takes commands
+booted()
+{
+	local i
+	for ((i = 0; i < 600; i++)); do
+		lkvm exec "$1" -- true </dev/null 2>/dev/null && return
+		sleep 0.2
+	done
+	return 1
+}
+
+# try NAME STATUS COMMAND...: its output goes to NAME.out and NAME.err
+try()
+{
+	local name=$1 status=$2
+	shift 2
+	timeout 100 "$@" >"$name.out" 2>"$name.err"
+	echo $? >"$name.status"
+	expect_status "$name" "$status"
+}
+
+# in_guest NAME CMD...: whether it succeeds there, soon
+in_guest()
+{
+	local i name=$1
+	shift
+	for ((i = 0; i < 100; i++)); do
+		lkvm exec "$name" -- "$@" </dev/null >/dev/null 2>&1 && return
+		sleep 0.1
+	done
+	return 1
+}
+
+test_exec()
+{
+	local words i pid
+	session execs "$CLOUD" --rw "$work" -- sleep 1000 </dev/null &
+	expect "it boots" booted execs
+	head -c 4000000 /dev/urandom >exec-in
+	try exec-streams 7 lkvm exec execs -- sh -c 'tee /dev/stderr; exit 7' <exec-in
+	expect "standard output" cmp exec-in exec-streams.out
+	expect "standard error" cmp exec-in exec-streams.err
+	: >exec-streams.out # not to be shown
+	: >exec-streams.err
+	try exec-127 127 lkvm exec execs -- no-such-command </dev/null
+	expect_text exec-127.err "lkvm: command 'no-such-command': No such file or directory"
+	# shellcheck disable=SC2016
+	try exec-137 137 lkvm exec execs -- sh -c 'kill -9 $$' </dev/null
+	try exec-world 0 lkvm exec --env A=' x ' --cwd / execs -- sh -c 'echo "$A,$HOME"; pwd; hostname' </dev/null
+	expect_text exec-world.out $' x ,/root\n/\nexecs'
+	try exec-cwd 0 lkvm exec execs -- pwd </dev/null
+	expect_text exec-cwd.out "$work"
+	for ((i = 0; i < 10000; i++)); do words[i]=$'a\t"\n\\\xff'$i; done
+	# shellcheck disable=SC2016
+	try exec-words 0 lkvm exec execs -- bash -c 'printf "%s\0" "$@" | sha256sum; echo $#' bash "${words[@]}" </dev/null
+	expect_text exec-words.out "$(printf '%s\0' "${words[@]}" | sha256sum)"$'\n10000'
+	for i in 1 2 3 4 5 6 7 8; do
+		{ lkvm exec execs -- sh -c "cat; exit $i" <<<"$i" >exec-$i.out; echo $? >exec-$i.status; } &
+		pid[i]=$!
+	done
+	for i in 1 2 3 4 5 6 7 8; do
+		wait "${pid[i]}"
+		expect_status exec-$i $i
+		expect_text exec-$i.out "$i"
+	done
+	test_exec_ends
+	lkvm stop execs >/dev/null
+	wait
+	try exec-none 1 lkvm exec execs -- true </dev/null
+	expect_text exec-none.err "lkvm: no guest named 'execs' is running"
+}
+
+# Signals to lkvm exec; it is killed; the guest's own end
+test_exec_ends()
+{
+	local pid status=0
+	lkvm exec execs -- sh -c 'trap "exit 9" TERM; : >trapped; while :; do sleep 0.1; done' </dev/null &
+	pid=$!
+	expect "it runs" in_guest execs test -e trapped
+	kill -TERM $pid
+	wait $pid || status=$?
+	expect "its end by SIGTERM" [ $status = 9 ]
+	lkvm exec execs -- sh -c 'exec 2>/dev/null; trap ": >hung-up; exit" HUP; : >ready; while :; do sleep 0.1; done' </dev/null &
+	pid=$!
+	expect "it runs" in_guest execs test -e ready
+	kill -KILL $pid
+	expect "it has had SIGHUP" in_guest execs test -e hung-up
+}
+
+test_exec-tty()
+{
+	local keys
+	session terminals "$CLOUD" --rw "$work" -- sleep 1000 </dev/null &
+	expect "it boots" booted terminals
+	timeout 100 "$PTY" expect '# ' send $'stty size; tty\r' expect '/dev/pts/0' send $'exit 5\r' \
+		expect 'status 5' -- sh -c 'lkvm exec terminals -- sh; echo status $?' >exec-tty.out 2>exec-tty.err </dev/null
+	echo $? >exec-tty.status
+	expect_status exec-tty 0
+	keys='trap ": >tty-hung-up; exit" HUP; echo begun; while :; do sleep 0.1; done'
+	timeout 100 "$PTY" expect begun send $'\001x' expect 'status 129' -- \
+		sh -c "lkvm exec terminals -- sh -c '$keys'; echo status \$?" \
+		>exec-leave.out 2>exec-leave.err </dev/null
+	echo $? >exec-leave.status
+	expect_status exec-leave 0
+	expect "it has had SIGHUP" in_guest terminals test -e tty-hung-up
+	echo typed | try exec-forced 0 lkvm exec -t terminals -- sh -c 'read -r x; echo "<$x>"; tty'
+	expect "a terminal without one here" grep -q '<typed>' exec-forced.out
+	# A terminal at standard input only is read here, line by line
+	timeout 100 "$PTY" send $'word\r' send $'\004' expect 'got word' -- \
+		sh -c 'lkvm exec terminals -- cat | sed "s/^/got /"' >exec-line.out 2>exec-line.err </dev/null
+	echo $? >exec-line.status
+	expect_status exec-line 0
+	lkvm stop terminals >/dev/null
+	wait
+}
+
+test_detach()
+{
+	local i
+	try detach-idle 0 lkvm run --detach --name idle -k "$CLOUD" -c 1 -m 256 </dev/null
+	expect_text detach-idle.out idle
+	try detach-exec 5 lkvm exec idle -- sh -c 'echo there; exit 5' </dev/null
+	expect_text detach-exec.out there
+	expect "no command is told of" [ "$(lkvm list --json idle | jq '.[0].command')" = null ]
+	lkvm stop idle >/dev/null
+	try detach-command 0 lkvm run --detach --name busy -k "$CLOUD" -c 1 -m 256 --result busy.json -- \
+		sh -c 'sleep 15; exit 3' </dev/null
+	expect_text detach-command.out busy
+	expect "its command" [ "$(lkvm list --json busy | jq -c '.[0].command')" = '["sh","-c","sleep 15; exit 3"]' ]
+	for ((i = 0; i < 600; i++)); do
+		[ -s busy.json ] && break
+		sleep 0.1
+	done
+	expect "the command's status" grep -q '"command_status": 3,' busy.json
+	try detach-gone 1 lkvm exec busy -- true </dev/null
+}
+
+run_tests "$@"
+rm -rf "$work"

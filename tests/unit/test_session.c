@@ -1,0 +1,949 @@
+/* Links: vm/session.o vm/session-command.o vm/session-words.o util/stream.o util/loop.o util/log.o */
+
+/* The host's end of a session; the test is the guest's init at the other end of the port. */
+#include "lkvm/vm/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lkvm/console.h"
+#include "lkvm/types.h"
+#include "lkvm/vm/session-words.h"
+#include "unit.h"
+
+#define SENT_MOST (20u << 20)
+
+/* ---- the guest's end ---- */
+
+static struct loop loop;
+static struct session *s;
+static struct virtio_port port;
+static uint8_t *sent; /* what came through the port, and is not taken yet */
+static size_t n_sent, port_room;
+static size_t refill_at;
+static unsigned room_again, refills; /* frames that the guest has ready whenever there is room */
+
+static size_t port_input(void *dev, const uint8_t *buf, size_t len)
+{
+	size_t n = len < port_room ? len : port_room;
+
+	(void)dev;
+	ck_assert_uint_le(n, SENT_MOST - n_sent);
+	memcpy(sent + n_sent, buf, n);
+	n_sent += n;
+	port_room -= n;
+	return n;
+}
+
+static void port_writable(void *dev)
+{
+	const struct session_frame head = { .type = SESSION_KMSG };
+
+	(void)dev;
+	room_again++;
+	while (refills) {
+		refill_at += port.ops->put(port.end, (const uint8_t *)&head + refill_at, sizeof(head) - refill_at);
+		if (refill_at < sizeof(head))
+			return;
+		refill_at = 0;
+		refills--;
+	}
+}
+
+static void turns(unsigned n)
+{
+	while (n--)
+		while (loop_once(&loop, 0) > 0)
+			;
+}
+
+static void feed(const void *bytes, size_t len)
+{
+	for (size_t at = 0; at < len;) {
+		at += port.ops->put(port.end, (const uint8_t *)bytes + at, len - at);
+		turns(1);
+	}
+}
+
+static void frame(enum session_type type, unsigned stream, uint32_t command, const void *bytes, uint32_t len)
+{
+	const struct session_frame head = {
+		.type = (uint8_t)type, .stream = (uint8_t)stream, .command = command, .len = len,
+	};
+
+	feed(&head, sizeof(head));
+	feed(bytes, len);
+	turns(1);
+}
+
+/* The next frame that lkvm sent. Return: its bytes, until the next call */
+static const uint8_t *next(struct session_frame *ret)
+{
+	static uint8_t bytes[SESSION_MOST];
+
+	ck_assert_uint_ge(n_sent, sizeof(*ret));
+	memcpy(ret, sent, sizeof(*ret));
+	ck_assert_uint_le(ret->len, SESSION_MOST);
+	ck_assert_uint_ge(n_sent, sizeof(*ret) + ret->len);
+	memcpy(bytes, sent + sizeof(*ret), ret->len);
+	n_sent -= sizeof(*ret) + ret->len;
+	memmove(sent, sent + sizeof(*ret) + ret->len, n_sent);
+	return bytes;
+}
+
+static void expect(enum session_type type, unsigned stream, const void *bytes, uint32_t len)
+{
+	struct session_frame head;
+	const uint8_t *got = next(&head);
+
+	ck_assert_uint_eq(head.type, type);
+	ck_assert_uint_eq(head.stream, stream);
+	ck_assert_uint_eq(head.len, len);
+	if (len)
+		ck_assert_mem_eq(got, bytes, len);
+}
+
+/* ---- lkvm's end ---- */
+
+static unsigned hellos, losses, ends;
+static const char *why_lost;
+static struct session_exit how;
+
+static void hello(void *ctx, const struct session_hello *hello)
+{
+	ck_assert_ptr_eq(ctx, &loop);
+	ck_assert_str_eq(hello->release, "6.1.0-test");
+	hellos++;
+}
+
+static void lost(void *ctx, const char *why)
+{
+	(void)ctx;
+	losses++;
+	why_lost = why;
+}
+
+static char kernel_log[100];
+
+static void kmsg(void *ctx, const char *record, size_t len)
+{
+	(void)ctx;
+	snprintf(kernel_log, sizeof(kernel_log), "%.*s", (int)len, record);
+}
+
+static int output_err;
+
+static void ended(void *ctx, const struct session_exit *exit, int err)
+{
+	output_err = err;
+	ck_assert_ptr_eq(ctx, &ends);
+	ends++;
+	how = *exit;
+}
+
+static void say_hello(void)
+{
+	const struct session_hello hi = { .version = SESSION_VERSION, .release = "6.1.0-test", .up_ns = 1 };
+
+	frame(SESSION_HELLO, 0, 0, &hi, sizeof(hi));
+}
+
+static void setup(void)
+{
+	const struct session_setup cfg = {
+		.loop = &loop, .ctx = &loop, .hello = hello, .kmsg = kmsg, .lost = lost,
+	};
+	const struct console_device device = { .input = port_input, .writable = port_writable, .dev = &loop };
+
+	hellos = losses = ends = 0;
+	n_sent = 0;
+	signal(SIGPIPE, SIG_IGN);
+	sent = malloc(SENT_MOST);
+	port_room = SIZE_MAX;
+	ck_assert_int_eq(loop_init(&loop), 0);
+	ck_assert_int_eq(session_new(&cfg, &s), 0);
+	port = session_port(s);
+	ck_assert_str_eq(port.ops->name, SESSION_PORT);
+	port.ops->attach(port.end, &device);
+}
+
+static void teardown(void)
+{
+	port.ops->attach(port.end, NULL);
+	session_free(s);
+	loop_fini(&loop);
+	free(sent);
+}
+
+static int in[2], out[2], err[2]; /* pipes */
+
+static char *const argv[] = { "sh", "-c", "exit 7", "", NULL };
+static char *const envp[] = { "A=1", NULL };
+static const struct session_command base = {
+	.argv = argv, .envp = envp, .cwd = "/work", .ctx = &ends, .ended = ended, .fd = { -1, -1, -1 },
+};
+
+static void (*listener)(void *ctx, const void *bytes, size_t len);
+
+static void run(void)
+{
+	struct session_command cmd = base;
+
+	ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(err, O_CLOEXEC), 0);
+	cmd.fd[0] = in[0];
+	cmd.fd[1] = out[1];
+	cmd.fd[2] = err[1];
+	cmd.printed = listener;
+	ck_assert_int_eq(session_run(s, &cmd, NULL), 0);
+}
+
+static void start(void)
+{
+	struct session_frame head;
+
+	setup();
+	say_hello();
+	ck_assert_uint_eq(hellos, 1);
+	run();
+	next(&head);
+	ck_assert_uint_eq(head.type, SESSION_EXEC);
+}
+
+static void finish(uint32_t code)
+{
+	const struct session_exit exit = { .code = code };
+
+	frame(SESSION_EXIT, 0, 1, &exit, sizeof(exit));
+}
+
+static void read_all(int fd, const char *want)
+{
+	char got[200];
+	ssize_t n = read(fd, got, sizeof(got));
+
+	ck_assert_int_eq(n, (ssize_t)strlen(want));
+	ck_assert_mem_eq(got, want, (size_t)n);
+}
+
+/* ---- tests ---- */
+
+START_TEST(test_exec)
+{
+	static const char records[] = "cwd=/work\0arg=sh\0arg=-c\0arg=exit 7\0arg=\0env=A=1";
+	struct session_exec exec;
+	struct session_frame head;
+	const uint8_t *got;
+
+	setup();
+	ck_assert_int_eq(session_run(s, &base, NULL), -ENOTCONN); /* no init yet */
+	say_hello();
+	run();
+	got = next(&head);
+	ck_assert_uint_eq(head.type, SESSION_EXEC);
+	ck_assert_uint_eq(head.flags, 0);
+	ck_assert_uint_eq(head.command, 1);
+	ck_assert_uint_eq(head.len, sizeof(exec) + sizeof(records));
+	memcpy(&exec, got, sizeof(exec));
+	ck_assert_uint_eq(exec.flags, 0);
+	ck_assert_mem_eq(got + sizeof(exec), records, sizeof(records));
+	finish(7);
+	ck_assert_uint_eq(ends, 1);
+	ck_assert_uint_eq(how.code, 7);
+	teardown();
+}
+END_TEST
+
+/* Longer than a frame: in parts, the last of which says so */
+START_TEST(test_exec_in_parts)
+{
+	static char *words[10002];
+	struct session_command cmd = base;
+	struct session_frame head;
+	size_t len = 0;
+	char *word = malloc(1001);
+
+	memset(word, 'x', 1000);
+	word[1000] = '\0';
+	for (unsigned i = 0; i < 10000; i++)
+		words[i] = word;
+	cmd.argv = words;
+	setup();
+	say_hello();
+	ck_assert_int_eq(session_run(s, &cmd, NULL), 0);
+	do {
+		next(&head);
+		ck_assert_uint_eq(head.type, SESSION_EXEC);
+		ck_assert(!(head.flags & SESSION_MORE) || head.len == SESSION_MOST);
+		len += head.len;
+	} while (head.flags & SESSION_MORE);
+	ck_assert_uint_eq(len, sizeof(struct session_exec) + 10 + 10000 * 1005 + 8);
+	ck_assert_uint_eq(n_sent, 0);
+	for (unsigned i = 0; i < 10001; i++)
+		words[i] = word;
+	words[10001] = NULL;
+	word = realloc(word, 2001);
+	memset(word, 'x', 2000);
+	word[2000] = '\0';
+	for (unsigned i = 0; i < 10001; i++)
+		words[i] = word;
+	ck_assert_int_eq(session_run(s, &cmd, NULL), -E2BIG);
+	free(word);
+	teardown();
+}
+END_TEST
+
+START_TEST(test_streams)
+{
+	start();
+	ck_assert_int_eq(write(in[1], "typed", 5), 5);
+	turns(2);
+	expect(SESSION_DATA, 0, "typed", 5);
+	ck_assert_uint_eq(session_active_ns(s), 0); /* what else comes is no output */
+	frame(SESSION_DATA, 1, 1, "said", 4);
+	ck_assert_uint_ne(session_active_ns(s), 0);
+	frame(SESSION_DATA, 2, 1, "cried", 5);
+	read_all(out[0], "said");
+	read_all(err[0], "cried");
+	close(in[1]);
+	turns(2);
+	expect(SESSION_EOF, 0, NULL, 0);
+	frame(SESSION_EOF, 1, 1, NULL, 0);
+	frame(SESSION_EOF, 2, 1, NULL, 0);
+	ck_assert_uint_eq(ends, 0);
+	finish(0);
+	ck_assert_uint_eq(ends, 1);
+	session_bye(s);
+	expect(SESSION_BYE, 0, NULL, 0);
+	ck_assert_uint_eq(losses, 0);
+	teardown();
+}
+END_TEST
+
+/* No more is read than the guest has given credit for, and no more is taken than it was given. */
+START_TEST(test_credit)
+{
+	static char bytes[SESSION_WINDOW];
+	uint32_t more = 100, total = 0;
+	struct session_frame head;
+
+	start();
+	ck_assert_int_ge(fcntl(in[1], F_SETPIPE_SZ, 2 * SESSION_WINDOW), 0);
+	ck_assert_int_eq(write(in[1], bytes, sizeof(bytes)), sizeof(bytes));
+	ck_assert_int_eq(write(in[1], bytes, 1000), 1000);
+	turns(20);
+	while (n_sent) {
+		next(&head);
+		ck_assert_uint_eq(head.type, SESSION_DATA);
+		total += head.len;
+	}
+	ck_assert_uint_eq(total, SESSION_WINDOW);
+	frame(SESSION_CREDIT, 0, 1, &more, sizeof(more));
+	turns(2);
+	expect(SESSION_DATA, 0, bytes, 100);
+	ck_assert_uint_eq(n_sent, 0);
+	ck_assert_uint_eq(losses, 0);
+	more = SESSION_WINDOW + 1;
+	frame(SESSION_CREDIT, 0, 1, &more, sizeof(more));
+	ck_assert_uint_eq(losses, 1);
+	ck_assert_str_eq(why_lost, "more credit than it may give");
+	teardown();
+}
+END_TEST
+
+/* The reader of standard output stands still: the guest gets no more credit, nothing is lost. */
+START_TEST(test_slow_reader)
+{
+	static char piece[SESSION_MOST], got[4096];
+	size_t total = 0;
+	ssize_t n;
+
+	start();
+	ck_assert_int_ge(fcntl(out[0], F_SETPIPE_SZ, 4096), 0);
+	ck_assert_int_ge(fcntl(out[0], F_SETFL, O_NONBLOCK), 0);
+	memset(piece, 'p', sizeof(piece));
+	for (unsigned i = 0; i < SESSION_WINDOW / SESSION_MOST; i++)
+		frame(SESSION_DATA, 1, 1, piece, sizeof(piece));
+	ck_assert_uint_eq(losses, 0);
+	ck_assert_uint_eq(n_sent, 0); /* no credit */
+	frame(SESSION_DATA, 2, 1, "cried", 5);
+	read_all(err[0], "cried");
+	finish(3);
+	ck_assert_uint_eq(ends, 0); /* not all is written */
+	while ((n = read(out[0], got, sizeof(got))) > 0) {
+		total += (size_t)n;
+		turns(1);
+	}
+	ck_assert_uint_eq(total, SESSION_WINDOW);
+	ck_assert_uint_eq(ends, 1);
+	ck_assert_uint_eq(how.code, 3);
+	teardown();
+}
+END_TEST
+
+START_TEST(test_credit_given)
+{
+	static char piece[SESSION_MOST], got[SESSION_MOST];
+	uint32_t credit = SESSION_WINDOW / 4;
+
+	start();
+	ck_assert_int_ge(fcntl(out[0], F_SETPIPE_SZ, 2 * SESSION_MOST), 0);
+	for (unsigned i = 0; i < 3 * SESSION_WINDOW / SESSION_MOST; i++) {
+		frame(SESSION_DATA, 1, 1, piece, sizeof(piece));
+		ck_assert_int_eq(read(out[0], got, sizeof(got)), sizeof(got));
+		turns(1);
+		expect(SESSION_CREDIT, 1, &credit, sizeof(credit));
+	}
+	ck_assert_uint_eq(losses, 0);
+	teardown();
+}
+END_TEST
+
+START_TEST(test_too_much_output)
+{
+	static char piece[SESSION_MOST];
+
+	start();
+	ck_assert_int_ge(fcntl(out[0], F_SETPIPE_SZ, 4096), 0);
+	for (unsigned i = 0; i < SESSION_WINDOW / SESSION_MOST; i++)
+		frame(SESSION_DATA, 1, 1, piece, i ? sizeof(piece) : sizeof(piece) - 1);
+	ck_assert_uint_eq(losses, 0);
+	/* The pipe has taken some of it, but less than what is worth a credit. */
+	ck_assert_uint_eq(n_sent, 0);
+	frame(SESSION_DATA, 1, 1, piece, 2);
+	ck_assert_str_eq(why_lost, "more output than it may send");
+	teardown();
+}
+END_TEST
+
+/* Whoever reads the output has left: the command is told, and what it prints goes nowhere. */
+START_TEST(test_reader_leaves)
+{
+	start();
+	close(out[0]);
+	frame(SESSION_DATA, 1, 1, "lost", 4);
+	expect(SESSION_EOF, 1, NULL, 0);
+	frame(SESSION_DATA, 1, 1, "lost", 4);
+	finish(0);
+	ck_assert_uint_eq(ends, 1);
+	ck_assert_int_eq(output_err, 0);
+	teardown();
+}
+END_TEST
+
+START_TEST(test_full_disk)
+{
+	struct session_command cmd = base;
+	struct session_frame head;
+
+	setup();
+	say_hello();
+	cmd.fd[1] = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	ck_assert_int_eq(session_run(s, &cmd, NULL), 0);
+	next(&head);
+	frame(SESSION_DATA, 1, 1, "x", 1);
+	expect(SESSION_EOF, 1, NULL, 0);
+	finish(0);
+	ck_assert_int_eq(output_err, -ENOSPC);
+	ck_assert_uint_eq(ends, 1);
+	teardown();
+}
+END_TEST
+
+/* Closed descriptors: the guest is told at once, and its output is no failure. */
+START_TEST(test_closed)
+{
+	struct session_exec exec;
+	struct session_frame head;
+	const uint8_t *got;
+
+	setup();
+	say_hello();
+	ck_assert_int_eq(session_run(s, &base, NULL), 0);
+	got = next(&head);
+	memcpy(&exec, got, sizeof(exec));
+	ck_assert_uint_eq(exec.flags, SESSION_NO_STDIN);
+	frame(SESSION_DATA, 2, 1, "x", 1);
+	expect(SESSION_EOF, 2, NULL, 0);
+	finish(0);
+	ck_assert_int_eq(output_err, 0);
+	teardown();
+}
+END_TEST
+
+/* A file is read to its end, as far as the guest takes it. */
+START_TEST(test_file)
+{
+	struct session_command cmd = base;
+	char path[] = "/tmp/lkvm-session-XXXXXX";
+	struct session_frame head;
+	uint32_t total = 0;
+
+	setup();
+	say_hello();
+	cmd.fd[0] = mkstemp(path);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(ftruncate(cmd.fd[0], SESSION_WINDOW - 1), 0);
+	port_room = 100000; /* the port takes no more for now */
+	ck_assert_int_eq(session_run(s, &cmd, NULL), 0);
+	turns(3);
+	ck_assert_uint_eq(port_room, 0);
+	for (unsigned i = 0; i < 10; i++) {
+		port_room = 100000;
+		port.ops->input_wanted(port.end);
+		turns(3);
+	}
+	next(&head);
+	for (next(&head); head.type == SESSION_DATA; next(&head))
+		total += head.len;
+	ck_assert_uint_eq(head.type, SESSION_EOF);
+	ck_assert_uint_eq(total, SESSION_WINDOW - 1);
+	close(cmd.fd[0]);
+	teardown();
+}
+END_TEST
+
+/* More frames than the ring holds: the port is told when there is room again. */
+START_TEST(test_ring)
+{
+	static const char record[] = "6,1,2,-;hello\n";
+	struct session_frame head = { .type = SESSION_KMSG, .len = sizeof(record) - 1 };
+	unsigned refused = 0;
+
+	setup();
+	for (unsigned i = 0; i < 20000; i++) {
+		uint8_t whole[sizeof(head) + sizeof(record)];
+		size_t n;
+
+		memcpy(whole, &head, sizeof(head));
+		memcpy(whole + sizeof(head), record, head.len);
+		n = port.ops->put(port.end, whole, sizeof(head) + head.len);
+		if (n == sizeof(head) + head.len)
+			continue;
+		refused++;
+		turns(10);
+		ck_assert_uint_eq(room_again, refused);
+		feed(whole + n, sizeof(head) + head.len - n);
+	}
+	turns(10);
+	ck_assert_uint_ge(refused, 1);
+	ck_assert_str_eq(kernel_log, "6,1,2,-;hello\n");
+	ck_assert_uint_eq(losses, 0);
+	teardown();
+}
+END_TEST
+
+static const struct {
+	struct session_frame head;
+	const char *why;
+} nonsense[] = {
+	{ { .type = SESSION_DATA, .stream = 1, .command = 2 }, "a frame of no command" },
+	{ { .type = SESSION_DATA, .stream = 3, .command = 1 }, "a stream that there is not" },
+	{ { .type = SESSION_DATA, .stream = 0, .command = 1 }, "data for a stream that it reads" },
+	{ { .type = SESSION_EXIT, .command = 1 }, "an exit that cannot be" },
+	{ { .type = SESSION_EXIT, .command = 1, .len = 4 }, "an exit that cannot be" },
+	{ { .type = SESSION_CREDIT, .command = 1, .len = 3 }, "credit that cannot be" },
+	{ { .type = SESSION_CREDIT, .command = 1, .stream = 1, .len = 4 }, "credit that cannot be" },
+	{ { .type = SESSION_HELLO, .len = sizeof(struct session_hello) }, "a hello that cannot be" },
+	{ { .type = SESSION_EXEC, .command = 1 }, "a frame of no known type" },
+	{ { .type = 77, .command = 1 }, "a frame of no known type" },
+	{ { .type = SESSION_KMSG, .len = SESSION_MOST + 1 }, "a frame that is too long" },
+	{ { .type = SESSION_KMSG, .len = UINT32_MAX }, "a frame that is too long" },
+};
+
+/* Whatever it is, the session is over, and nothing more of it is heard. */
+static void try_nonsense(const struct session_frame *head, const char *why)
+{
+	static const uint8_t zeros[1000];
+
+	start();
+	feed(head, sizeof(*head));
+	feed(zeros, head->len < sizeof(zeros) ? head->len : 0);
+	turns(2);
+	ck_assert_uint_eq(losses, 1);
+	ck_assert_str_eq(why_lost, why);
+	n_sent = 0;
+	frame(SESSION_KMSG, 0, 0, "x", 1);
+	ck_assert_str_eq(kernel_log, "");
+	ck_assert_int_eq(session_run(s, &base, NULL), -EPIPE);
+	ck_assert_uint_eq(n_sent, 0);
+	ck_assert_uint_eq(losses, 1);
+	teardown();
+}
+
+START_TEST(test_nonsense)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(nonsense); i++)
+		try_nonsense(&nonsense[i].head, nonsense[i].why);
+}
+END_TEST
+
+START_TEST(test_other_version)
+{
+	const struct session_hello hi = { .version = SESSION_VERSION + 1 };
+
+	setup();
+	frame(SESSION_HELLO, 0, 0, &hi, sizeof(hi));
+	ck_assert_uint_eq(hellos, 0);
+	ck_assert_str_eq(why_lost, "it speaks another version");
+	teardown();
+}
+END_TEST
+
+/* The port is closed: what came before that is heard. */
+START_TEST(test_closed_port)
+{
+	const struct session_exit exit = { .code = 9 };
+	const struct session_frame head = { .type = SESSION_EXIT, .command = 1, .len = sizeof(exit) };
+
+	start();
+	ck_assert_uint_eq(port.ops->put(port.end, &head, sizeof(head)), sizeof(head));
+	ck_assert_uint_eq(port.ops->put(port.end, &exit, sizeof(exit)), sizeof(exit));
+	port.ops->opened(port.end, false);
+	turns(2);
+	ck_assert_uint_eq(ends, 1);
+	ck_assert_uint_eq(losses, 1);
+	ck_assert_ptr_null(why_lost);
+	teardown();
+}
+END_TEST
+
+/* It closed the port and sends all the same, as fast as it is taken: the main thread comes back. */
+START_TEST(test_closed_port_sends_on)
+{
+	start();
+	refills = 10000000; /* far more than one turn takes */
+	port_writable(NULL);
+	port.ops->opened(port.end, false);
+	ck_assert_int_ge(loop_once(&loop, 0), 1);
+	ck_assert_uint_ge(refills, 5000000); /* it came back */
+	refills = 1; /* the last one */
+	turns(1);
+	ck_assert_uint_eq(losses, 1);
+	teardown();
+}
+END_TEST
+
+/* The guest has ended: what it sent before goes to its reader, if he takes it. */
+START_TEST(test_drain)
+{
+	static char piece[SESSION_MOST], got[2 * SESSION_MOST];
+	struct session_frame head = { .type = SESSION_DATA, .stream = 1, .command = 1, .len = SESSION_MOST };
+
+	start();
+	ck_assert_int_ge(fcntl(out[0], F_SETPIPE_SZ, 4096), 0);
+	ck_assert_uint_eq(port.ops->put(port.end, &head, sizeof(head)), sizeof(head));
+	ck_assert_uint_eq(port.ops->put(port.end, piece, sizeof(piece)), sizeof(piece));
+	head.len = 4;
+	head.stream = 2;
+	ck_assert_uint_eq(port.ops->put(port.end, &head, sizeof(head)), sizeof(head));
+	ck_assert_uint_eq(port.ops->put(port.end, "last", 4), 4);
+	session_drain(s, -1, 10); /* nobody reads standard output */
+	read_all(err[0], "last");
+	ck_assert_int_eq(read(out[0], got, sizeof(got)), 4096);
+	session_drain(s, -1, 10);
+	ck_assert_int_eq(read(out[0], got, sizeof(got)), 4096);
+	ck_assert_uint_eq(ends, 0);
+	teardown();
+}
+END_TEST
+
+START_TEST(test_many)
+{
+	struct session_frame head;
+
+	setup();
+	say_hello();
+	for (unsigned i = 0; i < SESSION_COMMANDS; i++)
+		ck_assert_int_eq(session_run(s, &base, NULL), 0);
+	ck_assert_int_eq(session_run(s, &base, NULL), -EAGAIN);
+	finish(0);
+	ck_assert_int_eq(session_run(s, &base, NULL), 0);
+	for (unsigned i = 0; i < SESSION_COMMANDS; i++)
+		next(&head);
+	next(&head);
+	ck_assert_uint_eq(head.command, SESSION_COMMANDS + 1); /* numbers are not used again */
+	teardown();
+}
+END_TEST
+
+/* ---- a terminal ---- */
+
+struct console {
+	struct console_device device;
+	char out[100];
+	size_t n_out, room, read_room; /* that there is when its ring was drained */
+	unsigned wanted;
+};
+
+static struct console tty = { .room = SIZE_MAX };
+
+void console_attach(struct console *con, const struct console_device *device)
+{
+	con->device = device ? *device : (struct console_device){ 0 };
+	if (device)
+		device->resize(device->dev, 80, 25);
+}
+
+size_t console_put(struct console *con, const void *buf, size_t len)
+{
+	size_t n = len < con->room ? len : con->room;
+
+	memcpy(con->out + con->n_out, buf, n);
+	con->n_out += n;
+	con->room -= n;
+	return n;
+}
+
+void console_drain(struct console *con, int interrupt_fd, int patience_ms)
+{
+	(void)interrupt_fd, (void)patience_ms;
+	con->room = con->read_room;
+}
+
+void console_input_wanted(struct console *con)
+{
+	con->wanted++;
+}
+
+START_TEST(test_tty)
+{
+	const struct session_winsize first = { 25, 80 }, second = { 50, 132 };
+	struct session_command cmd = base;
+	struct session_exec exec;
+	struct session_frame head;
+	const uint8_t *got;
+
+	setup();
+	say_hello();
+	cmd.tty = &tty;
+	ck_assert_int_eq(session_run(s, &cmd, NULL), 0);
+	got = next(&head);
+	memcpy(&exec, got, sizeof(exec));
+	ck_assert_uint_eq(exec.flags, SESSION_TTY);
+	expect(SESSION_WINSIZE, 0, &first, sizeof(first));
+	tty.device.resize(tty.device.dev, 132, 50);
+	expect(SESSION_WINSIZE, 0, &second, sizeof(second));
+	ck_assert_uint_eq(tty.device.input(tty.device.dev, (const uint8_t *)"ls\r", 3), 3);
+	expect(SESSION_DATA, 0, "ls\r", 3);
+	tty.room = 2;
+	frame(SESSION_DATA, 1, 1, "abc", 3);
+	finish(0);
+	ck_assert_uint_eq(ends, 0);
+	tty.room = 100;
+	tty.device.writable(tty.device.dev);
+	ck_assert_mem_eq(tty.out, "abc", 3);
+	ck_assert_uint_eq(ends, 1);
+	ck_assert_ptr_null(tty.device.dev);
+	teardown();
+}
+END_TEST
+
+/* The guest has ended: what the console had no room for goes there as it is read. */
+START_TEST(test_tty_drain)
+{
+	struct session_command cmd = base;
+	struct session_frame head;
+
+	setup();
+	say_hello();
+	cmd.tty = &tty;
+	ck_assert_int_eq(session_run(s, &cmd, NULL), 0);
+	next(&head);
+	tty.room = 2;
+	frame(SESSION_DATA, 1, 1, "abcdef", 6);
+	finish(0);
+	session_drain(s, -1, -1); /* nobody reads */
+	ck_assert_uint_eq(ends, 0);
+	tty.read_room = 3;
+	session_drain(s, -1, -1);
+	ck_assert_mem_eq(tty.out, "abcdef", 6);
+	ck_assert_uint_eq(ends, 1);
+	teardown();
+}
+END_TEST
+
+/* The guest takes no more: what is typed waits in the console. */
+START_TEST(test_tty_credit)
+{
+	static uint8_t keys[SESSION_WINDOW];
+	struct session_command cmd = base;
+	uint32_t more = 5;
+	unsigned wanted;
+
+	setup();
+	say_hello();
+	cmd.tty = &tty;
+	ck_assert_int_eq(session_run(s, &cmd, NULL), 0);
+	for (unsigned i = 0; i < 8; i++)
+		ck_assert_uint_eq(tty.device.input(tty.device.dev, keys, SESSION_WINDOW / 8), SESSION_WINDOW / 8);
+	ck_assert_uint_eq(tty.device.input(tty.device.dev, keys, 10), 0);
+	wanted = tty.wanted;
+	frame(SESSION_CREDIT, 0, 1, &more, sizeof(more));
+	ck_assert_uint_gt(tty.wanted, wanted);
+	ck_assert_uint_eq(tty.device.input(tty.device.dev, keys, 10), 5);
+	teardown();
+}
+END_TEST
+
+/* ---- from elsewhere ---- */
+
+/* A terminal whose bytes come and go by descriptors. */
+START_TEST(test_terminal)
+{
+	const struct session_winsize second = { 50, 132 };
+	struct session_command cmd = base;
+	struct session_exec exec;
+	struct session_frame head;
+	uint32_t id, hup = SIGHUP;
+
+	setup();
+	say_hello();
+	ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
+	cmd.terminal = true;
+	cmd.window = (struct session_winsize){ 25, 80 };
+	cmd.fd[0] = in[0];
+	cmd.fd[1] = out[1];
+	ck_assert_int_eq(session_run(s, &cmd, &id), 0);
+	memcpy(&exec, next(&head), sizeof(exec));
+	ck_assert_uint_eq(exec.flags, SESSION_TTY);
+	ck_assert_mem_eq(&exec.window, &cmd.window, sizeof(cmd.window));
+	session_resize(s, id, &second);
+	expect(SESSION_WINSIZE, 0, &second, sizeof(second));
+	session_signal(s, id, SIGHUP);
+	expect(SESSION_SIGNAL, 0, &hup, sizeof(hup));
+	frame(SESSION_DATA, 1, id, "abc", 3);
+	read_all(out[0], "abc");
+	session_resize(s, id + 1, &second); /* there is none */
+	session_signal(s, id + 1, SIGHUP);
+	session_leave(s, id + 1);
+	ck_assert_uint_eq(n_sent, 0);
+	session_leave(s, id);
+	expect(SESSION_SIGNAL, 0, &hup, sizeof(hup));
+	expect(SESSION_EOF, 0, NULL, 0);
+	expect(SESSION_EOF, 1, NULL, 0);
+	ck_assert_uint_eq(n_sent, 0);
+	teardown();
+}
+END_TEST
+
+/* What was not written yet is dropped, what comes is too, and nobody hears of the end. */
+START_TEST(test_leave)
+{
+	static uint8_t much[SESSION_MOST];
+	const struct session_winsize window = { 1, 1 };
+	uint32_t hup = SIGHUP, id = 1;
+
+	start();
+	session_resize(s, id, &window); /* it has no terminal */
+	ck_assert_uint_eq(n_sent, 0);
+	for (unsigned i = 0; i < 3; i++)
+		frame(SESSION_DATA, 1, id, much, sizeof(much));
+	n_sent = 0;
+	session_leave(s, id);
+	close(out[0]), close(out[1]), close(err[1]), close(in[0]);
+	expect(SESSION_SIGNAL, 0, &hup, sizeof(hup));
+	expect(SESSION_EOF, 0, NULL, 0);
+	expect(SESSION_EOF, 1, NULL, 0);
+	expect(SESSION_EOF, 2, NULL, 0);
+	frame(SESSION_DATA, 1, id, much, 100);
+	frame(SESSION_EOF, 1, id, NULL, 0);
+	ck_assert_uint_eq(losses, 0);
+	finish(3);
+	ck_assert_uint_eq(ends, 0);
+	frame(SESSION_EOF, 2, id, NULL, 0);
+	ck_assert_str_eq(why_lost, "a frame of no command");
+	teardown();
+}
+END_TEST
+
+/* ---- words ---- */
+
+static int parse(const char *text, size_t len, struct session_words *ret)
+{
+	static char *copy; /* of this length, so that a look beyond it is seen */
+
+	free(copy);
+	copy = malloc(len);
+	memcpy(copy, text, len);
+	return session_words_parse(copy, len, ret);
+}
+
+START_TEST(test_words)
+{
+	static const char text[] = "user=joe\0arg=a\0env=X=1\0arg=\0cwd=/";
+	struct session_words w, again;
+	size_t len;
+	void *joined;
+
+	ck_assert_int_eq(parse(text, sizeof(text), &w), 0);
+	ck_assert_str_eq(w.user, "joe");
+	ck_assert_str_eq(w.cwd, "/");
+	ck_assert_str_eq(w.argv[0], "a");
+	ck_assert_str_eq(w.argv[1], "");
+	ck_assert_ptr_null(w.argv[2]);
+	ck_assert_str_eq(w.envp[0], "X=1");
+	ck_assert_ptr_null(w.envp[1]);
+	ck_assert_int_eq(session_words_join(&w, "head", 4, &joined, &len), 0);
+	ck_assert_uint_eq(len, 4 + sizeof(text));
+	ck_assert_mem_eq(joined, "head", 4);
+	ck_assert_int_eq(session_words_parse((char *)joined + 4, len - 4, &again), 0);
+	ck_assert_str_eq(again.argv[0], "a");
+	session_words_free(&again);
+	session_words_free(&w);
+	free(joined);
+}
+END_TEST
+
+START_TEST(test_bad_words)
+{
+	static const struct {
+		const char *text;
+		size_t len;
+	} bad[] = {
+		{ "arg=a", 0 }, { "arg=a", 5 }, { "cwd=/", 6 }, { "arg=a\0", 7 }, { "arg=a\0root=/", 13 }, { "arg", 4 },
+		{ "argx=a", 7 },
+	};
+	struct session_words w;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ck_assert_int_eq(parse(bad[i].text, bad[i].len, &w), -EINVAL);
+}
+END_TEST
+
+static char printed_text[16];
+
+static void printed(void *ctx, const void *bytes, size_t len)
+{
+	ck_assert_ptr_eq(ctx, base.ctx);
+	strncat(printed_text, bytes, len);
+}
+
+/* Who listens hears standard output alone, and what goes out is the same. */
+START_TEST(test_printed)
+{
+	listener = printed;
+	start();
+	frame(SESSION_DATA, 1, 1, "said", 4);
+	frame(SESSION_DATA, 2, 1, "cried", 5);
+	frame(SESSION_DATA, 1, 1, "more", 4);
+	read_all(out[0], "saidmore");
+	read_all(err[0], "cried");
+	ck_assert_str_eq(printed_text, "saidmore");
+	teardown();
+}
+END_TEST
+
+UNIT_MAIN("session", test_exec, test_exec_in_parts, test_streams, test_printed, test_credit, test_slow_reader,
+	  test_credit_given, test_too_much_output, test_reader_leaves, test_full_disk, test_closed, test_file,
+	  test_ring, test_nonsense, test_other_version, test_closed_port, test_closed_port_sends_on, test_drain,
+	  test_many, test_tty, test_tty_drain,
+	  test_tty_credit,
+	  test_terminal, test_leave, test_words, test_bad_words)

@@ -1,0 +1,33 @@
+/* Reading a part of a file; see file.h. */
+#include "lkvm/file.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+ssize_t file_read(int fd, void *dst, size_t len, uint64_t at)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pread(fd, (char *)dst + done, len - done, (off_t)(at + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (!n)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+bool file_is_in(const char *path, const char *folder)
+{
+	size_t len = strlen(folder);
+
+	if (len == 1) /* the root */
+		return true;
+	return !strncmp(path, folder, len) && (path[len] == '/' || !path[len]);
+}

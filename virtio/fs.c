@@ -1,0 +1,66 @@
+/*
+ * virtio file system device. Spec: virtio 1.2, 5.11. share.c does all but what it is to the guest.
+ *
+ *	queue 0: forgetting, which the worker does itself; queue 1: all else
+ */
+#include "fs-internal.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t config_read(struct virtio_dev *dev, unsigned off, unsigned width)
+{
+	uint64_t value = 0;
+
+	memcpy(&value, (char *)&fs_of(dev)->config + off, width);
+	return le64toh(value);
+}
+
+static const struct virtio_type fs_type = {
+	.name = "fs",
+	.id = VIRTIO_ID_FS,
+	SHARE_OPS,
+	.config_read = config_read,
+	.state = &fs_state_type,
+};
+
+int virtio_fs_new(const struct ram *ram, const char *name, const struct fs_config *config,
+		  struct fuse *fuse, struct virtio_dev **ret)
+{
+	struct virtio_fs *fs = calloc(1, sizeof(*fs));
+	struct virtio_dev *dev;
+	int err;
+
+	if (!fs) {
+		fuse_free(fuse);
+		return -ENOMEM;
+	}
+	dev = &fs->share.dev;
+	fs->fuse = fuse;
+	memcpy(fs->config.tag, config->tag, strnlen(config->tag, sizeof(fs->config.tag)));
+	fs->cache = config->cache;
+	fs->read_only = config->read_only;
+	fs->one_mount = config->one_mount;
+	fs->config.num_request_queues = htole32(QUEUES - 1);
+	dev->type = &fs_type;
+	dev->name = name;
+	dev->ram = ram;
+	dev->n_queues = QUEUES;
+	dev->config_bytes = sizeof(fs->config);
+	err = virtio_share_init(&fs->share, fuse_server(fuse));
+	if (err)
+		virtio_fs_free(dev);
+	else
+		*ret = dev;
+	return err;
+}
+
+void virtio_fs_free(struct virtio_dev *dev)
+{
+	if (!dev)
+		return;
+	virtio_share_fini(share_of(dev));
+	free(fs_of(dev));
+}

@@ -1,0 +1,188 @@
+/*
+ * `lkvm exec`: a command of the session, for a client of the control socket; see control.h. The streams are
+ * descriptors of the client; what waits for them is in vm/session-command.c, and nobody waits for him.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lkvm/vm/config.h"
+#include "lkvm/vm/control.h"
+#include "lkvm/vm/session-words.h"
+#include "lkvm/vm/session.h"
+
+#define MOST_SIGNAL 64
+
+struct exec {
+	struct control *ctl;
+	struct ipc_client *client;
+	uint32_t id;
+	int fd[3];
+};
+
+static void exec_free(struct exec *e)
+{
+	for (unsigned i = 0; i < 3; i++)
+		if (e->fd[i] >= 0)
+			close(e->fd[i]);
+	free(e);
+}
+
+/* ---- what the client sends ---- */
+
+/* Nobody can change it any more, and to read it waits for nobody: that it can be sealed says what it is. */
+static bool is_sealed(int fd)
+{
+	const int wanted = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && (seals & wanted) == wanted;
+}
+
+static int read_words(int fd, char **ret, size_t *ret_len)
+{
+	struct stat st;
+	char *text;
+	size_t len;
+
+	if (!is_sealed(fd) || fstat(fd, &st) || st.st_size <= 0)
+		return -EPROTO;
+	if (st.st_size > SESSION_EXEC_MOST)
+		return -E2BIG;
+	len = (size_t)st.st_size;
+	text = malloc(len);
+	if (!text)
+		return -ENOMEM;
+	if (pread(fd, text, len, 0) != (ssize_t)len) {
+		free(text);
+		return -EIO;
+	}
+	*ret = text;
+	*ret_len = len;
+	return 0;
+}
+
+/* All that were told of, and no others */
+static int take_streams(struct exec *e, const struct ipc_exec *req)
+{
+	unsigned next = 1;
+	int more;
+
+	for (unsigned i = 0; i < 3; i++) {
+		if (!(req->fds & 1u << i))
+			continue;
+		e->fd[i] = ipc_take_fd(e->client, next++);
+		if (e->fd[i] < 0)
+			return -EPROTO;
+	}
+	more = next < IPC_MAX_FDS ? ipc_take_fd(e->client, next) : -1;
+	if (more < 0)
+		return 0;
+	close(more);
+	return -EPROTO;
+}
+
+static bool is_known(const struct ipc_exec *req)
+{
+	return !(req->flags & ~(uint32_t)IPC_EXEC_TTY) && !(req->fds & ~7u);
+}
+
+/* ---- while it runs ---- */
+
+static void more(void *ctx, enum ipc_op op, const void *body, size_t len)
+{
+	const struct exec *e = ctx;
+	struct session *s = e->ctl->session;
+	struct session_winsize window;
+	uint32_t signal;
+
+	if (s && op == IPC_EXEC_SIGNAL && len == sizeof(signal)) {
+		memcpy(&signal, body, len);
+		if (signal && signal <= MOST_SIGNAL)
+			session_signal(s, e->id, signal);
+	} else if (s && op == IPC_EXEC_WINSIZE && len == sizeof(window)) {
+		memcpy(&window, body, len);
+		session_resize(s, e->id, &window);
+	}
+}
+
+static void gone(void *ctx)
+{
+	struct exec *e = ctx;
+
+	if (e->ctl->session)
+		session_leave(e->ctl->session, e->id);
+	exec_free(e);
+}
+
+static const struct ipc_late waiting = { more, gone };
+
+/* The client's ends of pipes see their ends before he has the answer. */
+static void ended(void *ctx, const struct session_exit *how, int output_err)
+{
+	struct exec *e = ctx;
+	struct ipc_client *client = e->client;
+
+	(void)output_err; /* his descriptors: he cannot be told of it yet */
+	exec_free(e);
+	ipc_answer(client, 0, how, sizeof(*how));
+}
+
+/* ---- its start ---- */
+
+static int start(struct exec *e, const struct ipc_exec *req, char *text, size_t len)
+{
+	struct session_command cmd = {
+		.terminal = req->flags & IPC_EXEC_TTY,
+		.window = { req->rows, req->columns },
+		.fd = { e->fd[0], e->fd[1], e->fd[2] },
+		.ctx = e,
+		.ended = ended,
+	};
+	struct session_words words;
+	int err = session_words_parse(text, len, &words);
+
+	if (err)
+		return err;
+	cmd.argv = words.argv;
+	cmd.envp = words.envp;
+	cmd.cwd = words.cwd ? words.cwd : e->ctl->config->session.cwd;
+	cmd.user = words.user;
+	err = session_run(e->ctl->session, &cmd, &e->id);
+	session_words_free(&words);
+	if (err)
+		return err;
+	err = ipc_later(e->client, &waiting, e);
+	if (err != IPC_LATER)
+		session_leave(e->ctl->session, e->id);
+	return err;
+}
+
+int control_exec(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	int words_fd = ipc_take_fd(reply->to, 0), err;
+	struct ipc_exec req;
+	struct exec *e = ctl->session ? malloc(sizeof(*e)) : NULL;
+	char *text = NULL;
+	size_t len = 0;
+
+	memcpy(&req, body, sizeof(req));
+	err = !ctl->session ? -EOPNOTSUPP : !e ? -ENOMEM : is_known(&req) ? 0 : -EINVAL;
+	if (e)
+		*e = (struct exec){ .ctl = ctl, .client = reply->to, .fd = { -1, -1, -1 } };
+	if (!err)
+		err = read_words(words_fd, &text, &len);
+	if (!err)
+		err = take_streams(e, &req);
+	if (!err)
+		err = start(e, &req, text, len);
+	free(text);
+	if (words_fd >= 0)
+		close(words_fd);
+	if (err != IPC_LATER && e)
+		exec_free(e);
+	return err;
+}

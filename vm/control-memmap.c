@@ -1,0 +1,232 @@
+/* `lkvm debug --memmap`: the guest's memory map and devices; see control.h. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lkvm/json.h"
+#include "lkvm/kvm.h"
+#include "lkvm/vm/config.h"
+#include "lkvm/vm/control.h"
+#include "lkvm/vm/hardware.h"
+#include "lkvm/x86/boot.h"
+
+struct device_list {
+	unsigned n;
+	struct bus_range range[BUS_MAX_RANGES + HW_MAX_ROWS * HW_PORTS];
+};
+
+static int by_base(const void *a, const void *b)
+{
+	const struct bus_range *x = a, *y = b;
+
+	return (x->base > y->base) - (x->base < y->base);
+}
+
+static void add_kvm_range(struct device_list *list, const char *name, uint64_t base, uint64_t size)
+{
+	if (name && size)
+		list->range[list->n++] = (struct bus_range){ .base = base, .size = size, .name = name };
+}
+
+static void list_memory(const struct control *ctl, struct device_list *ret)
+{
+	struct hardware hw;
+
+	hardware_of(ctl->config, &hw);
+	ret->n = bus_list(&ctl->kvm->mmio, ret->range, BUS_MAX_RANGES);
+	for (unsigned i = 0; i < hw.n_rows; i++)
+		add_kvm_range(ret, hw.row[i].shown_as, hw.row[i].memory.base, hw.row[i].memory.size);
+	qsort(ret->range, ret->n, sizeof(ret->range[0]), by_base);
+}
+
+static void list_ports(const struct control *ctl, struct device_list *ret)
+{
+	struct hardware hw;
+
+	hardware_of(ctl->config, &hw);
+	ret->n = bus_list(&ctl->kvm->pio, ret->range, BUS_MAX_RANGES);
+	for (unsigned i = 0; i < hw.n_rows; i++)
+		for (unsigned n = 0; n < HW_PORTS; n++)
+			add_kvm_range(ret, hw.row[i].shown_as, hw.row[i].port[n].base,
+				      hw.row[i].port[n].size);
+	qsort(ret->range, ret->n, sizeof(ret->range[0]), by_base);
+}
+
+static const char *backing_path(const struct ram_config *cfg)
+{
+	return cfg->path ? cfg->path : cfg->hugetlbfs;
+}
+
+static const char *e820_type(uint32_t type)
+{
+	return type == 1 ? "RAM" : "reserved";
+}
+
+#define GPA_DIGITS  12
+#define PORT_DIGITS 4
+
+static void print_range(FILE *out, int digits, uint64_t start, uint64_t size_bytes)
+{
+	fprintf(out, "  0x%0*" PRIx64 "-0x%0*" PRIx64, digits, start, digits, start + size_bytes - 1);
+}
+
+static void devices_text(FILE *out, const char *title, int digits, const struct device_list *list)
+{
+	fprintf(out, "\n%s\n", title);
+	for (unsigned i = 0; i < list->n; i++) {
+		print_range(out, digits, list->range[i].base, list->range[i].size);
+		fprintf(out, "  %s", list->range[i].name);
+		if (list->range[i].gsi)
+			fprintf(out, ", GSI %u", list->range[i].gsi);
+		fputc('\n', out);
+	}
+}
+
+/* Is it RAM, or a device's own memory? */
+static bool is_ram(const struct control *ctl, const struct kvm_slot *slot)
+{
+	return ram_host(ctl->kvm->ram, slot->at, slot->bytes) == slot->host;
+}
+
+static void slot_text(const struct control *ctl, FILE *out, const struct kvm_slot *slot)
+{
+	const struct ram_config *cfg = &ctl->config->ram;
+	const char *path = backing_path(cfg);
+	char mb[24];
+
+	print_range(out, GPA_DIGITS, slot->at.v, slot->bytes);
+	fprintf(out, "  %s  %p  0x%x  ", ram_mb_text(slot->bytes, mb, sizeof(mb)), slot->host,
+		kvm_slot_flags(slot));
+	if (is_ram(ctl, slot))
+		fprintf(out, "%s%s%s, %s\n", ram_backing_kind(cfg), path ? " " : "", path ? path : "",
+			ram_backing_shared(cfg) ? "shared" : "private");
+	else
+		fprintf(out, "%s%s\n", slot->name, slot->read_only ? ", read-only" : "");
+}
+
+static void slots_text(const struct control *ctl, FILE *out)
+{
+	struct kvm_slot slot;
+
+	fprintf(out, "\nmemory slots: guest address, size, host address, flags, backing\n");
+	for (unsigned i = 0; i < ctl->kvm->slots.max; i++)
+		if (kvm_slot_get(ctl->kvm, i, &slot))
+			slot_text(ctl, out, &slot);
+}
+
+static void memmap_text(const struct control *ctl, FILE *out)
+{
+	const struct ram *ram = ctl->kvm->ram;
+	struct e820_range e820[E820_MAX];
+	unsigned n_e820 = e820_build(ram, e820);
+	struct device_list list;
+	char mb[24];
+
+	fprintf(out, "RAM: %s\n", ram_mb_text(ram_bytes(ram), mb, sizeof(mb)));
+	slots_text(ctl, out);
+	fprintf(out, "\ngap, without RAM\n");
+	print_range(out, GPA_DIGITS, RAM_GAP_START, RAM_GAP_SIZE);
+	fprintf(out, "\n\ne820\n");
+	for (unsigned i = 0; i < n_e820; i++) {
+		print_range(out, GPA_DIGITS, e820[i].start, e820[i].size_bytes);
+		fprintf(out, "  %s\n", e820_type(e820[i].type));
+	}
+	list_memory(ctl, &list);
+	devices_text(out, "devices in memory", GPA_DIGITS, &list);
+	list_ports(ctl, &list);
+	devices_text(out, "devices at I/O ports", PORT_DIGITS, &list);
+}
+
+static void json_range(struct json *json, uint64_t start, uint64_t size_bytes)
+{
+	json_hex(json, "start", start);
+	json_u64(json, "size_bytes", size_bytes);
+}
+
+static void slot_json(const struct control *ctl, struct json *json, const struct kvm_slot *slot)
+{
+	const struct ram_config *cfg = &ctl->config->ram;
+	bool from_ram = is_ram(ctl, slot);
+
+	json_range(json, slot->at.v, slot->bytes);
+	json_hex(json, "host", (uintptr_t)slot->host);
+	json_u64(json, "flags", kvm_slot_flags(slot));
+	json_str(json, "name", slot->name);
+	json_str(json, "backing", from_ram ? ram_backing_kind(cfg) : NULL);
+	json_str(json, "path", from_ram ? backing_path(cfg) : NULL);
+	if (from_ram)
+		json_bool(json, "shared", ram_backing_shared(cfg));
+	else
+		json_str(json, "shared", NULL);
+}
+
+static void slots_json(const struct control *ctl, struct json *json)
+{
+	struct kvm_slot slot;
+
+	json_array(json, "slots");
+	for (unsigned i = 0; i < ctl->kvm->slots.max; i++) {
+		if (!kvm_slot_get(ctl->kvm, i, &slot))
+			continue;
+		json_object(json, NULL);
+		json_u64(json, "slot", i);
+		slot_json(ctl, json, &slot);
+		json_end(json);
+	}
+	json_end(json);
+}
+
+static void e820_json(const struct ram *ram, struct json *json)
+{
+	struct e820_range e820[E820_MAX];
+	unsigned n = e820_build(ram, e820);
+
+	json_array(json, "e820_map"); /* jq 1.6 cannot parse .e820 */
+	for (unsigned i = 0; i < n; i++) {
+		json_object(json, NULL);
+		json_range(json, e820[i].start, e820[i].size_bytes);
+		json_str(json, "type", e820_type(e820[i].type));
+		json_end(json);
+	}
+	json_end(json);
+}
+
+static void devices_json(struct json *json, const char *key, const struct device_list *list)
+{
+	json_array(json, key);
+	for (unsigned i = 0; i < list->n; i++) {
+		json_object(json, NULL);
+		json_range(json, list->range[i].base, list->range[i].size);
+		json_str(json, "name", list->range[i].name);
+		if (list->range[i].gsi)
+			json_u64(json, "gsi", list->range[i].gsi);
+		json_end(json);
+	}
+	json_end(json);
+}
+
+static void memmap_json(const struct control *ctl, FILE *out)
+{
+	struct device_list list;
+	struct json json;
+
+	json_init(&json, out);
+	json.flat_depth = 2;
+	json_object(&json, NULL);
+	json_u64(&json, "ram_bytes", ram_bytes(ctl->kvm->ram));
+	slots_json(ctl, &json);
+	json_object(&json, "gap");
+	json_range(&json, RAM_GAP_START, RAM_GAP_SIZE);
+	json_end(&json);
+	e820_json(ctl->kvm->ram, &json);
+	list_memory(ctl, &list);
+	devices_json(&json, "mmio", &list);
+	list_ports(ctl, &list);
+	devices_json(&json, "ports", &list);
+	json_end(&json);
+}
+
+void control_memmap(const struct control *ctl, bool json, FILE *out)
+{
+	(json ? memmap_json : memmap_text)(ctl, out);
+}

@@ -1,0 +1,654 @@
+/*
+ * `lkvm run`: the option table and what turns each option into configuration.
+ * More than 500 lines: half of them are the table.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lkvm/clock.h"
+#include "lkvm/disk.h"
+#include "lkvm/fs.h"
+#include "lkvm/ipc.h"
+#include "lkvm/keys.h"
+#include "lkvm/log.h"
+#include "lkvm/vm/kernel.h"
+#include "lkvm/vm/run.h"
+#include "lkvm/x86/boot.h"
+#include "lkvm/x86/cpu.h"
+#include "lkvm/x86/layout.h"
+
+#define TIMEOUT_MAX_S 1000000000
+
+static int parse_initrd(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+
+	(void)opt;
+	if (cfg->n_initrds == CONFIG_MAX_INITRDS)
+		return log_errx(-EINVAL, "more than %d initrds", CONFIG_MAX_INITRDS);
+	cfg->initrd[cfg->n_initrds++] = arg;
+	return 0;
+}
+
+static int parse_params(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	size_t old = cfg->params ? strlen(cfg->params) + 1 : 0;
+	char *joined = realloc(cfg->params, old + strlen(arg) + 1);
+
+	(void)opt;
+	if (!joined)
+		return log_err(-ENOMEM, "kernel command line");
+	if (old)
+		joined[old - 1] = ' ';
+	strcpy(joined + old, arg);
+	cfg->params = joined;
+	return 0;
+}
+
+static int parse_cpus(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+
+	(void)opt;
+	switch (options_unsigned(arg, 0, MAX_VCPUS, &cfg->cpus)) {
+	case 0:
+		return 0;
+	case -ERANGE:
+		return log_errx(-EINVAL,
+				"Too many CPUs: %s (more than %d need x2APIC ids, which lkvm does not "
+				"hand out)", arg, MAX_VCPUS);
+	default:
+		return log_errx(-EINVAL,
+				"Invalid number of CPUs: %s (1 to %d, or 0 for all of the host's)", arg,
+				MAX_VCPUS);
+	}
+}
+
+/* The words of a copy of @arg, by @keys; "" is none. They stand for themselves: no KEY_STRING. */
+static int parse_list(const struct opt *opt, const struct opt_key *keys, void *config, const char *arg)
+{
+	char *text = strdup(arg);
+	int err;
+
+	if (!text)
+		return log_err(-ENOMEM, "option '--%s'", opt->name);
+	err = *text ? keys_parse(opt->name, keys, config, text) : 0;
+	free(text);
+	return err;
+}
+
+static int parse_cpu(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+
+	cfg->cpu.n_features = 0;
+	return parse_list(opt, opt->keys, &cfg->cpu, arg);
+}
+
+static int parse_debug(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	int err = parse_list(opt, opt->keys, &cfg->debug_topics, arg);
+
+	if (!err)
+		log_set_topics(cfg->debug_topics);
+	return err;
+}
+
+static int parse_fail_on(void *config, const struct opt *opt, const char *arg)
+{
+	return parse_list(opt, opt->keys, &((struct vm_config *)config)->fail_on, arg);
+}
+
+static int parse_allow(void *config, const struct opt *opt, const char *arg)
+{
+	return kernel_log_allow_read(&((struct vm_config *)config)->allow, opt->name, arg);
+}
+
+static int parse_mem(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	uint64_t bytes;
+
+	(void)opt;
+	switch (ram_parse_size(arg, &bytes)) {
+	case RAM_SIZE_OK:
+		cfg->ram.size_bytes = bytes;
+		return 0;
+	case RAM_SIZE_SPECIFIER:
+		return log_errx(-EINVAL,
+				"Invalid memory specifier: %s (a whole number, in MB or with a unit of "
+				"B, K, M, G, T or P: 1536, 1536M)", arg);
+	case RAM_SIZE_ZERO:
+		return log_errx(-EINVAL, "Invalid RAM size: %s", arg);
+	case RAM_SIZE_OVERFLOW:
+		return log_errx(-EINVAL, "Memory too large: %s", arg);
+	case RAM_SIZE_SMALL:
+		if (bytes % MIB)
+			return log_errx(-EINVAL, "Not enough memory specified: %lluB (min 64MB)",
+					(unsigned long long)bytes);
+		return log_errx(-EINVAL, "Not enough memory specified: %lluMB (min 64MB)",
+				(unsigned long long)(bytes / MIB));
+	case RAM_SIZE_PAGES:
+		break;
+	}
+	return log_errx(-EINVAL, "Memory size %s is not a multiple of the page size (4096B)", arg);
+}
+
+static const struct opt_value hugepages_values[] = {
+	{ "2M", .help = "Pages of 2 MB." },
+	{ "1G", .help = "Pages of 1 GB." },
+	VALUES_END,
+};
+
+static int parse_hugepages(void *config, const struct opt *opt, const char *arg)
+{
+	static const uint64_t bytes[] = { 2 * MIB, GIB };
+	struct vm_config *cfg = config;
+	unsigned which;
+
+	cfg->ram.hugepages = true;
+	cfg->ram.hugepage_bytes = 0;
+	if (!arg)
+		return 0;
+	if (keys_value(opt->name, opt->values, NULL, arg, &which))
+		return -EINVAL;
+	cfg->ram.hugepage_bytes = bytes[which];
+	return 0;
+}
+
+/* Of things that are on by default; the field says that one is not. */
+static int parse_on_off(void *config, const struct opt *opt, const char *arg)
+{
+	bool *off = (bool *)((char *)config + opt->offset);
+
+	if (strcmp(arg, "on") && strcmp(arg, "off"))
+		return log_errx(-EINVAL, "option '--%s': '%s' is neither on nor off", opt->name, arg);
+	*off = !strcmp(arg, "off");
+	return 0;
+}
+
+static const struct opt_key transport_keys[] = {
+	{ "cmdline", .kind = KEY_FLAG, .offset = offsetof(struct vm_config, virtio_mmio_cmdline),
+	  .help = "Announce them by virtio_mmio.device= on its command line, not by ACPI or device tree." },
+	KEYS_END,
+};
+static const struct opt_value transport_values[] = {
+	{ "pci", .help = "By PCI." },
+	{ "mmio", .keys = transport_keys, .help = "By MMIO, in a machine without PCI." },
+	VALUES_END,
+};
+
+static int parse_virtio_transport(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	unsigned which = 0;
+	int err;
+
+	cfg->virtio_mmio_cmdline = false;
+	err = keys_value(opt->name, opt->values, cfg, arg, &which);
+	cfg->virtio_mmio = which;
+	return err;
+}
+
+static const struct opt_value console_values[] = {
+	{ "serial", .help = "The serial port ttyS0." },
+	{ "virtio", .keys = virtio_console_keys,
+	  .help = "The virtio console hvc0, which is faster and knows the size of the terminal." },
+	VALUES_END,
+};
+
+static int parse_console(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	unsigned which = 0;
+	int err;
+
+	cfg->hvc = (struct virtio_console_options){ 0 };
+	err = keys_value(opt->name, opt->values, &cfg->hvc, arg, &which);
+	cfg->console_virtio = which;
+	return err;
+}
+
+static const struct opt_value rng_values[] = {
+	{ "on", .keys = virtio_rng_keys, .implied = true, .help = "There is one." },
+	{ "off", .help = "There is none." },
+	VALUES_END,
+};
+
+static int parse_rng(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	unsigned which = 0;
+	int err;
+
+	cfg->rng = (struct virtio_rng_config){ 0 };
+	err = arg ? keys_value(opt->name, opt->values, &cfg->rng, arg, &which) : 0;
+	cfg->no_rng = which;
+	return err;
+}
+
+static int parse_tty(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	unsigned n;
+
+	(void)opt;
+	if (options_unsigned(arg, 1, CONFIG_TTYS - 1, &n))
+		return log_errx(-EINVAL, "'%s' is not the number of a terminal (1 to %d)", arg,
+				CONFIG_TTYS - 1);
+	cfg->tty[n] = true;
+	return 0;
+}
+
+static int parse_debug_exit(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	char *end = NULL;
+	unsigned long port = PORT_DEBUG_EXIT;
+
+	(void)opt;
+	if (arg) {
+		errno = 0;
+		port = strtoul(arg, &end, 0);
+		if (errno || *end || arg[0] < '0' || arg[0] > '9' || port > 0xfffc)
+			return log_errx(-EINVAL, "'%s' is not an I/O port (0 to 0xfffc)", arg);
+	}
+	cfg->has_debug_exit = true;
+	cfg->debug_exit_port = (uint16_t)port;
+	return 0;
+}
+
+static int parse_name(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+
+	(void)opt;
+	if (!ipc_name_valid(arg))
+		return log_errx(-EINVAL, "'%s' is not a guest name (1 to %d of A-Z a-z 0-9 . _ -)", arg,
+				IPC_NAME_MAX);
+	cfg->name = arg;
+	return 0;
+}
+
+/* As timeout(1) has it, but for the whole number. */
+static int parse_timeout(void *config, const struct opt *opt, const char *arg)
+{
+	static const struct {
+		char suffix;
+		uint64_t seconds;
+	} units[] = { { '\0', 1 }, { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 } };
+	struct vm_config *cfg = config;
+	const unsigned which = *opt->name == 'b' ? LIMIT_BOOT : *opt->name == 'i' ? LIMIT_IDLE : LIMIT_RUN;
+	size_t digits = strspn(arg, "0123456789");
+	char number[16];
+	unsigned value;
+
+	for (size_t i = 0; i < ARRAY_SIZE(units) && digits < sizeof(number); i++) {
+		if (arg[digits] != units[i].suffix || (arg[digits] && arg[digits + 1]))
+			continue;
+		snprintf(number, sizeof(number), "%.*s", (int)digits, arg);
+		if (options_unsigned(number, 1, TIMEOUT_MAX_S, &value) ||
+		    value > TIMEOUT_MAX_S / units[i].seconds)
+			break;
+		cfg->limit[which].text = arg;
+		cfg->limit[which].ns = value * units[i].seconds * NS_PER_S;
+		return 0;
+	}
+	return log_errx(-EINVAL,
+			"option '--%s': '%s' is not a time (90, 90s, 5m, 2h, 1d; 1 to %d seconds)",
+			opt->name, arg, TIMEOUT_MAX_S);
+}
+
+/* "00112233-4455-6677-8899-aabbccddeeff"; in SMBIOS the first three fields are little endian */
+static bool read_uuid(const char *s, uint8_t ret[16])
+{
+	static const uint8_t order[16] = { 3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15 };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(order); i++, s += 2) {
+		if ((i == 4 || i == 6 || i == 8 || i == 10) && *s++ != '-')
+			return false;
+		if (!isxdigit((unsigned char)s[0]) || !isxdigit((unsigned char)s[1]) ||
+		    sscanf(s, "%2hhx", &ret[order[i]]) != 1)
+			return false;
+	}
+	return !*s;
+}
+
+static int parse_uuid(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+
+	(void)opt;
+	cfg->has_uuid = read_uuid(arg, cfg->uuid);
+	return cfg->has_uuid ? 0 : log_errx(-EINVAL, "'%s' is not a UUID", arg);
+}
+
+/* "^]" as stty(1) and the like write it; letters in either case */
+static int parse_escape(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	char c = arg[0] == '^' && arg[1] && !arg[2] ? arg[1] : '\0';
+
+	(void)opt;
+	cfg->no_escape = !strcmp(arg, "none");
+	if (c >= 'a' && c <= 'z')
+		c = (char)(c - 'a' + 'A');
+	if (!cfg->no_escape && (c <= '@' || c > '_'))
+		return log_errx(-EINVAL, "option '--escape': '%s' is neither none nor ^ and one of "
+				"a to z [ \\ ] ^ _", arg);
+	cfg->escape = cfg->no_escape ? 0 : (uint8_t)(c & 0x1f);
+	return 0;
+}
+
+#define FIELD(member) .offset = offsetof(struct vm_config, member)
+
+const struct opt run_options[] = {
+	{ OPT_GROUP, .help = "Kernel" },
+	{ OPT_STRING, 'k', "kernel", "FILE", FIELD(kernel), .complete = COMPLETE_FILE,
+	  .help = "Kernel to boot: bzImage, vmlinux (also compressed), unified kernel image, multiboot 1 "
+		  "or 2, flat binary; from a file or a pipe, or the folder that one was built in. Or the "
+		  "release of one in /boot, as uname -r prints it." },
+	{ OPT_PARSE, 'i', "initrd", "FILE", .parse = parse_initrd, .complete = COMPLETE_FILE,
+	  .help = "Initial RAM disk, from a file or a pipe. Given several times, the files are put one behind the other; for "
+		  "a multiboot kernel each is a module." },
+	{ OPT_PARSE, 'p', "params", "TEXT", .parse = parse_params,
+	  .help = "Add to the kernel command line. May be given several times." },
+	{ OPT_FLAG, 0, "nodefaults", FIELD(nodefaults),
+	  .help = "Leave the default kernel command line out: " RUN_DEFAULT_CMDLINE ".\n"
+		  "Each part of it can also be taken back by a later one: with -p cryptomgr.notests=0 "
+		  "the self-tests of the kernel's crypto run as usual." },
+	{ OPT_GROUP, .help = "Machine" },
+	{ OPT_PARSE, 'm', "mem", "SIZE", .parse = parse_mem,
+	  .help = "Guest RAM in MB, or with a unit of B, K, M, G, T, P. Default: 64 MB x (CPUs + 3), at "
+		  "most 0.8 of the host's RAM." },
+	{ OPT_PARSE, 'c', "cpus", "N", .parse = parse_cpus,
+	  .help = "Number of virtual CPUs. Default: as many as the host has online." },
+	{ OPT_PARSE, 0, "cpu", "FEATURES", .parse = parse_cpu,
+	  .complete = COMPLETE_LIST, .keys = cpu_keys,
+	  .help = "CPU features to take away or to insist on: -avx2,+x2apic." },
+	{ OPT_PARSE, 0, "name", "NAME", .parse = parse_name,
+	  .help = "Name for lkvm list, stop and the like. Default: guest-PID." },
+	{ OPT_PARSE, 0, "uuid", "UUID", .parse = parse_uuid,
+	  .help = "The machine's UUID, which the guest finds by SMBIOS." },
+	{ OPT_FLAG, 0, "no-acpi", FIELD(no_acpi),
+	  .help = "Tell the guest what the machine has by a device tree and an MP table, not by ACPI." },
+	{ OPT_STRING, 0, "dump-dtb", "FILE", FIELD(dump_dtb), .complete = COMPLETE_FILE,
+	  .help = "Write the device tree of the machine to this file." },
+	{ OPT_PARSE, 0, "debug-exit", "PORT", .arg_optional = true, .parse = parse_debug_exit,
+	  .help = "Let the guest end lkvm by writing V to this port (0xf4): exit status (V << 1) | 1." },
+	{ OPT_FLAG, 0, "test-device", FIELD(test_device),
+	  .help = "Give the guest a device for tests of instructions and interrupts: ports and memory that "
+		  "read back, ports that raise interrupt lines." },
+	{ OPT_GROUP, .help = "Guest RAM from the host" },
+	{ OPT_PARSE, 0, "hugepages", "2M|1G", .arg_optional = true, .parse = parse_hugepages,
+	  .complete = COMPLETE_WORDS, .values = hugepages_values,
+	  .help = "Make guest RAM of explicit huge pages, of the host's default size or this one." },
+	{ OPT_STRING, 0, "hugetlbfs", "PATH", FIELD(ram.hugetlbfs), .complete = COMPLETE_DIR,
+	  .help = "Make guest RAM of a file in this hugetlbfs mount point." },
+	{ OPT_STRING, 0, "mem-path", "PATH", FIELD(ram.path), .complete = COMPLETE_FILE,
+	  .help = "Use this file as guest RAM, or an unnamed one in this folder." },
+	{ OPT_FLAG, 0, "mem-share", FIELD(ram.share),
+	  .help = "Let other processes map guest RAM." },
+	{ OPT_FLAG, 0, "mem-prealloc", FIELD(ram.prealloc),
+	  .help = "Allocate all of guest RAM before the guest starts." },
+	{ OPT_PARSE, 0, "mem-merge", "on|off", FIELD(ram.no_merge), .parse = parse_on_off,
+	  .complete = COMPLETE_WORDS, .words = "on off",
+	  .help = "Let the host merge equal pages (on)." },
+	{ OPT_PARSE, 0, "mem-thp", "on|off", FIELD(ram.no_thp), .parse = parse_on_off,
+	  .complete = COMPLETE_WORDS, .words = "on off",
+	  .help = "Let the host use transparent huge pages (on)." },
+	{ OPT_PARSE, 0, "mem-dontfork", "on|off", FIELD(ram.fork), .parse = parse_on_off,
+	  .complete = COMPLETE_WORDS, .words = "on off",
+	  .help = "Keep guest RAM out of child processes (on)." },
+	{ OPT_PARSE, 0, "mem-dontdump", "on|off", FIELD(ram.dump), .parse = parse_on_off,
+	  .complete = COMPLETE_WORDS, .words = "on off",
+	  .help = "Keep guest RAM out of core dumps (on)." },
+	{ OPT_GROUP, .help = "Devices" },
+	{ OPT_PARSE, 0, "console", "serial|virtio[,packed]", .parse = parse_console,
+	  .complete = COMPLETE_WORDS, .values = console_values,
+	  .help = "What standard input and output are in the guest (serial). With virtio the default "
+		  "command line has console=hvc0, and ttyS0 still prints to standard output." },
+	{ OPT_PARSE, 0, "tty", "N", .parse = parse_tty,
+	  .help = "Connect the guest's ttyS1, 2 or 3 (with --console virtio: hvc1, 2 or 3) to a pseudo "
+		  "terminal, and print its name. May be given several times." },
+	{ OPT_PARSE, 'd', "disk", "PATH[,KEY...]", .parse = run_parse_disk,
+	  .complete = COMPLETE_FILE_LIST, .keys = disk_keys,
+	  .help = "Give the guest a disk: a file, a block device or nbd://HOST. May be given several "
+		  "times." },
+	{ OPT_PARSE, 0, "fs", "DIR,TAG[,KEY...]", .parse = run_parse_fs,
+	  .complete = COMPLETE_FILE_LIST, .keys = fs_keys,
+	  .help = "Share a folder with the guest, which mounts it by mount -t virtiofs TAG. May be given "
+		  "several times." },
+	{ OPT_PARSE, 0, "9p", "DIR,TAG[,KEY...]", .parse = run_parse_9p,
+	  .complete = COMPLETE_FILE_LIST, .keys = p9_keys,
+	  .help = "Share a folder by 9P, for kernels without virtiofs: mount -t 9p -o "
+		  "trans=virtio,version=9p2000.L TAG. May be given several times." },
+	{ OPT_PARSE, 0, "virtio-transport", "pci|mmio", .parse = parse_virtio_transport,
+	  .complete = COMPLETE_WORDS, .values = transport_values,
+	  .help = "How the guest reaches its virtio devices (pci)." },
+	{ OPT_PARSE, 0, "rng", "on|off|packed", .arg_optional = true, .parse = parse_rng,
+	  .complete = COMPLETE_WORDS, .values = rng_values,
+	  .help = "Give the guest the host's random numbers, by a virtio entropy device (on)." },
+	{ OPT_GROUP, .help = "Command" },
+	{ OPT_PARSE, 0, "root", "DIR", .parse = run_parse_root, .complete = COMPLETE_DIR,
+	  .help = "Folder that is the command's root, read-only with a writable layer in guest memory (/)." },
+	{ OPT_PARSE, 0, "rw", "DIR[:AT]", .parse = run_parse_share, .complete = COMPLETE_DIR,
+	  .help = "Let the command write to this folder of the host, which it has at the same place, or at "
+		  "another one. May be given several times." },
+	{ OPT_PARSE, 0, "ro", "DIR[:AT]", .parse = run_parse_share, .complete = COMPLETE_DIR,
+	  .help = "Show the command this folder too, read-only. May be given several times." },
+	{ OPT_PARSE, 0, "hide", "PATH", .parse = run_parse_hide, .complete = COMPLETE_FILE,
+	  .help = "Do not show the command what is there. May be given several times." },
+	{ OPT_STRING, 0, "cwd", "DIR", FIELD(session.cwd), .complete = COMPLETE_DIR,
+	  .help = "Folder that the command starts in. Default: the current one; with --root /." },
+	{ OPT_STRING, 0, "user", "NAME", FIELD(session.user),
+	  .help = "User that the command runs as (root), by the guest's /etc/passwd, or a number." },
+	{ OPT_PARSE, 0, "env", "NAME[=VALUE]", .parse = run_parse_env,
+	  .help = "Put this into the command's environment, which otherwise has PATH, TERM, HOME and the "
+		  "language only. May be given several times." },
+	{ OPT_PARSE, 0, "overlay-size", "SIZE", .parse = run_parse_overlay,
+	  .help = "Most that the writable layer over the root may hold. Default: half of the guest's RAM." },
+	{ OPT_STRING, 0, "kernel-log", "FILE", FIELD(session.kernel_log), .complete = COMPLETE_FILE,
+	  .help = "Write the log of the command's kernel to this file; - is standard error." },
+	{ OPT_GROUP, .help = "Run" },
+	{ OPT_FLAG, 0, "detach", FIELD(detach),
+	  .help = "Print the guest's name and end once it runs: where it runs commands, once it takes one. It "
+		  "goes on in the background, until its command or lkvm stop ends it." },
+	{ OPT_FLAG, 0, "dry-run", FIELD(dry_run),
+	  .help = "Print what the machine would be: kernel, command line, devices, memory map. Nothing "
+		  "is started, opened for writing or made." },
+	{ OPT_FLAG, 0, "verbose", FIELD(verbose),
+	  .help = "Print the same on standard error, and run it." },
+	{ OPT_STRING, 0, "log", "FILE", FIELD(log), .complete = COMPLETE_FILE,
+	  .help = "Write a copy of what the guest prints on its console to this file." },
+	{ OPT_PARSE, 0, "escape", "none|^KEY", .parse = parse_escape,
+	  .complete = COMPLETE_WORDS, .words = "none ^a ^]",
+	  .help = "The key before lkvm's own keys on a terminal (^a). With none all keys are the guest's." },
+	{ OPT_PARSE, 0, "timeout", "TIME", .parse = parse_timeout,
+	  .help = "End the guest after this time, with exit status 124: seconds, or a number with s, m, h "
+		  "or d." },
+	{ OPT_PARSE, 0, "boot-timeout", "TIME", .parse = parse_timeout,
+	  .help = "Likewise if the guest is not ready for its command by then." },
+	{ OPT_PARSE, 0, "idle-timeout", "TIME", .parse = parse_timeout,
+	  .help = "Likewise if neither the console nor the command has printed anything for so long." },
+	{ OPT_PARSE, 0, "fail-on", "KINDS", .parse = parse_fail_on,
+	  .complete = COMPLETE_LIST, .keys = kernel_log_keys,
+	  .help = "Exit status 123 if the guest's kernel has printed a message of one of these kinds, "
+		  "whatever came of it. May be given several times." },
+	{ OPT_PARSE, 0, "allow", "FILE", .parse = parse_allow, .complete = COMPLETE_FILE,
+	  .help = "But not if a line of that message matches one of the extended regular expressions in "
+		  "this file, one a line; # begins a comment. May be given several times." },
+	{ OPT_FLAG, 0, "ktap", FIELD(ktap),
+	  .help = "Read results of tests, as KTAP, from the kernel's log and the command's standard output; "
+		  "sum them up, and if one has failed end with status 1 in place of 0." },
+	{ OPT_STRING, 0, "junit", "FILE", FIELD(junit), .complete = COMPLETE_FILE,
+	  .help = "Likewise, and write them to this file as JUnit XML; - is standard output." },
+	{ OPT_UNSIGNED, 0, "reset-status", "N", FIELD(reset_status), .max = 255,
+	  .help = "Exit status if the guest resets the machine without an orderly reboot (0)." },
+	{ OPT_FLAG, 0, "no-end-on-halt", FIELD(no_end_on_halt),
+	  .help = "Go on when the guest's kernel says that it has halted." },
+	{ OPT_UNSIGNED, 0, "stop-timeout", "SECONDS", FIELD(stop_timeout_s), .min = 1, .max = 86400,
+	  .help = "What still hangs so long after the end of the guest, a disk on a server that does not "
+		  "answer for example, is named and left behind (10)." },
+	{ OPT_FLAG, 0, "no-socket", FIELD(no_socket),
+	  .help = "Make no control socket: lkvm list, stop and the like do not see this guest." },
+	{ OPT_STRING, 0, "result", "FILE", FIELD(result), .complete = COMPLETE_FILE,
+	  .help = "Write how the run ended to this file, as JSON: lkvm-json(5). - is standard output." },
+	{ OPT_PARSE, 0, "debug", "TOPICS", .parse = parse_debug,
+	  .complete = COMPLETE_LIST, .keys = log_topic_keys,
+	  .help = "Print debug messages of these topics, or with -TOPIC not." },
+	OPT_END,
+};
+
+const char run_description[] =
+	"Boots a kernel in a new virtual machine and connects its console to standard input and\n"
+	"output. Ctrl-a x ends the guest, Ctrl-a ? lists the keys.\n"
+	"\n"
+	"Without a kernel, the first of these is taken: ./bzImage, arch/x86/boot/bzImage, ./vmlinux,\n"
+	"the host's running kernel in /boot, the newest /boot/vmlinuz-*.\n"
+	"\n"
+	"Behind -- stands a command: it runs in the guest as root, in the host's own file tree, which it can "
+	"read and not change, and its exit status is that of lkvm run.\n"
+	"\n"
+	"Exit status:\n"
+	"  0     the guest powered off, halted or rebooted, or was stopped\n"
+	"  1     a test has failed, with --ktap\n"
+	"  120   the guest's kernel panicked\n"
+	"  121   triple fault, or KVM could not run the guest\n"
+	"  122   the guest ended before the command behind -- did\n"
+	"  123   its kernel has printed what --fail-on forbids\n"
+	"  124   --timeout, --boot-timeout or --idle-timeout passed\n"
+	"  125   lkvm itself failed: bad options, host error\n"
+	"  128+n lkvm was ended by signal n";
+
+static int take_operands(struct vm_config *cfg, char **operands, int n)
+{
+	if (n && !cfg->kernel) {
+		cfg->kernel = operands[0];
+		operands++, n--;
+	}
+	if (n)
+		return log_errx(-EINVAL, "unexpected argument '%s'", operands[0]);
+	return 0;
+}
+
+static int default_name(struct vm_config *cfg)
+{
+	if (!cfg->name) {
+		if (asprintf(&cfg->name_heap, "guest-%d", (int)getpid()) < 0)
+			return log_err(-ENOMEM, "guest name");
+		cfg->name = cfg->name_heap;
+	}
+	return 0;
+}
+
+/* Its standard streams are /dev/null. */
+static int check_detach(const struct vm_config *cfg)
+{
+	const char *log = cfg->session.kernel_log;
+
+	if (cfg->detach && ((log && !strcmp(log, "-")) || (cfg->result && !strcmp(cfg->result, "-"))))
+		return log_errx(-EINVAL, "--detach leaves the guest no standard output: --%s must be a file",
+				log && !strcmp(log, "-") ? "kernel-log" : "result");
+	return 0;
+}
+
+static int check_allow(const struct vm_config *cfg)
+{
+	if (cfg->allow.n && !cfg->fail_on)
+		return log_errx(-EINVAL, "--allow excepts from --fail-on, which is not there");
+	return 0;
+}
+
+static int default_kernel(struct vm_config *cfg)
+{
+	if (cfg->session.wanted)
+		return 0; /* session_boot_new() */
+	if (cfg->kernel) {
+		if (!kernel_of_release(cfg->kernel, &cfg->kernel_heap))
+			cfg->kernel = cfg->kernel_heap;
+		return 0;
+	}
+	if (boot_find_kernel(&cfg->kernel_heap))
+		return log_errx(-ENOENT, "no kernel found: name one with -k");
+	cfg->kernel = cfg->kernel_heap;
+	return 0;
+}
+
+/* Does the command line say what the kernel is to boot into? Then that is no session of ours. */
+static bool has_root(const struct vm_config *cfg)
+{
+	static const char *const words[] = { "root=", "init=", "rdinit=" };
+	bool found = cfg->n_initrds || cfg->n_disks || cfg->nodefaults;
+
+	for (size_t i = 0; !found && cfg->params && i < ARRAY_SIZE(words); i++)
+		for (const char *at = cfg->params; !found && (at = strstr(at, words[i])); at++)
+			found = at == cfg->params || at[-1] == ' ';
+	return found;
+}
+
+/* A Linux, and nothing for it to boot into: it gets the host's tree. */
+static int default_session(struct vm_config *cfg, bool named)
+{
+	int is_linux = 0;
+
+	if (cfg->session.wanted)
+		return 0;
+	if (!has_root(cfg))
+		is_linux = kernel_is_linux(cfg->kernel);
+	if (is_linux < 0)
+		return is_linux;
+	if (!is_linux) {
+		if (!named)
+			log_info("booting '%s'", cfg->kernel);
+		return 0;
+	}
+	cfg->session.wanted = true;
+	return run_take_command(cfg, NULL, 0);
+}
+
+static int check_limits(const struct vm_config *cfg)
+{
+	if (cfg->limit[LIMIT_BOOT].ns && !cfg->session.wanted)
+		return log_errx(-EINVAL, "--boot-timeout is for a guest with a command: nobody knows when another is up");
+	return 0;
+}
+
+enum options_result run_config_parse(const struct command *cmd, int argc, char **argv,
+				     struct vm_config *ret)
+{
+	int operands, dashdash;
+	enum options_result result;
+	bool named;
+
+	*ret = (struct vm_config){ 0 };
+	result = options_parse(cmd, ret, argc, argv, &operands, &dashdash);
+	if (result != OPTIONS_OK)
+		return result;
+	if (take_operands(ret, argv + operands, dashdash - operands) || default_name(ret) ||
+	    run_take_command(ret, argv + dashdash, argc - dashdash) || check_allow(ret) ||
+	    check_detach(ret))
+		return OPTIONS_BAD;
+	ret->ktap |= ret->junit != NULL;
+	named = ret->kernel;
+	if (default_kernel(ret) || default_session(ret, named) || check_limits(ret))
+		return OPTIONS_BAD;
+	return OPTIONS_OK;
+}
+
+void run_config_free(struct vm_config *cfg)
+{
+	free(cfg->params);
+	free(cfg->name_heap);
+	free(cfg->kernel_heap);
+	kernel_log_allow_free(&cfg->allow);
+	run_free_disks(cfg);
+	run_free_folders(cfg);
+	run_free_session(cfg);
+}

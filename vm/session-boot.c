@@ -1,0 +1,270 @@
+/* What a session boots into; see lkvm/vm/session-boot.h. */
+#include "lkvm/vm/session-boot.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "lkvm/file.h"
+#include "lkvm/fs.h"
+#include "lkvm/log.h"
+#include "lkvm/types.h"
+#include "lkvm/vm/guest-init.h"
+#include "lkvm/vm/initramfs.h"
+#include "lkvm/vm/kernel.h"
+#include "lkvm/vm/modules.h"
+
+#define ROOT_TAG   "lkvm.root"
+#define P9_OPTIONS "trans=virtio,version=9p2000.L,msize=512000"
+
+struct session_boot {
+	struct kernel kernel;
+	struct module_list modules;
+	char *module_names; /* a line each, as they are loaded */
+	size_t module_names_len;
+	char *plan; /* for init: guest/init.c says what it may hold */
+	size_t plan_len;
+	struct initramfs fs;
+	struct boot_made made;
+	bool p9; /* the host's files come by 9P: the kernel has no virtio-fs */
+};
+
+/* ---- modules ---- */
+
+static const struct {
+	const char *name;
+	const char *what; /* is lost without it */
+} needs[] = {
+	{ "overlay", "overlay file system: the root could not be written" },
+	{ "virtio_console", "virtio console: it cannot be given a command" },
+};
+
+static int need(struct session_boot *b, const struct modules *m, const char *name, const char *what)
+{
+	/* Without a list of its modules nothing is known. If it lacks something, init will say so. */
+	if (b->kernel.kind == KERNEL_NO_MODULES)
+		return 0;
+	if (modules_find(m, name) == MODULE_NONE)
+		return log_errx(-ENOTSUP, "kernel '%s' has no %s", b->kernel.image, what);
+	return modules_add(m, name, &b->modules);
+}
+
+/* Virtio-fs where the kernel has it, else 9P */
+static int need_files(struct session_boot *b, const struct modules *m)
+{
+	static const char *const lost = "virtio-fs and no 9p: it cannot use the host's files";
+	int err;
+
+	b->p9 = b->kernel.kind != KERNEL_NO_MODULES && modules_find(m, "virtiofs") == MODULE_NONE &&
+		modules_find(m, "9p") != MODULE_NONE;
+	log_debug(LOG_BOOT, "the host's files come by %s", b->p9 ? "9p, as the kernel has no virtio-fs" : "virtio-fs");
+	if (!b->p9)
+		return need(b, m, "virtiofs", lost);
+	err = need(b, m, "9pnet_virtio", lost);
+	return err ? err : need(b, m, "9p", lost);
+}
+
+static int find_modules(struct session_boot *b, const struct vm_config *cfg)
+{
+	const char *bus = cfg->virtio_mmio ? "virtio_mmio" : "virtio_pci";
+	struct modules *m;
+	int err = modules_open(&b->kernel, &m);
+
+	if (err)
+		return err;
+	err = need(b, m, bus, "driver for the bus of lkvm's devices");
+	if (!err)
+		err = need_files(b, m);
+	for (size_t i = 0; !err && i < ARRAY_SIZE(needs); i++)
+		err = need(b, m, needs[i].name, needs[i].what);
+	if (!err && cfg->n_disks)
+		err = need(b, m, "virtio_blk", "virtio block driver: it cannot use disks");
+	modules_close(m);
+	return err;
+}
+
+/* ---- shared folders ---- */
+
+static int add_folder(const struct session_boot *b, struct vm_config *cfg, const char *path, const char *tag,
+		      bool read_only)
+{
+	struct fs_config *folders = reallocarray(cfg->folders, cfg->n_folders + 1, sizeof(*folders));
+	size_t len = strlen(path) + 1;
+	char *text; /* as that of --fs: the path, and the tag behind it */
+
+	if (!folders)
+		return log_err(-ENOMEM, "folder '%s'", path);
+	cfg->folders = folders;
+	text = malloc(len + strlen(tag) + 1);
+	if (!text)
+		return log_err(-ENOMEM, "folder '%s'", path);
+	memcpy(text, path, len);
+	strcpy(text + len, tag);
+	folders[cfg->n_folders++] = (struct fs_config){ .path = text, .tag = text + len,
+							.read_only = read_only, .p9 = b->p9,
+							/* overlayfs takes no root with mounts in it */
+							.one_mount = true };
+	return 0;
+}
+
+static void put(FILE *plan, const char *key, const char *value)
+{
+	fprintf(plan, "%s%s%c", key, value, '\0');
+}
+
+static int add_shares(const struct session_boot *b, struct vm_config *cfg, FILE *plan)
+{
+	const struct session_config *s = &cfg->session;
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < s->n_shares; i++) {
+		const struct session_share *share = &s->shares[i];
+		char tag[FS_TAG_BYTES];
+
+		snprintf(tag, sizeof(tag), "lkvm.share%u", i);
+		fprintf(plan, "share=%s:%s:%s%c", share->read_only ? "ro" : "rw", tag, share->at, '\0');
+		err = add_folder(b, cfg, share->path, tag, share->read_only);
+	}
+	return err;
+}
+
+static int write_plan(struct session_boot *b, struct vm_config *cfg)
+{
+	const struct session_config *s = &cfg->session;
+	FILE *plan = open_memstream(&b->plan, &b->plan_len);
+	int err;
+
+	if (!plan)
+		return log_err(-errno, "session");
+	put(plan, "root-type=", b->p9 ? "9p" : "virtiofs");
+	put(plan, "root-source=", ROOT_TAG);
+	if (b->p9) {
+		put(plan, "root-options=", P9_OPTIONS ",cache=loose");
+		put(plan, "share-type=", "9p");
+		put(plan, "share-options=", P9_OPTIONS ",cache=mmap");
+	}
+	put(plan, "overlay=", s->overlay ? s->overlay : "50%");
+	put(plan, "hostname=", cfg->name);
+	/* What daemons of the host have there means nothing in the guest. */
+	if (!file_is_in(s->cwd, "/run"))
+		put(plan, "tmpfs=", "/run");
+	for (unsigned i = 0; i < s->n_hide; i++)
+		put(plan, "hide=", s->hide[i]);
+	err = add_folder(b, cfg, s->root ? s->root : "/", ROOT_TAG, true);
+	if (!err)
+		err = add_shares(b, cfg, plan);
+	return fclose(plan) && !err ? log_err(-errno, "session") : err;
+}
+
+/* ---- the initramfs ---- */
+
+static int add_module(struct session_boot *b, FILE *names, const struct module *m)
+{
+	char *path;
+	int err;
+
+	if (asprintf(&path, "lkvm/%s.ko", m->name) < 0)
+		return -ENOMEM;
+	fprintf(names, "/%s\n", path);
+	err = initramfs_add(&b->fs, path, S_IFREG | 0644, m->file.bytes, m->file.len);
+	free(path);
+	return err;
+}
+
+static int add_modules(struct session_boot *b)
+{
+	FILE *names = open_memstream(&b->module_names, &b->module_names_len);
+	int err = 0;
+
+	if (!names)
+		return -errno;
+	for (unsigned i = 0; !err && i < b->modules.n; i++)
+		err = add_module(b, names, &b->modules.list[i]);
+	if (fclose(names) && !err)
+		err = -errno;
+	return err ? err : initramfs_add(&b->fs, "lkvm/modules", S_IFREG | 0644, b->module_names,
+					 b->module_names_len);
+}
+
+static int write_initramfs(const void *ctx, void *dst)
+{
+	return initramfs_write(ctx, dst);
+}
+
+static int fill(struct session_boot *b)
+{
+	struct initramfs *fs = &b->fs;
+	int err = initramfs_add(fs, "init", S_IFREG | 0755, guest_init, (size_t)(guest_init_end - guest_init));
+
+	if (!err)
+		err = initramfs_add_node(fs, "dev", S_IFDIR | 0755, 0);
+	if (!err)
+		err = initramfs_add_node(fs, "dev/console", S_IFCHR | 0600, makedev(5, 1));
+	if (!err)
+		err = add_modules(b);
+	if (!err)
+		err = initramfs_add(fs, "lkvm/session", S_IFREG | 0600, b->plan, b->plan_len);
+	if (err)
+		return log_err(err, "initramfs");
+	b->made = (struct boot_made){ .name = "initramfs", .bytes = initramfs_bytes(fs),
+				      .write = write_initramfs, .ctx = fs };
+	return 0;
+}
+
+/* ---- life ---- */
+
+static int choose_kernel(struct session_boot *b, struct vm_config *cfg)
+{
+	int err = kernel_find(cfg->kernel, &b->kernel);
+	char *image = err ? NULL : strdup(b->kernel.image);
+
+	if (err)
+		return err;
+	if (!image)
+		return log_err(-ENOMEM, "kernel '%s'", b->kernel.image);
+	free(cfg->kernel_heap);
+	cfg->kernel = cfg->kernel_heap = image;
+	return 0;
+}
+
+int session_boot_new(struct vm_config *cfg, struct session_boot **ret)
+{
+	struct session_boot *b = calloc(1, sizeof(*b));
+	int err;
+
+	if (!b)
+		return log_err(-ENOMEM, "session");
+	err = choose_kernel(b, cfg);
+	if (!err)
+		err = find_modules(b, cfg);
+	if (!err)
+		err = write_plan(b, cfg);
+	if (!err)
+		err = fill(b);
+	if (err) {
+		session_boot_free(b);
+		return err;
+	}
+	*ret = b;
+	return 0;
+}
+
+const struct boot_made *session_boot_made(const struct session_boot *b)
+{
+	return b ? &b->made : NULL;
+}
+
+void session_boot_free(struct session_boot *b)
+{
+	if (!b)
+		return;
+	initramfs_free(&b->fs);
+	free(b->module_names);
+	free(b->plan);
+	module_list_free(&b->modules);
+	kernel_free(&b->kernel);
+	free(b);
+}

@@ -1,0 +1,204 @@
+/*
+ * The session of a machine: its step in vm/vm.c, the command that `lkvm run -- CMD` asks for, what is
+ * done when it ends. Main thread.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lkvm/clock.h"
+#include "lkvm/log.h"
+#include "lkvm/mask.h"
+#include "vm-internal.h"
+
+static void command_ended(void *ctx, const struct session_exit *how, int output_err)
+{
+	struct vm *vm = ctx;
+	struct run_result *r = vm->result;
+
+	r->command_ended = true;
+	r->command = *how;
+	vm->output_err = output_err;
+	if (how->err)
+		log_err(-(int)(how->err & 0xfff), "command '%s'", vm->cfg->session.argv[0]);
+	session_bye(vm->session);
+	kvm_stop(&vm->kvm, STOP_COMMAND, 0);
+}
+
+/* Was it closed when lkvm started, or cannot be read for another reason? main.c */
+static bool is_readable(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_ACCMODE) != O_WRONLY;
+}
+
+static void hello(void *ctx, const struct session_hello *hello)
+{
+	struct vm *vm = ctx;
+	const struct session_config *s = &vm->cfg->session;
+	const struct session_command cmd = {
+		.argv = s->argv,
+		.envp = s->env,
+		.cwd = s->cwd,
+		.user = s->user,
+		.fd = { is_readable(vm->setup.in_fd) ? vm->setup.in_fd : -1, vm->setup.out_fd, vm->setup.err_fd },
+		.tty = vm->terminal,
+		.ctx = vm,
+		.printed = vm->ktap_out ? vm_command_output : NULL,
+		.ended = command_ended,
+	};
+	int err;
+
+	vm->result->hello_ns = now_ns();
+	vm_is_up(vm);
+	log_debug(LOG_BOOT, "guest's init is up, kernel %s", hello->release);
+	if (vm->setup.ready)
+		vm->setup.ready(vm->setup.ctx);
+	err = s->argv ? session_run(vm->session, &cmd, NULL) : 0;
+	if (!err)
+		return;
+	log_err(err, "command '%s'", s->argv[0]);
+	kvm_stop(&vm->kvm, STOP_HOST_ERROR, (uint32_t)-err);
+}
+
+/* A guest that switches off closes the port too: how it ends is told soon. */
+static void lost(void *ctx, const char *why)
+{
+	struct vm *vm = ctx;
+
+	if (!why)
+		return;
+	log_warn("guest '%s': its init has sent %s", vm->cfg->name, why);
+	kvm_stop(&vm->kvm, STOP_COMMAND, 0);
+}
+
+/* ---- the kernel's log ---- */
+
+/* "<6>,1234,567890,-;text": the time is in us. Return: the text */
+static const char *kmsg_text(const char *record, size_t len, unsigned long long *ret_us)
+{
+	const char *text = memchr(record, ';', len);
+	unsigned long long seq;
+	unsigned level;
+	char head[64];
+	size_t n = text ? (size_t)(text - record) : 0;
+
+	if (!n || n >= sizeof(head))
+		return NULL;
+	memcpy(head, record, n);
+	head[n] = '\0';
+	return sscanf(head, "%u,%llu,%llu", &level, &seq, ret_us) == 3 ? text + 1 : NULL;
+}
+
+/* Nobody waits for its reader: what a pipe does not take at once is lost, and that is said once. */
+static void write_kernel_log(struct vm *vm, char *line, size_t len)
+{
+	const char *name = vm->cfg->session.kernel_log;
+
+	len = mask_text(line, len, "\n\t");
+	if (!strcmp(name, "-")) {
+		log_text(line, len);
+		return;
+	}
+	if (write(vm->kernel_log_fd, line, len) < 0 && !vm->kernel_log_err) {
+		vm->kernel_log_err = -errno;
+		log_err(-errno, "write '%s'", name);
+	}
+}
+
+/* Lines that follow the first are about the device; they begin with a blank. */
+static void kmsg(void *ctx, const char *record, size_t len)
+{
+	struct vm *vm = ctx;
+	const char *end = record + len, *text, *nl;
+	unsigned long long us;
+	char line[1100];
+	int n;
+
+	text = kmsg_text(record, len, &us);
+	if (!text)
+		return;
+	nl = memchr(text, '\n', (size_t)(end - text));
+	vm_kmsg_text(vm, text, (size_t)((nl ? nl : end) - text));
+	n = snprintf(line, sizeof(line), "[%5llu.%06llu] %.*s", us / 1000000, us % 1000000,
+		     (int)((nl ? nl : end) - text), text);
+	if (n >= (int)sizeof(line))
+		n = sizeof(line) - 1;
+	line[n++] = '\n';
+	console_scan_feed(&vm->kmsg_tail, (const uint8_t *)line, (size_t)n);
+	if (vm->cfg->session.kernel_log)
+		write_kernel_log(vm, line, (size_t)n);
+}
+
+static int open_kernel_log(struct vm *vm)
+{
+	const char *name = vm->cfg->session.kernel_log;
+
+	vm->kernel_log_fd = -1;
+	if (!name || !strcmp(name, "-"))
+		return 0;
+	vm->kernel_log_fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
+	return vm->kernel_log_fd < 0 ? log_err(-errno, "create '%s'", name) : 0;
+}
+
+/* ---- the step ---- */
+
+static void quit(void *ctx)
+{
+	kvm_stop(&((struct vm *)ctx)->kvm, STOP_REQUEST, RUN_QUIT_KEY);
+}
+
+/* Where somebody sits, the command gets a terminal too. */
+static int make_terminal(struct vm *vm)
+{
+	const struct console_config cfg = {
+		.in_fd = vm->setup.in_fd,
+		.out_fd = vm->setup.out_fd,
+		.loop = &vm->loop,
+		.unread = true,
+		.quit = quit,
+		.ctx = vm,
+		.keys = { .escape = vm->cfg->escape, .off = vm->cfg->no_escape },
+	};
+
+	if (!isatty(vm->setup.in_fd) || !isatty(vm->setup.out_fd))
+		return 0;
+	return console_new(&cfg, &vm->terminal);
+}
+
+int vm_make_session_boot(struct vm *vm)
+{
+	return vm->cfg->session.wanted ? session_boot_new(vm->cfg, &vm->session_boot) : 0;
+}
+
+void vm_undo_session_boot(struct vm *vm)
+{
+	session_boot_free(vm->session_boot);
+}
+
+int vm_make_session(struct vm *vm)
+{
+	const struct session_setup setup = {
+		.loop = &vm->loop, .ctx = vm, .hello = hello, .kmsg = kmsg, .lost = lost,
+	};
+	int err;
+
+	vm->kernel_log_fd = -1;
+	if (!vm->cfg->session.wanted)
+		return 0;
+	vm->result->has_command = vm->cfg->session.has_command;
+	err = open_kernel_log(vm);
+	if (!err)
+		err = make_terminal(vm);
+	return err ? err : session_new(&setup, &vm->session);
+}
+
+void vm_undo_session(struct vm *vm)
+{
+	session_free(vm->session);
+	console_free(vm->terminal);
+	if (vm->kernel_log_fd >= 0)
+		close(vm->kernel_log_fd);
+}

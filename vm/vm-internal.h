@@ -1,0 +1,130 @@
+/* What the parts of a machine (vm/vm.c, vm/end.c, vm/show.c) share; see lkvm/vm/vm.h. */
+#ifndef VM_INTERNAL_H
+#define VM_INTERNAL_H
+
+#include "lkvm/console.h"
+#include "lkvm/console/scan.h"
+#include "lkvm/kvm-irq.h"
+#include "lkvm/kvm.h"
+#include "lkvm/timer.h"
+#include "lkvm/vm/control.h"
+#include "lkvm/vm/devices.h"
+#include "lkvm/vm/platform.h"
+#include "lkvm/vm/session-boot.h"
+#include "lkvm/vm/session.h"
+#include "lkvm/vm/vm.h"
+
+struct vm {
+	struct vm_setup setup;
+	struct vm_config *cfg;
+	struct run_result *result;
+	const struct vm_step *steps; /* the table that it is made by */
+	unsigned n_made;             /* steps of it that were begun */
+
+	unsigned holds; /* 1 << enum vm_hold */
+
+	/* The end: a signal handler may read and write these */
+	volatile int64_t end_ms;    /* of now_ms(): when what still hangs is left behind; 0: not ending */
+	volatile bool hurry;        /* vm_hurry() was called, */
+	int hurry_fd;               /* eventfd: likewise */
+	const char *volatile step;  /* what is being made or ended */
+
+	struct loop loop;
+	struct loop_source wake;    /* kvm.wake_fd */
+	struct timer limit[CONFIG_LIMITS];
+	struct timer backtrace;      /* after one of them has passed: the next step of the end */
+	unsigned passed, asked;      /* which one; questions so far, */
+	uint64_t asked_ns;           /* and when the last was put */
+	uint64_t passed_ns;          /* when; 0: none has */
+	uint64_t passed_lines;       /* of kmsg_tail by then */
+	uint64_t awake_ns;        /* ready for its command, or released from a hold: not idle then */
+	struct ipc_server *ipc;
+	struct control control;
+	struct kvm kvm;
+	struct ram_backing backing;
+	struct ram *ram;
+	struct console *console;
+	struct run_ttys ttys;
+	struct platform *platform;
+	struct kvm_irq *irq;
+	struct virtio_list *virtio;
+	struct boot_entry entry;
+	struct session_boot *session_boot; /* these are NULL without a session */
+	struct session *session;
+	struct console *terminal; /* the command's; NULL: it has none */
+	int output_err;           /* of the command's output: -errno, or 0 */
+	int kernel_log_fd;        /* --kernel-log; -1: none */
+	int kernel_log_err;
+	struct kernel_log kernel_log; /* --fail-on */
+	struct ktap *ktap_log, *ktap_out; /* --ktap: of the kernel's log, of the command's output; NULL: none */
+	bool has_kmsg;                /* the kernel's log comes as records: its console has less of it */
+	struct console_scan kmsg_tail; /* their last lines */
+	int log_fd; /* --log; 0: none */
+	struct kvm_cpuid2 *cpuid;
+};
+
+struct vm_step {
+	const char *name;
+	int (*make)(struct vm *vm);  /* 0 or -errno, logged; may be NULL */
+	void (*undo)(struct vm *vm); /* also after its own make() failed half-way; may be NULL */
+	enum { NOT_IF_HUNG, HUNG_TOO } end; /* is it undone while threads hang, too? */
+};
+
+/** vm_make() - take the steps of @table that were not taken yet, up to @n of them; 0 or -errno, logged */
+int vm_make(struct vm *vm, const struct vm_step *table, unsigned n);
+
+/* Steps that two tables have */
+int vm_make_loop(struct vm *vm);
+void vm_undo_loop(struct vm *vm);
+int vm_make_ram(struct vm *vm);
+void vm_undo_ram(struct vm *vm);
+int vm_make_chips(struct vm *vm);
+void vm_undo_chips(struct vm *vm);
+int vm_make_virtio(struct vm *vm);
+void vm_undo_virtio(struct vm *vm);
+int vm_make_kernel(struct vm *vm);
+/* vm/vm-console.c */
+int vm_make_console(struct vm *vm);
+void vm_undo_console(struct vm *vm);
+/* vm/watch.c: what the guest's kernel says is looked at */
+
+int vm_make_watch(struct vm *vm);
+void vm_undo_watch(struct vm *vm);
+/** vm_console_message() - by the console: struct console_config's message() */
+void vm_console_message(void *ctx, const char *text);
+/** vm_kmsg_text() - by a record of its log, which may be of several lines */
+void vm_kmsg_text(struct vm *vm, const char *text, size_t len);
+/** vm_command_output() - what the command has printed: struct session_command's printed() */
+void vm_command_output(void *ctx, const void *bytes, size_t len);
+/** vm_last_lines() - as console_last_lines(), or the log's where that has more to say */
+void vm_last_lines(const struct vm *vm, char *ret, size_t cap);
+/** vm_end_watch() - nothing more comes */
+void vm_end_watch(struct vm *vm);
+
+/* vm/limits.c */
+int vm_make_limits(struct vm *vm);
+void vm_undo_limits(struct vm *vm);
+/** vm_is_up() - the guest is ready for its command */
+void vm_is_up(struct vm *vm);
+
+/* vm/session-vm.c */
+int vm_make_session_boot(struct vm *vm);
+void vm_undo_session_boot(struct vm *vm);
+int vm_make_session(struct vm *vm);
+void vm_undo_session(struct vm *vm);
+
+/** vm_describe() - vm/show.c: the machine as text; 0 or -errno, not logged */
+int vm_describe(struct vm *vm, FILE *out);
+
+/* vm/end.c: what vm_end() does before anything is freed, in this order */
+
+/** vm_begin_end() - set the time limit */
+void vm_begin_end(struct vm *vm);
+/** vm_undo_run() - join the vCPUs, drain the devices; result->hung: not all have ended */
+void vm_undo_run(struct vm *vm);
+/** vm_undo_output() - what the guest printed is written, as far as its reader takes it */
+void vm_undo_output(struct vm *vm);
+/** vm_undo_report() - setup.ended() */
+void vm_undo_report(struct vm *vm);
+
+#endif

@@ -1,0 +1,414 @@
+/*
+ * A machine: made in the order of steps[], ended in the opposite order; see lkvm/vm/vm.h.
+ *
+ * Start here. Each step is a few lines around the part that it makes; only this table calls an undo.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "lkvm/clock.h"
+#include "lkvm/event.h"
+#include "lkvm/ipc.h"
+#include "lkvm/kvm-cpu.h"
+#include "lkvm/log.h"
+#include "lkvm/x86/cpu.h"
+#include "vm-internal.h"
+
+/* ---- event loop ---- */
+
+static void wake_ready(struct loop_source *src, uint32_t events)
+{
+	(void)events;
+	loop_quit(&container_of(src, struct vm, wake)->loop);
+}
+
+int vm_make_loop(struct vm *vm)
+{
+	int err = loop_init(&vm->loop);
+
+	return err ? log_err(err, "event loop") : 0;
+}
+
+void vm_undo_loop(struct vm *vm)
+{
+	loop_fini(&vm->loop);
+}
+
+/* ---- RAM ---- */
+
+int vm_make_ram(struct vm *vm)
+{
+	uint64_t *bytes = &vm->cfg->ram.size_bytes;
+	int err;
+
+	err = run_choose_size(vm->cfg);
+	if (!err)
+		err = kvm_check_ram_size(cpu_phys_bits_for(*bytes), *bytes);
+	if (!err)
+		err = ram_backing_open(&vm->backing, &vm->cfg->ram, *bytes);
+	if (err)
+		return err;
+	err = ram_new(*bytes, &vm->backing, &vm->ram);
+	if (err)
+		return ram_backing_failed(&vm->backing, *bytes, err);
+	if (vm->backing.refused[0])
+		log_debug(LOG_RAM, "the host refused memory advice:%s", vm->backing.refused);
+	if (vm->setup.clean_up)
+		ram_fault_report(vm->ram, vm->setup.clean_up);
+	return 0;
+}
+
+void vm_undo_ram(struct vm *vm)
+{
+	if (vm->setup.clean_up)
+		ram_fault_report(NULL, NULL);
+	ram_free(vm->ram);
+	vm->ram = NULL;
+	ram_backing_close(&vm->backing);
+}
+
+/* ---- VM ---- */
+
+static int check_cpus(struct vm *vm)
+{
+	unsigned most = kvm_max_vcpus(&vm->kvm), good = kvm_recommended_vcpus(&vm->kvm);
+
+	if (vm->cfg->cpus > most)
+		return log_errx(-EINVAL, "Too many CPUs: %u (this host's KVM_CAP_MAX_VCPUS is %u)",
+				vm->cfg->cpus, most);
+	if (vm->cfg->cpus > good)
+		log_warn("%u CPUs are more than this host's KVM_CAP_NR_VCPUS recommends (%u)",
+			 vm->cfg->cpus, good);
+	return 0;
+}
+
+static int make_vm(struct vm *vm)
+{
+	int err = kvm_open(&vm->kvm);
+
+	if (err)
+		return err;
+	vm->wake = (struct loop_source){ vm->kvm.wake_fd, wake_ready };
+	err = loop_add(&vm->loop, &vm->wake, EPOLLIN);
+	return err ? log_err(err, "event loop") : check_cpus(vm);
+}
+
+static void undo_vm(struct vm *vm)
+{
+	kvm_close(&vm->kvm);
+}
+
+/* ---- memory slots, interrupt chips ---- */
+
+static int make_irqchip(struct vm *vm)
+{
+	int err = kvm_map_ram(&vm->kvm, vm->ram);
+
+	if (!err)
+		err = kvm_create_irqchip(&vm->kvm);
+	return err ? err : kvm_irq_new(&vm->kvm, !vm->cfg->virtio_mmio, &vm->irq);
+}
+
+static void undo_irqchip(struct vm *vm)
+{
+	kvm_irq_free(vm->irq);
+}
+
+/* ---- devices ---- */
+
+static struct board interrupts(const struct vm *vm)
+{
+	return vm->irq ? kvm_irq_board(vm->irq) : run_no_board();
+}
+
+int vm_make_chips(struct vm *vm)
+{
+	/* With a virtio console further terminals are its ports. */
+	struct console *const first[CONFIG_TTYS] = { vm->console };
+	const struct platform_env env = {
+		.config = vm->cfg,
+		.kvm = &vm->kvm,
+		.board = interrupts(vm),
+		.loop = &vm->loop,
+		.console = vm->cfg->console_virtio ? first : vm->ttys.console,
+	};
+
+	return platform_new(&env, &vm->platform);
+}
+
+void vm_undo_chips(struct vm *vm)
+{
+	platform_free(vm->platform);
+}
+
+/* ---- control socket ---- */
+
+static int make_socket(struct vm *vm)
+{
+	if (vm->cfg->no_socket)
+		return 0;
+	vm->control = (struct control){
+		.vm = vm,
+		.kvm = &vm->kvm,
+		.platform = vm->platform,
+		.console = vm->console,
+		.session = vm->session,
+		.config = vm->cfg,
+		.start_ns = vm->result->start_ns,
+	};
+	return ipc_server_new(&vm->loop, vm->cfg->name, control_handle, &vm->control, &vm->ipc);
+}
+
+static void undo_socket(struct vm *vm)
+{
+	struct ipc_server *ipc = vm->ipc;
+
+	vm->ipc = NULL;
+	ipc_server_free(ipc);
+}
+
+/* ---- virtio devices ---- */
+
+/* A live disk takes eight: with the usual limit of 1024 a hundred of them would be too many. */
+static void raise_fd_limit(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		return;
+	files.rlim_cur = files.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &files))
+		log_debug(LOG_DEVICE, "limit of open files: %s", strerror(errno));
+}
+
+int vm_make_virtio(struct vm *vm)
+{
+	const struct virtio_env env = {
+		.config = vm->cfg,
+		.ram = vm->ram,
+		.pio = &vm->kvm.pio,
+		.mmio = &vm->kvm.mmio,
+		.board = interrupts(vm),
+		.console = vm->ttys.console,
+		.session = session_port(vm->session),
+		.to_be_shown = vm->cfg->dry_run,
+	};
+
+	raise_fd_limit();
+	return virtio_list_new(&env, &vm->virtio);
+}
+
+void vm_undo_virtio(struct vm *vm)
+{
+	virtio_list_free(vm->virtio);
+	vm->virtio = NULL;
+}
+
+/* ---- boot ---- */
+
+int vm_make_kernel(struct vm *vm)
+{
+	int err;
+
+	if (vm->setup.load)
+		return vm->setup.load(vm->setup.ctx, vm->ram, &vm->entry);
+	err = run_boot(vm->cfg, vm->ram, vm->virtio, session_boot_made(vm->session_boot), &vm->entry);
+	return err ? err : run_note_kernel(vm->result, &vm->entry);
+}
+
+/* ---- vCPUs ---- */
+
+static int make_cpus(struct vm *vm)
+{
+	struct kvm *kvm = &vm->kvm;
+	int err = cpuid_build(kvm->dev_fd, vm->cfg->cpus, &vm->cfg->cpu, kvm->tsc_deadline,
+			      &vm->cpuid);
+
+	if (err)
+		return err;
+	kvm->cpus = calloc(vm->cfg->cpus, sizeof(*kvm->cpus));
+	if (!kvm->cpus)
+		return log_err(-ENOMEM, "vCPUs");
+	for (unsigned id = 0; !err && id < vm->cfg->cpus; id++) {
+		kvm->n_cpus = id + 1;
+		err = kvm_cpu_init(&kvm->cpus[id], kvm, id);
+	}
+	return err;
+}
+
+static void undo_cpus(struct vm *vm)
+{
+	for (unsigned id = 0; id < vm->kvm.n_cpus; id++)
+		kvm_cpu_fini(&vm->kvm.cpus[id]);
+	free(vm->kvm.cpus);
+	free(vm->cpuid);
+	vm->kvm.cpus = NULL;
+	vm->kvm.n_cpus = 0;
+}
+
+static int make_registers(struct vm *vm)
+{
+	int err = 0;
+
+	for (unsigned id = 0; !err && id < vm->kvm.n_cpus; id++)
+		err = regs_setup(vm->kvm.cpus[id].fd, id, vm->cpuid, id ? NULL : &vm->entry);
+	return err;
+}
+
+/* ---- run ---- */
+
+static int make_run(struct vm *vm)
+{
+	int err;
+
+	if (vm->cfg->verbose)
+		vm_describe(vm, stderr);
+	err = console_start(vm->console);
+	if (!err && vm->terminal)
+		err = console_start(vm->terminal);
+	if (!err)
+		err = run_ttys_start(&vm->ttys, vm->cfg);
+	/* A guest can make lkvm complain, and nobody may have to wait for who reads that. */
+	log_set_patience(0);
+	if (!err)
+		err = kvm_start(&vm->kvm);
+	if (!err)
+		vm->result->boot_ns = now_ns();
+	return err;
+}
+
+/* ---- all together ---- */
+
+static const struct vm_step steps[] = {
+	{ "event loop", vm_make_loop, vm_undo_loop, NOT_IF_HUNG },
+	{ "session's kernel", vm_make_session_boot, vm_undo_session_boot, NOT_IF_HUNG },
+	{ "RAM", vm_make_ram, vm_undo_ram, NOT_IF_HUNG },
+	{ "VM", make_vm, undo_vm, NOT_IF_HUNG },
+	{ "memory slots, interrupt chips", make_irqchip, undo_irqchip, NOT_IF_HUNG },
+	{ "vCPUs", make_cpus, undo_cpus, NOT_IF_HUNG },
+	{ "watch", vm_make_watch, vm_undo_watch, NOT_IF_HUNG },
+	{ "console", vm_make_console, vm_undo_console, NOT_IF_HUNG },
+	{ "session", vm_make_session, vm_undo_session, NOT_IF_HUNG },
+	{ "chips", vm_make_chips, vm_undo_chips, NOT_IF_HUNG },
+	{ "report", NULL, vm_undo_report, HUNG_TOO },
+	{ "console output", NULL, vm_undo_output, HUNG_TOO },
+	{ "control socket", make_socket, undo_socket, HUNG_TOO },
+	{ "virtio devices", vm_make_virtio, vm_undo_virtio, NOT_IF_HUNG },
+	{ "kernel", vm_make_kernel, NULL, NOT_IF_HUNG },
+	{ "registers", make_registers, NULL, NOT_IF_HUNG },
+	{ "time limits", vm_make_limits, vm_undo_limits, NOT_IF_HUNG },
+	{ "run", make_run, vm_undo_run, HUNG_TOO },
+};
+
+int vm_make(struct vm *vm, const struct vm_step *table, unsigned n)
+{
+	int err = 0;
+
+	vm->steps = table;
+	while (!err && vm->n_made < n) {
+		const struct vm_step *step = &table[vm->n_made++];
+
+		vm->step = step->name;
+		if (step->make)
+			err = step->make(vm);
+		if (err)
+			log_debug(LOG_BOOT, "step '%s' failed", step->name);
+	}
+	return err;
+}
+
+int vm_build(struct vm *vm)
+{
+	return vm_make(vm, steps, ARRAY_SIZE(steps) - 1);
+}
+
+int vm_run(struct vm *vm)
+{
+	int err = vm_make(vm, steps, ARRAY_SIZE(steps));
+
+	if (err)
+		return err;
+	if (vm->setup.ready && !vm->session)
+		vm->setup.ready(vm->setup.ctx);
+	err = loop_run(&vm->loop);
+	if (err)
+		vm_stop(vm, STOP_HOST_ERROR, (uint32_t)-err);
+	return 0;
+}
+
+int vm_end(struct vm *vm)
+{
+	vm_begin_end(vm);
+	while (vm->n_made > 0) {
+		const struct vm_step *step = &vm->steps[--vm->n_made];
+
+		vm->step = step->name;
+		if (step->undo && (step->end == HUNG_TOO || !vm->result->hung))
+			step->undo(vm);
+	}
+	return vm->result->hung ? -EBUSY : 0;
+}
+
+int vm_new(const struct vm_setup *setup, struct vm **ret)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm)
+		return log_err(-ENOMEM, "machine");
+	vm->setup = *setup;
+	vm->cfg = setup->config;
+	vm->result = setup->result;
+	vm->backing.fd = -1;
+	vm->step = "start";
+	vm->hurry_fd = event_open(0);
+	if (vm->hurry_fd < 0) {
+		int err = log_err(vm->hurry_fd, "eventfd");
+
+		free(vm);
+		return err;
+	}
+	*ret = vm;
+	return 0;
+}
+
+void vm_free(struct vm *vm)
+{
+	if (!vm)
+		return;
+	close(vm->hurry_fd);
+	free(vm);
+}
+
+struct loop *vm_loop(struct vm *vm)
+{
+	return &vm->loop;
+}
+
+struct kvm *vm_kvm(struct vm *vm)
+{
+	return &vm->kvm;
+}
+
+struct console *vm_console(struct vm *vm)
+{
+	return vm->terminal ? vm->terminal : vm->console;
+}
+
+void vm_stop(struct vm *vm, enum stop_cause cause, uint32_t value)
+{
+	kvm_stop(&vm->kvm, cause, value);
+}
+
+const char *vm_step(const struct vm *vm)
+{
+	return vm->step;
+}
+
+void vm_unlink_now(const struct vm *vm)
+{
+	ipc_server_unlink_now(vm->ipc);
+}
