@@ -1,30 +1,41 @@
 #!/usr/bin/env bash
 # tap.sh PROGRAM... [--kvm PROGRAM...]: run TAP programs one after another, show what failed and what was
 # skipped, and end with one line of totals. A program that ends without a plan, with too few tests, or
-# with a bad status is a failure.
+# with a bad status is a failure, and so is one that has not ended after TAP_LIMIT seconds: with what it
+# printed until then.
 #
 # Programs behind --kvm need /dev/kvm. Where it cannot be opened they run in emulated hosts side by side
 # (testbed/tree.sh), each of which runs this script: who makes a folder in $CLAIMS runs the program.
 set -u
+: "${TAP_LIMIT:=1200}"
 hosts=2
 passed=0 failed=0 skipped=0
 out=$(mktemp)
-trap 'rm -f "$out" "$out.err"' EXIT
+program=
+trap '[ -z "$program" ] || kill "$program"; rm -f "$out" "$out.err"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 # one PROGRAM: run it, say how it went, add it to the totals
 one()
 {
 	local start=$SECONDS status ok bad skip plan complaint=''
-	# Tests send signals, which whoever started us may have ignored (nohup, or & in a script).
-	env --default-signal "$1" >"$out" 2>"$out.err" </dev/null
+	# Tests send signals, which whoever started us may have ignored (nohup, or & in a script). In the
+	# background, as a shell hears of Ctrl-C only between commands.
+	timeout -k 10 "$TAP_LIMIT" env --default-signal "$1" >"$out" 2>"$out.err" </dev/null &
+	program=$!
+	wait "$program"
 	status=$?
+	program=
 	read -r ok bad skip plan < <(awk '
 		/^1\.\.[0-9]+/           { split($1, p, "\\.\\."); plan = p[2] }
 		/^ok .*# [Ss][Kk][Ii][Pp]/ { skip++; next }
 		/^ok /                   { ok++ }
 		/^not ok /               { bad++ }
 		END { print ok + 0, bad + 0, skip + 0, plan == "" ? -1 : plan }' "$out")
-	if [ "$plan" -lt 0 ]; then
+	if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+		complaint="had not ended after $TAP_LIMIT s; its last test: $(tail -n 1 "$out")"
+	elif [ "$plan" -lt 0 ]; then
 		complaint="printed no plan"
 	elif [ $((ok + bad + skip)) -ne "$plan" ]; then
 		complaint="planned $plan tests, ran $((ok + bad + skip))"
