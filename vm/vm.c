@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -17,6 +18,8 @@
 #include "lkvm/log.h"
 #include "lkvm/x86/cpu.h"
 #include "vm-internal.h"
+
+#define BUILD_PATIENCE_MS 1000 /* of messages with a standard error that stands still */
 
 /* ---- event loop ---- */
 
@@ -261,13 +264,28 @@ static int make_registers(struct vm *vm)
 
 /* ---- run ---- */
 
+/* As one text, which like a message does not wait for ever for its reader. */
+static int say_what(struct vm *vm)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+	int err = out ? vm_describe(vm, out) : -errno;
+
+	if (out && fclose(out) && !err)
+		err = -ENOMEM;
+	if (!err)
+		log_text(text, len);
+	free(text);
+	return err ? log_err(err, "description of the machine") : 0;
+}
+
 static int make_run(struct vm *vm)
 {
-	int err;
+	int err = vm->cfg->verbose ? say_what(vm) : 0;
 
-	if (vm->cfg->verbose)
-		vm_describe(vm, stderr);
-	err = console_start(vm->console);
+	if (!err)
+		err = console_start(vm->console);
 	if (!err && vm->terminal)
 		err = console_start(vm->terminal);
 	if (!err)
@@ -323,6 +341,8 @@ int vm_make(struct vm *vm, const struct vm_step *table, unsigned n)
 
 int vm_build(struct vm *vm)
 {
+	/* No time limit is there yet for a message whose reader stands still. */
+	log_set_patience(BUILD_PATIENCE_MS);
 	return vm_make(vm, steps, ARRAY_SIZE(steps) - 1);
 }
 

@@ -70,7 +70,8 @@ no_socket()
 
 t_json()
 {
-	t_ok "$t_command: $1" jq -e "$1" "$T_TMP/stdout"
+	# One document: of none jq says that all is well.
+	t_ok "$t_command: $1" jq -es "length == 1 and (.[0] | $1)" "$T_TMP/stdout"
 }
 
 # ---- nothing runs ----

@@ -50,7 +50,7 @@ g_wait
 "$LKVM" run -c 1 -m 64 --name test -k "$GUESTS/serial-poll.pvh" -- echo </dev/null >/dev/null 2>&1 &
 for ((i = 0; i < 600; i++)); do
 	"$LKVM" list --json >"$T_TMP/list.command"
-	! jq -e '.[0].command' "$T_TMP/list.command" >/dev/null || break
+	! jq -es '.[0][0].command' "$T_TMP/list.command" >/dev/null || break
 	sleep 0.05
 done
 "$LKVM" stop test

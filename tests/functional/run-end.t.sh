@@ -122,7 +122,7 @@ talk()
 
 full()
 {
-	"$LKVM" stat --json test 2>/dev/null | jq -e '.vcpus[0].io > 5000' >/dev/null
+	"$LKVM" stat --json test 2>/dev/null | jq -es '.[0].vcpus[0].io > 5000' >/dev/null
 }
 
 talk
@@ -141,8 +141,14 @@ t_status 0
 wait "$g_pid"
 t_is "talk.bin: status after stop" $? 0
 
-talk --timeout 20
+talk --timeout 5
 wait "$g_pid"
 t_is "talk.bin: status after --timeout" $? 124
+
+# It is full already: not even what is said before the guest runs may hold anything up.
+dd if=/dev/zero of="$T_TMP/err" oflag=nonblock bs=4096 2>/dev/null
+timeout -s KILL 20 "$LKVM" run -c 1 -m 64 -k "$T_TMP/talk.bin" --verbose --timeout 1 \
+	</dev/null >/dev/null 2>"$T_TMP/err"
+t_is "talk.bin: status after --timeout, standard error full from the start" $? 124
 g_no_leftovers 'unread standard error'
 t_done
