@@ -97,6 +97,7 @@ static int create(struct call *c, bool named)
 
 	if (fd)
 		return fd;
+	ids.plain = arg->open_flags & FUSE_OPEN_KILL_SUIDGID;
 	fd = named ? tree_create(c->tree, c->node, c->name[0], flags, arg->mode, &ids, &e) :
 		     tree_tmpfile(c->tree, c->node, flags, arg->mode, &ids, &e);
 	return reply_create(c, fd, arg->flags, &e);
@@ -224,10 +225,17 @@ int op_fsync(struct call *c)
 	return err;
 }
 
+/* Of these requests no flag says whether set-user-ID bits go: all but root's take them away. */
+static bool plain_for_user(const struct call *c)
+{
+	return c->in.uid && ids_plain_begin();
+}
+
 int op_fallocate(struct call *c)
 {
 	const struct fuse_fallocate_in *arg = c->arg;
 	struct fuse_handle *h;
+	bool was;
 	int err;
 
 	if (arg->offset > INT64_MAX || arg->length > INT64_MAX || arg->mode > INT_MAX)
@@ -235,8 +243,10 @@ int op_fallocate(struct call *c)
 	h = handle_get(c->fuse, arg->fh, c->node);
 	if (!h)
 		return -EBADF;
+	was = plain_for_user(c);
 	err = fallocate(h->fd, (int)arg->mode, (off_t)arg->offset, (off_t)arg->length) < 0 ? -errno :
 											     0;
+	ids_plain_end(was);
 	handle_put(c->fuse, h);
 	return err;
 }
@@ -274,8 +284,11 @@ static ssize_t copy_between(struct call *c, const struct fuse_copy_file_range_in
 	ssize_t got = -EBADF;
 
 	if (from && to) {
+		const bool was = plain_for_user(c);
+
 		got = copy_file_range(from->fd, &in, to->fd, &out, len, 0);
 		got = got < 0 ? -errno : got;
+		ids_plain_end(was);
 	}
 	if (from)
 		handle_put(c->fuse, from);

@@ -24,7 +24,7 @@ void fuse_reply(struct file_request *req, uint64_t unique, int len, const void *
 
 struct tree_ids fuse_ids(const struct call *c, uint32_t umask)
 {
-	return (struct tree_ids){ c->in.uid, c->in.gid, umask };
+	return (struct tree_ids){ .uid = c->in.uid, .gid = c->in.gid, .umask = umask };
 }
 
 void fuse_fill_attr(const struct fuse *f, struct fuse_attr *ret, const struct statx *st, bool submount)

@@ -90,7 +90,7 @@ void put_qid(struct p9_call *c, const struct statx *st)
 
 struct tree_ids p9_ids(const struct p9_call *c, uint64_t gid)
 {
-	return (struct tree_ids){ c->fid->uid, (uint32_t)gid, 0 };
+	return (struct tree_ids){ .uid = c->fid->uid, .gid = (uint32_t)gid, .plain = c->fid->uid };
 }
 
 /* Out of the list of those that were taken. Return: those that wait for its end */

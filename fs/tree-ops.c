@@ -282,17 +282,20 @@ static int create_new(struct tree *t, struct node *dir, const char *name, int fl
 	return err ? err : fd;
 }
 
-static int open_old(struct tree *t, struct node *dir, const char *name, int flags,
+static int open_old(struct tree *t, struct node *dir, const char *name, int flags, bool plain,
 		    struct tree_entry *ret)
 {
 	int err = tree_lookup(t, dir, name, ret), fd;
 	struct node *n;
+	bool was;
 
 	if (err)
 		return err;
 	fd = node_get(t, ret->id, &n);
 	if (!fd) {
+		was = plain && ids_plain_begin();
 		fd = tree_open_node(t, n, flags);
+		ids_plain_end(was);
 		if (fd >= 0 && flags & O_TRUNC)
 			(void)tree_stat_fd(n->fd, &ret->st);
 		node_put(t, n);
@@ -310,7 +313,7 @@ int tree_create(struct tree *t, struct node *dir, const char *name, int flags, m
 	if (err)
 		return err;
 	fd = create_new(t, dir, name, flags, mode, ids, ret);
-	return fd == -EEXIST && !(flags & O_EXCL) ? open_old(t, dir, name, flags, ret) : fd;
+	return fd == -EEXIST && !(flags & O_EXCL) ? open_old(t, dir, name, flags, ids->plain, ret) : fd;
 }
 
 int tree_tmpfile(struct tree *t, struct node *dir, int flags, mode_t mode,

@@ -55,6 +55,7 @@ struct tree_entry {
 /* Whose a new file is to be. */
 struct tree_ids {
 	uint32_t uid, gid, umask;
+	bool plain; /* one that is there, and is emptied instead, loses set-user-ID bits */
 };
 
 /** tree_open() - Return: 0, or -errno after one logged line */

@@ -13,6 +13,6 @@ export FS_CALLS
 $(FS_CALLS): tests/testbed/fs-calls.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O1 -static -o $@ $<
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O1 -static -pthread -o $@ $<
 
 tests/functional/fuse.t.sh: $(FUSE_MOUNT) $(FS_CALLS)

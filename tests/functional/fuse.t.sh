@@ -24,7 +24,8 @@ mkdir "$T_TMP/share/calls"
 got=$(mounted "$FS_CALLS" "$T_TMP/at/calls")
 wanted=$("$FS_CALLS" "$T_TMP/host")
 t_is 'more than 100 calls' "$(($(wc -l <<<"$wanted") > 100))" 1
-t_is 'system calls give what they give on the host' "$(diff <(echo "$wanted") <(echo "$got"))" ''
+t_is 'system calls give what they give on the host, but for a list' \
+	"$(diff <(echo "$wanted") <(echo "$got") | sed -n 's/^> //p')" "$(cat tests/testbed/fs-virtiofs.differ)"
 
 # Four at a time copy, read, move and remove.
 copy()

@@ -8,15 +8,22 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <limits.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -204,19 +211,65 @@ static void attributes(void)
 	say("name length", statfs(".", &fs) ? -1 : (long long)fs.f_namelen);
 }
 
+/* Ways to change a set-user-ID program, which for all but root is none any more then */
+static const char *const changes[] = { "write", "O_TRUNC", "O_CREAT", "truncate", "ftruncate", "fallocate",
+				       "copy" };
+
+static void change(const char *how, const char *name)
+{
+	int flags = !strcmp(how, "O_TRUNC") ? O_TRUNC : !strcmp(how, "O_CREAT") ? O_CREAT | O_TRUNC : 0;
+	int fd = open(name, flags | O_RDWR, 0600);
+
+	if (!strcmp(how, "write"))
+		say(how, write(fd, "x", 1));
+	else if (!strcmp(how, "truncate"))
+		say(how, truncate(name, 2));
+	else if (!strcmp(how, "ftruncate"))
+		say(how, ftruncate(fd, 2));
+	else if (!strcmp(how, "fallocate"))
+		say(how, fallocate(fd, 0, 0, 4096));
+	else if (!strcmp(how, "copy"))
+		say(how, copy_file_range(fd, &(loff_t){ 0 }, fd, &(loff_t){ 2 }, 2, 0));
+	close(fd);
+}
+
+/* As root, or as another user */
+static void set_user_id(bool root)
+{
+	char name[32];
+
+	mkdir("bits", 0), chmod("bits", 0777);
+	for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
+		int fd;
+		pid_t pid;
+
+		snprintf(name, sizeof(name), "bits/%s-%s", root ? "root" : "user", changes[i]);
+		fd = make(name, O_RDWR, 0);
+		say("fill", write(fd, "four", 4));
+		fchmod(fd, 06777);
+		close(fd);
+		pid = fork();
+		if (!pid) {
+			if (!root && (setgid(2345) || setuid(1234)))
+				_exit(1);
+			change(changes[i], name);
+			_exit(0);
+		}
+		waitpid(pid, NULL, 0);
+		say_stat(name);
+		unlink(name);
+	}
+}
+
 /* As somebody else, in a folder for all and one for nobody */
 static void users(void)
 {
 	pid_t pid;
-	int fd;
 
 	mkdir("open", 0), chmod("open", 01777);
 	mkdir("closed", 0700);
 	mkdir("group", 0), chown("group", 0, 4321), chmod("group", 02777);
 	close(make("open/roots", O_RDWR, 0644));
-	fd = make("open/setuid", O_RDWR, 0);
-	fchmod(fd, 06777);
-	close(fd);
 	pid = fork();
 	if (!pid) {
 		if (setgid(2345) || setuid(1234))
@@ -227,14 +280,17 @@ static void users(void)
 		say("user write", open("open/roots", O_WRONLY));
 		say("user unlink", unlink("open/roots"));
 		say("user chmod", chmod("open/roots", 0777));
-		fd = open("open/setuid", O_WRONLY);
-		say("user writes setuid", write(fd, "x", 1));
+		say("user own chmod", chmod("open/mine", 02750));
+		say("user foreign group", chmod("group/mine", 02755));
+		say("user chown", chown("open/mine", 0, (gid_t)-1));
+		say("user chgrp", chown("open/mine", (uid_t)-1, 4321));
 		_exit(0);
 	}
 	waitpid(pid, NULL, 0);
 	say_stat("open/mine");
 	say_stat("group/mine");
-	say_stat("open/setuid");
+	set_user_id(false);
+	set_user_id(true);
 }
 
 static struct flock range(short type, off_t start, off_t len)
@@ -277,6 +333,43 @@ static void locks(void)
 	say("flock when closed", flock(other, LOCK_SH | LOCK_NB));
 }
 
+static void *let_go(void *fd)
+{
+	struct flock second = range(F_UNLCK, 1, 1);
+
+	sleep(1);
+	fcntl((int)(intptr_t)fd, F_SETLK, &second);
+	return NULL;
+}
+
+/* Each of two has a lock and waits for the other's. Where nobody sees that, the child lets go after a while. */
+static void deadlock(void)
+{
+	struct flock first = range(F_WRLCK, 0, 1), second = range(F_WRLCK, 1, 1);
+	int fd = open("locks", O_RDWR), ready[2], status = 0;
+	bool seen;
+	pthread_t thread;
+	char byte = 'x';
+	pid_t pid;
+
+	if (pipe(ready) || fcntl(fd, F_SETLK, &first))
+		return;
+	pid = fork();
+	if (!pid) {
+		fcntl(fd, F_SETLK, &second);
+		(void)!write(ready[1], &byte, 1);
+		pthread_create(&thread, NULL, let_go, (void *)(intptr_t)fd);
+		seen = fcntl(fd, F_SETLKW, &first) && errno == EDEADLK;
+		pthread_join(thread, NULL);
+		_exit(seen);
+	}
+	(void)!read(ready[0], &byte, 1);
+	seen = fcntl(fd, F_SETLKW, &second) && errno == EDEADLK;
+	close(fd);
+	waitpid(pid, &status, 0);
+	say("deadlocks seen", seen + WEXITSTATUS(status));
+}
+
 static void folders(void)
 {
 	char name[32];
@@ -306,8 +399,208 @@ static void folders(void)
 	closedir(dir);
 }
 
+/* ---- programs ---- */
+
+/* A child that has become @path, which waits; 0: it could not */
+static pid_t run(const char *path)
+{
+	int began[2], err = 0;
+	pid_t pid;
+
+	if (pipe2(began, O_CLOEXEC))
+		return 0;
+	pid = fork();
+	if (!pid) {
+		execl(path, path, "pause", NULL);
+		err = errno;
+		(void)!write(began[1], &err, sizeof(err));
+		_exit(1);
+	}
+	close(began[1]);
+	(void)!read(began[0], &err, sizeof(err)); /* nothing comes if it runs */
+	close(began[0]);
+	if (!err)
+		return pid;
+	waitpid(pid, NULL, 0);
+	errno = err;
+	return 0;
+}
+
+static void copy_self(const char *name)
+{
+	int from = open("/proc/self/exe", O_RDONLY), to = make(name, O_WRONLY, 0755);
+	char buf[65536];
+	ssize_t n;
+
+	while ((n = read(from, buf, sizeof(buf))) > 0)
+		(void)!write(to, buf, (size_t)n);
+	close(from);
+	close(to);
+}
+
+static void programs(void)
+{
+	pid_t pid;
+	int fd;
+
+	copy_self("program");
+	fd = open("program", O_WRONLY);
+	say("run what is written", run("program") ? 1 : -1);
+	close(fd);
+	pid = run("program");
+	say("run", pid ? 1 : -1);
+	say("write what runs", open("program", O_WRONLY));
+	say("remove what runs", unlink("program"));
+	if (pid) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	fd = make("text", O_WRONLY, 0755);
+	say("fill", write(fd, "no program", 10));
+	close(fd);
+	say("run text", run("text") ? 1 : -1);
+	say("chmod", chmod("text", 0644));
+	say("run what may not", run("text") ? 1 : -1);
+	say("X_OK", access("text", X_OK));
+	say("X_OK of a dir", access("dir", X_OK));
+}
+
+/* ---- what has gone ---- */
+
+static void gone(void)
+{
+	char buf[PATH_MAX];
+	int dir, fd;
+
+	mkdir("gone", 0755);
+	dir = open("gone", O_RDONLY | O_DIRECTORY);
+	fd = openat(dir, "file", O_CREAT | O_RDWR, 0600);
+	say("unlinkat", unlinkat(dir, "file", 0));
+	say("rmdir", rmdir("gone"));
+	say("create in it", openat(dir, "x", O_CREAT | O_RDWR, 0600));
+	say("mkdir in it", mkdirat(dir, "x", 0700));
+	say("fchdir", fchdir(dir));
+	say("getcwd", getcwd(buf, sizeof(buf)) ? 0 : -1);
+	say("open .", open(".", O_RDONLY) >= 0);
+	say("back", chdir(".."));
+	say("still open", write(fd, "x", 1));
+	say("fchmod", fchmod(fd, 0640));
+	say("futimens", futimens(fd, NULL));
+	say("fsetxattr", fsetxattr(fd, "user.x", "y", 1, 0));
+	say("ftruncate", ftruncate(fd, 0));
+	say("link", linkat(fd, "", AT_FDCWD, "again", AT_EMPTY_PATH));
+	say_stat("again");
+	snprintf(buf, sizeof(buf), "/proc/self/fd/%d", fd);
+	say("open again", open(buf, O_RDONLY) >= 0);
+	say("replace", rename("again", "text"));
+	say("and open", open("text", O_RDWR) >= 0);
+}
+
+/* ---- data in other ways ---- */
+
+static void more_data(void)
+{
+	struct rlimit most = { 1 << 20, RLIM_INFINITY };
+	int fd = make("more", O_RDWR, 0600), direct, ends[2];
+	off_t at = 0;
+	void *page;
+
+	if (posix_memalign(&page, 4096, 4096) || pipe(ends))
+		return;
+	memset(page, 'p', 4096);
+	direct = open("more", O_RDWR | O_DIRECT);
+	say("O_DIRECT", direct >= 0);
+	say("write direct", pwrite(direct, page, 4096, 4096));
+	say("read direct", pread(direct, page, 4096, 4096));
+	say("what was written", *(char *)page);
+	say("seen by others", pread(fd, page, 4096, 0));
+	say("hole", *(char *)page);
+	say("write odd direct", pwrite(direct, (char *)page + 1, 100, 1));
+	say("pwritev2 append", pwritev2(fd, &(struct iovec){ page, 10 }, 1, 0, RWF_APPEND));
+	say("pwritev2 dsync", pwritev2(fd, &(struct iovec){ page, 10 }, 1, 0, RWF_DSYNC));
+	say("sendfile", sendfile(ends[1], fd, &at, 100));
+	say("splice", splice(ends[0], NULL, fd, &(loff_t){ 50 }, 100, 0));
+	say("fadvise", posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED));
+	say("sync_file_range", sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE));
+	say("clone", ioctl(make("clone", O_RDWR, 0600), FICLONE, fd));
+	signal(SIGXFSZ, SIG_IGN);
+	setrlimit(RLIMIT_FSIZE, &most);
+	say("over the limit", pwrite(fd, "x", 1, 1 << 20));
+	say("up to the limit", pwrite(fd, "xyz", 3, (1 << 20) - 2));
+	say("ftruncate over it", ftruncate(fd, (1 << 20) + 1));
+	most.rlim_cur = RLIM_INFINITY;
+	setrlimit(RLIMIT_FSIZE, &most);
+	say("negative", pwrite(fd, "x", 1, -1));
+	say("too far", pwrite(fd, "x", 1, INT64_MAX - 1));
+	say_stat("more");
+	free(page);
+}
+
+/* ---- what the guest's kernel keeps, or would have to ask for ---- */
+
+static void times_of(const char *what, const char *name)
+{
+	struct statx st;
+
+	if (statx(AT_FDCWD, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &st))
+		say(what, -1);
+	else
+		printf("%s: %s%s%s\n", what, st.stx_mask & STATX_BTIME ? "btime " : "",
+		       st.stx_atime.tv_sec > 100000 ? "atime " : "", st.stx_ctime.tv_sec > 100000 ? "ctime" : "");
+}
+
+static void rest(void)
+{
+	struct {
+		struct file_handle handle;
+		char bytes[MAX_HANDLE_SZ];
+	} h = { .handle.handle_bytes = MAX_HANDLE_SZ };
+	struct timespec old[2] = { { 1, 0 }, { 2, 0 } };
+	struct flock ofd = range(F_WRLCK, 0, 1), other = range(F_WRLCK, 0, 1);
+	int fd = make("rest", O_RDWR, 0644), second = open("rest", O_RDWR), mount, flags = 0;
+	/* u::rw-,u:1234:r--,g::r--,m::r--,o::---: each tag, rights, id */
+	const uint32_t acl[] = { 2, 6 << 16 | 1, 0, 4 << 16 | 2, 1234, 4 << 16 | 4, 0, 4 << 16 | 16, 0, 32, 0 };
+	char byte;
+
+	times_of("times", "rest");
+	say("fill", write(fd, "x", 1));
+	say("old", futimens(fd, old));
+	say("read", pread(fd, &byte, 1, 0));
+	times_of("times when read", "rest");
+	say("OFD lock", fcntl(fd, F_OFD_SETLK, &ofd));
+	say("OFD lock of another", fcntl(second, F_OFD_SETLK, &other));
+	other.l_pid = 0;
+	say("POSIX lock beside it", fcntl(second, F_SETLK, &other));
+	ofd = range(F_WRLCK, 0, 1);
+	say("lock of a reader", fcntl(open("rest", O_RDONLY), F_SETLK, &ofd));
+	close(second);
+	say("lease", fcntl(make("lease", O_RDWR, 0600), F_SETLEASE, F_WRLCK));
+	say("flags", ioctl(fd, FS_IOC_GETFLAGS, &flags));
+	say("mknod", mknod("null", S_IFCHR | 0600, makedev(1, 3)));
+	say("mknod block", mknod("loop0", S_IFBLK | 0600, makedev(7, 0)));
+	say("whiteout", mknod("white", S_IFCHR, 0));
+	say("ACL", setxattr("rest", "system.posix_acl_access", acl, sizeof(acl), 0));
+	say("its length", getxattr("rest", "system.posix_acl_access", NULL, 0));
+	say_stat("rest");
+	if (!fork()) {
+		if (!setgid(2345) && !setuid(1234))
+			say("user by ACL", open("rest", O_RDONLY) >= 0);
+		_exit(0);
+	}
+	wait(NULL);
+	say("trusted", setxattr("rest", "trusted.x", "y", 1, 0));
+	say("security", setxattr("rest", "security.x", "y", 1, 0));
+	say("unknown", setxattr("rest", "unknown.x", "y", 1, 0));
+	say("name_to_handle_at", name_to_handle_at(AT_FDCWD, "rest", &h.handle, &mount, 0));
+	say("open_by_handle_at", open_by_handle_at(AT_FDCWD, &h.handle, O_RDONLY) >= 0);
+	say("whiteout by rename", renameat2(AT_FDCWD, "rest", AT_FDCWD, "rest2", RENAME_WHITEOUT));
+	say("syncfs", syncfs(fd));
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 2 && !strcmp(argv[1], "pause"))
+		pause();
 	if (argc != 2 || chdir(argv[1]))
 		return 1;
 	umask(022);
@@ -317,6 +610,11 @@ int main(int argc, char **argv)
 	attributes();
 	users();
 	locks();
+	deadlock();
 	folders();
+	programs();
+	gone();
+	more_data();
+	rest();
 	return 0;
 }

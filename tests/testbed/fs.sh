@@ -23,5 +23,5 @@ done
 
 status=0
 ./host.sh --auto --memory 3072 --disk 2560 --timeout 900 "${files[@]}" --file "$work/initrd" \
-	--file "$work/programs.cpio" --file job.sh --file fs-9p.differ fs-job.sh "$@" || status=$?
+	--file "$work/programs.cpio" --file job.sh --file fs-virtiofs.differ --file fs-9p.differ fs-job.sh "$@" || status=$?
 exit "$status"

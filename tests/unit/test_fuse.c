@@ -458,6 +458,39 @@ static void check_dir(uint32_t op, uint32_t room)
 	ck_assert_int_eq(rig_release(FUSE_RELEASEDIR, dir, open.fh), 0);
 }
 
+/* What another user than root changes is no set-user-ID program any more, what root changes still is. */
+START_TEST(test_plain)
+{
+	struct fuse_create_in create = { .flags = O_RDWR | O_TRUNC };
+	struct fuse_copy_file_range_in copy = { .len = 3 };
+	const size_t room = sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out);
+	const mode_t bits[] = { 06777, 0777 };
+
+	if (geteuid())
+		return;
+	folder_make();
+	rig_new(false, FS_CACHE_AUTO, 0);
+	copy.nodeid_out = rig_look(ROOT, "file");
+	ck_assert_int_eq(rig_open(copy.nodeid_out, O_WRONLY, &copy.fh_out), 0);
+	ck_assert_int_eq(rig_open(rig_look(ROOT, "big"), O_RDONLY, &copy.fh_in), 0);
+	for (int user = 0; user < 2; user++) {
+		rig_uid = rig_gid = user ? 1234 : 0;
+		create.open_flags = user ? FUSE_OPEN_KILL_SUIDGID : 0;
+		folder_chmod("file", 06777);
+		ck_assert_int_eq(RIG(FUSE_CREATE, ROOT, room, RIG_ARG(create), RIG_NAME("file")), 0);
+		ck_assert_uint_eq(folder_stat("file").st_mode & 07777, bits[user]);
+		ck_assert_uint_eq(rig_entry().attr.mode & 07777, bits[user]);
+		folder_chmod("file", 06777);
+		ck_assert_int_eq(RIG(FUSE_COPY_FILE_RANGE, rig_look(ROOT, "big"), sizeof(struct fuse_write_out),
+				     RIG_ARG(copy)), 0);
+		ck_assert_uint_eq(folder_stat("file").st_mode & 07777, bits[user]);
+	}
+	rig_uid = rig_gid = 0;
+	rig_free();
+	folder_remove();
+}
+END_TEST
+
 START_TEST(test_dirs)
 {
 	char name[32];
@@ -746,4 +779,4 @@ START_TEST(test_mounts)
 END_TEST
 
 UNIT_MAIN("fuse", test_mounts, test_init, test_malformed, test_names, test_attributes, test_xattrs, test_data,
-	  test_create, test_dirs, test_forget, test_locks, test_read_only, test_cache, test_shortage)
+	  test_create, test_plain, test_dirs, test_forget, test_locks, test_read_only, test_cache, test_shortage)

@@ -656,6 +656,10 @@ START_TEST(test_users)
 	ck_assert_int_eq(RIG(TLOPEN, "dd", 3, O_WRONLY | O_TRUNC), 0);
 	ck_assert_uint_eq(folder_stat("f").st_mode & 07777, 0777);
 	folder_chmod("f", 06777);
+	ck_assert_int_eq(RIG(TWALK, "ddw", 1, 5, 0), 0);
+	ck_assert_int_eq(RIG(TLCREATE, "dsddd", 5, "f", O_WRONLY | O_TRUNC, 0777, 2345), 0);
+	ck_assert_uint_eq(folder_stat("f").st_mode & 07777, 0777);
+	folder_chmod("f", 06777);
 	ck_assert_int_eq(rig_open(4, "f", O_RDWR), 0); /* as root */
 	ck_assert_int_eq(rig_write(4, 0, "x", 1), 0);
 	ck_assert_uint_eq(folder_stat("f").st_mode & 07777, 06777);

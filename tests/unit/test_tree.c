@@ -19,7 +19,7 @@
 
 #define MANY 500
 
-static const struct tree_ids me = { 0, 0, 022 };
+static const struct tree_ids me = { .umask = 022 };
 
 static struct tree *open_tree(unsigned max_fds, bool no_handles, bool read_only)
 {
@@ -383,7 +383,7 @@ END_TEST
 /* As root new files belong to the guest's user; else to the one who runs lkvm. */
 START_TEST(test_ids)
 {
-	const struct tree_ids guest = { 12345, 23456, 027 };
+	const struct tree_ids guest = { .uid = 12345, .gid = 23456, .umask = 027 };
 	bool change = ids_may_change();
 	uid_t uid = change ? 12345 : getuid();
 	struct tree_entry e;
