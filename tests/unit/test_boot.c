@@ -94,12 +94,10 @@ END_TEST
 /* What never ends must not take all of the host's memory. */
 START_TEST(test_endless_pipe)
 {
-	static struct ram_config advice;
-	struct ram_backing backing = { .fd = -1, .advice = &advice };
 	static uint8_t much[4 * LAYOUT_HIGH + 1];
-	struct rig rig = { 0 };
+	struct rig rig;
 
-	ck_assert_int_eq(ram_new(LAYOUT_HIGH, &backing, &rig.ram), 0);
+	rig_init(&rig, LAYOUT_HIGH / MIB);
 	rig.cfg.kernel = slow_pipe(much, sizeof(much));
 	rig_load_fails(&rig, -EFBIG, rig.cfg.kernel, "more than 4194304 bytes come out of it");
 }
@@ -440,6 +438,7 @@ START_TEST(test_tiny_ram)
 	ck_assert_int_eq(boot_tables_put(rig.ram, &entry), 0);
 	entry.mode = BOOT_LONG64;
 	ck_assert_int_eq(boot_tables_put(rig.ram, &entry), -EFAULT);
+	ram_free(rig.ram);
 }
 END_TEST
 

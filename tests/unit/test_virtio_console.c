@@ -483,6 +483,7 @@ START_TEST(test_trickle)
 		ticks(1);
 	}
 	returned(1);
+	sync_worker();
 	ck_assert(!tick[0].on);
 	ticks(1); /* one that was on its way */
 	send(1, "d");
@@ -505,6 +506,7 @@ START_TEST(test_stopped_reader)
 	ck_assert(!has_returned(1));
 	ticks(1);
 	returned(1); /* the guest goes on all the same */
+	sync_worker();
 	ck_assert(!tick[0].on);
 	for (int i = 0; i < 10; i++) {
 		send(1, "dropped");
