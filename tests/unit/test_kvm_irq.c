@@ -217,7 +217,7 @@ START_TEST(test_pci_at_the_pics)
 		all |= 1U << isa_irq[i];
 	}
 	ck_assert_uint_eq(isa_irqs_of(isa_irq[0]), 1U << isa_irq[0]);
-	ck_assert_uint_eq(kernel.elcr[0] | kernel.elcr[1] << 8, all);
+	ck_assert_uint_eq((unsigned)(kernel.elcr[0] | kernel.elcr[1] << 8), all);
 	ops->line(irq, GSI_PCI_FIRST + 1, LINE_SOURCE_PCI, true);
 	ck_assert_int_eq(ops->line_fd(irq, 8, 9, GSI_PCI_FIRST, true), 0);
 	ck_assert_uint_eq(kernel.n_set, 1);
