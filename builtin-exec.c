@@ -21,6 +21,7 @@
 #include "lkvm/console/tty.h"
 #include "lkvm/ipc.h"
 #include "lkvm/log.h"
+#include "lkvm/stream.h"
 #include "lkvm/types.h"
 #include "lkvm/vm/run.h"
 #include "lkvm/vm/session-words.h"
@@ -302,18 +303,11 @@ static int make_words(const struct exec *e)
 	return err ? err : fd;
 }
 
-/* Was it closed when lkvm started? main.c */
-static bool is_readable(int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	return flags >= 0 && (flags & O_ACCMODE) != O_WRONLY;
-}
-
 static int send_command(struct exec *e, int words, int link)
 {
 	struct ipc_exec req = { .flags = e->tty ? IPC_EXEC_TTY : 0 };
-	const int own[] = { is_readable(STDIN_FILENO) ? STDIN_FILENO : -1, STDOUT_FILENO, STDERR_FILENO };
+	/* One that cannot be read was closed when lkvm started: main.c */
+	const int own[] = { stream_allows(STDIN_FILENO, O_RDONLY) ? STDIN_FILENO : -1, STDOUT_FILENO, STDERR_FILENO };
 	int fds[IPC_MAX_FDS] = { words };
 	unsigned n = 1;
 	struct winsize size;

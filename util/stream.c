@@ -4,12 +4,59 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/major.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "lkvm/types.h"
+
+#define PATIENCE_NS   10000000 /* how long a call may wait after poll(2) has promised that it would not */
+#define PATIENCE_OVER SIGURG	/* ignored by whoever does not know of it */
+
+/* ---- what a descriptor is ---- */
+
+bool stream_allows(int fd, int flags)
+{
+	const int has = fcntl(fd, F_GETFL), mode = has & O_ACCMODE;
+
+	return has >= 0 && !(has & O_PATH) && (mode == flags || mode == O_RDWR);
+}
+
+/* Of /dev/null and its like poll(2) knows no more than of other devices that cannot be asked. */
+static bool is_memory(const struct stat *st)
+{
+	static const unsigned minors[] = { 3, 5, 7, 9 }; /* null, zero, full, urandom */
+
+	for (size_t i = 0; i < ARRAY_SIZE(minors); i++)
+		if (S_ISCHR(st->st_mode) && st->st_rdev == makedev(MEM_MAJOR, minors[i]))
+			return true;
+	return false;
+}
+
+/* There are files to wait for, too: /proc/kmsg, trace_pipe. epoll(7) takes nothing else. */
+static bool is_plain_file(int fd, const struct stat *st)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	bool refused;
+	int epfd;
+
+	if (!S_ISREG(st->st_mode) && !S_ISBLK(st->st_mode) && !S_ISDIR(st->st_mode))
+		return false;
+	epfd = epoll_create1(EPOLL_CLOEXEC);
+	refused = epfd >= 0 && epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event) < 0 && errno == EPERM;
+	if (epfd >= 0)
+		close(epfd);
+	return refused;
+}
 
 static bool is_controlling_tty(int fd)
 {
@@ -38,35 +85,35 @@ static int open_again(int fd, int flags, bool tty)
 	return again;
 }
 
-static void open_waiting(struct stream *s, int fd, int flags, bool tty)
+static bool open_waiting(struct stream *s, int fd, int flags, bool tty)
 {
-	int again = tty && is_pty_master(fd) ? -1 : open_again(fd, flags, tty);
+	int again = !stream_allows(fd, flags) || (tty && is_pty_master(fd)) ? -1 : open_again(fd, flags, tty);
 
-	if (again >= 0) {
-		*s = (struct stream){ .kind = STREAM_NONBLOCK, .fd = again, .owned = true };
-	} else if (fcntl(fd, F_GETFL) & O_NONBLOCK) {
-		*s = (struct stream){ .kind = STREAM_NONBLOCK, .fd = fd };
-	} else {
-		*s = (struct stream){ .kind = STREAM_POLLED, .fd = fd };
-		/* POLLOUT of a pipe is room for PIPE_BUF bytes, that of a terminal for one. */
-		s->max_write = tty ? 1 : PIPE_BUF;
-	}
+	if (again < 0)
+		return false;
+	*s = (struct stream){ .kind = STREAM_NONBLOCK, .fd = again, .owned = true };
+	return true;
 }
 
 void stream_open(struct stream *s, int fd, int flags)
 {
+	bool tty, fifo;
 	struct stat st;
-	bool tty;
 
 	*s = (struct stream){ .kind = STREAM_NONE, .fd = -1 };
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return;
 	tty = S_ISCHR(st.st_mode) && isatty(fd);
-	if (tty || S_ISFIFO(st.st_mode))
-		open_waiting(s, fd, flags, tty);
-	else
-		*s = (struct stream){ .kind = S_ISSOCK(st.st_mode) ? STREAM_SOCKET : STREAM_FILE,
-				      .fd = fd };
+	fifo = S_ISFIFO(st.st_mode);
+	if ((tty || fifo) && open_waiting(s, fd, flags, tty))
+		return;
+	*s = (struct stream){ .kind = STREAM_POLLED, .fd = fd };
+	/* POLLOUT of a pipe is room for PIPE_BUF bytes, that of a terminal for one. */
+	s->max_write = tty ? 1 : fifo ? PIPE_BUF : SIZE_MAX;
+	if (S_ISSOCK(st.st_mode))
+		s->kind = STREAM_SOCKET;
+	else if (is_memory(&st) || is_plain_file(fd, &st))
+		s->kind = STREAM_FILE;
 }
 
 void stream_close(struct stream *s)
@@ -76,6 +123,8 @@ void stream_close(struct stream *s)
 	*s = (struct stream){ .kind = STREAM_NONE, .fd = -1 };
 }
 
+/* ---- poll, then read or write ---- */
+
 static bool ready(int fd, short events)
 {
 	struct pollfd pfd = { .fd = fd, .events = events };
@@ -83,7 +132,61 @@ static bool ready(int fd, short events)
 	return poll(&pfd, 1, 0) == 1;
 }
 
-static ssize_t read_once(struct stream *s, void *buf, size_t len)
+struct patience {
+	timer_t timer;
+	sigset_t before;
+};
+
+static void on_patience_over(int sig)
+{
+	(void)sig;
+}
+
+/* From now on a call that waits is interrupted, by the second signal if the first came before it. */
+static int patience_begin(struct patience *p)
+{
+	const struct sigaction act = { .sa_handler = on_patience_over };
+	const struct itimerspec when = { { 0, PATIENCE_NS }, { 0, PATIENCE_NS } };
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = PATIENCE_OVER };
+	sigset_t set;
+
+	event._sigev_un._tid = gettid();
+	sigemptyset(&set);
+	sigaddset(&set, PATIENCE_OVER);
+	if (timer_create(CLOCK_MONOTONIC, &event, &p->timer))
+		return -1;
+	sigaction(PATIENCE_OVER, &act, NULL);
+	pthread_sigmask(SIG_UNBLOCK, &set, &p->before);
+	timer_settime(p->timer, 0, &when, NULL);
+	return 0;
+}
+
+static void patience_end(struct patience *p)
+{
+	timer_delete(p->timer);
+	pthread_sigmask(SIG_SETMASK, &p->before, NULL);
+}
+
+/* Exactly one of @in and @out is there. */
+static ssize_t polled(const struct stream *s, void *in, const void *out, size_t len)
+{
+	struct patience patience;
+	ssize_t n = -1;
+	int err = EAGAIN;
+
+	/* Without memory for a timer it waits for that. */
+	if (ready(s->fd, in ? POLLIN : POLLOUT) && !patience_begin(&patience)) {
+		n = in ? read(s->fd, in, len) : write(s->fd, out, len < s->max_write ? len : s->max_write);
+		err = errno == EINTR ? EAGAIN : errno;
+		patience_end(&patience);
+	}
+	errno = err;
+	return n;
+}
+
+/* ---- for everybody ---- */
+
+static ssize_t read_once(const struct stream *s, void *buf, size_t len)
 {
 	switch (s->kind) {
 	case STREAM_NONE:
@@ -91,11 +194,7 @@ static ssize_t read_once(struct stream *s, void *buf, size_t len)
 	case STREAM_SOCKET:
 		return recv(s->fd, buf, len, MSG_DONTWAIT);
 	case STREAM_POLLED:
-		if (!ready(s->fd, POLLIN)) {
-			errno = EAGAIN;
-			return -1;
-		}
-		break;
+		return polled(s, buf, NULL, len);
 	case STREAM_FILE:
 	case STREAM_NONBLOCK:
 		break;
@@ -103,7 +202,7 @@ static ssize_t read_once(struct stream *s, void *buf, size_t len)
 	return read(s->fd, buf, len);
 }
 
-static ssize_t write_once(struct stream *s, const void *buf, size_t len)
+static ssize_t write_once(const struct stream *s, const void *buf, size_t len)
 {
 	switch (s->kind) {
 	case STREAM_NONE:
@@ -112,11 +211,7 @@ static ssize_t write_once(struct stream *s, const void *buf, size_t len)
 	case STREAM_SOCKET:
 		return send(s->fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	case STREAM_POLLED:
-		if (!ready(s->fd, POLLOUT)) {
-			errno = EAGAIN;
-			return -1;
-		}
-		return write(s->fd, buf, len < s->max_write ? len : s->max_write);
+		return polled(s, NULL, buf, len);
 	case STREAM_FILE:
 	case STREAM_NONBLOCK:
 		break;

@@ -10,6 +10,7 @@
 #include "lkvm/clock.h"
 #include "lkvm/log.h"
 #include "lkvm/mask.h"
+#include "lkvm/stream.h"
 #include "vm-internal.h"
 
 static void command_ended(void *ctx, const struct session_exit *how, int output_err)
@@ -26,14 +27,6 @@ static void command_ended(void *ctx, const struct session_exit *how, int output_
 	kvm_stop(&vm->kvm, STOP_COMMAND, 0);
 }
 
-/* Was it closed when lkvm started, or cannot be read for another reason? main.c */
-static bool is_readable(int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	return flags >= 0 && (flags & O_ACCMODE) != O_WRONLY;
-}
-
 static void hello(void *ctx, const struct session_hello *hello)
 {
 	struct vm *vm = ctx;
@@ -43,7 +36,9 @@ static void hello(void *ctx, const struct session_hello *hello)
 		.envp = s->env,
 		.cwd = s->cwd,
 		.user = s->user,
-		.fd = { is_readable(vm->setup.in_fd) ? vm->setup.in_fd : -1, vm->setup.out_fd, vm->setup.err_fd },
+		/* One that cannot be read was closed when lkvm started: main.c */
+		.fd = { stream_allows(vm->setup.in_fd, O_RDONLY) ? vm->setup.in_fd : -1, vm->setup.out_fd,
+			vm->setup.err_fd },
 		.tty = vm->terminal,
 		.ctx = vm,
 		.printed = vm->ktap_out ? vm_command_output : NULL,

@@ -107,6 +107,10 @@ test_streams()
 	expect "through pipes" [ "$(sha256sum <streams-pipe.got)" = "$sum" ]
 	session streams-closed "$CLOUD" -- sh -c 'cat; echo status $?' <&-
 	expect_text streams-closed.out "status 1"
+	# A device that has nothing more for now keeps nobody
+	session streams-log "$CLOUD" -- head -c 100 </dev/kmsg
+	expect_status streams-log 0
+	expect "the kernel's log" [ "$(wc -c <streams-log.out)" = 100 ]
 	timeout 300 lkvm run --name streams-full -k "$CLOUD" -c 1 -m 256 -- echo lost </dev/null >/dev/full 2>streams-full.err
 	echo $? >streams-full.status
 	expect_status streams-full 125
