@@ -39,11 +39,9 @@ static void in_watch(struct command *cmd, bool on)
 
 	if (on == in->watched)
 		return;
-	in->watched = on;
 	if (!on)
 		loop_del(cmd->session->cfg.loop, &in->src);
-	else if (loop_add(cmd->session->cfg.loop, &in->src, EPOLLIN))
-		in->watched = false; /* a file: always ready */
+	in->watched = on && session_watch(cmd->session, &in->src, EPOLLIN);
 }
 
 void command_free(struct command *cmd)
@@ -122,15 +120,13 @@ static void give_up(struct command_out *out, int err)
 
 static void out_watch(struct command_out *out, bool on)
 {
-	struct loop *loop = out->cmd->session->cfg.loop;
+	struct session *s = out->cmd->session;
 
 	if (on == out->watched || out->cmd->cfg.tty)
 		return;
-	out->watched = on;
 	if (!on)
-		loop_del(loop, &out->src);
-	else if (loop_add(loop, &out->src, EPOLLOUT))
-		out->watched = false;
+		loop_del(s->cfg.loop, &out->src);
+	out->watched = on && session_watch(s, &out->src, EPOLLOUT);
 }
 
 static void out_write(struct command_out *out)
@@ -261,6 +257,14 @@ void command_pump(struct command *cmd)
 		more = in_read(cmd);
 	}
 	in_watch(cmd, !in->ended && in->credit && !session_tx_full(cmd->session));
+}
+
+void command_retry(struct command *cmd)
+{
+	command_pump(cmd);
+	for (unsigned i = 0; i < 2; i++)
+		out_write(&cmd->out[i]);
+	end_if_over(cmd);
 }
 
 static void in_ready(struct loop_source *src, uint32_t events)

@@ -7,6 +7,7 @@
 
 #include "lkvm/console.h"
 #include "lkvm/stream.h"
+#include "lkvm/timer.h"
 #include "lkvm/vm/session.h"
 
 #define TX_FULL (128u << 10) /* bytes of frames that wait for the guest: no stream is read meanwhile */
@@ -46,6 +47,7 @@ struct command {
 struct session {
 	struct session_setup cfg;
 	struct loop_source wake; /* eventfd: the worker has something for us */
+	struct timer retry;      /* of streams that are not ready, and cannot be watched */
 
 	/* Under the lock: guest's output, a ring of RX_BYTES */
 	pthread_mutex_t lock;
@@ -87,6 +89,11 @@ int session_send_parts(struct session *s, enum session_type type, uint32_t comma
 void session_lose(struct session *s, const char *why);
 /** session_find() - the one that runs by this number, or NULL */
 struct command *session_find(const struct session *s, uint32_t id);
+/**
+ * session_watch() - wait for events of a command's stream; what can have none (EPERM) is tried again soon
+ * Return: is it watched?
+ */
+bool session_watch(struct session *s, struct loop_source *src, uint32_t events);
 static inline bool session_tx_full(const struct session *s)
 {
 	return s->tx_n >= TX_FULL || s->lost;
@@ -96,6 +103,8 @@ static inline bool session_tx_full(const struct session *s)
 
 /** command_pump() - send what its standard input has, as far as the guest and the port take it */
 void command_pump(struct command *cmd);
+/** command_retry() - the same, and write what waits to be written; it may be gone then */
+void command_retry(struct command *cmd);
 /** command_frame() - the guest tells of it; Return: NULL, or why that cannot be */
 const char *command_frame(struct command *cmd, const struct session_frame *head, const void *bytes);
 /** command_drain() - as session_drain(), for one; it may be gone then */

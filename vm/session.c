@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lkvm/byte-ring.h"
+#include "lkvm/clock.h"
 #include "lkvm/event.h"
 #include "lkvm/log.h"
 #include "lkvm/types.h"
@@ -17,6 +18,7 @@
 #define RX_BYTES    (256u << 10)
 #define PORT_BYTES  (64u << 10) /* of input that the port holds */
 #define TURN_FRAMES 64          /* taken before the main loop's other sources get their turn */
+#define RETRY_NS    (NS_PER_S / 100)
 
 /* ---- the port's end: the worker ---- */
 
@@ -287,14 +289,40 @@ static void woken(struct loop_source *src, uint32_t events)
 			command_pump(s->commands[i]);
 }
 
+/* ---- what cannot be watched ---- */
+
+/* Files, which are always ready; and some devices, which are not. */
+bool session_watch(struct session *s, struct loop_source *src, uint32_t events)
+{
+	if (!loop_add(s->cfg.loop, src, events))
+		return true;
+	if (!s->retry.at_ns)
+		timer_set(&s->retry, now_ns() + RETRY_NS);
+	return false;
+}
+
+static void retry_fired(struct timer *timer)
+{
+	struct session *s = container_of(timer, struct session, retry);
+
+	for (unsigned i = 0; i < SESSION_COMMANDS; i++)
+		if (s->commands[i])
+			command_retry(s->commands[i]);
+}
+
 /* ---- life ---- */
 
 static int prepare(struct session *s)
 {
+	int err;
+
 	s->rx = malloc(RX_BYTES);
 	s->frame = malloc(sizeof(struct session_frame) + SESSION_MOST);
 	s->wake.fd = s->rx && s->frame ? event_open(0) : -ENOMEM;
-	return s->wake.fd < 0 ? s->wake.fd : loop_add(s->cfg.loop, &s->wake, EPOLLIN);
+	if (s->wake.fd < 0)
+		return s->wake.fd;
+	err = timer_open(&s->retry);
+	return err ? err : loop_add(s->cfg.loop, &s->wake, EPOLLIN);
 }
 
 int session_new(const struct session_setup *setup, struct session **ret)
@@ -306,6 +334,7 @@ int session_new(const struct session_setup *setup, struct session **ret)
 		return log_err(-ENOMEM, "session");
 	s->cfg = *setup;
 	s->wake = (struct loop_source){ -1, woken };
+	timer_init(&s->retry, s->cfg.loop, CLOCK_MONOTONIC, retry_fired);
 	s->asleep = true;
 	pthread_mutex_init(&s->lock, NULL);
 	err = prepare(s);
@@ -323,6 +352,7 @@ void session_free(struct session *s)
 		return;
 	for (unsigned i = 0; i < SESSION_COMMANDS; i++)
 		command_free(s->commands[i]);
+	timer_fini(&s->retry);
 	if (s->wake.fd >= 0) {
 		loop_del(s->cfg.loop, &s->wake);
 		close(s->wake.fd);

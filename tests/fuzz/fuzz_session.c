@@ -1,4 +1,4 @@
-/* Links: vm/session.o vm/session-command.o vm/session-words.o util/stream.o util/loop.o util/log.o */
+/* Links: vm/session.o vm/session-command.o vm/session-words.o util/stream.o util/loop.o util/timer.o util/log.o */
 
 /* What the guest's init sends, in pieces of any length, while commands run whose streams stand still or not. */
 #include <stdlib.h>

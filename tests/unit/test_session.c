@@ -1,4 +1,5 @@
-/* Links: vm/session.o vm/session-command.o vm/session-words.o util/stream.o util/loop.o util/log.o */
+/* Links: vm/session.o vm/session-command.o vm/session-words.o util/stream.o util/loop.o util/timer.o util/log.o */
+/* Wraps: epoll_ctl */
 
 /* The host's end of a session; the test is the guest's init at the other end of the port. */
 #include "lkvm/vm/session.h"
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "lkvm/console.h"
@@ -17,6 +19,20 @@
 #include "unit.h"
 
 #define SENT_MOST (20u << 20)
+
+/* ---- descriptors without events ---- */
+
+static bool no_events;
+
+int __real_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
+
+/* As for some devices */
+int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+{
+	errno = EPERM;
+	return no_events && op == EPOLL_CTL_ADD ? -1 : __real_epoll_ctl(epfd, op, fd, event);
+}
 
 /* ---- the guest's end ---- */
 
@@ -509,6 +525,66 @@ START_TEST(test_file)
 }
 END_TEST
 
+/* Neither a file nor one that could be opened again, and it has nothing: nobody waits for it. */
+START_TEST(test_event_as_input)
+{
+	struct session_command cmd = base;
+	struct session_frame head;
+	uint64_t one = 1;
+
+	setup();
+	say_hello();
+	cmd.fd[0] = eventfd(0, EFD_CLOEXEC);
+	ck_assert_int_eq(session_run(s, &cmd, NULL), 0);
+	next(&head);
+	turns(2);
+	ck_assert_uint_eq(n_sent, 0);
+	ck_assert_int_eq(write(cmd.fd[0], &one, sizeof(one)), sizeof(one));
+	turns(2);
+	expect(SESSION_DATA, 0, &one, sizeof(one));
+	ck_assert_uint_eq(n_sent, 0);
+	finish(0);
+	ck_assert_uint_eq(ends, 1);
+	close(cmd.fd[0]);
+	teardown();
+}
+END_TEST
+
+/* What has nothing now, takes nothing now, and has no event for that, is tried again. */
+START_TEST(test_no_events)
+{
+	static char much[SESSION_MOST], got[SESSION_MOST];
+	size_t total = 0;
+	ssize_t n;
+
+	setup();
+	say_hello();
+	no_events = true;
+	run();
+	n_sent = 0;
+	ck_assert_int_eq(write(in[1], "typed", 5), 5);
+	ck_assert_int_eq(loop_once(&loop, 10000), 1);
+	expect(SESSION_DATA, 0, "typed", 5);
+	close(in[1]);
+	ck_assert_int_eq(loop_once(&loop, 10000), 1);
+	expect(SESSION_EOF, 0, NULL, 0);
+	ck_assert_int_ge(fcntl(out[0], F_SETPIPE_SZ, 4096), 0);
+	frame(SESSION_DATA, 1, 1, much, sizeof(much));
+	finish(0);
+	while (!ends) {
+		n = read(out[0], got, sizeof(got));
+		ck_assert_int_gt(n, 0);
+		total += (size_t)n;
+		ck_assert_int_eq(loop_once(&loop, 10000), 1);
+	}
+	n = read(out[0], got, sizeof(got));
+	ck_assert_uint_eq(total + (size_t)n, sizeof(much));
+	ck_assert_int_eq(loop_once(&loop, 100), 0); /* and then no longer */
+	no_events = false;
+	teardown();
+}
+END_TEST
+
 /* More frames than the ring holds: the port is told when there is room again. */
 START_TEST(test_ring)
 {
@@ -943,6 +1019,7 @@ END_TEST
 
 UNIT_MAIN("session", test_exec, test_exec_in_parts, test_streams, test_printed, test_credit, test_slow_reader,
 	  test_credit_given, test_too_much_output, test_reader_leaves, test_full_disk, test_closed, test_file,
+	  test_event_as_input, test_no_events,
 	  test_ring, test_nonsense, test_other_version, test_closed_port, test_closed_port_sends_on, test_drain,
 	  test_many, test_tty, test_tty_drain,
 	  test_tty_credit,
