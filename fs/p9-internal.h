@@ -168,8 +168,6 @@ void p9_reply(struct p9 *p9, struct file_request *req, uint8_t type, int err, co
 	      uint32_t bytes, uint32_t in_place);
 /** p9_is_flushed() - the guest wants no answer to it any more */
 bool p9_is_flushed(struct p9 *p9, const struct file_request *req);
-/** p9_drop() - it will have no reply */
-void p9_drop(struct p9 *p9, struct file_request *req);
 /** p9_ids() - as whom to make something */
 struct tree_ids p9_ids(const struct p9_call *c, uint64_t gid);
 /** p9_qid_type() - of a file of this mode */

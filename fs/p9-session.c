@@ -84,11 +84,6 @@ static void server_serve(struct file_server *s, struct file_worker *w, struct fi
 	p9_serve(p9_of(s), w, req);
 }
 
-static void server_drop(struct file_server *s, struct file_request *req)
-{
-	p9_drop(p9_of(s), req);
-}
-
 static int server_has_chores(struct file_server *s)
 {
 	if (tree_has_dead(p9_of(s)->tree))
@@ -121,7 +116,6 @@ static void server_free(struct file_server *s)
 static const struct file_server_ops server_ops = {
 	.quick = server_quick,
 	.serve = server_serve,
-	.drop = server_drop,
 	.has_chores = server_has_chores,
 	.chores = server_chores,
 	.cancel = server_cancel,

@@ -323,11 +323,6 @@ void p9_begin(struct p9 *p9, struct file_request *req)
 	pthread_mutex_unlock(&p9->lock);
 }
 
-void p9_drop(struct p9 *p9, struct file_request *req)
-{
-	(void)end_of(p9, req);
-}
-
 bool p9_is_flushed(struct p9 *p9, const struct file_request *req)
 {
 	bool is;

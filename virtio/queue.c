@@ -30,6 +30,14 @@ bool virtio_pop(struct virtio_dev *dev, unsigned index)
 	return ret == 1;
 }
 
+bool virtio_notify_me(struct virtio_dev *dev, unsigned index)
+{
+	struct virtio_queue *q = &dev->queue[index];
+
+	return is_served(q) && !atomic_load_explicit(&dev->needs_reset, memory_order_relaxed) &&
+	       virtq_notify_on(&q->vq);
+}
+
 struct virtq_chain *virtio_keep(struct virtio_dev *dev, struct virtq_chain *spare)
 {
 	struct virtq_chain *kept = dev->chain;
@@ -81,7 +89,7 @@ void virtio_serve_while(struct virtio_dev *dev, unsigned index,
 			virtio_again(dev, index);
 			return;
 		}
-	} while (is_served(q) && !atomic_load(&dev->needs_reset) && virtq_notify_on(&q->vq));
+	} while (virtio_notify_me(dev, index));
 }
 
 void virtio_queue_kicked(struct loop_source *src, uint32_t events)
@@ -98,12 +106,17 @@ void virtio_queue_kicked(struct loop_source *src, uint32_t events)
 
 static void queue_watch(struct virtio_queue *q)
 {
-	/* Edge triggered, so that nobody need read it: that would be a system call a batch. */
-	int err = loop_add(&q->dev->loop, &q->kick, EPOLLIN | EPOLLET);
+	struct virtio_dev *dev = q->dev;
+	int err;
 
+	/* Edge triggered, so that nobody need read it: that would be a system call a batch. */
+	if (dev->type->watch)
+		err = dev->type->watch(dev, q->kick.fd, true);
+	else
+		err = loop_add(&dev->loop, &q->kick, EPOLLIN | EPOLLET);
 	q->watched = !err;
 	if (err)
-		virtio_break(q->dev, "queue %u cannot be used: %s", q->index, strerror(-err));
+		virtio_break(dev, "queue %u cannot be used: %s", q->index, strerror(-err));
 }
 
 void virtio_queues_watch(struct virtio_dev *dev)
@@ -117,8 +130,12 @@ void virtio_queues_watch(struct virtio_dev *dev)
 /* No kick may come after the drain, not even one that this turn of the loop has fetched already. */
 void virtio_queue_unwatch(struct virtio_queue *q)
 {
-	if (q->watched)
-		loop_del(&q->dev->loop, &q->kick);
+	struct virtio_dev *dev = q->dev;
+
+	if (q->watched && dev->type->watch)
+		dev->type->watch(dev, q->kick.fd, false);
+	else if (q->watched)
+		loop_del(&dev->loop, &q->kick);
 	q->watched = false;
 }
 

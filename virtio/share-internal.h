@@ -13,41 +13,34 @@
 #define SHARE_MOST_REQUESTS 64             /* out of the rings at a time; each has 16 KiB */
 #define SHARE_THREADS       8
 
-enum request_state { FREE, PENDING, SERVED, DONE };
-
 struct share_request {
 	struct file_request req;
 	struct virtio_share *share;
-	struct share_request *next;
-	enum request_state state;
-	bool direct; /* on the worker, which will look by itself */
+	struct share_request *next; /* free ones */
+	bool is_served;
+	bool quick; /* served under the lock, by who took it */
 	unsigned queue;
-	uint32_t written;
 	struct virtq_chain *chain;
-};
-
-struct request_list {
-	struct share_request *first, **last;
 };
 
 struct virtio_share {
 	struct virtio_dev dev;
-	struct file_server *server; /* NULL: the device is only shown */
-	struct loop_source finished; /* eventfd: some are DONE */
+	struct file_server *server;  /* NULL: the device is only shown */
+	struct loop_source finished; /* eventfd in the worker's loop: nobody is at work */
 	bool watched;
 	struct thread *thread[SHARE_THREADS];
+	int epoll; /* where the threads wait: kicks, and wake */
+	int wake;  /* eventfd: one of them is to look at everything */
 
-	/* The worker's */
+	pthread_mutex_t lock; /* of all that follows, and of the rings */
+	pthread_cond_t idle;
 	struct share_request *all[SHARE_MOST_REQUESTS], *free;
 	unsigned n_all;
-	uint64_t starved; /* queues that were left because there was no room */
-	bool cut_short;   /* the queue that is being served has more */
-
-	pthread_mutex_t lock; /* of all that follows, and of the states */
-	pthread_cond_t work, idle;
-	struct request_list pending, done;
 	unsigned n_begun, n_failed; /* threads */
 	unsigned n_busy;            /* threads that are at work */
+	bool woken;                 /* one is on its way, and will look at everything */
+	bool starved;               /* something was left because there was no room */
+	bool timed;                 /* one of those that wait does chores now and then */
 	bool held, end;
 };
 
@@ -66,16 +59,14 @@ void virtio_share_fini(struct virtio_share *s);
 
 /* For struct virtio_type */
 int share_activate(struct virtio_dev *dev);
-void share_kick(struct virtio_dev *dev, unsigned index);
-void share_commit(struct virtio_dev *dev);
+int share_watch(struct virtio_dev *dev, int fd, bool on);
 void share_drain(struct virtio_dev *dev, int index);
 void share_hold(struct virtio_dev *dev, bool on);
 bool share_busy(const struct virtio_dev *dev);
 void share_reset(struct virtio_dev *dev);
 
 #define SHARE_OPS                                                                                  \
-	.queue_size = SHARE_QUEUE_SIZE, .activate = share_activate, .kick = share_kick,            \
-	.commit = share_commit, .drain = share_drain, .hold = share_hold, .busy = share_busy,           \
-	.reset = share_reset
+	.queue_size = SHARE_QUEUE_SIZE, .activate = share_activate, .watch = share_watch,          \
+	.drain = share_drain, .hold = share_hold, .busy = share_busy, .reset = share_reset
 
 #endif

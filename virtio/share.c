@@ -1,118 +1,208 @@
 /*
- * What the devices share that give the guest a folder (s.c, p9.c): requests between the rings and a
+ * What the devices share that give the guest a folder (fs.c, p9.c): requests between the rings and a
  * file server of fs/, on threads. See share-internal.h.
  *
- *	ring -> FREE: PENDING -> a thread: SERVED -> server -> DONE -> worker: push, FREE -> ring
+ *	ring -> a thread: take() -> server -> request_done(): push, interrupt -> ring
  *
- * The threads (s/NAME.N) are started with the machine and wait for requests. One that waits for a
- * lock stays SERVED without a thread. How many are off the rings is bounded; a queue that is left with
- * requests is served again as soon as there is room.
+ * The threads (fs/NAME.N) are started with the machine, wait for kicks, and are the ones who touch the
+ * rings, under the lock. A kick wakes one of them, which serves what it finds; should there be more than
+ * one request, it wakes another one first, as each may take long. So a request that comes alone costs no
+ * change of threads but that of the kick. One that waits for a lock is served without a thread.
  */
 #include "share-internal.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "lkvm/clock.h"
 #include "lkvm/event.h"
 
-static void list_init(struct request_list *list)
-{
-	list->first = NULL;
-	list->last = &list->first;
-}
+/* ---- taking requests, and giving them back: with the lock held ---- */
 
-static void list_add(struct request_list *list, struct share_request *r)
+static struct share_request *request_new(struct virtio_share *s)
 {
-	r->next = NULL;
-	*list->last = r;
-	list->last = &r->next;
-}
+	struct share_request *r = s->n_all < SHARE_MOST_REQUESTS ? calloc(1, sizeof(*r)) : NULL;
 
-static struct share_request *list_take(struct request_list *list)
-{
-	struct share_request *r = list->first;
-
-	if (r)
-		list->first = r->next;
-	if (!list->first)
-		list->last = &list->first;
+	if (!r)
+		return NULL;
+	r->chain = malloc(sizeof(*r->chain));
+	if (!r->chain) {
+		free(r);
+		return NULL;
+	}
+	r->share = s;
+	s->all[s->n_all++] = r;
 	return r;
 }
 
-/* ---- the threads ---- */
+static bool has_room(struct virtio_share *s)
+{
+	if (!s->free)
+		s->free = request_new(s);
+	s->starved = !s->free;
+	return s->free;
+}
 
-/* Any of them, and the worker */
+static void wake_one(struct virtio_share *s)
+{
+	if (!s->woken)
+		event_signal(s->wake);
+	s->woken = true;
+}
+
+static void give_back(struct share_request *r, uint32_t written)
+{
+	struct virtio_share *s = r->share;
+
+	virtio_push(&s->dev, r->queue, r->chain->token, written);
+	r->is_served = false;
+	r->next = s->free;
+	s->free = r;
+	if (s->starved)
+		wake_one(s);
+}
+
+/* Any thread */
 static void request_done(struct file_request *req, uint32_t written)
 {
 	struct share_request *r = container_of(req, struct share_request, req);
 	struct virtio_share *s = r->share;
-	bool first;
 
-	pthread_mutex_lock(&s->lock);
-	first = !s->done.first && !r->direct;
-	r->state = DONE;
-	r->written = written;
-	list_add(&s->done, r);
-	pthread_mutex_unlock(&s->lock);
-	if (first)
-		event_signal(s->finished.fd);
-}
-
-enum work { NOTHING, REQUEST, CHORES };
-
-/* With the lock held, which it drops meanwhile. Return: what there was to do */
-static enum work work(struct virtio_share *s, struct file_worker *worker, bool chores)
-{
-	struct share_request *r = s->held ? NULL : list_take(&s->pending);
-
-	if (!r && (s->held || !chores))
-		return NOTHING;
-	s->n_busy++;
-	if (r)
-		r->state = SERVED;
-	pthread_mutex_unlock(&s->lock);
-	if (r)
-		s->server->ops->serve(s->server, worker, &r->req);
-	else
-		s->server->ops->chores(s->server);
-	pthread_mutex_lock(&s->lock);
-	if (!--s->n_busy) {
-		pthread_cond_broadcast(&s->idle);
-		if (atomic_load(&s->dev.want_hold))
-			event_signal(s->finished.fd); /* the worker waits until nobody is busy */
+	if (r->quick) {
+		give_back(r, written);
+		return;
 	}
-	return r ? REQUEST : CHORES;
+	pthread_mutex_lock(&s->lock);
+	give_back(r, written);
+	virtio_complete(&s->dev, r->queue);
+	pthread_mutex_unlock(&s->lock);
 }
 
-/* With the lock held: until there is something to do, or it may be time for @chores. */
-static void rest(struct virtio_share *s, int chores)
+/* Return: false: there is none, and there will be a kick for the next */
+static bool find(struct virtio_share *s, unsigned index)
 {
-	const struct timespec until = clock_at(now_ms() + FILE_CHORES_MS);
+	do {
+		if (!s->held && has_room(s) && virtio_pop(&s->dev, index))
+			return true;
+	} while (!s->held && !s->starved && virtio_notify_me(&s->dev, index));
+	return false;
+}
 
-	if (chores && !s->held)
-		pthread_cond_timedwait(&s->work, &s->lock, &until);
-	else
-		pthread_cond_wait(&s->work, &s->lock);
+static struct share_request *pop(struct virtio_share *s, unsigned index)
+{
+	struct share_request *r;
+
+	if (!find(s, index))
+		return NULL;
+	r = s->free;
+	s->free = r->next;
+	r->chain = virtio_keep(&s->dev, r->chain);
+	r->queue = index;
+	r->req = (struct file_request){
+		.out = r->chain->iov,
+		.n_out = r->chain->n_out,
+		.in = r->chain->iov + r->chain->n_out,
+		.n_in = r->chain->n_in,
+		.done = request_done,
+	};
+	return r;
+}
+
+/* Return: one that is to be served; NULL: there is none left */
+static struct share_request *take(struct virtio_share *s, unsigned index)
+{
+	struct share_request *r;
+	bool pushed = false;
+
+	while ((r = pop(s, index))) {
+		r->quick = true;
+		if (!s->server->ops->quick(s->server, &r->req))
+			break;
+		pushed = true;
+	}
+	if (r)
+		r->quick = false;
+	if (pushed)
+		virtio_complete(&s->dev, index);
+	return r;
+}
+
+/* ---- the threads, with the lock held ---- */
+
+static void work_begin(struct virtio_share *s)
+{
+	s->n_busy++;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void work_end(struct virtio_share *s)
+{
+	pthread_mutex_lock(&s->lock);
+	if (--s->n_busy)
+		return;
+	pthread_cond_broadcast(&s->idle);
+	if (atomic_load(&s->dev.want_hold))
+		event_signal(s->finished.fd); /* the worker waits until nobody is busy */
+}
+
+static void serve_queue(struct virtio_share *s, struct file_worker *worker, unsigned index)
+{
+	struct share_request *r;
+
+	while ((r = take(s, index))) {
+		r->is_served = true;
+		if (virtio_notify_me(&s->dev, index))
+			wake_one(s);
+		work_begin(s);
+		s->server->ops->serve(s->server, worker, &r->req);
+		work_end(s);
+	}
+}
+
+static void do_chores(struct virtio_share *s)
+{
+	work_begin(s);
+	s->server->ops->chores(s->server);
+	work_end(s);
+}
+
+/* Until a kick. One of those who rest looks after locks that are waited for. */
+static void rest(struct virtio_share *s)
+{
+	const int chores = s->held ? 0 : s->server->ops->has_chores(s->server);
+	const bool timed = chores == 2 && !s->timed;
+	struct epoll_event event;
+	int n;
+
+	if (chores == 1) {
+		do_chores(s);
+		return;
+	}
+	s->timed |= timed;
+	pthread_mutex_unlock(&s->lock);
+	n = epoll_wait(s->epoll, &event, 1, timed ? FILE_CHORES_MS : -1);
+	pthread_mutex_lock(&s->lock);
+	s->woken = false;
+	if (!timed)
+		return;
+	s->timed = false;
+	if (n > 0)
+		wake_one(s); /* what comes now may keep this thread for long */
+	else if (!s->held)
+		do_chores(s);
 }
 
 static void serve_all(struct virtio_share *s, struct file_worker *worker)
 {
-	enum work did;
-	int chores = 0;
-
 	while (!s->end) {
-		did = work(s, worker, chores == 1);
-		if (did == NOTHING)
-			rest(s, chores);
-		chores = s->server->ops->has_chores(s->server);
-		if (did == NOTHING && chores)
-			chores = 1;
-		else if (did == REQUEST && chores == 2)
-			pthread_cond_signal(&s->work); /* the next one may keep this thread for long */
+		for (unsigned i = 0; i < s->dev.n_queues; i++)
+			serve_queue(s, worker, i);
+		rest(s);
 	}
+	event_signal(s->wake); /* for the next one */
 }
 
 static void thread_main(void *arg)
@@ -154,123 +244,19 @@ static void threads_end(struct virtio_share *s)
 {
 	pthread_mutex_lock(&s->lock);
 	s->end = true;
-	pthread_cond_broadcast(&s->work);
 	pthread_mutex_unlock(&s->lock);
+	event_signal(s->wake);
 	for (unsigned i = 0; i < SHARE_THREADS; i++)
 		thread_join(s->thread[i], -1);
 }
 
-/* ---- the worker: taking requests ---- */
+/* ---- on the worker ---- */
 
-static struct share_request *request_new(struct virtio_share *s)
+int share_watch(struct virtio_dev *dev, int fd, bool on)
 {
-	struct share_request *r = s->n_all < SHARE_MOST_REQUESTS ? calloc(1, sizeof(*r)) : NULL;
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
 
-	if (!r)
-		return NULL;
-	r->chain = malloc(sizeof(*r->chain));
-	if (!r->chain) {
-		free(r);
-		return NULL;
-	}
-	r->share = s;
-	s->all[s->n_all++] = r;
-	return r;
-}
-
-static bool has_room(struct virtio_share *s)
-{
-	if (!s->free)
-		s->free = request_new(s);
-	return s->free;
-}
-
-static void request_free(struct virtio_share *s, struct share_request *r)
-{
-	r->state = FREE;
-	r->next = s->free;
-	s->free = r;
-}
-
-static void handle(struct virtio_dev *dev, unsigned index)
-{
-	struct virtio_share *s = share_of(dev);
-	struct share_request *r = s->free; /* more() saw it */
-
-	s->free = r->next;
-	r->chain = virtio_keep(dev, r->chain);
-	r->queue = index;
-	r->req = (struct file_request){
-		.out = r->chain->iov,
-		.n_out = r->chain->n_out,
-		.in = r->chain->iov + r->chain->n_out,
-		.n_in = r->chain->n_in,
-		.done = request_done,
-	};
-	r->direct = true;
-	if (s->server->ops->quick(s->server, &r->req))
-		return;
-	r->direct = false;
-	pthread_mutex_lock(&s->lock);
-	r->state = PENDING;
-	list_add(&s->pending, r);
-	pthread_cond_signal(&s->work);
-	pthread_mutex_unlock(&s->lock);
-}
-
-static bool more(struct virtio_dev *dev, unsigned index)
-{
-	struct virtio_share *s = share_of(dev);
-
-	(void)index;
-	s->cut_short = atomic_load(&dev->asked) || !has_room(s);
-	return !s->cut_short;
-}
-
-void share_kick(struct virtio_dev *dev, unsigned index)
-{
-	struct virtio_share *s = share_of(dev);
-
-	s->cut_short = false;
-	virtio_serve_while(dev, index, more, handle);
-	if (!s->cut_short)
-		return;
-	if (has_room(s))
-		virtio_again(dev, index);
-	else
-		s->starved |= 1ULL << index;
-}
-
-/* ---- and giving them back ---- */
-
-static void push_done(struct virtio_share *s)
-{
-	struct share_request *r, *next;
-	uint64_t queues = 0;
-
-	pthread_mutex_lock(&s->lock);
-	r = s->done.first;
-	list_init(&s->done);
-	pthread_mutex_unlock(&s->lock);
-	for (; r; r = next) {
-		next = r->next;
-		virtio_push(&s->dev, r->queue, r->chain->token, r->written);
-		queues |= 1ULL << r->queue;
-		request_free(s, r);
-	}
-	for (unsigned i = 0; i < s->dev.n_queues; i++)
-		if (queues >> i & 1)
-			virtio_complete(&s->dev, i);
-}
-
-static void feed(struct virtio_share *s)
-{
-	for (unsigned i = 0; i < s->dev.n_queues; i++) {
-		if (!(s->starved >> i & 1) || !has_room(s))
-			continue;
-		s->starved &= ~(1ULL << i);
-		share_kick(&s->dev, i);
-	}
+	return epoll_ctl(share_of(dev)->epoll, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, fd, &event) < 0 ? -errno : 0;
 }
 
 static void some_finished(struct loop_source *src, uint32_t events)
@@ -279,22 +265,7 @@ static void some_finished(struct loop_source *src, uint32_t events)
 
 	(void)events;
 	event_clear(src->fd);
-	push_done(s);
-	feed(s);
 	virtio_idle(&s->dev);
-}
-
-/* What the worker did itself; and somebody has to close what was forgotten. */
-void share_commit(struct virtio_dev *dev)
-{
-	struct virtio_share *s = share_of(dev);
-
-	push_done(s);
-	if (!s->server->ops->has_chores(s->server))
-		return;
-	pthread_mutex_lock(&s->lock);
-	pthread_cond_signal(&s->work);
-	pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- standing still ---- */
@@ -310,28 +281,9 @@ static bool of_queue(const struct file_request *req, void *index)
 static bool is_served(const struct virtio_share *s, int index)
 {
 	for (unsigned i = 0; i < s->n_all; i++)
-		if (s->all[i]->state == SERVED && of_queue(&s->all[i]->req, &index))
+		if (s->all[i]->is_served && of_queue(&s->all[i]->req, &index))
 			return true;
 	return false;
-}
-
-/* What has not begun is not asked for any more. */
-static void drop_pending(struct virtio_share *s, int index)
-{
-	struct request_list all = s->pending;
-	struct share_request *r = all.first, *next;
-
-	list_init(&s->pending);
-	for (; r; r = next) {
-		next = r->next;
-		if (!of_queue(&r->req, &index)) {
-			list_add(&s->pending, r);
-			continue;
-		}
-		if (s->server->ops->drop)
-			s->server->ops->drop(s->server, &r->req);
-		request_free(s, r);
-	}
 }
 
 /* One that is being served may begin to wait for a lock only now: so they are cancelled again. */
@@ -340,7 +292,6 @@ void share_drain(struct virtio_dev *dev, int index)
 	struct virtio_share *s = share_of(dev);
 
 	pthread_mutex_lock(&s->lock);
-	drop_pending(s, index);
 	while (is_served(s, index)) {
 		const struct timespec until = clock_at(now_ms() + FILE_CHORES_MS);
 
@@ -351,12 +302,8 @@ void share_drain(struct virtio_dev *dev, int index)
 			pthread_cond_timedwait(&s->idle, &s->lock, &until);
 	}
 	pthread_mutex_unlock(&s->lock);
-	push_done(s);
-	if (index >= 0) {
-		s->starved &= ~(1ULL << index);
+	if (index >= 0)
 		return;
-	}
-	s->starved = 0;
 	loop_del(&dev->loop, &s->finished);
 	s->watched = false;
 	s->server->ops->reset(s->server);
@@ -368,7 +315,7 @@ bool share_busy(const struct virtio_dev *dev)
 	bool ret;
 
 	pthread_mutex_lock(&s->lock);
-	ret = s->pending.first || s->n_busy;
+	ret = s->n_busy;
 	pthread_mutex_unlock(&s->lock);
 	return ret;
 }
@@ -383,11 +330,8 @@ void share_hold(struct virtio_dev *dev, bool on)
 	while (on && s->n_busy)
 		pthread_cond_wait(&s->idle, &s->lock);
 	if (!on)
-		pthread_cond_broadcast(&s->work);
+		wake_one(s);
 	pthread_mutex_unlock(&s->lock);
-	push_done(s);
-	if (!on)
-		feed(s);
 }
 
 /* ---- set-up ---- */
@@ -413,16 +357,19 @@ void share_reset(struct virtio_dev *dev)
 	s->watched = false;
 }
 
-static int conds_init(struct virtio_share *s)
+static int waits_init(struct virtio_share *s)
 {
-	list_init(&s->pending);
-	list_init(&s->done);
 	pthread_mutex_init(&s->lock, NULL);
-	clock_cond_init(&s->work);
 	clock_cond_init(&s->idle);
 	s->finished.ready = some_finished;
 	s->finished.fd = event_open(0);
-	return s->finished.fd < 0 ? s->finished.fd : 0;
+	s->wake = event_open(0);
+	s->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (s->epoll < 0)
+		return -errno;
+	if (s->finished.fd < 0 || s->wake < 0)
+		return s->wake < 0 ? s->wake : s->finished.fd;
+	return share_watch(&s->dev, s->wake, true);
 }
 
 int virtio_share_init(struct virtio_share *s, struct file_server *server)
@@ -430,7 +377,7 @@ int virtio_share_init(struct virtio_share *s, struct file_server *server)
 	int err, err2;
 
 	s->server = server;
-	err = conds_init(s);
+	err = waits_init(s);
 	err2 = virtio_init(&s->dev);
 	if (!err)
 		err = err2;
@@ -439,17 +386,19 @@ int virtio_share_init(struct virtio_share *s, struct file_server *server)
 
 void virtio_share_fini(struct virtio_share *s)
 {
-	virtio_fini(&s->dev);
+	const int fds[] = { s->finished.fd, s->wake, s->epoll };
+
 	threads_end(s);
+	virtio_fini(&s->dev);
 	for (unsigned i = 0; i < s->n_all; i++) {
 		free(s->all[i]->chain);
 		free(s->all[i]);
 	}
 	if (s->server)
 		s->server->ops->free(s->server);
-	if (s->finished.fd >= 0)
-		close(s->finished.fd);
-	pthread_cond_destroy(&s->work);
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
 	pthread_cond_destroy(&s->idle);
 	pthread_mutex_destroy(&s->lock);
 }

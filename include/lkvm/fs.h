@@ -64,14 +64,12 @@ struct file_server;
 
 struct file_server_ops {
 	/*
-	 * The one thread that takes requests, in their order, before any serve(): true: it needed no
-	 * worker and never waited, and is done; false: it is for serve(), or for drop()
+	 * Who takes a request, in their order and one at a time, before any serve(): true: it needed no
+	 * worker and never waited, and is done; false: it is for serve()
 	 */
 	bool (*quick)(struct file_server *s, struct file_request *req);
 	/* req->done() is called within it, or later within another of these functions */
 	void (*serve)(struct file_server *s, struct file_worker *w, struct file_request *req);
-	/* It will not be served after all; may be NULL */
-	void (*drop)(struct file_server *s, struct file_request *req);
 	/* Is there something for chores(), now (1) or every FILE_CHORES_MS (2)? */
 	int (*has_chores)(struct file_server *s);
 	void (*chores)(struct file_server *s);

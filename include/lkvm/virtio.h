@@ -39,7 +39,7 @@
 
 struct virtio_dev;
 
-/* The device. Const, one a type. Only name, id, queue_size and kick must be there. */
+/* The device. Const, one a type. Only name, id, queue_size, and kick or watch must be there. */
 struct virtio_type {
 	const char *name;    /* "blk" */
 	uint16_t id;         /* VIRTIO_ID_BLOCK */
@@ -56,6 +56,12 @@ struct virtio_type {
 	 * Most devices just call virtio_serve().
 	 */
 	void (*kick)(struct virtio_dev *dev, unsigned index);
+	/*
+	 * Instead of kick(), for a device whose own threads serve the queues, one at a time under a lock
+	 * of theirs. On the worker: from now on (@on) look for kicks of the eventfd @fd, as kick() would be
+	 * called, or no more; one may still be on its way to a thread. Return: 0 or -errno
+	 */
+	int (*watch)(struct virtio_dev *dev, int fd, bool on);
 	/*
 	 * On the worker, within virtio_serve(): all that there was has been handed over, start it.
 	 * May push. The driver has not been asked for notifications again yet: what it adds while
@@ -181,7 +187,7 @@ struct virtio_dev {
 	atomic_bool gone;
 	struct loop loop;          /* the worker's */
 	struct virtq_chain *chain; /* the worker's scratch */
-	bool parked;               /* the worker's: it takes nothing off the rings, */
+	atomic_bool parked;        /* the worker's: nothing is taken off the rings, */
 	bool standing;             /* and the device stands still */
 
 	/* What the worker is asked for, and what it has done. */
@@ -319,6 +325,12 @@ void virtio_serve_while(struct virtio_dev *dev, unsigned index,
  * Return: true for a chain; false also if the queue is not live or the device is broken
  */
 bool virtio_pop(struct virtio_dev *dev, unsigned index);
+
+/**
+ * virtio_notify_me() - ask for kicks of queue @index again, which virtio_serve() does by itself
+ * Return: is there something already? Then no kick may come for it.
+ */
+bool virtio_notify_me(struct virtio_dev *dev, unsigned index);
 
 /**
  * virtio_push() - worker: give a chain of queue @index back
