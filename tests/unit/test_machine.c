@@ -213,12 +213,21 @@ static void take(struct picture *p)
 	console_stats(hammer.one.vm->console, &p->console_bytes, &p->console_writes);
 }
 
+/* It was held often, and did work in between, with all that it has: on a busy host that takes longer. */
+static bool seen_enough(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(hammer.after.exits); i++)
+		if (hammer.after.exits[i] < 1000)
+			return false;
+	return hammer.holds >= HOLDS && hammer.moved >= HOLDS / 2 && hammer.after.console_bytes >= 1000;
+}
+
 static void hold_once(struct loop_source *src, uint32_t events)
 {
 	struct vm *vm = hammer.one.vm;
 
 	(void)src, (void)events;
-	if (hammer.holds == HOLDS)
+	if (seen_enough())
 		return; /* it is ending */
 	usleep((useconds_t)(random() % 3000));
 	ck_assert_int_eq(vm_hold(vm, VM_HOLD_TEST), 0);
@@ -228,7 +237,8 @@ static void hold_once(struct loop_source *src, uint32_t events)
 	take(&hammer.after);
 	ck_assert_int_eq(memcmp(&hammer.before, &hammer.after, sizeof(hammer.before)), 0);
 	ck_assert_int_eq(vm_release(vm, VM_HOLD_TEST), 0);
-	if (++hammer.holds == HOLDS)
+	hammer.holds++;
+	if (seen_enough())
 		vm_stop(vm, STOP_REQUEST, 0);
 }
 
@@ -276,12 +286,7 @@ START_TEST(test_held_machine_stands_still)
 	ck_assert_int_eq(vm_run(vm), 0);
 	end(&hammer.one);
 	ck_assert_int_eq(hammer.one.result.cause, STOP_REQUEST);
-	ck_assert_uint_eq(hammer.holds, HOLDS);
-	/* It did work in between, and with all that it has. */
-	ck_assert_uint_ge(hammer.moved, HOLDS / 2);
-	for (unsigned i = 0; i < 4; i++)
-		ck_assert_uint_ge(hammer.after.exits[i], 1000);
-	ck_assert_uint_ge(hammer.after.console_bytes, 1000);
+	ck_assert(seen_enough());
 	ck_assert_uint_ne(hammer.after.disk[DISK_BYTES / 2], 0);
 	ck_assert_int_eq(unlink(path), 0);
 }
