@@ -4,7 +4,6 @@
  */
 #include "lkvm/vm/modules.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -54,19 +53,26 @@ static int map_fd(int fd, struct unpacked *ret)
 	return 0;
 }
 
+static int open_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	return fd < 0 ? -errno : fd;
+}
+
 /* Return: 0 or -errno, not logged */
 static int read_file(const char *path, struct unpacked *ret)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), err;
+	int fd = open_file(path), err;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	err = map_fd(fd, ret);
 	close(fd);
 	return err;
 }
 
-static int read_list(const struct kernel *k, const char *name, struct unpacked *ret)
+int modules_read_list(const struct kernel *k, const char *name, struct unpacked *ret)
 {
 	char *path;
 	int err;
@@ -89,11 +95,11 @@ int modules_open(const struct kernel *k, struct modules **ret)
 		return log_err(-ENOMEM, "modules");
 	m->kernel = k;
 	if (k->modules) {
-		err = read_list(k, "modules.order", &m->order);
+		err = modules_read_list(k, "modules.order", &m->order);
 		if (!err)
-			err = read_list(k, "modules.dep", &m->dep);
+			err = modules_read_list(k, "modules.dep", &m->dep);
 		if (!err)
-			err = read_list(k, "modules.builtin", &m->builtin);
+			err = modules_read_list(k, "modules.builtin", &m->builtin);
 	}
 	if (err) {
 		modules_close(m);
@@ -130,25 +136,40 @@ static bool is_name(const char *base, size_t len, const char *name)
 	return !name[i] && len - i >= 2 && base[i] == '.' && (base[i + 1] == 'k' || base[i + 1] == 'o');
 }
 
+/* The path of the line behind that of @after, which is NULL for the first one; NULL: no more */
+static const char *next_path(const struct unpacked *list, const char *after, size_t *ret_len)
+{
+	const char *at = (const char *)list->bytes, *end = at + list->len, *nl, *colon;
+
+	if (after) {
+		nl = memchr(after, '\n', (size_t)(end - after));
+		at = nl ? nl + 1 : end;
+	}
+	if (at >= end)
+		return NULL;
+	nl = memchr(at, '\n', (size_t)(end - at));
+	*ret_len = (size_t)((nl ? nl : end) - at);
+	colon = memchr(at, ':', *ret_len);
+	if (colon)
+		*ret_len = (size_t)(colon - at);
+	return at;
+}
+
 /* The path of @name's line; NULL: none */
 static const char *find_line(const struct unpacked *list, const char *name, size_t *ret_len)
 {
-	const char *at = (const char *)list->bytes, *end = at + list->len;
+	const char *path = NULL;
+	size_t len;
 
-	while (at < end) {
-		const char *nl = memchr(at, '\n', (size_t)(end - at));
-		size_t line = (size_t)((nl ? nl : end) - at);
-		const char *colon = memchr(at, ':', line);
-		size_t len = colon ? (size_t)(colon - at) : line;
-		const char *slash = memrchr(at, '/', len), *base = slash ? slash + 1 : at;
+	while ((path = next_path(list, path, &len))) {
+		const char *slash = memrchr(path, '/', len), *base = slash ? slash + 1 : path;
 
-		if (is_name(base, (size_t)(at + len - base), name)) {
+		if (is_name(base, (size_t)(path + len - base), name)) {
 			*ret_len = len;
-			return at;
+			break;
 		}
-		at += line + 1;
 	}
-	return NULL;
+	return path;
 }
 
 static const char *find_module(const struct modules *m, const char *name, size_t *ret_len)
@@ -169,92 +190,31 @@ enum module_place modules_find(const struct modules *m, const char *name)
 
 /* ---- one module ---- */
 
-static bool has_range(const struct unpacked *u, uint64_t at, uint64_t len)
-{
-	return at <= u->len && len <= u->len - at;
-}
-
-static bool section(const struct unpacked *elf, const Elf64_Ehdr *eh, unsigned i, Elf64_Shdr *ret)
-{
-	uint64_t at = (uint64_t)i * sizeof(*ret);
-
-	if (!has_range(elf, eh->e_shoff, at + sizeof(*ret)))
-		return false;
-	memcpy(ret, elf->bytes + eh->e_shoff + at, sizeof(*ret));
-	return true;
-}
-
-static bool is_modinfo(const struct unpacked *elf, const Elf64_Shdr *names, const Elf64_Shdr *s)
-{
-	static const char name[] = ".modinfo";
-
-	return s->sh_name < names->sh_size && names->sh_size - s->sh_name >= sizeof(name) &&
-	       has_range(elf, names->sh_offset, names->sh_size) &&
-	       !memcmp(elf->bytes + names->sh_offset + s->sh_name, name, sizeof(name)) &&
-	       s->sh_type == SHT_PROGBITS && has_range(elf, s->sh_offset, s->sh_size);
-}
-
-/* Return: the bytes of .modinfo and their end; NULL: there are none */
-static const char *find_modinfo(const struct unpacked *elf, const char **ret_end)
-{
-	Elf64_Ehdr eh;
-	Elf64_Shdr names, s;
-
-	if (!has_range(elf, 0, sizeof(eh)))
-		return NULL;
-	memcpy(&eh, elf->bytes, sizeof(eh));
-	if (memcmp(eh.e_ident, ELFMAG, SELFMAG) || eh.e_ident[EI_CLASS] != ELFCLASS64 ||
-	    eh.e_machine != EM_X86_64 || eh.e_type != ET_REL || eh.e_shentsize != sizeof(s) ||
-	    !section(elf, &eh, eh.e_shstrndx, &names))
-		return NULL;
-	for (unsigned i = 0; i < eh.e_shnum && section(elf, &eh, i, &s); i++) {
-		if (!is_modinfo(elf, &names, &s))
-			continue;
-		*ret_end = (const char *)elf->bytes + s.sh_offset + s.sh_size;
-		return (const char *)elf->bytes + s.sh_offset;
-	}
-	return NULL;
-}
-
-const char *modinfo_next(const struct unpacked *elf, const char *key, const char *after)
-{
-	const size_t len = strlen(key);
-	const char *end, *at = find_modinfo(elf, &end), *nul;
-
-	if (after)
-		at = after + strlen(after) + 1;
-	for (; at && at < end; at = nul + 1) {
-		nul = memchr(at, 0, (size_t)(end - at));
-		if (!nul)
-			break;
-		if ((size_t)(nul - at) > len && !memcmp(at, key, len) && at[len] == '=')
-			return at + len + 1;
-	}
-	return NULL;
-}
-
-/* modules.order names plain modules; what was installed may be packed. */
-static int read_module(const char *path, struct unpacked *ret)
+/* modules.order names plain modules; what was installed may be packed. @path becomes that of the file. */
+static int find_packed(char **path)
 {
 	static const char *const packing[] = { "", ".xz", ".zst", ".gz" };
-	int err = -ENOENT;
 
-	for (size_t i = 0; err == -ENOENT && i < ARRAY_SIZE(packing); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(packing); i++) {
 		char *packed;
 
-		if (asprintf(&packed, "%s%s", path, packing[i]) < 0)
+		if (asprintf(&packed, "%s%s", *path, packing[i]) < 0)
 			return -ENOMEM;
-		err = read_file(packed, ret);
+		if (!access(packed, F_OK)) {
+			free(*path);
+			*path = packed;
+			return 0;
+		}
 		free(packed);
 	}
-	return err;
+	return -ENOENT;
 }
 
-static int load(const char *path, struct unpacked *ret)
+/* @ret: the file unpacked, @ret_info: what it says of itself */
+static int load_fd(const char *path, int fd, struct unpacked *ret, struct modinfo *ret_info)
 {
 	struct unpacked packed = { 0 };
-	const char *end;
-	int err = read_module(path, &packed);
+	int err = map_fd(fd, &packed);
 
 	if (err)
 		return log_err(err, "module '%s'", path);
@@ -267,10 +227,11 @@ static int load(const char *path, struct unpacked *ret)
 	}
 	if (err)
 		return err;
-	if (find_modinfo(ret, &end))
+	err = modinfo_find(ret->bytes, ret->len, ret_info);
+	if (!err)
 		return 0;
 	unpacked_free(ret);
-	return log_errx(-ENOEXEC, "module '%s': is no module for x86-64, or damaged", path);
+	return log_errx(err, "module '%s': is no module for x86-64, or damaged", path);
 }
 
 /* "kernel/fs/fuse/fuse.ko": of a build it lies in fs/fuse, and newer ones list what it is made of. */
@@ -295,15 +256,64 @@ static int path_of(const struct modules *m, const char *line, size_t len, char *
 	return n < 0 ? log_err(-ENOMEM, "modules") : 0;
 }
 
-static int load_line(const struct modules *m, const char *line, size_t len, struct unpacked *ret)
+static int load_line(const struct modules *m, const char *line, size_t len, struct unpacked *ret,
+		     struct modinfo *ret_info)
 {
 	char *path;
-	int err = path_of(m, line, len, &path);
+	int err = path_of(m, line, len, &path), fd;
 
 	if (err)
 		return err;
-	err = load(path, ret);
+	find_packed(&path);
+	fd = open_file(path);
+	if (fd < 0) {
+		err = log_err(fd, "module '%s'", path);
+	} else {
+		err = load_fd(path, fd, ret, ret_info);
+		close(fd);
+	}
 	free(path);
+	return err;
+}
+
+/* ---- all of them ---- */
+
+/* A plain one may be large, with what debuggers read. */
+static int read_info(const char *path, struct modinfo *ret)
+{
+	int fd = open_file(path), err = fd;
+	struct unpacked elf = { 0 };
+
+	if (fd < 0)
+		return err;
+	err = modinfo_read(fd, ret);
+	if (err == -ENOEXEC)
+		err = load_fd(path, fd, &elf, ret);
+	unpacked_free(&elf);
+	close(fd);
+	return err;
+}
+
+int modules_each(const struct modules *m,
+		 int (*visit)(void *ctx, const char *path, const struct modinfo *info), void *ctx)
+{
+	const struct unpacked *list = m->order.len ? &m->order : &m->dep;
+	const char *line = NULL;
+	size_t len;
+	int err = 0;
+
+	while (!err && (line = next_path(list, line, &len))) {
+		struct modinfo info = { 0 };
+		char *path;
+
+		err = path_of(m, line, len, &path);
+		if (err)
+			break;
+		if (!find_packed(&path) && !read_info(path, &info))
+			err = visit(ctx, path + strlen(m->kernel->modules) + 1, &info);
+		modinfo_free(&info);
+		free(path);
+	}
 	return err;
 }
 
@@ -342,12 +352,12 @@ static int add_names(struct walk *w, const char *names, size_t len, bool soft)
 }
 
 /* "softdep=pre: a b post: c": the part of @which */
-static int add_soft(struct walk *w, const struct unpacked *elf, const char *which)
+static int add_soft(struct walk *w, const struct modinfo *info, const char *which)
 {
 	static const char *const part[] = { "pre:", "post:" };
 	int err = 0;
 
-	for (const char *v = NULL; !err && (v = modinfo_next(elf, "softdep", v));) {
+	for (const char *v = NULL; !err && (v = modinfo_next(info, "softdep", v));) {
 		const char *at = strstr(v, which), *end;
 
 		if (!at)
@@ -365,9 +375,9 @@ static int add_soft(struct walk *w, const struct unpacked *elf, const char *whic
 	return err;
 }
 
-static int add_hard(struct walk *w, const struct unpacked *elf)
+static int add_hard(struct walk *w, const struct modinfo *info)
 {
-	const char *depends = modinfo_next(elf, "depends", NULL);
+	const char *depends = modinfo_next(info, "depends", NULL);
 
 	return depends ? add_names(w, depends, strlen(depends), false) : 0;
 }
@@ -390,20 +400,18 @@ static int append(struct walk *w, const char *name, struct unpacked *elf)
 static int add_file(struct walk *w, const char *name, const char *line, size_t len)
 {
 	struct unpacked elf = { 0 };
-	int err = load_line(w->m, line, len, &elf);
+	struct modinfo info = { 0 };
+	int err = load_line(w->m, line, len, &elf, &info);
 
 	if (!err)
-		err = add_soft(w, &elf, "pre:");
+		err = add_soft(w, &info, "pre:");
 	if (!err)
-		err = add_hard(w, &elf);
-	if (!err) {
-		/* append() takes it over, and the names behind are read from there */
-		struct unpacked copy = elf;
-
+		err = add_hard(w, &info);
+	if (!err)
 		err = append(w, name, &elf);
-		if (!err)
-			err = add_soft(w, &copy, "post:");
-	}
+	if (!err)
+		err = add_soft(w, &info, "post:");
+	modinfo_free(&info);
 	unpacked_free(&elf);
 	return err;
 }

@@ -1,48 +1,19 @@
 /* Links: vm/modules.o x86/boot/decompress.o x86/boot/decompress-codecs.o x86/boot/file.o hw/ram.o util/log.o */
 /* Modules made for the test, in folders as a build and an installation leave them. */
 #include "lkvm/vm/modules.h"
+#include "lkvm/vm/modinfo.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "own-folder.h"
+#include "module-file.h"
 
 static struct kernel kernel = { .image = own_folder, .modules = own_folder };
-
-/* An ELF file with what @info says in .modinfo; '|' stands for a NUL. Return: its length */
-static size_t make(const char *info, uint8_t ret[1024])
-{
-	static const char names[] = "\0.modinfo\0.shstrtab";
-	const size_t len = strlen(info) + 1;
-	Elf64_Ehdr eh = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, 1 }, .e_type = ET_REL,
-			  .e_machine = EM_X86_64, .e_shoff = 512, .e_shentsize = sizeof(Elf64_Shdr),
-			  .e_shnum = 3, .e_shstrndx = 2 };
-	Elf64_Shdr s[3] = { { 0 },
-			    { .sh_name = 1, .sh_type = SHT_PROGBITS, .sh_offset = 64, .sh_size = len },
-			    { .sh_name = 10, .sh_type = SHT_STRTAB, .sh_offset = 400, .sh_size = sizeof(names) } };
-
-	memset(ret, 0, 1024);
-	memcpy(ret, &eh, sizeof(eh));
-	memcpy(ret + 64, info, len);
-	for (char *at = (char *)ret + 64; (at = strchr(at, '|')); at++)
-		*at = '\0';
-	memcpy(ret + 400, names, sizeof(names));
-	memcpy(ret + 512, s, sizeof(s));
-	return 512 + sizeof(s);
-}
-
-static void put_module(const char *path, const char *info)
-{
-	uint8_t bytes[1024];
-	size_t len = make(info, bytes);
-
-	put(path, bytes, len);
-}
 
 static void enter(enum kernel_modules kind)
 {
@@ -162,31 +133,49 @@ START_TEST(test_find)
 }
 END_TEST
 
+/* What is read of a file of @len bytes; both ways are one */
+static int read_info(const uint8_t *bytes, size_t len)
+{
+	uint8_t *copy = malloc(len + !len);
+	struct modinfo info, of_file;
+	int err, fd = memfd_create("module", 0);
+
+	memcpy(copy, bytes, len);
+	ck_assert_int_eq(write(fd, bytes, len), (ssize_t)len);
+	err = modinfo_find(copy, len, &info);
+	ck_assert_int_eq(modinfo_read(fd, &of_file), err);
+	if (!err) {
+		ck_assert_uint_eq(of_file.len, info.len);
+		ck_assert(!memcmp(of_file.text, info.text, info.len));
+		modinfo_next(&info, "depends", NULL);
+		modinfo_next(&info, "softdep", NULL);
+		modinfo_free(&info);
+		modinfo_free(&of_file);
+	}
+	close(fd);
+	free(copy);
+	return err;
+}
+
 /* Whatever of it is changed or cut off, nothing behind the file is read, and a module is never half there. */
 START_TEST(test_damaged)
 {
 	static const uint8_t with[] = { 0, 1, 0x7f, 0x80, 0xff };
 	uint8_t bytes[1024];
-	size_t len = make("depends=a,b|softdep=pre: c", bytes);
+	size_t len = make_module("depends=a,b|softdep=pre: c", bytes);
 
+	ck_assert_int_eq(read_info(bytes, len), 0);
 	for (size_t at = 0; at < len; at++) {
+		uint8_t was = bytes[at];
+
 		for (size_t i = 0; i < sizeof(with); i++) {
-			struct unpacked u = { malloc(len), len };
-
-			memcpy(u.bytes, bytes, len);
-			u.bytes[at] = with[i];
-			modinfo_next(&u, "depends", NULL);
-			modinfo_next(&u, "softdep", NULL);
-			free(u.bytes);
+			bytes[at] = with[i];
+			read_info(bytes, len);
 		}
+		bytes[at] = was;
 	}
-	for (size_t cut = 0; cut < len; cut++) {
-		struct unpacked u = { malloc(cut + !cut), cut };
-
-		memcpy(u.bytes, bytes, cut);
-		ck_assert_ptr_null(modinfo_next(&u, "depends", NULL));
-		free(u.bytes);
-	}
+	for (size_t cut = 0; cut < len; cut++)
+		ck_assert_int_eq(read_info(bytes, cut), -ENOEXEC);
 }
 END_TEST
 

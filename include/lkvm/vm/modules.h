@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "lkvm/vm/kernel.h"
+#include "lkvm/vm/modinfo.h"
 #include "lkvm/x86/unpack.h"
 
 #define MODULES_MOST 128 /* in one closure */
@@ -50,11 +51,17 @@ int modules_add(const struct modules *m, const char *name, struct module_list *l
 void module_list_free(struct module_list *list);
 
 /**
- * modinfo_next() - the next value of a key in a module's .modinfo
- * @elf:   the file
- * @after: the last one; NULL: the first
- * Return: it, in @elf and ended by a NUL; NULL: no more, or no well-formed module
+ * modules_each() - all that are there, in the order of the list
+ * @visit: @path: of the file, below the kernel's folder. Not 0 ends it, and is returned.
+ * Return: 0, -ENOMEM (logged)
  */
-const char *modinfo_next(const struct unpacked *elf, const char *key, const char *after);
+int modules_each(const struct modules *m,
+		 int (*visit)(void *ctx, const char *path, const struct modinfo *info), void *ctx);
+
+/**
+ * modules_read_list() - one of the texts in the kernel's folder
+ * Return: 0, with nothing in @ret where there is none; or -errno after one logged line
+ */
+int modules_read_list(const struct kernel *k, const char *name, struct unpacked *ret);
 
 #endif
