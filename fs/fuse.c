@@ -207,7 +207,8 @@ struct file_server *fuse_server(struct fuse *f)
 int fuse_new(const struct fs_config *cfg, struct fuse **ret)
 {
 	const struct tree_config tree = { .path = cfg->path, .read_only = cfg->read_only,
-					  .max_fds = cfg->max_fds, .n_trees = cfg->n_folders };
+					  .max_fds = cfg->max_fds, .n_trees = cfg->n_folders,
+					  .made = cfg->made };
 	struct fuse *f = calloc(1, sizeof(*f));
 	int err;
 

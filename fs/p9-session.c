@@ -131,7 +131,8 @@ struct file_server *p9_server(struct p9 *p9)
 int p9_new(const struct fs_config *cfg, struct p9 **ret)
 {
 	const struct tree_config tree = { .path = cfg->path, .read_only = cfg->read_only,
-					  .max_fds = cfg->max_fds, .n_trees = cfg->n_folders };
+					  .max_fds = cfg->max_fds, .n_trees = cfg->n_folders,
+					  .made = cfg->made };
 	struct p9 *p9 = calloc(1, sizeof(*p9));
 	int err;
 

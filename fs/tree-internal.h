@@ -45,6 +45,7 @@ struct node {
 
 struct tree {
 	bool read_only, no_handles, change_ids;
+	const struct fs_made *made;
 	unsigned max_fds;
 	pthread_mutex_t lock; /* of all that follows */
 	struct tree_mount *mounts;

@@ -10,6 +10,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "lkvm/fs.h"
 #include "lkvm/types.h"
 
 #define OPEN_FLAGS (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC)
@@ -66,6 +67,23 @@ static bool lookup_known(struct tree *t, struct node *dir, const char *name, str
 	return n;
 }
 
+/* Nothing leads back to it but its descriptor: it is entered without a name, and keeps that. */
+static int lookup_made(struct tree *t, struct node *dir, const char *name, struct tree_entry *ret)
+{
+	int fd, err;
+
+	if (!t->made || dir->key.dev != t->made->dev || dir->key.ino != t->made->ino)
+		return -ENOENT;
+	err = tree_fd_take(t);
+	if (err)
+		return err;
+	fd = t->made->open(t->made->ctx, name);
+	if (fd >= 0)
+		return tree_enter(t, dir, NULL, fd, ret);
+	tree_fd_give(t);
+	return fd;
+}
+
 int tree_lookup(struct tree *t, struct node *dir, const char *name, struct tree_entry *ret)
 {
 	int err = judge_name(name), fd;
@@ -76,7 +94,7 @@ int tree_lookup(struct tree *t, struct node *dir, const char *name, struct tree_
 	if (!S_ISDIR(dir->type))
 		return -ENOTDIR;
 	if (statx(dir->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, TREE_STATX, &e.st) < 0)
-		return -errno;
+		return errno == ENOENT ? lookup_made(t, dir, name, ret) : -errno;
 	if (!lookup_known(t, dir, name, &e)) {
 		fd = tree_open_child(t, dir->fd, name);
 		if (fd < 0)

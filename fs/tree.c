@@ -101,7 +101,7 @@ void tree_cut(struct tree *t, struct node *n)
 static void grow(struct tree *t)
 {
 	size_t n_old = t->n_buckets, n_new = n_old * 2;
-	struct node **ids = calloc(n_new, sizeof(*ids)), **keys = calloc(n_new, sizeof(*keys));
+	struct node **ids = calloc(n_new, sizeof(struct node *)), **keys = calloc(n_new, sizeof(struct node *));
 	struct node **old_ids = t->by_id, **old_keys = t->by_key, *next;
 
 	if (!ids || !keys) {
@@ -497,13 +497,14 @@ static int tree_init(struct tree *t, const struct tree_config *cfg)
 
 	t->read_only = cfg->read_only;
 	t->no_handles = cfg->no_handles;
+	t->made = cfg->made;
 	t->change_ids = ids_may_change();
 	t->max_fds = cfg->max_fds ? cfg->max_fds : tree_default_fds(cfg->n_trees);
 	t->lru.newer = t->lru.older = &t->lru;
 	t->next_id = TREE_ROOT;
 	t->n_buckets = FIRST_BUCKETS;
-	t->by_id = calloc(FIRST_BUCKETS, sizeof(*t->by_id));
-	t->by_key = calloc(FIRST_BUCKETS, sizeof(*t->by_key));
+	t->by_id = calloc(FIRST_BUCKETS, sizeof(struct node *));
+	t->by_key = calloc(FIRST_BUCKETS, sizeof(struct node *));
 	if (!t->by_id || !t->by_key)
 		return -ENOMEM;
 	err = root_new(t, cfg->path);

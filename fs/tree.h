@@ -34,6 +34,7 @@
 
 struct tree;
 struct node;
+struct fs_made;
 
 #define TREE_ROOT 1 /* the id of the folder itself */
 
@@ -43,6 +44,7 @@ struct tree_config {
 	unsigned max_fds; /* descriptors that it may keep; 0: a part of what the process may have */
 	bool no_handles;  /* a test's: as if the filesystem had none */
 	unsigned n_trees; /* how many share that part; 0: it is the only one */
+	const struct fs_made *made; /* fs.h; NULL: none */
 };
 
 /* What has been found or made; forget it as often as it was returned. */

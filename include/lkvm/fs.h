@@ -22,8 +22,17 @@ enum fs_cache {
 	FS_CACHE_ALWAYS, /* all: nobody else changes the folder */
 };
 
+/* Files that one of its folders seems to have, where it has none of that name; readdir() shows none of them. */
+struct fs_made {
+	uint64_t dev, ino; /* that folder */
+	/* Any worker's thread, whenever one is looked up. Return: a descriptor, the caller's; -ENOENT or another -errno */
+	int (*open)(void *ctx, const char *name);
+	void *ctx;
+};
+
 struct fs_config {
 	const char *path, *tag;
+	const struct fs_made *made; /* NULL: none; lives as long as the server */
 	bool read_only;
 	bool p9; /* it is shared by 9P, not by FUSE */
 	bool one_mount; /* what is mounted in it is no mount of the guest's, but folders as others */

@@ -11,10 +11,12 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "../../fs/tree.h"
+#include "lkvm/fs.h"
 #include "folder.h"
 
 #define MANY 500
@@ -23,7 +25,7 @@ static const struct tree_ids me = { .umask = 022 };
 
 static struct tree *open_tree(unsigned max_fds, bool no_handles, bool read_only)
 {
-	const struct tree_config cfg = { folder, read_only, max_fds, no_handles, 0 };
+	const struct tree_config cfg = { folder, read_only, max_fds, no_handles, 0, NULL };
 	struct tree *t;
 
 	ck_assert_int_eq(tree_thread_begin(), 0);
@@ -464,5 +466,60 @@ START_TEST(test_open_and_tmpfile)
 }
 END_TEST
 
+static int open_made(void *ctx, const char *name)
+{
+	if (!strcmp(name, "none"))
+		return -ENOENT;
+	ck_assert(!strcmp(name, "made")); /* "file" is there */
+	return fcntl(*(int *)ctx, F_DUPFD_CLOEXEC, 0);
+}
+
+/* Files that only seem to be in the folder */
+START_TEST(test_made)
+{
+	int made = memfd_create("made", 0), fd;
+	struct fs_made m = { .open = open_made, .ctx = &made };
+	const struct tree_config cfg = { .path = folder, .read_only = true, .max_fds = 4, .made = &m };
+	char text[8] = "";
+	struct tree_entry e;
+	struct stat st;
+	struct tree *t;
+	struct node *root, *dir, *n;
+
+	folder_make();
+	ck_assert_int_eq(stat(folder, &st), 0);
+	m.dev = st.st_dev;
+	m.ino = st.st_ino;
+	ck_assert_int_eq(write(made, "text", 4), 4);
+	ck_assert_int_eq(tree_open(&cfg, &t), 0);
+	root = get(t, TREE_ROOT);
+	e = look(t, root, "made");
+	ck_assert(S_ISREG(e.st.stx_mode));
+	ck_assert_uint_eq(e.st.stx_size, 4);
+	ck_assert_uint_eq(look(t, root, "made").id, e.id);
+	ck_assert_int_eq(tree_lookup(t, root, "none", &e), -ENOENT);
+	look(t, root, "file");
+	dir = get(t, look(t, root, "dir").id);
+	ck_assert_int_eq(tree_lookup(t, dir, "made", &e), -ENOENT);
+	node_put(t, dir);
+	/* It cannot be opened again: others lose their descriptors. */
+	for (int i = 0; i < 4; i++)
+		look(t, root, (const char *[]){ "file", "dir", "up", "out" }[i]);
+	n = get(t, look(t, root, "made").id);
+	fd = tree_open_node(t, n, O_RDONLY);
+	ck_assert_int_eq(read(fd, text, sizeof(text)), 4);
+	ck_assert_str_eq(text, "text");
+	close(fd);
+	node_put(t, n);
+	tree_forget_all(t);
+	ck_assert_uint_eq(tree_count(t).fds, 1);
+	node_put(t, root);
+	tree_close(t);
+	close(made);
+	folder_remove();
+}
+END_TEST
+
 UNIT_MAIN("tree", test_names, test_lookup, test_links_lead_nowhere, test_race, test_many_by_handle,
-	  test_many_by_name, test_moved, test_read_only, test_ids, test_open_and_tmpfile)
+	  test_many_by_name, test_moved, test_read_only, test_ids, test_open_and_tmpfile,
+	  test_made)
