@@ -7,7 +7,7 @@
  *	                root-type= root-source= root-options=   what is mounted read-only as the root;
  *	                                                        none: the initramfs stays the root
  *	                overlay=SIZE    of memory over it, so that it can be written ("size=" of tmpfs)
- *	                tmpfs= share= hide=    mount.h; in their order
+ *	                tmpfs= bind= link= share= hide=    mount.h; in their order
  *	                hostname=
  *	                channel-fd=N    the channel is an inherited descriptor, for tests
  *	                cwd=  user=  env=NAME=VALUE  arg=WORD        a command; env and arg may come often

@@ -114,22 +114,29 @@ static void make_folder(const char *path)
 	SYS(mkdir, part, 0755);
 }
 
+/* Splits "WORD:REST". Return: REST; NULL: there is no colon, or the word is too long */
+static const char *split(const char *text, char *word, size_t bytes)
+{
+	size_t len = 0;
+
+	while (text[len] && text[len] != ':')
+		len++;
+	if (!text[len] || len >= bytes)
+		return NULL;
+	memcpy(word, text, len);
+	word[len] = '\0';
+	return text + len + 1;
+}
+
 /* Splits "ro:TAG:AT". Return: AT; NULL: it is none */
 static const char *parse_share(const char *share, char tag[static TAG_BYTES], unsigned long *ret_flags)
 {
 	const char *at = text_behind(share, "ro:");
-	size_t len = 0;
 
 	*ret_flags = at ? MS_RDONLY : 0;
 	if (!at)
 		at = text_behind(share, "rw:");
-	while (at && at[len] && at[len] != ':')
-		len++;
-	if (!at || !at[len] || len >= TAG_BYTES)
-		return NULL;
-	memcpy(tag, at, len);
-	tag[len] = '\0';
-	return at + len + 1;
+	return at ? split(at, tag, TAG_BYTES) : NULL;
 }
 
 /* The last one of this key, or NULL */
@@ -192,9 +199,34 @@ static long hide(const char *path, const char *records, size_t len)
 
 static long mount_tmpfs(const char *at)
 {
-	long err = mount_at("tmpfs", at, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
+	long err;
+
+	make_folder(at);
+	err = SYS(mount, "tmpfs", at, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
 
 	return err ? complain(err, "mount", at) : 0;
+}
+
+static long make_link(const char *link)
+{
+	char at[PATH_MOST];
+	const char *target = split(link, at, sizeof(at));
+	long err = target ? SYS(symlink, target, at) : -EINVAL;
+
+	return err ? complain(err, "link", link) : 0;
+}
+
+static long bind(const char *what)
+{
+	char at[PATH_MOST];
+	const char *from = split(what, at, sizeof(at));
+	long err = -EINVAL;
+
+	if (from) {
+		make_folder(at);
+		err = SYS(mount, from, at, NULL, MS_BIND, NULL);
+	}
+	return err ? complain(err, "bind", what) : 0;
 }
 
 long mount_records(const char *records, size_t len)
@@ -209,6 +241,10 @@ long mount_records(const char *records, size_t len)
 			err = hide(value, records, len);
 		else if ((value = text_behind(records + i, "tmpfs=")))
 			err = mount_tmpfs(value);
+		else if ((value = text_behind(records + i, "link=")))
+			err = make_link(value);
+		else if ((value = text_behind(records + i, "bind=")))
+			err = bind(value);
 	}
 	return err;
 }

@@ -21,6 +21,8 @@ long enter_root(const char *overlay);
  *	share=ro:TAG:AT share=rw:TAG:AT     the folder of that tag
  *	share-type=  share-options=  for all of them, if they are not virtiofs
  *	tmpfs=PATH   a folder of the guest's own, empty
+ *	bind=AT:FOLDER      that is there too
+ *	link=AT:TARGET      a symbolic link
  *	hide=PATH    nothing is in a folder but what is shared there, and a file is empty; one that is not
  *	             there stays so
  */

@@ -52,6 +52,7 @@ table()
 		check   fio                   fio
 		check   e2fsprogs             mke2fs
 		check   procps                pgrep
+		check   kmod                  modprobe
 		check   seabios               -
 		check   lzop                  lzop
 		check   zsh                   zsh

@@ -100,10 +100,13 @@ int run_parse_share(void *config, const struct opt *opt, const char *arg)
 int run_parse_hide(void *config, const struct opt *opt, const char *arg)
 {
 	struct session_config *s = &((struct vm_config *)config)->session;
+	size_t len = strlen(arg);
 
 	if (*arg != '/')
 		return log_errx(-EINVAL, "option '--%s': '%s' is no path from the root on", opt->name, arg);
-	return add_word(&s->hide, &s->n_hide, strdup(arg));
+	while (len > 1 && arg[len - 1] == '/')
+		len--;
+	return add_word(&s->hide, &s->n_hide, strndup(arg, len));
 }
 
 int run_parse_overlay(void *config, const struct opt *opt, const char *arg)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "lkvm/file.h"
 #include "lkvm/fs.h"
@@ -15,10 +16,12 @@
 #include "lkvm/vm/guest-init.h"
 #include "lkvm/vm/initramfs.h"
 #include "lkvm/vm/kernel.h"
+#include "lkvm/vm/module-index.h"
 #include "lkvm/vm/modules.h"
 
-#define ROOT_TAG   "lkvm.root"
-#define P9_OPTIONS "trans=virtio,version=9p2000.L,msize=512000"
+#define ROOT_TAG    "lkvm.root"
+#define MODULES_TAG "lkvm.modules"
+#define P9_OPTIONS  "trans=virtio,version=9p2000.L,msize=512000"
 
 struct session_boot {
 	struct kernel kernel;
@@ -27,6 +30,8 @@ struct session_boot {
 	size_t module_names_len;
 	char *plan; /* for init: guest/init.c says what it may hold */
 	size_t plan_len;
+	struct module_index *index; /* NULL: what depmod has made is there */
+	struct fs_made index_files;
 	struct initramfs fs;
 	struct boot_made made;
 	bool p9; /* the host's files come by 9P: the kernel has no virtio-fs */
@@ -131,6 +136,118 @@ static int add_shares(const struct session_boot *b, struct vm_config *cfg, FILE 
 	return err;
 }
 
+/* ---- /lib/modules/RELEASE ---- */
+
+static bool has_index(const struct kernel *k)
+{
+	char path[4096];
+
+	return snprintf(path, sizeof(path), "%s/modules.dep.bin", k->modules) < (int)sizeof(path) &&
+	       !access(path, F_OK);
+}
+
+/* Is the folder of the modules the one that the guest's root has for this release? */
+static bool root_has(const char *root, const struct kernel *k, const struct stat *st)
+{
+	struct stat own;
+	char path[4096];
+
+	return snprintf(path, sizeof(path), "%s/lib/modules/%s", root, k->release) < (int)sizeof(path) &&
+	       !stat(path, &own) && own.st_dev == st->st_dev && own.st_ino == st->st_ino;
+}
+
+static bool is_hidden(const struct session_config *s, const char *path)
+{
+	for (unsigned i = 0; i < s->n_hide; i++)
+		if (file_is_in(path, s->hide[i]))
+			return true;
+	return false;
+}
+
+/* Where the guest has it by its root; NULL: nowhere */
+static const char *in_root(const char *root, const char *path)
+{
+	static const char *const others[] = { "/dev", "/proc", "/run", "/sys" };
+	const char *inside = path + (strcmp(root, "/") ? strlen(root) : 0);
+
+	if (!file_is_in(path, root))
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		if (file_is_in(inside, others[i]))
+			return NULL;
+	return *inside ? inside : "/";
+}
+
+static int open_index_file(void *ctx, const char *name)
+{
+	return module_index_open(ctx, name);
+}
+
+/* A build has no folder for its lists: one of memory leads to those in the tree, and those that are made. */
+static void put_links(FILE *plan, const char *at)
+{
+	static const char *const own[] = { "modules.order", "modules.builtin", "modules.builtin.modinfo" };
+
+	put(plan, "tmpfs=", at);
+	fprintf(plan, "link=%s/build:kernel%c", at, '\0');
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		fprintf(plan, "link=%s/%s:kernel/%s%c", at, own[i], own[i], '\0');
+	for (const char *const *name = module_index_names; *name; name++)
+		fprintf(plan, "link=%s/%s:kernel/%s%c", at, *name, *name, '\0');
+}
+
+/* @inside: the folder in the guest, or NULL. What depmod would have made comes by the share that has it. */
+static int bring_modules(struct session_boot *b, struct vm_config *cfg, FILE *plan, const char *path,
+			 const char *inside)
+{
+	const bool built = b->kernel.kind == KERNEL_BUILT;
+	char at[sizeof("/lib/modules//kernel") + KERNEL_RELEASE_BYTES];
+	int err = 0;
+
+	snprintf(at, sizeof(at), "/lib/modules/%s", b->kernel.release);
+	if (built) {
+		put_links(plan, at);
+		strcat(at, "/kernel");
+	}
+	if (inside) {
+		fprintf(plan, "bind=%s:%s%c", at, inside, '\0');
+	} else {
+		fprintf(plan, "share=ro:%s:%s%c", MODULES_TAG, at, '\0');
+		err = add_folder(b, cfg, path, MODULES_TAG, true);
+	}
+	if (!err && b->index)
+		cfg->folders[cfg->n_folders - 1].made = &b->index_files;
+	return err;
+}
+
+static int make_index(struct session_boot *b, const struct stat *st)
+{
+	int err = module_index_new(&b->kernel, b->kernel.kind == KERNEL_BUILT ? "kernel/" : "", &b->index);
+
+	b->index_files = (struct fs_made){ st->st_dev, st->st_ino, open_index_file, b->index };
+	return err ? log_err(err, "session") : 0;
+}
+
+/* So that modprobe works, whatever root the guest has. The last of the folders is the root. */
+static int add_module_folder(struct session_boot *b, struct vm_config *cfg, FILE *plan)
+{
+	const struct kernel *k = &b->kernel;
+	const char *root = cfg->session.root ? cfg->session.root : "/", *inside;
+	char *path = k->modules ? realpath(k->modules, NULL) : NULL;
+	struct stat st;
+	int err = 0;
+
+	if (path && *k->release && !stat(path, &st) && !(has_index(k) && root_has(root, k, &st))) {
+		inside = in_root(root, path);
+		if (!has_index(k))
+			err = make_index(b, &st);
+		if (!err && !(inside && is_hidden(&cfg->session, inside)))
+			err = bring_modules(b, cfg, plan, path, inside);
+	}
+	free(path);
+	return err;
+}
+
 static int write_plan(struct session_boot *b, struct vm_config *cfg)
 {
 	const struct session_config *s = &cfg->session;
@@ -151,9 +268,11 @@ static int write_plan(struct session_boot *b, struct vm_config *cfg)
 	/* What daemons of the host have there means nothing in the guest. */
 	if (!file_is_in(s->cwd, "/run"))
 		put(plan, "tmpfs=", "/run");
+	err = add_folder(b, cfg, s->root ? s->root : "/", ROOT_TAG, true);
+	if (!err)
+		err = add_module_folder(b, cfg, plan);
 	for (unsigned i = 0; i < s->n_hide; i++)
 		put(plan, "hide=", s->hide[i]);
-	err = add_folder(b, cfg, s->root ? s->root : "/", ROOT_TAG, true);
 	if (!err)
 		err = add_shares(b, cfg, plan);
 	return fclose(plan) && !err ? log_err(-errno, "session") : err;
@@ -265,6 +384,7 @@ void session_boot_free(struct session_boot *b)
 	free(b->module_names);
 	free(b->plan);
 	module_list_free(&b->modules);
+	module_index_free(b->index);
 	kernel_free(&b->kernel);
 	free(b);
 }

@@ -118,6 +118,15 @@ says "lkvm init: share 'wo:nobody:/new': Invalid argument"
 plan share=ro:nobody arg=/bin/busybox
 says "lkvm init: share 'ro:nobody': Invalid argument"
 
+plan tmpfs=/new/folder link=/new/folder/link:../there bind=/bound:/lkvm bind=/new/folder/x/y:/bin \
+	arg=/bin/busybox arg=sh 'arg=-c' 'arg=/new/folder/x/y/busybox readlink /new/folder/link
+		busybox ls /bound; busybox grep -c "^tmpfs /new/folder " /proc/mounts' env=PATH=/bin
+t_stdout_is $'../there\nmodules\nsession\n1'
+plan link=nothing arg=/bin/busybox
+says "lkvm init: link 'nothing': Invalid argument"
+plan bind=/new:/nowhere arg=/bin/busybox
+says "lkvm init: bind '/new:/nowhere': No such file or directory"
+
 # ---- commands over the channel ----
 
 chmod 1777 "$root"

@@ -9,6 +9,7 @@ streams    three byte-exact streams, 16 MB each way
 arguments  10000 arguments of any bytes; the environment
 world      the tree is read-only, a layer over it is not; --rw, --ro, --hide, --root, --cwd
 p9         by 9P with a kernel without virtio-fs
+modules    modprobe: of a package that is only unpacked, of a build, in a root without modules
 terminal   a pseudo terminal with its size, and keys
 ends       the guest ends before the command: power-off, panic, --timeout
 logs       --kernel-log, --result
@@ -170,6 +171,53 @@ test_p9()
 	expect_text p9.out "${GENERIC##*/vmlinuz-}"$'\n'"lkvm.share0 $work/rw9 9p"$'\nx'
 	expect "written by the guest" [ "$(cat rw9/made)" = new ]
 	expect "why" grep -q "files come by 9p, as the kernel has no virtio-fs" p9.err
+}
+
+# A folder as make leaves it: modules, but none installed
+make_build()
+{
+	local base=${CLOUD%/boot/*} release=$1
+	mkdir -p build/arch/x86/boot build/include/config
+	cp "$CLOUD" build/arch/x86/boot/bzImage
+	echo "$release" >build/include/config/kernel.release
+	cp -rs "$base/lib/modules/$release/kernel/." build/
+	sed 's|^kernel/||; s|ko$|o|' "$base/lib/modules/$release/modules.order" >build/modules.order
+	cp "$base/lib/modules/$release/"modules.builtin* build/
+}
+
+# By kmod, and by the kernel itself, which asks for fs-squashfs
+test_modules()
+{
+	local release=${CLOUD##*/vmlinuz-}
+	local folder=/lib/modules/$release
+	make_build "$release"
+	cat >in-guest <<-'END'
+		modprobe fs-vfat && grep -c -E '^v?fat ' /proc/modules
+		modinfo -n loop && modprobe loop && modprobe -r vfat fat && modprobe 8250_base
+		mount -t squashfs none /mnt 2>/dev/null
+		grep -c '^squashfs ' /proc/modules
+	END
+	session modules "$CLOUD" -- sh in-guest </dev/null
+	expect_status modules 0
+	expect_text modules.out $'2\n'"$folder/kernel/drivers/block/loop.ko"$'\n1'
+	session modules-built "$work/build" -- sh in-guest </dev/null
+	expect_status modules-built 0
+	expect_text modules-built.out $'2\n'"$folder/kernel/drivers/block/loop.ko"$'\n1'
+	# shellcheck disable=SC2016
+	session modules-folder "$work/build" -- sh -c 'cd /lib/modules/$(uname -r) && ls && ls build/arch' </dev/null
+	expect_status modules-folder 0
+	expect "the lists are seen" grep -qx modules.dep.bin modules-folder.out
+	expect "the build" grep -qx x86 modules-folder.out
+	# shellcheck disable=SC2016
+	session modules-hidden "$work/build" --hide "$work/build/" -- sh -c '
+		ls /lib/modules/$(uname -r) 2>/dev/null; echo $?' </dev/null
+	expect_text modules-hidden.out 2
+	mkdir -p bare/bin
+	cp /bin/busybox bare/bin/
+	session modules-bare "$CLOUD" --root bare -- /bin/busybox sh -c '
+		busybox modprobe vfat && busybox grep -c -E "^v?fat " /proc/modules' </dev/null
+	expect_status modules-bare 0
+	expect_text modules-bare.out 2
 }
 
 test_terminal()
