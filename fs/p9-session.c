@@ -41,7 +41,9 @@ void p9_reset(struct p9 *p9)
 	atomic_store(&p9->msize, 0);
 	locks_drop_all(&p9->locks);
 	fid_remove_all(p9);
+	pthread_mutex_lock(&p9->lock);
 	p9->begun = NULL;
+	pthread_mutex_unlock(&p9->lock);
 	tree_forget_all(p9->tree);
 }
 
@@ -54,7 +56,7 @@ struct p9_counts p9_count(struct p9 *p9)
 	ret.fids = p9->n_fids;
 	ret.xattrs = p9->n_xattrs;
 	for (const struct file_request *r = p9->begun; r; r = r->next_begun)
-		ret.begun++;
+		ret.begun += r->done != NULL; /* else its reply is out, as good as */
 	pthread_mutex_unlock(&p9->lock);
 	ret.waiters = locks_waiting(&p9->locks);
 	ret.msize = atomic_load(&p9->msize);

@@ -93,14 +93,36 @@ struct tree_ids p9_ids(const struct p9_call *c, uint64_t gid)
 	return (struct tree_ids){ .uid = c->fid->uid, .gid = (uint32_t)gid, .plain = c->fid->uid };
 }
 
+/* With the lock. Return: where it stands among those that were taken; if it does not, that is NULL */
+static struct file_request **find_begun(struct p9 *p9, const struct file_request *req)
+{
+	struct file_request **at = &p9->begun;
+
+	while (*at && *at != req)
+		at = &(*at)->next_begun;
+	return at;
+}
+
+/* @as takes the place of @req, which may be gone from now on. */
+static void stand_in(struct p9 *p9, struct file_request *req, struct file_request *as)
+{
+	struct file_request **at;
+
+	pthread_mutex_lock(&p9->lock);
+	at = find_begun(p9, req);
+	*as = (struct file_request){ .next_begun = req->next_begun, .flushes = req->flushes, .tag = req->tag };
+	if (*at)
+		*at = as;
+	pthread_mutex_unlock(&p9->lock);
+}
+
 /* Out of the list of those that were taken. Return: those that wait for its end */
 static struct file_request *end_of(struct p9 *p9, struct file_request *req)
 {
-	struct file_request **at = &p9->begun, *flushes;
+	struct file_request **at, *flushes;
 
 	pthread_mutex_lock(&p9->lock);
-	while (*at && *at != req)
-		at = &(*at)->next_begun;
+	at = find_begun(p9, req);
 	if (*at)
 		*at = req->next_begun;
 	flushes = req->flushes;
@@ -125,16 +147,32 @@ static uint32_t write_reply(struct file_request *req, uint8_t type, int err, con
 	return size;
 }
 
+/*
+ * A Tflush that comes before the reply is out waits for it; done() gives the request away, and may take
+ * locks that are held around ours. Return: those that have waited
+ */
+static struct file_request *give_back(struct p9 *p9, struct file_request *req, uint32_t written)
+{
+	struct file_request as;
+
+	stand_in(p9, req, &as);
+	req->done(req, written);
+	return end_of(p9, &as);
+}
+
 void p9_reply(struct p9 *p9, struct file_request *req, uint8_t type, int err, const void *body,
 	      uint32_t bytes, uint32_t in_place)
 {
-	uint32_t written = write_reply(req, type, err, body, bytes, in_place);
-	struct file_request *flush = end_of(p9, req), *next;
+	struct file_request *flush =
+		give_back(p9, req, write_reply(req, type, err, body, bytes, in_place));
 
-	req->done(req, written);
-	for (; flush; flush = next) {
-		next = flush->next_flush;
-		p9_reply(p9, flush, P9_TFLUSH, 0, NULL, 0, 0);
+	while (flush) {
+		struct file_request *more = flush->next_flush, **last = &more;
+
+		while (*last)
+			last = &(*last)->next_flush;
+		*last = give_back(p9, flush, write_reply(flush, P9_TFLUSH, 0, NULL, 0, 0));
+		flush = more;
 	}
 }
 

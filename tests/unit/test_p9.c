@@ -597,6 +597,38 @@ START_TEST(test_flush)
 }
 END_TEST
 
+static uint8_t third_bytes[2][RIG_BYTES + 64];
+static struct rig_request third = { .out = third_bytes[0], .in = third_bytes[1] };
+
+/* The reply of rig_two is on its way out; one Tflush comes for it, and one for that. */
+static void flush_late(struct file_request *req, uint32_t written)
+{
+	ck_assert_int_eq(RIG(TFLUSH, "w", (unsigned)rig_int(rig_two.out + 5, 2)), -EINPROGRESS);
+	ck_assert_int_eq(rig_send(&third, TFLUSH, "w", rig_tag), -EINPROGRESS);
+	ck_assert_uint_eq(p9_count(p9).begun, 2);
+	rig_done(req, written);
+	ck_assert(!rig_one.done);
+}
+
+/* A Tflush that comes when the reply is being given out is answered behind it all the same. */
+START_TEST(test_late_flush)
+{
+	folder_make();
+	rig_new(false, 0);
+	rig_send(&rig_two, TSTATFS, "d", 0);
+	rig_two.done = false;
+	rig_two.req.done = flush_late;
+	p9_begin(p9, &rig_two.req);
+	p9_serve(p9, worker, &rig_two.req);
+	ck_assert_int_eq(rig_result(&rig_two), 0);
+	ck_assert_int_eq(rig_result(&rig_one), 0);
+	ck_assert_int_eq(rig_result(&third), 0);
+	ck_assert_uint_eq(p9_count(p9).begun, 0);
+	rig_free();
+	folder_remove();
+}
+END_TEST
+
 START_TEST(test_read_only)
 {
 	folder_make();
@@ -717,5 +749,5 @@ START_TEST(test_most)
 END_TEST
 
 UNIT_MAIN("p9", test_version, test_lengths, test_malformed, test_walk, test_names, test_attributes, test_xattrs,
-	  test_data, test_folders, test_locks, test_flush, test_read_only, test_users, test_many,
+	  test_data, test_folders, test_locks, test_flush, test_late_flush, test_read_only, test_users, test_many,
 	  test_most)
