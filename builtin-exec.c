@@ -364,6 +364,8 @@ static int failed(const struct exec *e)
 		return log_errx(e->err, "guest '%s' has not booted yet", e->name);
 	case -EAGAIN:
 		return log_errx(e->err, "guest '%s' runs as many commands as it can already", e->name);
+	case -EBUSY:
+		return log_errx(e->err, "guest '%s' has not taken the commands before this one", e->name);
 	case -ECONNRESET:
 	case -EPIPE:
 		return log_errx(e->err, "guest '%s' has ended before the command did", e->name);

@@ -14,10 +14,8 @@
 
 #include "lkvm/byte-ring.h"
 #include "lkvm/clock.h"
-#include "lkvm/event.h"
 #include "lkvm/log.h"
 #include "lkvm/types.h"
-#include "lkvm/vm/session-words.h"
 
 #define READ_BYTES 32768
 #define TURN_READS 8 /* before the main loop's other sources get their turn */
@@ -54,32 +52,34 @@ void command_free(struct command *cmd)
 		out_close(&cmd->out[i]);
 	if (cmd->cfg.tty)
 		console_attach(cmd->cfg.tty, NULL);
+	free(cmd->exec);
 	free(cmd);
+}
+
+static void leave_slot(struct command *cmd)
+{
+	struct session *s = cmd->session;
+
+	for (unsigned i = 0; i < SESSION_COMMANDS; i++)
+		if (s->commands[i] == cmd)
+			s->commands[i] = NULL;
 }
 
 /* Everything that it has printed is written: its owner is told, and it is gone. */
 static void end_if_over(struct command *cmd)
 {
-	struct session *s = cmd->session;
 	struct session_command cfg = cmd->cfg;
 	const struct session_exit status = cmd->exit;
 	const int output_err = cmd->output_err;
 
 	if (!cmd->exited || cmd->out[0].n || cmd->out[1].n)
 		return;
-	for (unsigned i = 0; i < SESSION_COMMANDS; i++)
-		if (s->commands[i] == cmd)
-			s->commands[i] = NULL;
+	leave_slot(cmd);
 	command_free(cmd);
 	cfg.ended(cfg.ctx, &status, output_err);
 }
 
 /* ---- output ---- */
-
-static unsigned stream_of(const struct command_out *out)
-{
-	return 1 + (unsigned)(out - out->cmd->out);
-}
 
 /* Return: bytes taken, or -errno */
 static ssize_t sink(struct command_out *out, const uint8_t *buf, size_t len)
@@ -93,17 +93,6 @@ static ssize_t sink(struct command_out *out, const uint8_t *buf, size_t len)
 	return n ? (ssize_t)n : -EAGAIN;
 }
 
-/* Only what its reader has really taken is credit again; little is not worth a frame. */
-static void give_credit(struct command_out *out)
-{
-	if (out->owed < SESSION_WINDOW / 4 || out->ended)
-		return;
-	out->window += out->owed;
-	session_send(out->cmd->session, SESSION_CREDIT, out->cmd->id, stream_of(out), &out->owed,
-		     sizeof(out->owed));
-	out->owed = 0;
-}
-
 /* Its reader has left, or the disk is full: the command is to be told by SIGPIPE. */
 static void give_up(struct command_out *out, int err)
 {
@@ -115,7 +104,7 @@ static void give_up(struct command_out *out, int err)
 	if (err != -EPIPE && err != -ECONNRESET && out->stream.kind != STREAM_NONE && !cmd->output_err)
 		cmd->output_err = err;
 	if (!out->ended)
-		session_send(cmd->session, SESSION_EOF, cmd->id, stream_of(out), NULL, 0);
+		command_end_stream(cmd, command_stream(out));
 }
 
 static void out_watch(struct command_out *out, bool on)
@@ -146,7 +135,7 @@ static void out_write(struct command_out *out)
 		out->owed += (uint32_t)n;
 	}
 	out_watch(out, out->n);
-	give_credit(out);
+	command_give_credit(out);
 }
 
 static void out_ready(struct loop_source *src, uint32_t events)
@@ -164,11 +153,11 @@ static const char *out_data(struct command_out *out, const uint8_t *bytes, uint3
 		return "more output than it may send";
 	out->window -= len;
 	out->cmd->session->active_ns = now_ns();
-	if (out->cmd->cfg.printed && stream_of(out) == 1)
+	if (out->cmd->cfg.printed && command_stream(out) == 1)
 		out->cmd->cfg.printed(out->cmd->cfg.ctx, bytes, len);
 	if (out->gone) {
 		out->owed += len;
-		give_credit(out);
+		command_give_credit(out);
 		return NULL;
 	}
 	if (!out->buf)
@@ -214,7 +203,7 @@ static void in_end(struct command *cmd, bool tell)
 	cmd->in.ended = true;
 	in_watch(cmd, false);
 	if (tell)
-		session_send(cmd->session, SESSION_EOF, cmd->id, 0, NULL, 0);
+		command_end_stream(cmd, 0);
 }
 
 /* Return: 1, more may be there; 0, not now; or it has ended */
@@ -223,7 +212,7 @@ static int in_read(struct command *cmd)
 	const uint32_t most = cmd->in.credit < READ_BYTES ? cmd->in.credit : READ_BYTES;
 	struct session_frame head = { .type = SESSION_DATA, .command = cmd->id };
 	void *to = session_frame(cmd->session, most);
-	ssize_t n = to ? stream_read(&cmd->in.stream, to, most) : -ENOMEM;
+	ssize_t n = to ? stream_read(&cmd->in.stream, to, most) : -EAGAIN;
 
 	if (n == -EAGAIN)
 		return 0;
@@ -237,26 +226,34 @@ static int in_read(struct command *cmd)
 	return 1;
 }
 
-void command_pump(struct command *cmd)
+static bool may_send(const struct command *cmd)
 {
-	struct command_in *in = &cmd->in;
+	return !cmd->exec && !cmd->in.ended && cmd->in.credit && !session_tx_full(cmd->session);
+}
+
+static void in_pump(struct command *cmd)
+{
 	int more = 1;
 
-	if (in->ended)
-		return;
-	if (cmd->cfg.tty) {
-		if (in->credit && !session_tx_full(cmd->session))
-			console_input_wanted(cmd->cfg.tty);
-		return;
-	}
-	for (unsigned i = 0; more && !in->ended && in->credit && !session_tx_full(cmd->session); i++) {
+	for (unsigned i = 0; more && may_send(cmd); i++) {
 		if (i == TURN_READS) {
-			event_signal(cmd->session->wake.fd);
+			session_go_on(cmd->session);
 			return;
 		}
 		more = in_read(cmd);
 	}
-	in_watch(cmd, !in->ended && in->credit && !session_tx_full(cmd->session));
+	in_watch(cmd, may_send(cmd));
+}
+
+void command_pump(struct command *cmd)
+{
+	command_tell(cmd);
+	if (cmd->in.ended)
+		return;
+	if (!cmd->cfg.tty)
+		in_pump(cmd);
+	else if (may_send(cmd))
+		console_input_wanted(cmd->cfg.tty);
 }
 
 void command_retry(struct command *cmd)
@@ -292,15 +289,17 @@ static const char *take_credit(struct command *cmd, const struct session_frame *
 static size_t tty_input(void *dev, const uint8_t *buf, size_t len)
 {
 	struct command *cmd = dev;
-	uint32_t n = len < cmd->in.credit ? (uint32_t)len : cmd->in.credit;
+	size_t done = 0;
 
-	if (session_tx_full(cmd->session) || cmd->in.ended)
-		n = 0;
-	if (n) {
-		cmd->in.credit -= n;
-		session_send(cmd->session, SESSION_DATA, cmd->id, 0, buf, n);
+	while (done < len && may_send(cmd)) {
+		size_t n = len - done < READ_BYTES ? len - done : READ_BYTES;
+
+		n = n < cmd->in.credit ? n : cmd->in.credit;
+		cmd->in.credit -= (uint32_t)n;
+		session_send(cmd->session, SESSION_DATA, cmd->id, 0, buf + done, (uint32_t)n);
+		done += n;
 	}
-	return n;
+	return done;
 }
 
 static void tty_writable(void *dev)
@@ -316,7 +315,7 @@ static void tty_resize(void *dev, uint16_t cols, uint16_t rows)
 	struct command *cmd = dev;
 	const struct session_winsize window = { .rows = rows, .columns = cols };
 
-	session_send(cmd->session, SESSION_WINSIZE, cmd->id, 0, &window, sizeof(window));
+	command_resize(cmd, &window);
 }
 
 static void tty_attach(struct command *cmd)
@@ -374,30 +373,6 @@ const char *command_frame(struct command *cmd, const struct session_frame *head,
 
 /* ---- its start ---- */
 
-static int make_exec(const struct session_command *cfg, void **ret, size_t *ret_len)
-{
-	const bool terminal = cfg->tty || cfg->terminal;
-	const struct session_exec exec = {
-		.flags = terminal ? SESSION_TTY : cfg->fd[0] < 0 ? SESSION_NO_STDIN : 0,
-		.window = cfg->window,
-	};
-	const struct session_words words = { cfg->argv, cfg->envp, cfg->cwd, cfg->user };
-
-	return session_words_join(&words, &exec, sizeof(exec), ret, ret_len);
-}
-
-static int send_exec(struct command *cmd)
-{
-	void *bytes = NULL;
-	size_t len = 0;
-	int err = make_exec(&cmd->cfg, &bytes, &len);
-
-	if (!err)
-		err = session_send_parts(cmd->session, SESSION_EXEC, cmd->id, bytes, len);
-	free(bytes);
-	return err;
-}
-
 static void open_streams(struct command *cmd)
 {
 	const int *fd = cmd->cfg.fd;
@@ -435,13 +410,12 @@ int session_run(struct session *s, const struct session_command *cfg, uint32_t *
 	cmd->session = s;
 	cmd->cfg = *cfg;
 	cmd->id = ++s->next_id;
-	open_streams(cmd);
-	err = send_exec(cmd);
+	err = command_take_exec(cmd);
 	if (err) {
-		cmd->cfg.tty = NULL; /* not attached yet */
-		command_free(cmd);
+		free(cmd);
 		return err;
 	}
+	open_streams(cmd);
 	cmd->cfg.argv = cmd->cfg.envp = NULL;
 	s->commands[slot] = cmd;
 	if (ret_id)
@@ -456,16 +430,18 @@ int session_run(struct session *s, const struct session_command *cfg, uint32_t *
 
 void session_signal(struct session *s, uint32_t id, uint32_t signal)
 {
-	if (session_find(s, id))
-		session_send(s, SESSION_SIGNAL, id, 0, &signal, sizeof(signal));
+	struct command *cmd = session_find(s, id);
+
+	if (cmd)
+		command_signal(cmd, signal);
 }
 
 void session_resize(struct session *s, uint32_t id, const struct session_winsize *window)
 {
-	const struct command *cmd = session_find(s, id);
+	struct command *cmd = session_find(s, id);
 
 	if (cmd && (cmd->cfg.tty || cmd->cfg.terminal))
-		session_send(s, SESSION_WINSIZE, id, 0, window, sizeof(*window));
+		command_resize(cmd, window);
 }
 
 static void nobody_cares(void *ctx, const struct session_exit *exit, int output_err)
@@ -473,13 +449,19 @@ static void nobody_cares(void *ctx, const struct session_exit *exit, int output_
 	(void)ctx, (void)exit, (void)output_err;
 }
 
-/* It keeps its slot until it ends; what it prints until then is dropped. */
+/* It keeps its slot until it ends, if it has begun; what it prints until then is dropped. */
 void session_leave(struct session *s, uint32_t id)
 {
 	struct command *cmd = session_find(s, id);
 
 	if (!cmd)
 		return;
+	if (cmd->exec && !cmd->exec_at) { /* the guest has not heard of it */
+		leave_slot(cmd);
+		command_free(cmd);
+		session_go_on(s);
+		return;
+	}
 	cmd->cfg.ended = nobody_cares;
 	session_signal(s, id, SIGHUP);
 	in_end(cmd, true);

@@ -1,4 +1,7 @@
-/* What vm/session.c (the channel) and vm/session-command.c (a command's streams) share. Main thread. */
+/*
+ * What vm/session.c (the channel), vm/session-command.c (a command's streams) and vm/session-tell.c (what the
+ * guest is told of it) share. Main thread.
+ */
 #ifndef SESSION_INTERNAL_H
 #define SESSION_INTERNAL_H
 
@@ -10,7 +13,14 @@
 #include "lkvm/timer.h"
 #include "lkvm/vm/session.h"
 
-#define TX_FULL (128u << 10) /* bytes of frames that wait for the guest: no stream is read meanwhile */
+/*
+ * Frames that wait for the guest, which may never take them. Streams and commands wait where they are once
+ * so much is full; the rest is for the small ones, which are remembered by what they tell if it is full, too.
+ */
+#define TX_BYTES (256u << 10)
+#define TX_FULL  (128u << 10)
+/* Of commands that were not sent yet, beside the longest of them */
+#define EXEC_BYTES (2u << 20)
 
 struct command_in {
 	struct stream stream;
@@ -37,6 +47,12 @@ struct command {
 	struct session *session;
 	uint32_t id;
 	struct session_command cfg; /* argv and the like are not valid any more */
+	uint8_t *exec; /* SESSION_EXEC, as far as it was not sent; NULL: all was, and nothing is before */
+	size_t exec_at, exec_n;
+	/* What it is to be told, and is not sent yet */
+	uint64_t signals; /* 1 << (number - 1) */
+	unsigned eof;     /* 1 << stream */
+	bool resized;     /* to cfg.window */
 	struct command_in in;
 	struct command_out out[2];
 	bool exited;
@@ -59,9 +75,11 @@ struct session {
 	atomic_bool closed; /* the worker's: the guest has closed the port */
 
 	struct console_device port; /* .input is NULL: none is there */
-	uint8_t *tx;                /* frames for the guest */
-	size_t tx_at, tx_n, tx_cap;
+	uint8_t *tx;                /* frames for the guest: TX_BYTES */
+	size_t tx_at, tx_n;
+	bool bye; /* is to be sent */
 	bool up, lost;
+	unsigned turn;  /* which command is served first */
 	uint8_t *frame; /* the one being taken: head and SESSION_MOST bytes */
 	uint32_t next_id;
 	struct command *commands[SESSION_COMMANDS];
@@ -72,19 +90,18 @@ struct session {
 
 /**
  * session_frame() - room for a frame's bytes behind the others that wait; session_frame_end() sends it
- * Return: @most bytes, or NULL: no memory
+ * Return: @most bytes; for SESSION_MOST there is room while session_tx_full() is not; NULL: there is none
  */
 void *session_frame(struct session *s, size_t most);
 void session_frame_end(struct session *s, const struct session_frame *head);
-/** session_send() - a small frame; one for which there is no memory ends the session */
-void session_send(struct session *s, enum session_type type, uint32_t command, unsigned stream,
-		  const void *bytes, uint32_t len);
 /**
- * session_send_parts() - what may be longer than a frame, in as many as it takes
- * Return: 0 or -ENOMEM: some of it may have been sent
+ * session_send() - a frame, as a whole
+ * Return: it was sent, or nothing is any more; false: there is no room, command_pump() comes when there is
  */
-int session_send_parts(struct session *s, enum session_type type, uint32_t command, const uint8_t *bytes,
-		       size_t len);
+bool session_send(struct session *s, enum session_type type, uint32_t command, unsigned stream,
+		  const void *bytes, uint32_t len);
+/** session_go_on() - command_pump() for all, soon */
+void session_go_on(struct session *s);
 /** session_lose() - it is over, for this reason */
 void session_lose(struct session *s, const char *why);
 /** session_find() - the one that runs by this number, or NULL */
@@ -101,7 +118,7 @@ static inline bool session_tx_full(const struct session *s)
 
 /* ---- session-command.c ---- */
 
-/** command_pump() - send what its standard input has, as far as the guest and the port take it */
+/** command_pump() - send what there is to send, as far as the guest and the port take it */
 void command_pump(struct command *cmd);
 /** command_retry() - the same, and write what waits to be written; it may be gone then */
 void command_retry(struct command *cmd);
@@ -111,5 +128,23 @@ const char *command_frame(struct command *cmd, const struct session_frame *head,
 void command_drain(struct command *cmd, int interrupt_fd, int patience_ms);
 /** command_free() - write what is taken at once, tell nobody; takes NULL */
 void command_free(struct command *cmd);
+
+/* ---- session-tell.c: what there is no room for is told later ---- */
+
+/** command_take_exec() - make the SESSION_EXEC of cmd->cfg; Return: 0, -E2BIG, -EBUSY, -ENOMEM */
+int command_take_exec(struct command *cmd);
+/** command_tell() - what is still to be told, as far as there is room */
+void command_tell(struct command *cmd);
+/** command_end_stream() - EOF, once */
+void command_end_stream(struct command *cmd, unsigned stream);
+/** command_give_credit() - only what its reader has really taken; little is not worth a frame */
+void command_give_credit(struct command_out *out);
+void command_resize(struct command *cmd, const struct session_winsize *window);
+/** command_signal() - 1 to 64; one that is still to be told of is the same */
+void command_signal(struct command *cmd, uint32_t signal);
+static inline unsigned command_stream(const struct command_out *out)
+{
+	return 1 + (unsigned)(out - out->cmd->out);
+}
 
 #endif

@@ -101,30 +101,17 @@ static void flush(struct session *s)
 	}
 }
 
-static int make_room(struct session *s, size_t more)
-{
-	uint8_t *tx;
-
-	if (s->tx_at + s->tx_n + more <= s->tx_cap)
-		return 0;
-	if (s->tx_n)
-		memmove(s->tx, s->tx + s->tx_at, s->tx_n);
-	s->tx_at = 0;
-	if (s->tx_n + more <= s->tx_cap)
-		return 0;
-	tx = realloc(s->tx, 2 * s->tx_cap + more);
-	if (!tx)
-		return -ENOMEM;
-	s->tx = tx;
-	s->tx_cap = 2 * s->tx_cap + more;
-	return 0;
-}
-
 void *session_frame(struct session *s, size_t most)
 {
 	const size_t head = sizeof(struct session_frame);
 
-	return make_room(s, head + most) ? NULL : s->tx + s->tx_at + s->tx_n + head;
+	if (head + most > TX_BYTES - s->tx_n)
+		return NULL;
+	if (head + most > TX_BYTES - s->tx_n - s->tx_at) {
+		memmove(s->tx, s->tx + s->tx_at, s->tx_n);
+		s->tx_at = 0;
+	}
+	return s->tx + s->tx_at + s->tx_n + head;
 }
 
 void session_frame_end(struct session *s, const struct session_frame *head)
@@ -134,7 +121,7 @@ void session_frame_end(struct session *s, const struct session_frame *head)
 	flush(s);
 }
 
-void session_send(struct session *s, enum session_type type, uint32_t command, unsigned stream,
+bool session_send(struct session *s, enum session_type type, uint32_t command, unsigned stream,
 		  const void *bytes, uint32_t len)
 {
 	const struct session_frame head = {
@@ -143,39 +130,44 @@ void session_send(struct session *s, enum session_type type, uint32_t command, u
 	void *to;
 
 	if (s->lost)
-		return;
+		return true;
 	to = session_frame(s, len);
-	if (!to) {
-		session_lose(s, "out of memory");
-		return;
-	}
+	if (!to)
+		return false;
 	if (len)
 		memcpy(to, bytes, len);
 	session_frame_end(s, &head);
+	return true;
 }
 
-int session_send_parts(struct session *s, enum session_type type, uint32_t command, const uint8_t *bytes,
-		       size_t len)
+void session_go_on(struct session *s)
 {
-	for (size_t at = 0, part; at < len; at += part) {
-		struct session_frame head = { .type = (uint8_t)type, .command = command };
-		void *to;
-
-		part = len - at < SESSION_MOST ? len - at : SESSION_MOST;
-		to = session_frame(s, part);
-		if (!to)
-			return -ENOMEM;
-		memcpy(to, bytes + at, part);
-		head.flags = at + part < len ? SESSION_MORE : 0;
-		head.len = (uint32_t)part;
-		session_frame_end(s, &head);
-	}
-	return 0;
+	event_signal(s->wake.fd);
 }
 
 void session_bye(struct session *s)
 {
-	session_send(s, SESSION_BYE, 0, 0, NULL, 0);
+	s->bye = !session_send(s, SESSION_BYE, 0, 0, NULL, 0);
+}
+
+/* Each command is the first in turn, as there may be room for what one of them has to send only. */
+static void send_more(struct session *s)
+{
+	const unsigned from = s->turn;
+
+	flush(s);
+	s->turn = SESSION_COMMANDS;
+	for (unsigned i = 0; i < SESSION_COMMANDS; i++) {
+		const unsigned at = (from + i) % SESSION_COMMANDS;
+
+		if (!s->commands[at])
+			continue;
+		if (s->turn == SESSION_COMMANDS)
+			s->turn = at + 1;
+		command_pump(s->commands[at]);
+	}
+	if (s->bye)
+		session_bye(s);
 }
 
 /* ---- from the guest ---- */
@@ -248,7 +240,7 @@ static const char *handle_frame(struct session *s)
 		return NULL;
 	}
 	cmd = session_find(s, head.command);
-	return cmd ? command_frame(cmd, &head, bytes) : "a frame of no command";
+	return cmd && !cmd->exec ? command_frame(cmd, &head, bytes) : "a frame of no command";
 }
 
 /* Return: it may be that more is there */
@@ -283,10 +275,7 @@ static void woken(struct loop_source *src, uint32_t events)
 		event_signal(src->fd);
 	else if (atomic_exchange(&s->closed, false))
 		session_lose(s, NULL);
-	flush(s);
-	for (unsigned i = 0; i < SESSION_COMMANDS; i++)
-		if (s->commands[i])
-			command_pump(s->commands[i]);
+	send_more(s);
 }
 
 /* ---- what cannot be watched ---- */
@@ -318,7 +307,8 @@ static int prepare(struct session *s)
 
 	s->rx = malloc(RX_BYTES);
 	s->frame = malloc(sizeof(struct session_frame) + SESSION_MOST);
-	s->wake.fd = s->rx && s->frame ? event_open(0) : -ENOMEM;
+	s->tx = malloc(TX_BYTES);
+	s->wake.fd = s->rx && s->frame && s->tx ? event_open(0) : -ENOMEM;
 	if (s->wake.fd < 0)
 		return s->wake.fd;
 	err = timer_open(&s->retry);

@@ -1,4 +1,4 @@
-/* Links: vm/session.o vm/session-command.o vm/session-words.o util/stream.o util/loop.o util/timer.o util/log.o */
+/* Links: vm/session.o vm/session-command.o vm/session-tell.o vm/session-words.o util/stream.o util/loop.o util/timer.o util/log.o */
 /* Wraps: epoll_ctl */
 
 /* The host's end of a session; the test is the guest's init at the other end of the port. */
@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -749,6 +750,167 @@ START_TEST(test_many)
 }
 END_TEST
 
+/* ---- a guest that reads nothing ---- */
+
+static size_t heap(void)
+{
+	const struct mallinfo2 info = mallinfo2();
+
+	return info.uordblks + info.hblkhd;
+}
+
+static void guest_reads(void)
+{
+	port_room = SIZE_MAX;
+	port.ops->input_wanted(port.end);
+	turns(3);
+}
+
+/* Signals, sizes, credit, ends of streams: what is not taken is not kept, and what has become of it is told. */
+START_TEST(test_never_reads)
+{
+	static char piece[SESSION_MOST];
+	const unsigned n = 100000, pieces = SESSION_WINDOW / SESSION_MOST;
+	struct session_command cmd = base;
+	struct session_winsize window = { 1, 1 }, last = { 0, 0 };
+	unsigned signals = 0, sizes = 0;
+	uint32_t credit = 0, part;
+	size_t before;
+
+	setup();
+	say_hello();
+	ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
+	ck_assert_int_ge(fcntl(out[0], F_SETPIPE_SZ, SESSION_WINDOW), 0);
+	cmd.fd[1] = out[1];
+	cmd.terminal = true;
+	ck_assert_int_eq(session_run(s, &cmd, NULL), 0);
+	n_sent = port_room = 0;
+	before = heap();
+	for (unsigned i = 0; i < n; i++) {
+		session_signal(s, 1, 1 + i % 64);
+		window.columns = (uint16_t)i;
+		session_resize(s, 1, &window);
+	}
+	for (unsigned i = 0; i < pieces; i++)
+		frame(SESSION_DATA, 1, 1, piece, sizeof(piece));
+	ck_assert_uint_eq(losses, 0);
+	session_leave(s, 1);
+	ck_assert_uint_lt(heap(), before + SESSION_WINDOW + (64 << 10));
+	guest_reads();
+	ck_assert_uint_gt(n_sent, 100000);
+	ck_assert_uint_lt(n_sent, 300000);
+	while (n_sent) {
+		struct session_frame head;
+		const uint8_t *got = next(&head);
+
+		signals += head.type == SESSION_SIGNAL;
+		sizes += head.type == SESSION_WINSIZE;
+		if (head.type == SESSION_WINSIZE)
+			memcpy(&last, got, sizeof(last));
+		memcpy(&part, got, sizeof(part));
+		credit += head.type == SESSION_CREDIT ? part : 0;
+	}
+	ck_assert_uint_gt(signals, 64);
+	ck_assert_uint_lt(signals + sizes, 20000);
+	ck_assert_mem_eq(&last, &window, sizeof(window));
+	ck_assert_uint_eq(credit, SESSION_WINDOW);
+	teardown();
+}
+END_TEST
+
+/* Return: its number, or -errno */
+static int run_long(size_t len)
+{
+	char *word = malloc(len + 1), *words[] = { word, NULL };
+	struct session_command cmd = base;
+	uint32_t id = 0;
+	int failed;
+
+	memset(word, 'x', len);
+	word[len] = '\0';
+	cmd.argv = words;
+	failed = session_run(s, &cmd, &id);
+	free(word);
+	return failed ? failed : (int)id;
+}
+
+/* The longest one, and others of some length in all; one that leaves before it has begun was never there. */
+START_TEST(test_long_commands)
+{
+	const size_t longest = 15 << 20, some = 1 << 20;
+	struct session_frame head = { .flags = 0 };
+	int id[4], left;
+	unsigned begun = 0, signals = 0;
+	size_t before;
+
+	setup();
+	say_hello();
+	port_room = 0;
+	before = heap();
+	id[0] = run_long(some);
+	left = run_long(longest);
+	ck_assert_int_eq(run_long(longest), -EBUSY);
+	id[1] = run_long(some - 1000);
+	for (unsigned i = 0; i < 100; i++)
+		ck_assert_int_eq(run_long(some), -EBUSY);
+	id[2] = run_long(100);
+	ck_assert_uint_lt(heap(), before + longest + 2 * some + (64 << 10));
+	session_leave(s, (uint32_t)left);
+	ck_assert_uint_lt(heap(), before + 2 * some + (64 << 10));
+	id[3] = run_long(some);
+	for (unsigned i = 0; i < 4; i++)
+		session_signal(s, (uint32_t)id[i], SIGTERM);
+	session_leave(s, (uint32_t)id[0]); /* its beginning is on its way */
+	guest_reads();
+	while (n_sent) { /* in their order, each in one piece, and what is said of it behind it */
+		const bool more = head.flags & SESSION_MORE;
+
+		next(&head);
+		if (head.type == SESSION_EXEC) {
+			begun += !more;
+			ck_assert_int_eq((int)head.command, id[begun - 1]);
+		} else {
+			ck_assert_int_le((int)head.command, id[begun - 1]);
+			signals += head.type == SESSION_SIGNAL;
+			head.flags = more ? SESSION_MORE : 0;
+		}
+	}
+	ck_assert_uint_eq(begun, 4);
+	ck_assert_uint_eq(signals, 5);
+	teardown();
+}
+END_TEST
+
+/* Two whose input does not end: the guest takes little at a time, and both get on. */
+START_TEST(test_turns)
+{
+	struct session_command cmd = base;
+	struct session_frame head;
+	uint32_t total[3] = { 0 };
+
+	setup();
+	say_hello();
+	cmd.fd[0] = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	port_room = 0;
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(session_run(s, &cmd, NULL), 0);
+	for (unsigned i = 0; i < 6; i++) {
+		port_room = 50000;
+		port.ops->input_wanted(port.end);
+		turns(2);
+	}
+	while (n_sent > sizeof(head) + SESSION_MOST) {
+		next(&head);
+		ck_assert(head.type == SESSION_EXEC || head.type == SESSION_DATA);
+		total[head.command] += head.len;
+	}
+	ck_assert_uint_gt(total[1], 60000);
+	ck_assert_uint_gt(total[2], 60000);
+	close(cmd.fd[0]);
+	teardown();
+}
+END_TEST
+
 /* ---- a terminal ---- */
 
 struct console {
@@ -1021,6 +1183,5 @@ UNIT_MAIN("session", test_exec, test_exec_in_parts, test_streams, test_printed, 
 	  test_credit_given, test_too_much_output, test_reader_leaves, test_full_disk, test_closed, test_file,
 	  test_event_as_input, test_no_events,
 	  test_ring, test_nonsense, test_other_version, test_closed_port, test_closed_port_sends_on, test_drain,
-	  test_many, test_tty, test_tty_drain,
-	  test_tty_credit,
+	  test_many, test_never_reads, test_long_commands, test_turns, test_tty, test_tty_drain, test_tty_credit,
 	  test_terminal, test_leave, test_words, test_bad_words)

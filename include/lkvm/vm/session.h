@@ -8,6 +8,7 @@
  *
  * The main thread calls all of this. What the guest sends is judged: a frame that cannot be ends the
  * session. Nothing waits for a reader: a stream whose reader is slow gets no more credit, and that is all.
+ * Nor is anything queued for a guest that takes nothing, but the longest command and 2 MiB of others.
  */
 #ifndef LKVM_VM_SESSION_H
 #define LKVM_VM_SESSION_H
@@ -64,8 +65,8 @@ struct session_command {
 /**
  * session_run() - start a command; after hello()
  * @ret_id: what it is called below, until it has ended; may be NULL
- * Return: 0, -E2BIG, -EAGAIN (SESSION_COMMANDS are running), -ENOTCONN (no hello yet), -EPIPE (the
- *	session is lost) or -ENOMEM; not logged
+ * Return: 0, -E2BIG, -EAGAIN (SESSION_COMMANDS are running), -EBUSY (the guest has not taken commands before
+ *	it, which are long), -ENOTCONN (no hello yet), -EPIPE (the session is lost) or -ENOMEM; not logged
  */
 int session_run(struct session *s, const struct session_command *cmd, uint32_t *ret_id);
 /** session_signal() - to the command's process group; @signal is 1 to 64 */
