@@ -49,6 +49,7 @@ struct exec {
 	bool answered;
 	bool left;    /* by Ctrl-a x, or the terminal has hung up */
 	int err;      /* of the answer */
+	char why[100]; /* -EPIPE: in words */
 	struct session_exit how;
 };
 
@@ -186,6 +187,8 @@ static void answer_ready(struct loop_source *src, uint32_t events)
 		e->err = -EPROTO;
 	if (!e->err)
 		memcpy(&e->how, reply.body, sizeof(e->how));
+	else
+		snprintf(e->why, sizeof(e->why), "%.*s", (int)reply.len, (const char *)reply.body);
 	e->answered = true;
 	loop_del(&e->loop, src);
 	finish_if_over(e);
@@ -356,6 +359,8 @@ static int start(struct exec *e)
 
 static int failed(const struct exec *e)
 {
+	if (e->err == -EPIPE && *e->why)
+		return log_errx(e->err, "guest '%s' tells no more of the command: %s", e->name, e->why);
 	switch (e->err) {
 	case -EOPNOTSUPP:
 		return log_errx(e->err, "guest '%s' takes no commands: it was started without -- COMMAND and without "

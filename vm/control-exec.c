@@ -126,14 +126,28 @@ static void ended(void *ctx, const struct session_exit *how, int output_err)
 	struct exec *e = ctx;
 	struct ipc_client *client = e->client;
 
+	char why[SESSION_WHY_BYTES];
+
 	(void)output_err; /* his descriptors: he cannot be told of it yet */
+	if (!how)
+		session_why(e->ctl->session, why);
 	exec_free(e);
-	ipc_answer(client, 0, how, sizeof(*how));
+	if (how)
+		ipc_answer(client, 0, how, sizeof(*how));
+	else
+		ipc_answer(client, -EPIPE, why, strlen(why));
 }
 
 /* ---- its start ---- */
 
-static int start(struct exec *e, const struct ipc_exec *req, char *text, size_t len)
+static void tell_why(const struct session *s, struct ipc_reply *reply)
+{
+	session_why(s, (char *)reply->body);
+	reply->len = strlen((char *)reply->body);
+}
+
+/* Return: 0, it is ended()'s or gone()'s from now on; or -errno */
+static int start(struct exec *e, const struct ipc_exec *req, char *text, size_t len, struct ipc_reply *reply)
 {
 	struct session_command cmd = {
 		.terminal = req->flags & IPC_EXEC_TTY,
@@ -153,11 +167,14 @@ static int start(struct exec *e, const struct ipc_exec *req, char *text, size_t 
 	cmd.user = words.user;
 	err = session_run(e->ctl->session, &cmd, &e->id);
 	session_words_free(&words);
+	if (err == -EPIPE)
+		tell_why(e->ctl->session, reply);
 	if (err)
 		return err;
 	err = ipc_later(e->client, &waiting, e);
-	if (err != IPC_LATER)
-		session_leave(e->ctl->session, e->id);
+	if (err == IPC_LATER)
+		return 0;
+	session_leave(e->ctl->session, e->id);
 	return err;
 }
 
@@ -178,11 +195,13 @@ int control_exec(struct control *ctl, const void *body, struct ipc_reply *reply)
 	if (!err)
 		err = take_streams(e, &req);
 	if (!err)
-		err = start(e, &req, text, len);
+		err = start(e, &req, text, len, reply);
 	free(text);
 	if (words_fd >= 0)
 		close(words_fd);
-	if (err != IPC_LATER && e)
+	if (!err)
+		return IPC_LATER;
+	if (e)
 		exec_free(e);
 	return err;
 }

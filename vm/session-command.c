@@ -71,12 +71,13 @@ static void end_if_over(struct command *cmd)
 	struct session_command cfg = cmd->cfg;
 	const struct session_exit status = cmd->exit;
 	const int output_err = cmd->output_err;
+	const bool known = !cmd->given_up;
 
 	if (!cmd->exited || cmd->out[0].n || cmd->out[1].n)
 		return;
 	leave_slot(cmd);
 	command_free(cmd);
-	cfg.ended(cfg.ctx, &status, output_err);
+	cfg.ended(cfg.ctx, known ? &status : NULL, output_err);
 }
 
 /* ---- output ---- */
@@ -329,15 +330,27 @@ static void tty_attach(struct command *cmd)
 
 /* ---- what the guest tells ---- */
 
+/* Its output may still have to be written. */
+static void exited(struct command *cmd)
+{
+	cmd->exited = true;
+	in_end(cmd, false);
+	cmd->out[0].ended = cmd->out[1].ended = true;
+	end_if_over(cmd);
+}
+
+void command_give_up(struct command *cmd)
+{
+	cmd->given_up = !cmd->exited;
+	exited(cmd);
+}
+
 static const char *take_exit(struct command *cmd, const struct session_frame *head, const void *bytes)
 {
 	if (head->len != sizeof(cmd->exit) || cmd->exited)
 		return "an exit that cannot be";
 	memcpy(&cmd->exit, bytes, sizeof(cmd->exit));
-	cmd->exited = true;
-	in_end(cmd, false);
-	cmd->out[0].ended = cmd->out[1].ended = true;
-	end_if_over(cmd);
+	exited(cmd);
 	return NULL;
 }
 

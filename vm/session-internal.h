@@ -56,6 +56,7 @@ struct command {
 	struct command_in in;
 	struct command_out out[2];
 	bool exited;
+	bool given_up; /* exited, but it is not known how */
 	int output_err; /* the first -errno of what could not be written, and no reader had just left */
 	struct session_exit exit;
 };
@@ -79,6 +80,8 @@ struct session {
 	size_t tx_at, tx_n;
 	bool bye; /* is to be sent */
 	bool up, lost;
+	const char *why; /* it is lost; NULL: the port was closed */
+	bool lost_told;  /* to whoever owns the session */
 	unsigned turn;  /* which command is served first */
 	uint8_t *frame; /* the one being taken: head and SESSION_MOST bytes */
 	uint32_t next_id;
@@ -102,8 +105,6 @@ bool session_send(struct session *s, enum session_type type, uint32_t command, u
 		  const void *bytes, uint32_t len);
 /** session_go_on() - command_pump() for all, soon */
 void session_go_on(struct session *s);
-/** session_lose() - it is over, for this reason */
-void session_lose(struct session *s, const char *why);
 /** session_find() - the one that runs by this number, or NULL */
 struct command *session_find(const struct session *s, uint32_t id);
 /**
@@ -124,6 +125,8 @@ void command_pump(struct command *cmd);
 void command_retry(struct command *cmd);
 /** command_frame() - the guest tells of it; Return: NULL, or why that cannot be */
 const char *command_frame(struct command *cmd, const struct session_frame *head, const void *bytes);
+/** command_give_up() - nothing is heard of it any more; it may be gone then */
+void command_give_up(struct command *cmd);
 /** command_drain() - as session_drain(), for one; it may be gone then */
 void command_drain(struct command *cmd, int interrupt_fd, int patience_ms);
 /** command_free() - write what is taken at once, tell nobody; takes NULL */

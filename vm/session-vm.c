@@ -13,14 +13,18 @@
 #include "lkvm/stream.h"
 #include "vm-internal.h"
 
+#define GRACE_NS (5 * NS_PER_S)
+
 static void command_ended(void *ctx, const struct session_exit *how, int output_err)
 {
 	struct vm *vm = ctx;
 	struct run_result *r = vm->result;
 
+	vm->output_err = output_err;
+	if (!how)
+		return;
 	r->command_ended = true;
 	r->command = *how;
-	vm->output_err = output_err;
 	if (how->err)
 		log_err(-(int)(how->err & 0xfff), "command '%s'", vm->cfg->session.argv[0]);
 	session_bye(vm->session);
@@ -58,15 +62,53 @@ static void hello(void *ctx, const struct session_hello *hello)
 	kvm_stop(&vm->kvm, STOP_HOST_ERROR, (uint32_t)-err);
 }
 
-/* A guest that switches off closes the port too: how it ends is told soon. */
+/* The commands' end, and the guest's if it was to run one. A kernel that follows a panic goes its own way. */
+static void give_up(struct vm *vm)
+{
+	const bool panicked = atomic_load(&vm->kvm.panicked) || console_panic_line(vm->console);
+
+	session_give_up(vm->session);
+	if (vm->cfg->session.argv && !panicked)
+		kvm_stop(&vm->kvm, STOP_COMMAND, 0);
+}
+
+static void warn(struct vm *vm, const char *more)
+{
+	char why[SESSION_WHY_BYTES];
+
+	session_why(vm->session, why);
+	log_warn("guest '%s': %s%s", vm->cfg->name, why, more);
+}
+
+static void grace_over(struct timer *timer)
+{
+	struct vm *vm = container_of(timer, struct vm, grace);
+	const uint64_t from = vm->lost_ns > vm->awake_ns ? vm->lost_ns : vm->awake_ns;
+
+	if (kvm_stop_cause(&vm->kvm, NULL) != STOP_NONE)
+		return;
+	if (now_ns() < from + GRACE_NS && !timer_set(timer, from + GRACE_NS))
+		return;
+	warn(vm, ", and runs on");
+	give_up(vm);
+}
+
+/*
+ * A guest that ends closes the port too, and how it ends says more than that: it has some time. While it is
+ * being ended there is nothing to be said.
+ */
 static void lost(void *ctx, const char *why)
 {
 	struct vm *vm = ctx;
 
-	if (!why)
-		return;
-	log_warn("guest '%s': its init has sent %s", vm->cfg->name, why);
-	kvm_stop(&vm->kvm, STOP_COMMAND, 0);
+	if (why) {
+		warn(vm, "");
+		give_up(vm);
+	} else if (kvm_stop_cause(&vm->kvm, NULL) == STOP_NONE) {
+		vm->lost_ns = now_ns();
+		if (timer_set(&vm->grace, vm->lost_ns + GRACE_NS))
+			give_up(vm);
+	}
 }
 
 /* ---- the kernel's log ---- */
@@ -181,6 +223,7 @@ int vm_make_session(struct vm *vm)
 	int err;
 
 	vm->kernel_log_fd = -1;
+	timer_init(&vm->grace, &vm->loop, CLOCK_MONOTONIC, grace_over);
 	if (!vm->cfg->session.wanted)
 		return 0;
 	vm->result->has_command = vm->cfg->session.has_command;
@@ -192,6 +235,7 @@ int vm_make_session(struct vm *vm)
 
 void vm_undo_session(struct vm *vm)
 {
+	timer_fini(&vm->grace);
 	session_free(vm->session);
 	console_free(vm->terminal);
 	if (vm->kernel_log_fd >= 0)

@@ -5,6 +5,7 @@
 #include "session-internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -80,15 +81,6 @@ struct virtio_port session_port(struct session *s)
 }
 
 /* ---- to the guest ---- */
-
-void session_lose(struct session *s, const char *why)
-{
-	if (s->lost)
-		return;
-	s->lost = true;
-	s->tx_n = 0;
-	s->cfg.lost(s->cfg.ctx, why);
-}
 
 static void flush(struct session *s)
 {
@@ -201,6 +193,24 @@ static int take_frame(struct session *s)
 	return ret;
 }
 
+static void lose(struct session *s, const char *why)
+{
+	if (s->lost)
+		return;
+	s->lost = true;
+	s->why = why;
+	s->tx_n = 0;
+}
+
+/* When nothing of it is under way: who is told may end its commands. */
+static void tell_lost(struct session *s)
+{
+	if (!s->lost || s->lost_told)
+		return;
+	s->lost_told = true;
+	s->cfg.lost(s->cfg.ctx, s->why);
+}
+
 static const char *hello_frame(struct session *s, const void *bytes, uint32_t len)
 {
 	struct session_hello hello;
@@ -209,7 +219,7 @@ static const char *hello_frame(struct session *s, const void *bytes, uint32_t le
 		return "a hello that cannot be";
 	memcpy(&hello, bytes, sizeof(hello));
 	if (hello.version != SESSION_VERSION)
-		return "it speaks another version";
+		return "a hello of another version";
 	hello.release[sizeof(hello.release) - 1] = '\0';
 	s->up = true;
 	s->cfg.hello(s->cfg.ctx, &hello);
@@ -257,7 +267,7 @@ static bool take_frames(struct session *s)
 		else
 			why = "a frame that is too long";
 		if (why) {
-			session_lose(s, why);
+			lose(s, why);
 			return false;
 		}
 	}
@@ -274,8 +284,9 @@ static void woken(struct loop_source *src, uint32_t events)
 	if (take_frames(s))
 		event_signal(src->fd);
 	else if (atomic_exchange(&s->closed, false))
-		session_lose(s, NULL);
+		lose(s, NULL);
 	send_more(s);
+	tell_lost(s);
 }
 
 /* ---- what cannot be watched ---- */
@@ -354,6 +365,21 @@ void session_free(struct session *s)
 	free(s);
 }
 
+void session_give_up(struct session *s)
+{
+	for (unsigned i = 0; i < SESSION_COMMANDS; i++)
+		if (s->commands[i])
+			command_give_up(s->commands[i]);
+}
+
+void session_why(const struct session *s, char ret[SESSION_WHY_BYTES])
+{
+	if (s->why)
+		snprintf(ret, SESSION_WHY_BYTES, "its init has sent %s", s->why);
+	else
+		snprintf(ret, SESSION_WHY_BYTES, "it has closed its session");
+}
+
 uint64_t session_active_ns(const struct session *s)
 {
 	return s->active_ns;
@@ -363,6 +389,7 @@ void session_drain(struct session *s, int interrupt_fd, int patience_ms)
 {
 	while (take_frames(s))
 		;
+	tell_lost(s);
 	for (unsigned i = 0; i < SESSION_COMMANDS; i++)
 		if (s->commands[i])
 			command_drain(s->commands[i], interrupt_fd, patience_ms);

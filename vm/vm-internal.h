@@ -51,6 +51,8 @@ struct vm {
 	struct boot_entry entry;
 	struct session_boot *session_boot; /* these are NULL without a session */
 	struct session *session;
+	struct timer grace;       /* of a guest that has closed its session, since lost_ns */
+	uint64_t lost_ns;
 	struct console *terminal; /* the command's; NULL: it has none */
 	int output_err;           /* of the command's output: -errno, or 0 */
 	int kernel_log_fd;        /* --kernel-log; -1: none */

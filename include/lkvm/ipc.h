@@ -47,7 +47,8 @@ enum ipc_op {
 	IPC_TRANSLATE, /* body: struct ipc_translate; answer: text */
 	IPC_REGS_JSON, /* body: uint32_t vCPU; answer: a JSON object */
 	/* body: struct ipc_exec, with its descriptors; answer: struct session_exit, when the command has
-	 * ended. -EOPNOTSUPP: the guest takes no commands; -ENOTCONN: its init is not up yet; -EAGAIN */
+	 * ended. -EOPNOTSUPP: the guest takes no commands; -ENOTCONN: its init is not up yet; -EAGAIN; -EBUSY;
+	 * -EPIPE: nobody knows any more how it ends, the body says in words why */
 	IPC_EXEC,
 	IPC_EXEC_SIGNAL,  /* while IPC_EXEC has no answer, and without one itself; body: uint32_t */
 	IPC_EXEC_WINSIZE, /* likewise; body: struct session_winsize */

@@ -51,10 +51,15 @@ static void on_kmsg(void *ctx, const char *record, size_t len)
 		sum = (char)(sum + record[i]);
 }
 
+static struct session *s;
+static bool give_up; /* when it is lost */
+
 static void on_lost(void *ctx, const char *why)
 {
 	(void)ctx, (void)why;
 	check(!lost++);
+	if (give_up)
+		session_give_up(s);
 }
 
 static void on_end(void *ctx, const struct session_exit *exit, int output_err)
@@ -76,7 +81,7 @@ static void port_writable(void *dev)
 	(void)dev;
 }
 
-static void run(struct session *s, struct console *tty)
+static void run(struct console *tty)
 {
 	static char *const argv[] = { "true", NULL };
 	const struct session_command cmd = { .argv = argv, .fd = { -1, -1, -1 }, .tty = tty, .ended = on_end };
@@ -103,10 +108,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.loop = &loop, .hello = on_hello, .kmsg = on_kmsg, .lost = on_lost,
 	};
 	struct virtio_port port;
-	struct session *s;
 
 	lost = running = tries = 0;
 	narrow = size ? data[0] & 4 : 0;
+	give_up = size && data[0] & 8;
 	check(!loop_init(&loop));
 	check(!session_new(&setup, &s));
 	port = session_port(s);
@@ -114,8 +119,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size && data[0] & 1) {
 		say_hello(&port);
 		loop_once(&loop, 0);
-		run(s, NULL);
-		run(s, &tty);
+		run(NULL);
+		run(&tty);
 		if (data[0] & 2)
 			session_leave(s, 1);
 	}

@@ -10,7 +10,7 @@ GUEST_MULTIBOOT := acpi attacks bios cpuid disks hammer hostile hvc multiboot ra
 GUEST_LOW := multiboot
 GUEST_MULTIBOOT2 := multiboot2
 GUEST_PVH := blk-bench pvh quit serial-burst serial-poll
-GUEST_BZIMAGE := bzimage dtb
+GUEST_BZIMAGE := bzimage dtb session
 
 GUEST_BIN := $(GUEST_REAL:%=$(GUEST)/%.bin) $(GUEST_FLAT:%=$(GUEST)/%.bin) \
 	$(GUEST_MULTIBOOT:%=$(GUEST)/%.mb) $(GUEST_LOW:%=$(GUEST)/%.low) \
@@ -66,6 +66,7 @@ $(GUEST)/hostile.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests \
 $(GUEST)/attacks.mb: $(GUEST)/virtio-driver.o
 
 $(GUEST)/hvc.mb: $(GUEST)/virtio-driver.o
+$(GUEST)/session.bz: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 $(GUEST)/blk-bench.pvh: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 
 $(GUEST)/smp.mb: $(GUEST)/cpus.o

@@ -74,6 +74,12 @@ void session_leave(struct session *s, uint32_t id)
 
 /* ---- both ends ---- */
 
+void session_why(const struct session *s, char ret[SESSION_WHY_BYTES])
+{
+	ck_assert_ptr_eq(s, &played);
+	snprintf(ret, SESSION_WHY_BYTES, "it is so");
+}
+
 static const struct vm_config config = { .session.cwd = "/home" };
 static struct control ctl = { .config = &config };
 static struct loop loop;
@@ -188,6 +194,30 @@ START_TEST(test_exec)
 	ck_assert_uint_eq(how.code, 5);
 	close(fd);
 	pump();
+	ck_assert_uint_eq(played.left, 0);
+	end();
+}
+END_TEST
+
+/* Nobody will know how it has ended. */
+START_TEST(test_lost)
+{
+	static struct ipc_reply reply;
+	const struct ipc_exec none = { 0 };
+	int fd;
+
+	serve();
+	fd = send_exec(&none, words_fd(good, sizeof(good), SEALS), 0);
+	played.cmd.ended(played.cmd.ctx, NULL, 0);
+	ck_assert_int_eq(ipc_receive(fd, &reply), -EPIPE);
+	ck_assert_uint_eq(reply.len, strlen("it is so"));
+	ck_assert_mem_eq(reply.body, "it is so", reply.len);
+	close(fd);
+	played.err = -EPIPE;
+	fd = send_exec(&none, words_fd(good, sizeof(good), SEALS), 0);
+	ck_assert_int_eq(ipc_receive(fd, &reply), -EPIPE);
+	ck_assert_mem_eq(reply.body, "it is so", reply.len);
+	close(fd);
 	ck_assert_uint_eq(played.left, 0);
 	end();
 }
@@ -312,4 +342,4 @@ START_TEST(test_most)
 }
 END_TEST
 
-UNIT_MAIN("control, exec", test_exec, test_terminal, test_session_gone, test_hostile, test_no_session, test_most)
+UNIT_MAIN("control, exec", test_exec, test_lost, test_terminal, test_session_gone, test_hostile, test_no_session, test_most)

@@ -127,7 +127,8 @@ static void expect(enum session_type type, unsigned stream, const void *bytes, u
 
 /* ---- lkvm's end ---- */
 
-static unsigned hellos, losses, ends;
+static unsigned hellos, losses, ends, unknown;
+static bool give_up; /* when it is lost */
 static const char *why_lost;
 static struct session_exit how;
 
@@ -143,6 +144,8 @@ static void lost(void *ctx, const char *why)
 	(void)ctx;
 	losses++;
 	why_lost = why;
+	if (give_up)
+		session_give_up(s);
 }
 
 static char kernel_log[100];
@@ -160,7 +163,9 @@ static void ended(void *ctx, const struct session_exit *exit, int err)
 	output_err = err;
 	ck_assert_ptr_eq(ctx, &ends);
 	ends++;
-	how = *exit;
+	unknown += !exit;
+	if (exit)
+		how = *exit;
 }
 
 static void say_hello(void)
@@ -177,7 +182,7 @@ static void setup(void)
 	};
 	const struct console_device device = { .input = port_input, .writable = port_writable, .dev = &loop };
 
-	hellos = losses = ends = 0;
+	hellos = losses = ends = unknown = 0;
 	n_sent = 0;
 	signal(SIGPIPE, SIG_IGN);
 	sent = malloc(SENT_MOST);
@@ -668,7 +673,7 @@ START_TEST(test_other_version)
 	setup();
 	frame(SESSION_HELLO, 0, 0, &hi, sizeof(hi));
 	ck_assert_uint_eq(hellos, 0);
-	ck_assert_str_eq(why_lost, "it speaks another version");
+	ck_assert_str_eq(why_lost, "a hello of another version");
 	teardown();
 }
 END_TEST
@@ -687,6 +692,58 @@ START_TEST(test_closed_port)
 	ck_assert_uint_eq(ends, 1);
 	ck_assert_uint_eq(losses, 1);
 	ck_assert_ptr_null(why_lost);
+	teardown();
+}
+END_TEST
+
+/* Who waits for a command's end hears that there is none, once its output is written; the others at once. */
+START_TEST(test_give_up)
+{
+	static char piece[SESSION_MOST], got[SESSION_MOST];
+	char why[SESSION_WHY_BYTES];
+
+	start();
+	ck_assert_int_eq(session_run(s, &base, NULL), 0);
+	ck_assert_int_eq(session_run(s, &base, NULL), 0);
+	session_leave(s, 3);
+	ck_assert_int_ge(fcntl(out[0], F_SETPIPE_SZ, 4096), 0);
+	frame(SESSION_DATA, 1, 1, piece, 6000);
+	frame(SESSION_EXIT, 0, 1, &(struct session_exit){ .code = 9 }, sizeof(struct session_exit));
+	port.ops->opened(port.end, false);
+	turns(2);
+	ck_assert_uint_eq(losses, 1);
+	ck_assert_uint_eq(ends, 0);
+	session_why(s, why);
+	ck_assert_str_eq(why, "it has closed its session");
+	session_give_up(s);
+	ck_assert_uint_eq(ends, 1);
+	ck_assert_uint_eq(unknown, 1);
+	ck_assert_int_eq(read(out[0], got, sizeof(got)), 4096);
+	turns(2);
+	ck_assert_uint_eq(ends, 2);
+	ck_assert_uint_eq(unknown, 1); /* this one had told */
+	ck_assert_uint_eq(how.code, 9);
+	session_give_up(s);
+	ck_assert_uint_eq(ends, 2);
+	teardown();
+}
+END_TEST
+
+/* Whoever is told gives up at once, while a frame of that command has just been looked at. */
+START_TEST(test_give_up_at_once)
+{
+	const uint32_t more = SESSION_WINDOW + 1;
+	char why[SESSION_WHY_BYTES];
+
+	give_up = true;
+	start();
+	ck_assert_int_eq(write(in[1], "typed", 5), 5);
+	frame(SESSION_CREDIT, 0, 1, &more, sizeof(more));
+	ck_assert_uint_eq(losses, 1);
+	ck_assert_uint_eq(unknown, 1);
+	session_why(s, why);
+	ck_assert_str_eq(why, "its init has sent more credit than it may give");
+	ck_assert_int_eq(session_run(s, &base, NULL), -EPIPE);
 	teardown();
 }
 END_TEST
@@ -1181,7 +1238,7 @@ END_TEST
 
 UNIT_MAIN("session", test_exec, test_exec_in_parts, test_streams, test_printed, test_credit, test_slow_reader,
 	  test_credit_given, test_too_much_output, test_reader_leaves, test_full_disk, test_closed, test_file,
-	  test_event_as_input, test_no_events,
-	  test_ring, test_nonsense, test_other_version, test_closed_port, test_closed_port_sends_on, test_drain,
+	  test_event_as_input, test_no_events, test_ring, test_nonsense, test_other_version, test_closed_port,
+	  test_closed_port_sends_on, test_give_up, test_give_up_at_once, test_drain,
 	  test_many, test_never_reads, test_long_commands, test_turns, test_tty, test_tty_drain, test_tty_credit,
 	  test_terminal, test_leave, test_words, test_bad_words)

@@ -29,7 +29,10 @@ struct session_setup {
 	void (*hello)(void *ctx, const struct session_hello *hello);
 	/* A record of the kernel's log, as /dev/kmsg has it, without the newline at its end; may be NULL */
 	void (*kmsg)(void *ctx, const char *record, size_t len);
-	/* No command will tell of its end: the guest has sent what cannot be, or has closed the port (@why is NULL) */
+	/*
+	 * No command will tell of its end: the guest has sent what cannot be, or has closed the port (@why is
+	 * NULL). Who does not believe that the guest ends by itself calls session_give_up().
+	 */
 	void (*lost)(void *ctx, const char *why);
 };
 
@@ -57,7 +60,8 @@ struct session_command {
 	void (*printed)(void *ctx, const void *bytes, size_t len);
 	/*
 	 * It is over, and its output has been written; @output_err: or the first -errno of what could not be,
-	 * though no reader had just left. @exit->err: errno, it could not be started
+	 * though no reader had just left. @exit->err: errno, it could not be started. @exit is NULL: nobody
+	 * knows how it ended, or whether
 	 */
 	void (*ended)(void *ctx, const struct session_exit *exit, int output_err);
 };
@@ -78,6 +82,12 @@ void session_resize(struct session *s, uint32_t id, const struct session_winsize
  * and its descriptors may be closed; not for one with a console as its terminal
  */
 void session_leave(struct session *s, uint32_t id);
+
+/** session_give_up() - it is lost: end the commands that it still has */
+void session_give_up(struct session *s);
+#define SESSION_WHY_BYTES 80
+/** session_why() - what the guest has done, as it is said behind its name, once the session is lost */
+void session_why(const struct session *s, char ret[SESSION_WHY_BYTES]);
 
 /** session_active_ns() - when a command last printed something, by CLOCK_MONOTONIC; 0: never */
 uint64_t session_active_ns(const struct session *s);
