@@ -2,47 +2,91 @@
  * Limits of a run's time: --timeout, --boot-timeout, --idle-timeout; see vm-internal.h. Main thread.
  *
  * When one has passed, a Linux guest is first asked where its CPUs are: by the magic SysRq, as a break on its
- * console, if it listens there. It has three seconds to answer, and five until it must be silent again.
+ * console, if it listens there. It may be silent, or print something else, for MOST_NS in all. Only one that
+ * prints its backtraces by then may go on until they are there: a slow host needs seconds for them.
  */
+#include <string.h>
+
 #include "lkvm/clock.h"
 #include "lkvm/log.h"
 #include "vm-internal.h"
 
-#define LOOK_NS (NS_PER_S / 20) /* between two looks at whether it has answered */
-#define MOST_NS (5 * NS_PER_S)
+#define LOOK_NS  (NS_PER_S / 20) /* between two looks at whether it has answered */
+#define KEY_NS   (NS_PER_S / 2)  /* that a key may take before the next */
+#define QUIET_NS (NS_PER_S / 2)  /* behind the last line of a backtrace */
+#define MOST_NS  (2 * NS_PER_S)
+#define SLOW_NS  (5 * NS_PER_S)
+
+/* ---- what it is asked ---- */
 
 /*
- * All to the console, then every CPU's backtrace. Linux's driver holds one key: the next has to wait until it
- * has answered, or will not. Without quiet behind each the end of one answer is taken for the next.
+ * l: every CPU's backtrace; 7: all to the console, which else has its first line only. Where the log comes as
+ * records that is enough, and soon there; and a guest that was asked for something else before is no longer
+ * where it was. Linux's driver holds one key: the next has to wait until it has answered, or will not.
  */
-static const struct question {
-	uint8_t key;
-	uint64_t silent_ns; /* that it may be before it answers */
-	uint64_t quiet_ns;  /* that it must be before its answer is taken for whole */
-} questions[] = { { '7', NS_PER_S, NS_PER_S / 2 }, { 'l', 2 * NS_PER_S, NS_PER_S } };
+static const char of_log[] = "l7l", of_console[] = "7l";
 
 static bool may_answer(const struct vm *vm)
 {
 	return vm->console && !vm->holds && (vm->cfg->session.wanted || *vm->result->release);
 }
 
-static bool is_over(const struct vm *vm, const struct question *q, uint64_t now)
+static void ask(struct vm *vm, uint64_t now)
 {
-	const uint64_t last = console_active_ns(vm->console);
+	struct last_words *w = &vm->last_words;
 
-	return last > vm->asked_ns ? now - last >= q->quiet_ns : now - vm->asked_ns >= q->silent_ns;
+	if (!w->keys)
+		w->keys = vm->has_kmsg ? of_log : of_console;
+	w->asked_ns = now;
+	console_send(vm->console, (const uint8_t *)w->keys++, 1, true);
 }
 
-/* The next question, once it is time for that. Return: false: there is none */
-static bool ask(struct vm *vm, uint64_t now)
+/* ---- how it answers ---- */
+
+/* As x86's backtraces have them; what else is printed meanwhile is no answer. */
+static bool is_of_trace(const char *line)
 {
-	if (vm->asked && !is_over(vm, &questions[vm->asked - 1], now))
+	static const char *const begins[] = {
+		"NMI backtrace", "Sending NMI", "CPU: ", "Hardware name: ", "Call Trace:", "Code: ", "Modules linked in:",
+	};
+	const size_t name = strspn(line, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"); /* of a register */
+
+	if (*line == ' ' || (name >= 2 && name <= 4 && line[name] == ':'))
 		return true;
-	if (vm->asked == ARRAY_SIZE(questions))
-		return false;
-	vm->asked_ns = now;
-	console_send(vm->console, &questions[vm->asked++].key, 1, true);
-	return true;
+	for (size_t i = 0; i < ARRAY_SIZE(begins); i++)
+		if (!strncmp(line, begins[i], strlen(begins[i])))
+			return true;
+	return false;
+}
+
+void vm_limits_hear(struct vm *vm, const char *line)
+{
+	struct last_words *w = &vm->last_words;
+
+	if (!w->keys)
+		return;
+	w->level_set |= strstr(line, "Loglevel set to") != NULL;
+	w->begun |= strstr(line, "Show backtrace of all active CPUs") != NULL;
+	if (w->begun && is_of_trace(line))
+		w->trace_ns = now_ns();
+}
+
+/* Nothing more is to be waited for. */
+static bool has_answered(const struct vm *vm, uint64_t now)
+{
+	const struct last_words *w = &vm->last_words;
+	const uint64_t late = now - vm->passed_ns;
+
+	return w->trace_ns ? now - w->trace_ns >= QUIET_NS || late >= SLOW_NS : late >= MOST_NS;
+}
+
+static bool is_next_due(const struct vm *vm, uint64_t now)
+{
+	const struct last_words *w = &vm->last_words;
+
+	if (!w->keys)
+		return true;
+	return *w->keys && !w->trace_ns && (w->level_set || now - w->asked_ns >= KEY_NS);
 }
 
 static void backtrace_fired(struct timer *timer)
@@ -50,10 +94,15 @@ static void backtrace_fired(struct timer *timer)
 	struct vm *vm = container_of(timer, struct vm, backtrace);
 	const uint64_t now = now_ns();
 
-	if (may_answer(vm) && now - vm->passed_ns < MOST_NS && ask(vm, now) && !timer_set(timer, now + LOOK_NS))
+	if (may_answer(vm) && !has_answered(vm, now) && !timer_set(timer, now + LOOK_NS)) {
+		if (is_next_due(vm, now))
+			ask(vm, now);
 		return;
+	}
 	kvm_stop(&vm->kvm, STOP_TIMEOUT, vm->passed);
 }
+
+/* ---- the limits ---- */
 
 static void pass(struct vm *vm, enum config_limit which)
 {

@@ -14,6 +14,15 @@
 #include "lkvm/vm/session.h"
 #include "lkvm/vm/vm.h"
 
+/* What its kernel has said after a limit of time had passed; vm/limits.c */
+struct last_words {
+	const char *keys;  /* that it is still to be sent; NULL: it was not asked yet */
+	uint64_t asked_ns; /* when the last one was */
+	bool level_set;    /* it has said that all goes to the console, */
+	bool begun;        /* that backtraces come, */
+	uint64_t trace_ns; /* and the last line of them */
+};
+
 struct vm {
 	struct vm_setup setup;
 	struct vm_config *cfg;
@@ -33,9 +42,9 @@ struct vm {
 	struct loop_source wake;    /* kvm.wake_fd */
 	struct timer limit[CONFIG_LIMITS];
 	struct timer backtrace;      /* after one of them has passed: the next step of the end */
-	unsigned passed, asked;      /* which one; questions so far, */
-	uint64_t asked_ns;           /* and when the last was put */
+	unsigned passed;             /* which one, */
 	uint64_t passed_ns;          /* when; 0: none has */
+	struct last_words last_words;
 	uint64_t passed_lines;       /* of kmsg_tail by then */
 	uint64_t awake_ns;        /* ready for its command, or released from a hold: not idle then */
 	struct ipc_server *ipc;
@@ -108,6 +117,8 @@ int vm_make_limits(struct vm *vm);
 void vm_undo_limits(struct vm *vm);
 /** vm_is_up() - the guest is ready for its command */
 void vm_is_up(struct vm *vm);
+/** vm_limits_hear() - a line of its kernel's, on the console or in the log */
+void vm_limits_hear(struct vm *vm, const char *line);
 
 /* vm/session-vm.c */
 int vm_make_session_boot(struct vm *vm);

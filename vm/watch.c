@@ -15,6 +15,7 @@
 
 static void kernel_line(struct vm *vm, const char *line)
 {
+	vm_limits_hear(vm, line);
 	kernel_log_line(&vm->kernel_log, line);
 	if (!vm->ktap_log)
 		return;
@@ -28,6 +29,8 @@ void vm_console_message(void *ctx, const char *text)
 
 	if (!vm->has_kmsg)
 		kernel_line(vm, text);
+	else
+		vm_limits_hear(vm, text);
 }
 
 static int watch_log(struct vm *vm)

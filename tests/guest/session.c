@@ -1,7 +1,7 @@
 /*
  * A kernel whose init says hello on the port of a session, takes commands=N of them, and then=0: closes the
  * port and runs on, 1: closes it and says by the pvpanic port that it has panicked, 2: closes it and powers
- * off, 3: takes nothing more.
+ * off, 3: takes nothing more, 4: prints kernel messages instead, 5: and answers the magic SysRq, as Linux does.
  */
 #include "virtio.h"
 
@@ -87,6 +87,34 @@ static void take_commands(uint64_t n)
 	}
 }
 
+static void answer(uint8_t key)
+{
+	static bool loud;
+
+	if (key == '7') {
+		print("[    1.000000] sysrq: Changing Loglevel\n[    1.000000] sysrq: Loglevel set to 7\n");
+		loud = true;
+	} else if (key == 'l') {
+		print("[    1.000000] sysrq: Show backtrace of all active CPUs\n");
+		if (loud)
+			print("[    1.000000] NMI backtrace for cpu 0\n[    1.000000]  here+0x1/0x2\n");
+	}
+}
+
+static _Noreturn void talk(bool answers)
+{
+	out8(COM_FCR, 1); /* room for a break and a key */
+	out8(COM_IER, 1); /* it listens */
+	for (;;) {
+		print("[    1.000000] tick\n");
+		for (unsigned i = 0; i < 10; i++) {
+			if (answers && in8(COM_LSR) & LSR_DATA)
+				answer(in8(COM_DATA)); /* of a break, which print() may have seen, it is 0 */
+			pause_ms(1);
+		}
+	}
+}
+
 static _Noreturn void stand(void)
 {
 	for (;;)
@@ -106,6 +134,8 @@ void guest_main(void)
 	take_commands(commands);
 	if (then == 3)
 		stand();
+	if (then >= 4)
+		talk(then == 5);
 	CHECK(port_control(con, 0, PORT_OPEN, 0));
 	print("closed\n");
 	if (then == 1)

@@ -288,6 +288,7 @@ test_limits()
 	expect_text limits-idle.out $'1\n2\n3'
 	expect "which limit" grep -q "^lkvm: guest 'limits-idle' ended: --idle-timeout 25 passed" limits-idle.err
 	expect "the backtrace in the log" grep -q 'Show backtrace of all active CPUs' kernel.log
+	expect "where it was: idle" grep -q ' cpu_startup_entry' kernel.log
 	expect "the last lines" grep -q 'backtrace' limits-idle.err
 	expect "the same in the result" grep -q '"limit": "--idle-timeout"' limits.json
 	session limits-boot "$CLOUD" --boot-timeout 1 -- true </dev/null
