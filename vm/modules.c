@@ -1,6 +1,6 @@
 /*
- * Modules by name, with what they need. libkmod would want depmod's indexes, which the folder of a
- * build lacks; what is needed of it is a list and a few strings.
+ * The modules of a kernel: which there are, and their files. libkmod would want depmod's indexes, which
+ * the folder of a build lacks; what is needed of it is a list and a few strings.
  */
 #include "lkvm/vm/modules.h"
 
@@ -18,9 +18,7 @@
 #include "lkvm/log.h"
 #include "lkvm/types.h"
 
-#define FILE_MOST   (64 * MIB) /* a list or a module, packed or not */
-#define NAME_BYTES  64         /* MODULE_NAME_LEN */
-#define VALUE_BYTES 4096
+#define FILE_MOST (64 * MIB) /* a list or a module, packed or not */
 
 struct modules {
 	const struct kernel *kernel;
@@ -84,6 +82,11 @@ int modules_read_list(const struct kernel *k, const char *name, struct unpacked 
 		log_err(err, "list of modules '%s'", path);
 	free(path);
 	return err == -ENOENT ? 0 : err;
+}
+
+const struct kernel *modules_kernel(const struct modules *m)
+{
+	return m->kernel;
 }
 
 int modules_open(const struct kernel *k, struct modules **ret)
@@ -256,12 +259,17 @@ static int path_of(const struct modules *m, const char *line, size_t len, char *
 	return n < 0 ? log_err(-ENOMEM, "modules") : 0;
 }
 
-static int load_line(const struct modules *m, const char *line, size_t len, struct unpacked *ret,
-		     struct modinfo *ret_info)
+int modules_load(const struct modules *m, const char *name, struct unpacked *ret, struct modinfo *ret_info)
 {
+	size_t len;
+	const char *line = find_module(m, name, &len);
 	char *path;
-	int err = path_of(m, line, len, &path), fd;
+	int err, fd;
 
+	if (!line)
+		return log_errx(-ENOENT, "kernel '%s' has no module '%s', and not built in either",
+				m->kernel->image, name);
+	err = path_of(m, line, len, &path);
 	if (err)
 		return err;
 	find_packed(&path);
@@ -315,161 +323,4 @@ int modules_each(const struct modules *m,
 		free(path);
 	}
 	return err;
-}
-
-/* ---- what it needs ---- */
-
-/* What is on the way to the list: a circle of dependencies ends there. */
-struct walk {
-	const struct modules *m;
-	struct module_list *list;
-	char under[MODULES_MOST][NAME_BYTES];
-	unsigned n_under;
-};
-
-static int add(struct walk *w, const char *name, bool soft);
-
-/* Names with commas or blanks between them */
-static int add_names(struct walk *w, const char *names, size_t len, bool soft)
-{
-	char name[NAME_BYTES];
-	int err = 0;
-
-	for (const char *at = names, *end = names + len; !err && at < end;) {
-		size_t n = 0;
-
-		while (at + n < end && at[n] != ',' && at[n] != ' ')
-			n++;
-		if (n >= sizeof(name))
-			return log_errx(-ENOEXEC, "module '%s': damaged", w->under[w->n_under - 1]);
-		memcpy(name, at, n);
-		name[n] = '\0';
-		if (n)
-			err = add(w, name, soft);
-		at += n + 1;
-	}
-	return err;
-}
-
-/* "softdep=pre: a b post: c": the part of @which */
-static int add_soft(struct walk *w, const struct modinfo *info, const char *which)
-{
-	static const char *const part[] = { "pre:", "post:" };
-	int err = 0;
-
-	for (const char *v = NULL; !err && (v = modinfo_next(info, "softdep", v));) {
-		const char *at = strstr(v, which), *end;
-
-		if (!at)
-			continue;
-		at += strlen(which);
-		end = at + strlen(at);
-		for (size_t i = 0; i < ARRAY_SIZE(part); i++) {
-			const char *next = strstr(at, part[i]);
-
-			if (next && next < end)
-				end = next;
-		}
-		err = add_names(w, at, (size_t)(end - at), true);
-	}
-	return err;
-}
-
-static int add_hard(struct walk *w, const struct modinfo *info)
-{
-	const char *depends = modinfo_next(info, "depends", NULL);
-
-	return depends ? add_names(w, depends, strlen(depends), false) : 0;
-}
-
-static int append(struct walk *w, const char *name, struct unpacked *elf)
-{
-	struct module *new = &w->list->list[w->list->n];
-
-	if (w->list->n == MODULES_MOST)
-		return log_errx(-E2BIG, "module '%s': more than %d modules are needed", name, MODULES_MOST);
-	new->name = strdup(name);
-	if (!new->name)
-		return log_err(-ENOMEM, "module '%s'", name);
-	new->file = *elf;
-	w->list->n++;
-	*elf = (struct unpacked){ 0 };
-	return 0;
-}
-
-static int add_file(struct walk *w, const char *name, const char *line, size_t len)
-{
-	struct unpacked elf = { 0 };
-	struct modinfo info = { 0 };
-	int err = load_line(w->m, line, len, &elf, &info);
-
-	if (!err)
-		err = add_soft(w, &info, "pre:");
-	if (!err)
-		err = add_hard(w, &info);
-	if (!err)
-		err = append(w, name, &elf);
-	if (!err)
-		err = add_soft(w, &info, "post:");
-	modinfo_free(&info);
-	unpacked_free(&elf);
-	return err;
-}
-
-static bool is_known(const struct walk *w, const char *name)
-{
-	for (unsigned i = 0; i < w->n_under; i++)
-		if (!strcmp(w->under[i], name))
-			return true;
-	for (unsigned i = 0; i < w->list->n; i++)
-		if (!strcmp(w->list->list[i].name, name))
-			return true;
-	return false;
-}
-
-static int add(struct walk *w, const char *wanted, bool soft)
-{
-	char *name = w->under[w->n_under];
-	const char *line;
-	size_t len;
-	int err;
-
-	if (w->n_under == MODULES_MOST - 1 || strlen(wanted) >= NAME_BYTES)
-		return log_errx(-E2BIG, "module '%s': needs too much", wanted);
-	for (len = 0; len <= strlen(wanted); len++)
-		name[len] = wanted[len] == '-' ? '_' : wanted[len];
-	if (is_known(w, name) || find_line(&w->m->builtin, name, &len))
-		return 0;
-	line = find_module(w->m, name, &len);
-	if (!line)
-		return soft ? 0 :
-			      log_errx(-ENOENT, "kernel '%s' has no module '%s', and not built in either",
-				       w->m->kernel->image, name);
-	w->n_under++;
-	err = add_file(w, name, line, len);
-	w->n_under--;
-	return err;
-}
-
-int modules_add(const struct modules *m, const char *name, struct module_list *list)
-{
-	struct walk *w = calloc(1, sizeof(*w));
-	int err;
-
-	if (!w)
-		return log_err(-ENOMEM, "module '%s'", name);
-	w->m = m;
-	w->list = list;
-	err = add(w, name, false);
-	free(w);
-	return err;
-}
-
-void module_list_free(struct module_list *list)
-{
-	for (unsigned i = 0; i < list->n; i++) {
-		free(list->list[i].name);
-		unpacked_free(&list->list[i].file);
-	}
-	list->n = 0;
 }

@@ -78,6 +78,26 @@ START_TEST(test_soft)
 }
 END_TEST
 
+/* ext4 asks for what its checksums need by the alias that several modules have. */
+START_TEST(test_soft_alias)
+{
+	static const char builtin[] = "crc32c_generic.license=GPL\0crc32c_generic.alias=crypto-crc32c";
+
+	enter(KERNEL_INSTALLED);
+	put_text("modules.order", "kernel/ext4.ko\nkernel/crc32c-intel.ko\nkernel/crc32c_generic.ko\nkernel/x.ko\n");
+	put_module("kernel/ext4.ko", "softdep=pre: crypto-crc32c crypto-none|depends=x");
+	put_module("kernel/crc32c-intel.ko", "alias=crypto-crc32c-|alias=crypto-crc32c");
+	put_module("kernel/crc32c_generic.ko", "alias=crc32c|alias=crypto-crc32c*");
+	put_module("kernel/x.ko", "alias=crypto-crc32");
+	needs("ext4", 0, "crc32c_intel crc32c_generic x ext4");
+	put_text("modules.alias", "# made by depmod\nalias crypto-crc32c x\nalias\nalias crypto_crc32c crc32c_generic\n");
+	needs("ext4", 0, "x crc32c_generic ext4");
+	put("modules.builtin.modinfo", builtin, sizeof(builtin));
+	needs("ext4", 0, "x ext4");
+	leave_own_folder();
+}
+END_TEST
+
 START_TEST(test_build)
 {
 	enter(KERNEL_BUILT);
@@ -193,5 +213,5 @@ START_TEST(test_damaged_file)
 }
 END_TEST
 
-UNIT_MAIN("modules", test_order, test_soft, test_build, test_packed, test_no_folder, test_find, test_damaged,
+UNIT_MAIN("modules", test_order, test_soft, test_soft_alias, test_build, test_packed, test_no_folder, test_find, test_damaged,
 	  test_damaged_file)

@@ -37,18 +37,25 @@ struct modules; /* the lists of one kernel */
  */
 int modules_open(const struct kernel *k, struct modules **ret);
 void modules_close(struct modules *m);
+const struct kernel *modules_kernel(const struct modules *m);
 
 /** modules_find() - where is the module @name ("virtio_pci" or "virtio-pci")? */
 enum module_place modules_find(const struct modules *m, const char *name);
 
 /**
  * modules_add() - @name and all that it needs behind what is in @list, each once and what it needs first
- * Nothing for what is built in. Of soft dependencies those that are there are taken.
+ * Nothing for what is built in. Of soft dependencies those that are there are taken, also by an alias.
  * Return: 0, or -errno after one logged line: -ENOENT no such module, -ENOEXEC damaged, -E2BIG,
  *	-ENOTSUP it is packed and the library is missing. @list is to be freed in any case.
  */
 int modules_add(const struct modules *m, const char *name, struct module_list *list);
 void module_list_free(struct module_list *list);
+
+/**
+ * modules_load() - the file of one, unpacked, and what it says of itself
+ * Return: 0, or -errno after one logged line, as modules_add()
+ */
+int modules_load(const struct modules *m, const char *name, struct unpacked *ret, struct modinfo *ret_info);
 
 /**
  * modules_each() - all that are there, in the order of the list
