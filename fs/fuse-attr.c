@@ -6,22 +6,22 @@
 
 #include "fuse-internal.h"
 
-static int reply_attr(struct call *c)
+static int reply_attr(struct call *c, int err, const struct statx *st)
 {
 	struct fuse_attr_out *out = c->out;
-	struct statx st;
-	int err = tree_stat(c->tree, c->node, &st);
 
 	if (err)
 		return err;
 	*out = (struct fuse_attr_out){ .attr_valid = c->fuse->valid_s };
-	fuse_fill_attr(c->fuse, &out->attr, &st, false);
+	fuse_fill_attr(c->fuse, &out->attr, st, false);
 	return sizeof(*out);
 }
 
 int op_getattr(struct call *c)
 {
-	return reply_attr(c);
+	struct statx st;
+
+	return reply_attr(c, tree_stat_id(c->tree, c->in.nodeid, &st), &st);
 }
 
 static struct timespec which_time(uint32_t valid, uint32_t set, uint32_t now, uint64_t sec, uint32_t nsec)
@@ -50,6 +50,7 @@ int op_setattr(struct call *c)
 		.times = { which_time(valid, FATTR_ATIME, FATTR_ATIME_NOW, arg->atime, arg->atimensec),
 			   which_time(valid, FATTR_MTIME, FATTR_MTIME_NOW, arg->mtime, arg->mtimensec) },
 	};
+	struct statx st;
 	int err;
 
 	if ((valid & FATTR_SIZE) && (valid & FATTR_FH)) {
@@ -61,7 +62,9 @@ int op_setattr(struct call *c)
 	err = file_change(c->tree, c->node, &change);
 	if (h)
 		handle_put(c->fuse, h);
-	return err ? err : reply_attr(c);
+	if (!err)
+		err = tree_stat(c->tree, c->node, &st);
+	return reply_attr(c, err, &st);
 }
 
 int op_readlink(struct call *c)

@@ -46,7 +46,7 @@ static const struct op {
 #define IN(type)  .in_bytes = sizeof(struct fuse_##type)
 #define OUT(type) .out_bytes = sizeof(struct fuse_##type)
 	[FUSE_LOOKUP] = { op_lookup, OUT(entry_out), .flags = 1 },
-	[FUSE_GETATTR] = { op_getattr, IN(getattr_in), OUT(attr_out) },
+	[FUSE_GETATTR] = { op_getattr, IN(getattr_in), OUT(attr_out), .flags = NO_NODE },
 	[FUSE_SETATTR] = { op_setattr, IN(setattr_in), OUT(attr_out), .flags = CHANGES },
 	[FUSE_READLINK] = { op_readlink, .flags = 0 },
 	[FUSE_SYMLINK] = { op_symlink, OUT(entry_out), .flags = 2 | CHANGES },

@@ -19,7 +19,7 @@ static void put_time(struct p9_call *c, const struct statx_timestamp *t)
 int p9_getattr(struct p9_call *c)
 {
 	struct statx st;
-	int err = tree_stat(c->tree, c->node, &st);
+	int err = tree_stat_id(c->tree, c->fid->node, &st);
 
 	if (err)
 		return err;

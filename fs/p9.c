@@ -19,7 +19,8 @@
 
 /*
  * The body: b, w, d, q: a number of 1, 2, 4, 8 bytes; s: a name or another string; f, F: a fid that is
- * in the table, and the second one; W: a number of names; *: what is behind stays where it is.
+ * in the table, and the second one, whose files are opened; n: one whose is not; W: a number of names; *: what
+ * is behind stays where it is.
  */
 static const struct op {
 	int (*serve)(struct p9_call *c);
@@ -33,7 +34,7 @@ static const struct op {
 	[P9_TMKNOD] = { p9_mknod, "fsdddd", PUT_QID_BYTES },
 	[P9_TRENAME] = { p9_rename, "fFs", 0 },
 	[P9_TREADLINK] = { p9_readlink, "f", 2 },
-	[P9_TGETATTR] = { p9_getattr, "fq", 153 },
+	[P9_TGETATTR] = { p9_getattr, "nq", 153 },
 	[P9_TSETATTR] = { p9_setattr, "fddddqqqqq", 0 },
 	[P9_TXATTRWALK] = { p9_xattrwalk, "fds", 8 },
 	[P9_TXATTRCREATE] = { p9_xattrcreate, "fsqd", 0 },
@@ -238,6 +239,7 @@ static int parse(struct p9_call *c, const char *body, size_t len)
 	for (; ok && !err && *body && *body != '*'; body++) {
 		switch (*body) {
 		case 'f':
+		case 'n':
 			err = take_fid(c, &at, end, &c->fid);
 			break;
 		case 'F':
@@ -281,7 +283,7 @@ static int fetch_body(struct p9_call *c, const struct op *op)
 
 static int serve_nodes(struct p9_call *c, const struct op *op)
 {
-	int err = c->fid ? node_get(c->tree, c->fid->node, &c->node) : 0;
+	int err = c->fid && op->body[0] != 'n' ? node_get(c->tree, c->fid->node, &c->node) : 0;
 
 	if (!err && c->fid2)
 		err = node_get(c->tree, c->fid2->node, &c->node2);

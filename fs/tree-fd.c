@@ -2,6 +2,7 @@
 #include "tree-internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,9 +77,7 @@ static int evict(struct tree *t)
 		struct node *n = t->lru.newer;
 		int fd = n->fd;
 
-		n->newer->older = n->older;
-		n->older->newer = n->newer;
-		n->newer = n->older = NULL;
+		tree_unlist(n);
 		if (!may_lose(n)) {
 			n->pinned = true;
 			continue;
@@ -187,9 +186,9 @@ int tree_open_proc(struct tree *t, int fd, int flags, mode_t mode)
 
 /* ---- mounts ---- */
 
-static struct tree_mount *find_mount(struct tree *t, uint64_t id)
+const struct tree_mount *tree_find_mount(struct tree *t, uint64_t id)
 {
-	struct tree_mount *mount = t->mounts;
+	const struct tree_mount *mount = t->mounts;
 
 	while (mount && mount->id != id)
 		mount = mount->next;
@@ -224,7 +223,8 @@ static int try_handles(int fd, mode_t type)
 const struct tree_mount *tree_mount_of(struct tree *t, const struct statx *st, int fd)
 {
 	uint64_t id = tree_key_of(st).mount;
-	struct tree_mount *mount = find_mount(t, id), *made;
+	const struct tree_mount *mount = tree_find_mount(t, id);
+	struct tree_mount *made;
 
 	if (mount)
 		return mount;
@@ -237,7 +237,7 @@ const struct tree_mount *tree_mount_of(struct tree *t, const struct statx *st, i
 	if (!t->no_handles)
 		made->fd = try_handles(fd, st->stx_mode);
 	pthread_mutex_lock(&t->lock);
-	mount = find_mount(t, id);
+	mount = tree_find_mount(t, id);
 	if (mount) {
 		if (made->fd >= 0)
 			close(made->fd);
@@ -285,19 +285,27 @@ static struct node *topmost(struct node *n)
 	return NULL;
 }
 
+/* Of what was found by the name of @n. Return: @err, or -ESTALE: that is another file */
+static int judge_found(const struct node *n, int err, const struct statx *st)
+{
+	struct tree_key key;
+
+	if (err)
+		return err == -ENOENT || err == -ENOTDIR ? -ESTALE : err;
+	key = tree_key_of(st);
+	if (key.ino != n->key.ino || key.dev != n->key.dev || key.mount != n->key.mount || !tree_same(n, st))
+		return -ESTALE;
+	return 0;
+}
+
 static int open_by_name(const struct node *n, int parent, const char *name)
 {
 	int fd = open_beneath(parent, name), err;
-	struct tree_key key;
 	struct statx st;
 
 	if (fd < 0)
-		return fd == -ENOENT || fd == -ENOTDIR ? -ESTALE : fd;
-	err = tree_stat_fd(fd, &st);
-	key = tree_key_of(&st);
-	if (!err && (key.ino != n->key.ino || key.dev != n->key.dev || key.mount != n->key.mount ||
-		     !tree_same(n, &st)))
-		err = -ESTALE;
+		return judge_found(n, fd, NULL);
+	err = judge_found(n, tree_stat_fd(fd, &st), &st);
 	if (!err)
 		return fd;
 	close(fd);
@@ -356,4 +364,53 @@ int tree_reopen(struct tree *t, struct node *n)
 			return err;
 	}
 	return 0;
+}
+
+/* ---- without opening ---- */
+
+/* With the lock held. Return: the folder of @n, which has no descriptor, and which is reached by its name there */
+static struct node *folder_of(const struct node *n)
+{
+	if (n->fd >= 0 || n->handle || !n->parent || n->parent->fd < 0)
+		return NULL;
+	return n->parent;
+}
+
+static int stat_open(struct tree *t, uint64_t id, struct statx *ret)
+{
+	struct node *n;
+	int err = node_get(t, id, &n);
+
+	if (err)
+		return err;
+	err = tree_stat(t, n, ret);
+	node_put(t, n);
+	return err;
+}
+
+int tree_stat_id(struct tree *t, uint64_t id, struct statx *ret)
+{
+	struct node *n, *dir = NULL;
+	char name[NAME_MAX + 1];
+	int err;
+
+	pthread_mutex_lock(&t->lock);
+	n = tree_find_id(t, id);
+	if (n)
+		dir = folder_of(n);
+	if (dir) {
+		tree_hold(n);
+		tree_hold(dir);
+		snprintf(name, sizeof(name), "%s", n->name);
+	}
+	pthread_mutex_unlock(&t->lock);
+	if (!dir)
+		return stat_open(t, id, ret);
+	err = statx(dir->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, TREE_STATX, ret) < 0 ? -errno : 0;
+	err = judge_found(n, err, ret);
+	pthread_mutex_lock(&t->lock);
+	tree_drop(t, dir);
+	tree_drop(t, n);
+	pthread_mutex_unlock(&t->lock);
+	return err;
 }

@@ -27,7 +27,7 @@ struct node {
 	struct tree_key key;
 	struct statx_timestamp born; /* with the key and the type: the same file */
 	const struct tree_mount *mount;
-	int fd;            /* -1: to be opened again; does not change while in use */
+	int fd;            /* -1: to be opened, perhaps again; does not change while in use */
 	unsigned uses;     /* operations and open files */
 	unsigned children; /* nodes whose parent this is */
 	uint16_t type;
@@ -60,13 +60,16 @@ struct tree {
 
 /* ---- tree.c: with the lock held ---- */
 
+struct node *tree_find_id(const struct tree *t, uint64_t id);
 struct node *tree_find_key(struct tree *t, const struct tree_key *key);
 struct tree_key tree_key_of(const struct statx *st);
 /** tree_same() - is @st what @n stands for, if the keys are equal? */
 bool tree_same(const struct node *n, const struct statx *st);
 void tree_hold(struct node *n);
+/** tree_unlist() - it is not among those that may lose their descriptor any more */
+void tree_unlist(struct node *n);
 void tree_drop(struct tree *t, struct node *n);
-/** tree_place() - where @n can be found again, if there are no handles for it */
+/** tree_place() - where @n can be found, if that is the way to it */
 void tree_place(struct tree *t, struct node *n, struct node *dir, const char *name);
 /** tree_cut() - its key stands for another file now */
 void tree_cut(struct tree *t, struct node *n);
@@ -77,6 +80,13 @@ void tree_cut(struct tree *t, struct node *n);
  * @name: in @dir, or NULL
  */
 int tree_enter(struct tree *t, struct node *dir, const char *name, int fd, struct tree_entry *ret);
+/**
+ * tree_enter_seen() - the same by what statx() says, ret->st, without opening the file
+ * Return: false: it has to be opened
+ */
+bool tree_enter_seen(struct tree *t, struct node *dir, const char *name, struct tree_entry *ret);
+/** tree_goes_by_name() - is its name the way back to it, now or when it loses its descriptor? */
+bool tree_goes_by_name(const struct node *n);
 
 /* ---- tree-fd.c ---- */
 
@@ -96,6 +106,8 @@ struct tree_path {
 };
 /** tree_proc() - a path that leads to the file behind @fd and nowhere else */
 struct tree_path tree_proc(int fd);
+/** tree_find_mount() - with the lock held; Return: NULL: nothing on it was opened yet */
+const struct tree_mount *tree_find_mount(struct tree *t, uint64_t id);
 /** tree_mount_of() - with the lock held, which it may drop meanwhile; Return: NULL: no memory */
 const struct tree_mount *tree_mount_of(struct tree *t, const struct statx *st, int fd);
 /** tree_same_handle() - is the file behind @fd the one that @n was? True if that is not known. */

@@ -45,26 +45,11 @@ static int judge_change(const struct tree *t, const struct node *dir, const char
 
 /* ---- looking up ---- */
 
-/* A file that has its descriptor is the one that is found by its key: no other need be opened. */
-static bool lookup_known(struct tree *t, struct node *dir, const char *name, struct tree_entry *e)
+static int lookup_open(struct tree *t, struct node *dir, const char *name, struct tree_entry *e)
 {
-	struct tree_key key = tree_key_of(&e->st);
-	struct node *n;
+	int fd = tree_open_child(t, dir->fd, name);
 
-	pthread_mutex_lock(&t->lock);
-	n = tree_find_key(t, &key);
-	if (n && n->fd < 0)
-		n = NULL;
-	if (n) {
-		n->lookups++;
-		tree_hold(n);
-		tree_place(t, n, dir, name);
-		tree_drop(t, n);
-		e->id = n->id;
-		e->submount = n->mount != dir->mount;
-	}
-	pthread_mutex_unlock(&t->lock);
-	return n;
+	return fd < 0 ? fd : tree_enter(t, dir, name, fd, e);
 }
 
 /* Nothing leads back to it but its descriptor: it is entered without a name, and keeps that. */
@@ -86,7 +71,7 @@ static int lookup_made(struct tree *t, struct node *dir, const char *name, struc
 
 int tree_lookup(struct tree *t, struct node *dir, const char *name, struct tree_entry *ret)
 {
-	int err = judge_name(name), fd;
+	int err = judge_name(name);
 	struct tree_entry e;
 
 	if (err)
@@ -95,33 +80,36 @@ int tree_lookup(struct tree *t, struct node *dir, const char *name, struct tree_
 		return -ENOTDIR;
 	if (statx(dir->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, TREE_STATX, &e.st) < 0)
 		return errno == ENOENT ? lookup_made(t, dir, name, ret) : -errno;
-	if (!lookup_known(t, dir, name, &e)) {
-		fd = tree_open_child(t, dir->fd, name);
-		if (fd < 0)
-			return fd;
-		err = tree_enter(t, dir, name, fd, &e);
-	}
+	if (!tree_enter_seen(t, dir, name, &e))
+		err = lookup_open(t, dir, name, &e);
 	if (!err)
 		*ret = e;
 	return err;
 }
 
-/* What is known of @name, in use, or NULL; only where nodes are found again by name */
-static struct node *peek(struct tree *t, const struct node *dir, const char *name)
+/*
+ * What is known of @name, in use, or NULL: nobody needs to know that the name goes. @removed: the file goes
+ * with it. Then it is opened, as long as there is a way to it, if the guest may go on using it: as another
+ * name of the same file, as its own FIFO, or as a folder that it stands in.
+ */
+static struct node *peek(struct tree *t, const struct node *dir, const char *name, bool removed)
 {
 	struct tree_key key;
 	struct node *n;
 	struct statx st;
 
-	if (dir->mount->fd >= 0 ||
-	    statx(dir->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, TREE_STATX, &st) < 0)
+	if (statx(dir->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, TREE_STATX, &st) < 0)
 		return NULL;
 	key = tree_key_of(&st);
 	pthread_mutex_lock(&t->lock);
 	n = tree_find_key(t, &key);
+	if (n && (!tree_same(n, &st) || !tree_goes_by_name(n)))
+		n = NULL;
+	if (n && removed && n->fd < 0 && st.stx_nlink == 1 && (S_ISREG(n->type) || S_ISLNK(n->type)))
+		n = NULL;
 	if (n)
 		tree_hold(n);
-	if (n && (!tree_same(n, &st) || (n->fd < 0 && tree_reopen(t, n)))) {
+	if (n && removed && n->fd < 0 && tree_reopen(t, n)) {
 		tree_drop(t, n);
 		n = NULL;
 	}
@@ -207,7 +195,7 @@ int tree_unlink(struct tree *t, struct node *dir, const char *name, int flags)
 
 	if (err)
 		return err;
-	n = peek(t, dir, name);
+	n = peek(t, dir, name, true);
 	err = unlinkat(dir->fd, name, flags & AT_REMOVEDIR) < 0 ? -errno : 0;
 	unpeek(t, n, !err);
 	return err;
@@ -235,8 +223,8 @@ int tree_rename(struct tree *t, struct node *from, const char *old, struct node 
 		err = -EINVAL;
 	if (err)
 		return err;
-	a = peek(t, from, old);
-	b = peek(t, to, name);
+	a = peek(t, from, old, false);
+	b = peek(t, to, name, !(flags & RENAME_EXCHANGE));
 	err = renameat2(from->fd, old, to->fd, name, flags) < 0 ? -errno : 0;
 	if (!err) {
 		renamed(t, a, to, name);

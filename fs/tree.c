@@ -31,7 +31,7 @@ static size_t bucket_of_key(const struct tree *t, const struct tree_key *key)
 	return (size_t)(hash >> 24) & (t->n_buckets - 1);
 }
 
-static struct node *find_id(const struct tree *t, uint64_t id)
+struct node *tree_find_id(const struct tree *t, uint64_t id)
 {
 	struct node *n = t->by_id[bucket_of_id(t, id)];
 
@@ -136,7 +136,7 @@ static void lru_add(struct tree *t, struct node *n)
 	t->lru.older = n;
 }
 
-static void lru_del(struct node *n)
+void tree_unlist(struct node *n)
 {
 	if (!n->newer)
 		return;
@@ -148,7 +148,7 @@ static void lru_del(struct node *n)
 /* Its descriptor is closed by tree_reap(): that may be what deletes a file, and take long. */
 static void bury(struct tree *t, struct node *n)
 {
-	lru_del(n);
+	tree_unlist(n);
 	tree_cut(t, n);
 	unlink_id(t, n);
 	t->n_nodes--;
@@ -175,7 +175,7 @@ static void settle(struct tree *t, struct node *n)
 void tree_hold(struct node *n)
 {
 	n->uses++;
-	lru_del(n);
+	tree_unlist(n);
 }
 
 void tree_drop(struct tree *t, struct node *n)
@@ -194,12 +194,18 @@ static bool is_above(const struct node *n, const struct node *dir)
 	return dir;
 }
 
+/* Where there are handles, one is made when the descriptor is given up. */
+bool tree_goes_by_name(const struct node *n)
+{
+	return !n->handle && (n->fd < 0 || n->mount->fd < 0);
+}
+
 void tree_place(struct tree *t, struct node *n, struct node *dir, const char *name)
 {
 	struct node *old = n->parent;
 	char *copy;
 
-	if (n == t->root || n->mount->fd >= 0 || (old == dir && !strcmp(n->name, name)))
+	if (n == t->root || !tree_goes_by_name(n) || (old && old == dir && !strcmp(n->name, name)))
 		return;
 	copy = is_above(n, dir) ? NULL : strdup(name);
 	if (!copy) {
@@ -255,6 +261,68 @@ static struct node *known(struct tree *t, const struct statx *st, int fd)
 	return NULL;
 }
 
+/*
+ * A file that has its descriptor is the one that is found by its key. Without one, its birth must tell it
+ * from another with the same number. Return: NULL: that cannot be known
+ */
+static struct node *known_by_stat(struct tree *t, const struct statx *st)
+{
+	struct tree_key key = tree_key_of(st);
+	struct node *n = tree_find_key(t, &key);
+
+	if (n && n->fd < 0 && (!(st->stx_mask & STATX_BTIME) || !tree_same(n, st)))
+		return NULL;
+	return n;
+}
+
+/*
+ * One that is not opened before it has to be. What is neither a file, a folder nor a link is only ever
+ * asked about: it is better opened while it is there.
+ */
+static struct node *unopened_new(struct tree *t, struct node *dir, const char *name, const struct statx *st)
+{
+	const mode_t type = st->stx_mode & S_IFMT;
+	const struct tree_key key = tree_key_of(st);
+	const struct tree_mount *mount = tree_find_mount(t, key.mount);
+	struct node *n = NULL;
+
+	if (mount && st->stx_mask & STATX_BTIME && (type == S_IFREG || type == S_IFDIR || type == S_IFLNK) &&
+	    !tree_find_key(t, &key))
+		n = node_new(t, st, -1);
+	if (!n)
+		return NULL;
+	n->mount = mount;
+	n->lookups = 1;
+	tree_place(t, n, dir, name);
+	if (n->parent)
+		return n;
+	n->lookups = 0; /* no memory */
+	settle(t, n);
+	return NULL;
+}
+
+bool tree_enter_seen(struct tree *t, struct node *dir, const char *name, struct tree_entry *ret)
+{
+	struct node *n;
+
+	pthread_mutex_lock(&t->lock);
+	n = known_by_stat(t, &ret->st);
+	if (n) {
+		n->lookups++;
+		tree_hold(n);
+		tree_place(t, n, dir, name);
+		tree_drop(t, n);
+	} else {
+		n = unopened_new(t, dir, name, &ret->st);
+	}
+	if (n) {
+		ret->id = n->id;
+		ret->submount = n->mount != dir->mount;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return n;
+}
+
 static int enter_locked(struct tree *t, struct node *dir, const char *name, int *fd,
 			struct tree_entry *ret)
 {
@@ -279,7 +347,7 @@ static int enter_locked(struct tree *t, struct node *dir, const char *name, int 
 		tree_place(t, n, dir, name);
 	else if (mount->fd < 0 && !n->parent && n != t->root)
 		n->pinned = true;
-	lru_del(n);
+	tree_unlist(n);
 	settle(t, n);
 	ret->id = n->id;
 	ret->submount = dir && dir->mount != mount;
@@ -309,7 +377,7 @@ int node_get(struct tree *t, uint64_t id, struct node **ret)
 	int err = -ESTALE;
 
 	pthread_mutex_lock(&t->lock);
-	n = find_id(t, id);
+	n = tree_find_id(t, id);
 	if (n) {
 		tree_hold(n);
 		err = n->fd >= 0 ? 0 : tree_reopen(t, n);
@@ -377,7 +445,7 @@ int tree_remember(struct tree *t, uint64_t id)
 	struct node *n;
 
 	pthread_mutex_lock(&t->lock);
-	n = find_id(t, id);
+	n = tree_find_id(t, id);
 	if (n)
 		n->lookups++;
 	pthread_mutex_unlock(&t->lock);
@@ -389,7 +457,7 @@ void tree_forget(struct tree *t, uint64_t id, uint64_t lookups)
 	struct node *n;
 
 	pthread_mutex_lock(&t->lock);
-	n = find_id(t, id);
+	n = tree_find_id(t, id);
 	if (n && n != t->root) {
 		n->lookups -= lookups < n->lookups ? lookups : n->lookups;
 		settle(t, n);
@@ -487,7 +555,7 @@ static int root_new(struct tree *t, const char *path)
 	t->n_fds++;
 	err = tree_enter(t, NULL, NULL, fd, &entry);
 	if (!err)
-		t->root = find_id(t, entry.id);
+		t->root = tree_find_id(t, entry.id);
 	return err;
 }
 

@@ -10,11 +10,13 @@
  *	 |      +-- key: (device, inode, mount); one node a file, however many names it has
  *	 +-- never given out twice
  *
- * Descriptors are a cache of a bounded size: a node that nobody uses at the moment may lose its own
- * and opens its file again when it is asked for. That goes by the file's handle where the filesystem
- * has them and lkvm may (CAP_DAC_READ_SEARCH), else by the name in the folder where it was last seen,
- * and is -ESTALE if another file is there. Nodes of open files, and of those removed by this side,
- * keep their descriptor. Where no descriptor is left, the one request fails with -ENFILE.
+ * Descriptors are a cache of a bounded size: a node gets its own when it is first used, as most files that are
+ * looked up are only looked at, and may lose it while nobody uses it; then its file is opened again. The first
+ * time that goes by the name in the folder where it was last seen, and is -ESTALE if another file is there:
+ * another number, or made at another time (where that is not known, it is opened at once). Later it goes
+ * by the file's handle where the filesystem has them and lkvm may (CAP_DAC_READ_SEARCH), else by the name,
+ * too. Nodes of open files keep their descriptor, and so do those that are removed by this side and
+ * may still be used. Where no descriptor is left, the one request fails with -ENFILE.
  *
  * Who may do what is judged by the guest's kernel, which knows its users; what is made here belongs
  * to the one who asked, if lkvm is root, else to the user of lkvm.
@@ -147,6 +149,8 @@ int tree_tmpfile(struct tree *t, struct node *dir, int flags, mode_t mode,
 /* ---- what is known of a node ---- */
 
 int tree_stat(struct tree *t, struct node *n, struct statx *ret);
+/** tree_stat_id() - of a node that is not in use: without opening its file, if it was not yet */
+int tree_stat_id(struct tree *t, uint64_t id, struct statx *ret);
 int tree_statfs(struct tree *t, struct node *n, struct statfs *ret);
 int tree_syncfs(struct tree *t, struct node *n);
 /** tree_readlink() - Return: its length, without a NUL */

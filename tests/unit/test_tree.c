@@ -195,6 +195,7 @@ START_TEST(test_race)
 	struct node *root, *n;
 	pthread_t thread;
 	unsigned found = 0;
+	int err;
 
 	folder_make();
 	secret = folder_outside_ino();
@@ -205,13 +206,15 @@ START_TEST(test_race)
 	for (unsigned i = 0; i < 3000; i++) {
 		if (tree_lookup(t, root, "swap", &e))
 			continue;
-		n = get(t, e.id);
-		if (!tree_lookup(t, n, "secret", &f)) {
+		err = node_get(t, e.id, &n);
+		ck_assert(!err || err == -ESTALE); /* something else is there by now */
+		if (!err && !tree_lookup(t, n, "secret", &f)) {
 			ck_assert_uint_ne(f.st.stx_ino, secret);
 			found++;
 			tree_forget(t, f.id, 1);
 		}
-		node_put(t, n);
+		if (!err)
+			node_put(t, n);
 		tree_forget(t, e.id, 1);
 	}
 	atomic_store(&racing, false);
@@ -273,7 +276,7 @@ static void check_many(bool no_handles)
 	/* By name it takes two: the folder's, too. */
 	ck_assert_int_eq(tree_fd_take(t), k == 15 ? -ENFILE : 0);
 	ck_assert_int_eq(node_get(t, e[200].id, &n), -ENFILE);
-	ck_assert_int_eq(tree_lookup(t, root, "file", &e[0]), -ENFILE);
+	ck_assert_int_eq(node_get(t, look(t, root, "file").id, &n), -ENFILE);
 	ck_assert_int_eq(tree_fd_take(t), -ENFILE);
 	if (k < 15)
 		tree_fd_give(t);
@@ -301,10 +304,10 @@ START_TEST(test_many_by_name)
 }
 END_TEST
 
-/* Without handles a file is found where it was put; one that was removed stays open. */
+/* Without handles a file is found where it was put; one that was removed stays open, if it was. */
 START_TEST(test_moved)
 {
-	struct tree_entry a, b, deep, gone, e;
+	struct tree_entry a, b, deep, gone, fifo, never, e;
 	struct tree *t;
 	struct node *root, *dir, *n;
 	struct statx st;
@@ -318,7 +321,12 @@ START_TEST(test_moved)
 	dir = get(t, b.id);
 	deep = look(t, dir, "secret");
 	gone = look(t, root, "big");
+	node_put(t, get(t, gone.id));
 	ck_assert_int_eq(tree_unlink(t, root, "big", 0), 0);
+	fifo = look(t, root, "fifo");
+	ck_assert_int_eq(tree_unlink(t, root, "fifo", 0), 0);
+	ck_assert_int_eq(tree_mknod(t, root, "never", S_IFREG | 0600, 0, &me, &never), 0);
+	ck_assert_int_eq(tree_unlink(t, root, "never", 0), 0);
 	ck_assert_int_eq(tree_rename(t, root, "file", dir, "moved", 0), 0);
 	ck_assert_int_eq(tree_rename(t, root, "swap", root, "dir", RENAME_EXCHANGE), 0);
 	node_put(t, dir);
@@ -336,11 +344,65 @@ START_TEST(test_moved)
 	ck_assert_int_eq(tree_stat(t, n, &st), 0);
 	ck_assert_uint_eq(st.stx_nlink, 0);
 	node_put(t, n);
+	node_put(t, get(t, fifo.id));
+	ck_assert_int_eq(node_get(t, never.id, &n), -ESTALE);
+	ck_assert_int_eq(tree_stat_id(t, never.id, &st), -ESTALE);
 	node_put(t, root);
 	tree_forget_all(t);
 	ck_assert_uint_eq(tree_count(t).nodes, 1);
 	tree_close(t);
 	folder_remove();
+}
+END_TEST
+
+/* What is only looked up and asked about is not opened. */
+static void check_unopened(bool no_handles)
+{
+	struct tree_entry file, dir, below, other;
+	struct tree *t;
+	struct node *root, *n;
+	struct statx st;
+
+	folder_make();
+	t = open_tree(0, no_handles, false);
+	root = get(t, TREE_ROOT);
+	file = look(t, root, "file");
+	dir = look(t, root, "dir");
+	ck_assert_uint_eq(look(t, root, "file").id, file.id);
+	ck_assert_int_eq(tree_stat_id(t, file.id, &st), 0);
+	ck_assert_uint_eq(st.stx_ino, file.st.stx_ino);
+	ck_assert_uint_eq(tree_count(t).fds, 1);
+	/* One that is renamed here is found there; another in its place is not taken for it. */
+	ck_assert_int_eq(tree_rename(t, root, "file", root, "renamed", 0), 0);
+	ck_assert_int_eq(tree_stat_id(t, file.id, &st), 0);
+	n = get(t, dir.id);
+	below = look(t, n, "file");
+	node_put(t, n);
+	ck_assert_uint_eq(tree_count(t).fds, 2);
+	folder_unlink("dir/file");
+	ck_assert_int_eq(tree_stat_id(t, below.id, &st), -ESTALE);
+	folder_write("dir/file", "y", 1);
+	ck_assert_int_eq(tree_stat_id(t, below.id, &st), -ESTALE);
+	ck_assert_int_eq(node_get(t, below.id, &n), -ESTALE);
+	/* A file that the other name still leads to stays what it was. */
+	folder_link("renamed", "other");
+	other = look(t, root, "other");
+	ck_assert_uint_eq(other.id, file.id);
+	ck_assert_int_eq(tree_unlink(t, root, "other", 0), 0);
+	ck_assert_int_eq(tree_stat_id(t, file.id, &st), 0);
+	ck_assert_int_eq(tree_stat_id(t, 12345, &st), -ESTALE);
+	node_put(t, root);
+	tree_forget_all(t);
+	ck_assert_uint_eq(tree_count(t).nodes, 1);
+	ck_assert_uint_eq(tree_count(t).fds, 1);
+	tree_close(t);
+	folder_remove();
+}
+
+START_TEST(test_unopened)
+{
+	check_unopened(false);
+	check_unopened(true);
 }
 END_TEST
 
@@ -521,5 +583,5 @@ START_TEST(test_made)
 END_TEST
 
 UNIT_MAIN("tree", test_names, test_lookup, test_links_lead_nowhere, test_race, test_many_by_handle,
-	  test_many_by_name, test_moved, test_read_only, test_ids, test_open_and_tmpfile,
+	  test_many_by_name, test_moved, test_unopened, test_read_only, test_ids, test_open_and_tmpfile,
 	  test_made)
