@@ -11,7 +11,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,13 +19,14 @@
 #include "lkvm/event.h"
 #include "lkvm/log.h"
 
-/* Zeros if it is not a terminal. */
+/* Zeros if there is no terminal. */
 static struct winsize terminal_size(const struct console *con)
 {
 	struct winsize size = { 0 };
 
 	if (!con->cfg.plain && ioctl(con->cfg.out_fd, TIOCGWINSZ, &size) < 0)
 		ioctl(con->cfg.in_fd, TIOCGWINSZ, &size);
+	console_least_size(con, &size);
 	return size;
 }
 
@@ -116,9 +116,7 @@ static void open_streams(struct console *con)
 {
 	stream_open(&con->out, con->cfg.out_fd, O_WRONLY);
 	con->out_dead = con->out.kind == STREAM_NONE;
-	stream_open(&con->in, con->cfg.in_fd, O_RDONLY);
-	con->in_ready.fd = con->in.fd;
-	con->in_tty = !con->cfg.plain && isatty(con->cfg.in_fd);
+	console_input_open(&con->in, con, con->cfg.in_fd, !con->cfg.plain && isatty(con->cfg.in_fd));
 }
 
 int console_new(const struct console_config *cfg, struct console **ret)
@@ -132,18 +130,20 @@ int console_new(const struct console_config *cfg, struct console **ret)
 	memset(con, 0, offsetof(struct console, scan.line));
 	con->cfg = *cfg;
 	con->keys = cfg->keys;
+	con->keys.can_detach = cfg->detach;
 	con->scan.message = cfg->message;
 	con->scan.ctx = cfg->ctx;
 	pthread_mutex_init(&con->lock, NULL);
 	console_output_init(con);
 	console_input_init(con);
 	open_streams(con);
-	con->ring = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE,
+	con->ring = mmap(NULL, RING_BYTES + KEPT_BYTES, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (con->ring == MAP_FAILED) {
 		err = log_err(-errno, "console: mmap");
 		con->ring = NULL;
 	} else {
+		con->kept = con->ring + RING_BYTES;
 		err = open_sources(con);
 	}
 	if (err) {
@@ -165,17 +165,17 @@ void console_free(struct console *con)
 {
 	if (!con)
 		return;
+	assert(!con->clients);
 	tty_restore();
 	loop_del(con->cfg.loop, &con->out_room);
-	loop_del(con->cfg.loop, &con->in_ready);
 	timer_fini(&con->out_timer);
 	timer_fini(&con->ending);
 	timer_fini(&con->foreground);
 	close_source(con, &con->in_wanted);
-	stream_close(&con->in);
+	console_input_close(&con->in);
 	stream_close(&con->out);
 	if (con->ring)
-		munmap(con->ring, RING_BYTES);
+		munmap(con->ring, RING_BYTES + KEPT_BYTES);
 	pthread_mutex_destroy(&con->lock);
 	free(con);
 }

@@ -1,11 +1,13 @@
 /*
  * Input of the guest's console: standard input -> escape keys -> @typed -> device; see console.h. A
  * terminal is read ahead of the device, so that Ctrl-a x works while the guest does not listen; anything
- * else is read only when the device has taken all that was read before. Main thread.
+ * else is read only when the device has taken all that was read before. Clients, whose
+ * input has no escape keys here, and standard input take turns. Main thread.
  */
 #include "console-internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 #include "lkvm/console/tty.h"
 #include "lkvm/event.h"
@@ -108,6 +110,9 @@ static void handle_key(struct console *con, uint8_t byte)
 		if (con->cfg.quit)
 			con->cfg.quit(con->cfg.ctx);
 		break;
+	case KEY_DETACH:
+		con->cfg.detach(con->cfg.ctx);
+		break;
 	case KEY_HELP:
 		console_keys_help(&con->keys);
 		break;
@@ -116,36 +121,41 @@ static void handle_key(struct console *con, uint8_t byte)
 	}
 }
 
-static void watch_input(struct console *con, bool on)
+static void watch_input(struct console_input *in, bool on)
 {
+	struct loop *loop = in->con->cfg.loop;
 	int err;
 
-	if (on == con->in_watched)
+	if (on == in->watched)
 		return;
-	con->in_watched = on;
+	in->watched = on;
 	if (!on) {
-		loop_del(con->cfg.loop, &con->in_ready);
+		loop_del(loop, &in->ready);
 		return;
 	}
-	err = loop_add(con->cfg.loop, &con->in_ready, EPOLLIN);
-	con->in_watched = !err;
-	con->in_end = err && err != -EPERM; /* a file cannot be watched, it is always ready */
+	err = loop_add(loop, &in->ready, EPOLLIN);
+	in->watched = !err;
+	in->end = err && err != -EPERM; /* a file cannot be watched, it is always ready */
 }
 
-static bool want_input(const struct console *con)
+static bool want_input(const struct console_input *in)
 {
-	if (!con->started || con->in_end || !listener(con))
+	const struct console *con = in->con;
+
+	if (!con->started || in->end || !listener(con))
 		return false;
-	if (con->in_tty)
-		return !con->in_background && typed_room(con) >= READ_BYTES;
-	return !con->n_typed;
+	if (in->tty && con->in_background)
+		return false;
+	return in->tty ? typed_room(con) >= READ_BYTES : !con->n_typed;
 }
 
 void console_next_input(struct console *con)
 {
-	watch_input(con, want_input(con));
-	if (want_input(con) && !con->in_watched)
-		wake(con); /* a file: come back after the loop's other sources */
+	for (struct console_input *in = con->inputs; in; in = in->next) {
+		watch_input(in, want_input(in));
+		if (want_input(in) && !in->watched)
+			wake(con); /* a file: come back after the loop's other sources */
+	}
 }
 
 static void go_background(struct console *con)
@@ -160,7 +170,7 @@ int console_take_terminal(struct console *con)
 {
 	int err;
 
-	if (!con->in_tty)
+	if (!con->in.tty)
 		return 0;
 	if (!tty_in_foreground(con->cfg.in_fd)) {
 		go_background(con);
@@ -182,41 +192,72 @@ static void foreground_fired(struct timer *timer)
 	console_next_input(con);
 }
 
-static void read_input(struct console *con)
+/* Return: was there anything? */
+static bool read_input(struct console_input *in)
 {
+	struct console *con = in->con;
 	uint8_t buf[READ_BYTES];
 	ssize_t n;
 
 	/* To read now would stop us with SIGTTIN. */
-	if (con->in_tty && !tty_in_foreground(con->cfg.in_fd)) {
+	if (in->tty && !tty_in_foreground(con->cfg.in_fd)) {
 		go_background(con);
-		return;
+		return false;
 	}
-	n = stream_read(&con->in, buf, sizeof(buf));
-	con->in_end = n <= 0 && n != -EAGAIN;
+	n = stream_read(&in->stream, buf, sizeof(buf));
+	in->end = n <= 0 && n != -EAGAIN;
 	for (ssize_t i = 0; i < n; i++) {
-		if (con->in_tty)
+		if (in->tty)
 			handle_key(con, buf[i]);
 		else
 			typed_push(con, buf[i]);
 	}
+	return n > 0;
 }
 
 static void tell_end(struct console *con)
 {
 	const struct console_device *device = listener(con);
 
-	if (!con->in_end || con->n_typed || con->end_told || !device || !device->input_ended)
+	if (!con->in.end || con->n_typed || con->end_told || !device || !device->input_ended)
 		return;
 	con->end_told = true;
 	device->input_ended(device->dev);
 }
 
+static struct console_input **link_of(struct console *con, const struct console_input *in)
+{
+	struct console_input **link = &con->inputs;
+
+	while (*link != in)
+		link = &(*link)->next;
+	return link;
+}
+
+static void input_append(struct console_input *in)
+{
+	*link_of(in->con, NULL) = in;
+	in->next = NULL;
+	in->con->n_inputs++;
+}
+
+static void input_remove(struct console_input *in)
+{
+	*link_of(in->con, in) = in->next;
+	in->con->n_inputs--;
+}
+
 static void run_input(struct console *con)
 {
+	struct console_input *in = con->inputs, *next;
+
 	console_give_input(con);
-	if (want_input(con)) {
-		read_input(con);
+	for (unsigned n = con->n_inputs; n; n--, in = next) {
+		next = in->next;
+		if (!want_input(in) || !read_input(in))
+			continue;
+		input_remove(in); /* it is the last one the next time */
+		input_append(in);
 		console_give_input(con);
 	}
 	tell_end(con);
@@ -226,7 +267,7 @@ static void run_input(struct console *con)
 static void in_ready(struct loop_source *src, uint32_t events)
 {
 	(void)events;
-	run_input(container_of(src, struct console, in_ready));
+	run_input(container_of(src, struct console_input, ready)->con);
 }
 
 static void in_wanted_ready(struct loop_source *src, uint32_t events)
@@ -255,9 +296,25 @@ void console_send(struct console *con, const uint8_t *buf, size_t len, bool brea
 	console_give_input(con);
 }
 
+void console_input_open(struct console_input *in, struct console *con, int fd, bool tty)
+{
+	*in = (struct console_input){ .con = con, .tty = tty };
+	stream_open(&in->stream, fd, O_RDONLY);
+	in->ready = (struct loop_source){ in->stream.fd, in_ready };
+	input_append(in);
+}
+
+void console_input_close(struct console_input *in)
+{
+	if (!in->con)
+		return;
+	loop_del(in->con->cfg.loop, &in->ready);
+	stream_close(&in->stream);
+	input_remove(in);
+}
+
 void console_input_init(struct console *con)
 {
-	con->in_ready = (struct loop_source){ .fd = -1, .ready = in_ready };
 	con->in_wanted = (struct loop_source){ .fd = -1, .ready = in_wanted_ready };
 	timer_init(&con->foreground, con->cfg.loop, CLOCK_MONOTONIC, foreground_fired);
 }

@@ -140,8 +140,10 @@ static void scan_output(struct console *con, uint64_t head)
 		uint8_t *piece;
 		size_t n = ring_piece(con, con->scanned, head, &piece);
 
+		n = n < KEPT_BYTES ? n : KEPT_BYTES; /* a client who keeps up misses nothing */
 		console_scan_feed(&con->scan, piece, n);
 		copy_output(con, piece, n);
+		console_keep(con, piece, n);
 		con->scanned += n;
 	}
 	if (con->scan.halted && !con->told_panic) {
@@ -150,6 +152,14 @@ static void scan_output(struct console *con, uint64_t head)
 			con->cfg.panic(con->cfg.ctx);
 	}
 	watch_ending(con);
+}
+
+uint64_t console_look(struct console *con)
+{
+	uint64_t head = ring_look(con);
+
+	scan_output(con, head);
+	return head;
 }
 
 /* ---- standard output ---- */
@@ -203,9 +213,8 @@ static void watch_room(struct console *con)
 
 static void run_output(struct console *con)
 {
-	uint64_t head = ring_look(con);
+	uint64_t head = console_look(con);
 
-	scan_output(con, head);
 	if (!con->out_blocked && write_output(con, head - con->tail, TURN_BYTES))
 		watch_room(con);
 }
@@ -243,9 +252,8 @@ static bool wait_for_room(const struct console *con, int interrupt_fd, int patie
 void console_drain(struct console *con, int interrupt_fd, int patience_ms)
 {
 	for (;;) {
-		uint64_t head = ring_look(con);
+		uint64_t head = console_look(con);
 
-		scan_output(con, head);
 		if (head == con->tail)
 			return;
 		if (!write_output(con, head - con->tail, RING_BYTES))

@@ -97,6 +97,14 @@ static void console_resize(void *dev, uint16_t cols, uint16_t rows)
 		r->cfg.resized(r->cfg.ctx, cols, rows);
 }
 
+static void console_break(void *dev)
+{
+	const struct relay *r = dev;
+
+	if (r->cfg.send_break)
+		r->cfg.send_break(r->cfg.ctx);
+}
+
 /* ---- signals ---- */
 
 static void signal_ready(struct loop_source *src, uint32_t events)
@@ -159,6 +167,7 @@ static int open_console(struct relay *r)
 	const struct console_device device = {
 		.input = console_input,
 		.writable = console_has_room,
+		.send_break = console_break,
 		.resize = console_resize,
 		.input_ended = r->cfg.in ? console_input_ended : NULL,
 		.dev = r,
@@ -171,6 +180,7 @@ static int open_console(struct relay *r)
 		.unread = true,
 		.keys = r->cfg.keys,
 		.quit = r->cfg.quit,
+		.detach = r->cfg.detach,
 		.ctx = r->cfg.ctx,
 	};
 	int err = console_new(&cfg, &r->console);

@@ -233,21 +233,31 @@ static enum console_scan_state next_state(enum console_scan_state state, uint8_t
 	return SCAN_TEXT;
 }
 
+static bool is_control(uint8_t c)
+{
+	return c < ' ' || c == 0x7f;
+}
+
+/* And to what state does control character @c lead? */
+static enum console_scan_state state_after(enum console_scan_state state, uint8_t c)
+{
+	if (c == 0x1b)
+		return SCAN_ESC;
+	return c == '\n' || c == '\a' ? SCAN_TEXT : state; /* no sequence goes on over these */
+}
+
 static void feed_control(struct console_scan *scan, uint8_t c)
 {
 	if (c == '\n')
 		end_line(scan);
 	if (c == '\t' && scan->state == SCAN_TEXT)
 		add_text(scan, ' ');
-	if (c == 0x1b)
-		scan->state = SCAN_ESC;
-	else if (c == '\n' || c == '\a') /* no sequence goes on over these */
-		scan->state = SCAN_TEXT;
+	scan->state = state_after(scan->state, c);
 }
 
 static void feed_byte(struct console_scan *scan, uint8_t c)
 {
-	if (c < ' ' || c == 0x7f)
+	if (is_control(c))
 		feed_control(scan, c);
 	else if (scan->state != SCAN_TEXT)
 		scan->state = next_state(scan->state, c);
@@ -259,6 +269,21 @@ void console_scan_feed(struct console_scan *scan, const uint8_t *buf, size_t len
 {
 	for (size_t i = 0; i < len; i++)
 		feed_byte(scan, buf[i]);
+}
+
+size_t console_scan_strip(char *text, size_t len)
+{
+	enum console_scan_state state = SCAN_TEXT;
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		uint8_t c = (uint8_t)text[i];
+
+		if (is_control(c) ? c && strchr("\b\t\n\r", c) : state == SCAN_TEXT)
+			text[n++] = text[i];
+		state = is_control(c) ? state_after(state, c) : next_state(state, c);
+	}
+	return n;
 }
 
 enum console_ending console_scan_ending(const struct console_scan *scan)

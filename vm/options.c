@@ -329,21 +329,9 @@ static int parse_uuid(void *config, const struct opt *opt, const char *arg)
 	return cfg->has_uuid ? 0 : log_errx(-EINVAL, "'%s' is not a UUID", arg);
 }
 
-/* "^]" as stty(1) and the like write it; letters in either case */
 static int parse_escape(void *config, const struct opt *opt, const char *arg)
 {
-	struct vm_config *cfg = config;
-	char c = arg[0] == '^' && arg[1] && !arg[2] ? arg[1] : '\0';
-
-	(void)opt;
-	cfg->no_escape = !strcmp(arg, "none");
-	if (c >= 'a' && c <= 'z')
-		c = (char)(c - 'a' + 'A');
-	if (!cfg->no_escape && (c <= '@' || c > '_'))
-		return log_errx(-EINVAL, "option '--escape': '%s' is neither none nor ^ and one of "
-				"a to z [ \\ ] ^ _", arg);
-	cfg->escape = cfg->no_escape ? 0 : (uint8_t)(c & 0x1f);
-	return 0;
+	return console_keys_parse(&((struct vm_config *)config)->keys, opt->name, arg);
 }
 
 #define FIELD(member) .offset = offsetof(struct vm_config, member)

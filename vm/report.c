@@ -69,10 +69,9 @@ static const char *hint(const struct run_result *r)
 
 static const char *quit_key(const struct vm_config *cfg, char *buf, size_t cap)
 {
-	const struct console_keys keys = { .escape = cfg->escape };
 	char key[CONSOLE_KEY_NAME];
 
-	console_keys_name(&keys, key);
+	console_keys_name(&cfg->keys, key);
 	snprintf(buf, cap, "by %s x", key);
 	return buf;
 }

@@ -197,7 +197,7 @@ static int make_terminal(struct vm *vm)
 		.unread = true,
 		.quit = quit,
 		.ctx = vm,
-		.keys = { .escape = vm->cfg->escape, .off = vm->cfg->no_escape },
+		.keys = vm->cfg->keys,
 	};
 
 	if (!isatty(vm->setup.in_fd) || !isatty(vm->setup.out_fd))

@@ -54,7 +54,7 @@ int vm_make_console(struct vm *vm)
 		.halted = console_halted,
 		.message = vm_console_message,
 		.ctx = vm,
-		.keys = { .escape = vm->cfg->escape, .off = vm->cfg->no_escape },
+		.keys = vm->cfg->keys,
 		.copy_fd = vm->log_fd,
 		.copy_name = vm->cfg->log,
 	};

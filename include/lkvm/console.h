@@ -9,6 +9,7 @@
  * which tells its guest (LSR without THRE). The main thread also looks at every complete output
  * line for the kernel's own words: a panic, so that it can be told apart by the exit status, and its
  * end.
+ * Others may look on, and type: console/client.h.
  * console_put() and console_input_wanted() are for any thread; the rest belongs to the main thread.
  *
  * Output is byte-exact and never blocks the main thread before console_drain(). A reader who leaves
@@ -55,6 +56,7 @@ struct console_config {
 	int copy_fd;              /* gets all output too, 0: none; O_NONBLOCK if it is no file */
 	const char *copy_name;
 	void (*quit)(void *ctx);  /* Ctrl-a x */
+	void (*detach)(void *ctx); /* Ctrl-a d; NULL: no such key */
 	void (*panic)(void *ctx); /* the guest has panicked and will not reboot by itself */
 	/* A message of its kernel (struct console_scan's); may be NULL */
 	void (*message)(void *ctx, const char *text);

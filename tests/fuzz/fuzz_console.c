@@ -64,6 +64,22 @@ static void check_scan(const uint8_t *data, size_t len, size_t piece, size_t cap
 	free(scan);
 }
 
+/* Stripped once, there is nothing left to be stripped, and nothing that a terminal would answer. */
+static void check_strip(const uint8_t *data, size_t len)
+{
+	char *text = malloc(len + 1);
+	size_t n;
+
+	assert(text);
+	memcpy(text, data, len);
+	n = console_scan_strip(text, len);
+	assert(n <= len);
+	for (size_t i = 0; i < n; i++)
+		assert((uint8_t)text[i] >= ' ' ? text[i] != 0x7f : text[i] && strchr("\b\t\n\r", text[i]));
+	assert(console_scan_strip(text, n) == n);
+	free(text);
+}
+
 static void check_keys(const uint8_t *data, size_t len)
 {
 	struct console_keys keys = { 0 };
@@ -88,6 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (len < 2)
 		return 0;
 	check_keys(data, len);
+	check_strip(data, len);
 	check_scan(data + 2, len - 2, 1 + data[0] % 32, (size_t)data[1] * 16);
 	return 0;
 }

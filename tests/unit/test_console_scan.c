@@ -399,6 +399,12 @@ START_TEST(test_other_escape_keys)
 		{ { .escape = 0x02 }, "\002b", "", KEY_BREAK, "Ctrl-b" },
 		{ { .escape = 0x08 }, "\010h", "", KEY_HELP, "Ctrl-h" },
 		{ { .off = true }, "\001x\001?", "\001x\001?", KEY_SEND, "Ctrl-a" },
+		/* What can be left */
+		{ { .can_detach = true }, "ad\001d", "ad", KEY_DETACH, "Ctrl-a" },
+		{ { 0 }, "ad\001d", "ad", KEY_NOTHING, "Ctrl-a" },
+		{ { .escape = 0x04, .can_detach = true }, "\004d", "", KEY_DETACH, "Ctrl-d" },
+		{ { .escape = 0x04, .can_detach = true }, "\004\004", "\004", KEY_SEND, "Ctrl-d" },
+		{ { .escape = 0x04 }, "\004d", "\004", KEY_SEND, "Ctrl-d" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -407,6 +413,35 @@ START_TEST(test_other_escape_keys)
 		type(cases[i].keys, cases[i].typed, cases[i].sent, cases[i].last);
 		console_keys_name(&cases[i].keys, name);
 		ck_assert_str_eq(name, cases[i].name);
+	}
+}
+END_TEST
+
+START_TEST(test_strip)
+{
+	static const struct {
+		const char *text, *want;
+	} cases[] = {
+		{ "", "" },
+		{ "a\tb\bc\r\nd", "a\tb\bc\r\nd" },
+		{ "\001a\a\x7f" "b\016\005", "ab" },
+		{ "\033[1;31mred\033[0m", "red" },
+		{ "a\033[6nb\033[c", "ab" },
+		{ "\033]0;title\ax\033]11;?\033\\y", "xy" },
+		{ "\033(Bx\0337y", "xy" },
+		{ "cut\033[12", "cut" },
+		{ "[6n\303\244\377", "[6n\303\244\377" },
+		{ "\033[1\n2m", "\n2m" }, /* nothing goes on over a line's end */
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char text[64];
+		size_t n;
+
+		strcpy(text, cases[i].text);
+		n = console_scan_strip(text, strlen(text));
+		ck_assert_uint_eq(n, strlen(cases[i].want));
+		ck_assert_mem_eq(text, cases[i].want, n);
 	}
 }
 END_TEST
@@ -434,4 +469,4 @@ END_TEST
 
 UNIT_MAIN("console-scan", test_panic_lines, test_messages, test_endings, test_pieces, test_endless_line, test_last_lines,
 	  test_last_lines_cap, test_only_text, test_every_byte, test_keys,
-	  test_other_escape_keys)
+	  test_other_escape_keys, test_strip)

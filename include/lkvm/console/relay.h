@@ -23,6 +23,8 @@ struct relay_config {
 	struct console_keys keys;
 	void *ctx;                     /* of these: */
 	void (*quit)(void *ctx);       /* Ctrl-a x; may be NULL */
+	void (*detach)(void *ctx);     /* Ctrl-a d; NULL: no such key */
+	void (*send_break)(void *ctx); /* Ctrl-a b; may be NULL */
 	/* The terminal has this size (0, 0: there is none): at the start and at each change; may be NULL */
 	void (*resized)(void *ctx, uint16_t cols, uint16_t rows);
 	void (*in_ended)(void *ctx);   /* the terminal is at its end; NULL: the link's input is, too */

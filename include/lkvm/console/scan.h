@@ -47,6 +47,13 @@ struct console_scan {
 void console_scan_feed(struct console_scan *scan, const uint8_t *buf, size_t len);
 
 /**
+ * console_scan_strip() - leave escape sequences and control characters out of a text, but for those that
+ * move on in it: backspace, tab, newline, carriage return
+ * Return: its new length
+ */
+size_t console_scan_strip(char *text, size_t len);
+
+/**
  * console_scan_ending() - what the kernel has announced, if that is still its word
  * Return: SCAN_GOES_ON if anything but a few lines came after it
  */

@@ -4,6 +4,7 @@
 #ifndef LKVM_VM_CONFIG_H
 #define LKVM_VM_CONFIG_H
 
+#include "lkvm/console/keys.h"
 #include "lkvm/ram.h"
 #include "lkvm/virtio-console.h"
 #include "lkvm/virtio-rng.h"
@@ -80,8 +81,7 @@ struct vm_config {
 	struct kernel_log_allow allow;
 	unsigned debug_topics;    /* that were asked for so far: enum log_topic */
 	const char *log;          /* file for a copy of the console's output, or NULL */
-	uint8_t escape;           /* control character of the escape keys, 0: Ctrl-a */
-	bool no_escape;           /* there are none */
+	struct console_keys keys; /* --escape */
 	bool detach;              /* the guest runs on in the background */
 	bool dry_run, verbose;    /* say what the machine is, and do not run it, or do */
 	unsigned stop_timeout_s;  /* how long the end may take; 0: the default */
