@@ -6,6 +6,7 @@
  *	/lkvm/session   records KEY=VALUE, a NUL behind each (any bytes may stand in an argument):
  *	                root-type= root-source= root-options=   what is mounted read-only as the root;
  *	                                                        none: the initramfs stays the root
+ *	                root-disk=SERIAL root-writable=         instead: a disk, and its file system is found out
  *	                overlay=SIZE    of memory over it, so that it can be written ("size=" of tmpfs)
  *	                tmpfs= bind= link= share= hide=    mount.h; in their order
  *	                hostname=
@@ -16,8 +17,9 @@
  * switched off. Without, commands come over the channel (lkvm/session.h, session.c). What goes wrong
  * before that is told on the console.
  *
- * The other files: mount.c the file systems, port.c finds the channel, channel.c its frames, session.c the
- * loop, command.c stream.c spawn.c commands, words.c user.c what they are made of, lib.c everything else.
+ * The other files: module.c modules, disk.c a root on a disk, mount.c the file systems, port.c finds the
+ * channel, channel.c its frames, session.c the loop, command.c stream.c spawn.c commands, words.c user.c
+ * what they are made of, lib.c everything else.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +28,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "disk.h"
+#include "module.h"
 #include "mount.h"
 #include "port.h"
 #include "session.h"
@@ -35,7 +39,7 @@
 struct plan {
 	char *text;
 	size_t len;
-	const char *root_type, *root_source, *root_options, *overlay, *hostname, *channel_fd;
+	const char *root_type, *root_source, *root_options, *root_disk, *root_writable, *overlay, *hostname, *channel_fd;
 	struct words words;
 };
 
@@ -77,36 +81,6 @@ static void loopback_up(void)
 	SYS(close, fd);
 }
 
-/* ---- modules ---- */
-
-static long load_module(const char *path)
-{
-	long fd = SYS(open, path, O_RDONLY | O_CLOEXEC), err;
-
-	if (fd < 0)
-		return complain(fd, "module", path);
-	err = SYS(finit_module, fd, "", 0);
-	SYS(close, fd);
-	if (!err || err == -EEXIST)
-		return 0;
-	return complain(err, err == -ENOENT ? "symbol of module" : "module", path);
-}
-
-/* One that cannot be loaded is told of; whether it was needed, the next steps tell. */
-static void load_modules(void)
-{
-	size_t len = 0;
-	char *at = read_all("/lkvm/modules", &len), *line = at;
-
-	for (size_t i = 0; at && i < len; i++) {
-		if (at[i] != '\n')
-			continue;
-		at[i] = '\0';
-		load_module(line);
-		line = at + i + 1;
-	}
-}
-
 /* ---- the plan ---- */
 
 static void take_record(struct plan *p, const char *record)
@@ -117,6 +91,7 @@ static void take_record(struct plan *p, const char *record)
 	} word[] = {
 		{ "root-type=", &p->root_type },       { "root-source=", &p->root_source },
 		{ "root-options=", &p->root_options }, { "overlay=", &p->overlay },
+		{ "root-disk=", &p->root_disk },       { "root-writable=", &p->root_writable },
 		{ "hostname=", &p->hostname },         { "channel-fd=", &p->channel_fd },
 	};
 	const char *value;
@@ -203,6 +178,22 @@ static int find_channel(const struct plan *p, int events)
 	return (int)fd;
 }
 
+static bool has_root(const struct plan *p)
+{
+	return p->root_type || p->root_disk;
+}
+
+static long find_root(const struct plan *p)
+{
+	struct disk_root disk;
+	long err;
+
+	if (!p->root_disk)
+		return p->root_type ? mount_root(p->root_type, p->root_source, p->root_options, false, p->overlay) : 0;
+	err = disk_find_root(p->root_disk, !p->root_writable, &disk);
+	return err ? err : mount_root(disk.type, disk.device, disk.options, p->root_writable, p->overlay);
+}
+
 static void run_plan(const struct plan *p, int events)
 {
 	const bool console = p->words.argc;
@@ -211,14 +202,14 @@ static void run_plan(const struct plan *p, int events)
 
 	if (p->hostname)
 		SYS(sethostname, p->hostname, text_len(p->hostname));
-	if (p->root_type && mount_root(p->root_type, p->root_source, p->root_options, p->overlay))
+	if (find_root(p))
 		return;
 	if (!console)
 		channel = find_channel(p, events);
 	if (!console && channel < 0)
 		return;
 	kmsg = console ? -1 : SYS(open, "/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (p->root_type) {
+	if (has_root(p)) {
 		if (enter_root(p->overlay))
 			return;
 		mount_base();
@@ -244,7 +235,7 @@ _Noreturn void init_main(void)
 	mount_base();
 	open_console();
 	events = port_listen();
-	load_modules();
+	load_modules("/lkvm/modules");
 	open_console();
 	loopback_up();
 	if (read_plan(&plan))

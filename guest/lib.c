@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/reboot.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <time.h>
 
 void *memcpy(void *dst, const void *src, size_t n)
@@ -168,6 +169,7 @@ void set_nonblocking(int fd)
 void power_off(void)
 {
 	SYS(sync);
+	SYS(mount, NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL); /* a disk's file system is clean then */
 	SYS(reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_POWER_OFF);
 	for (;;)
 		SYS(pause);

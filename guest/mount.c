@@ -70,9 +70,9 @@ static long mount_overlay(const char *size)
 			"lowerdir=/root,upperdir=/memory/upper,workdir=/memory/work");
 }
 
-long mount_root(const char *type, const char *source, const char *options, const char *overlay)
+long mount_root(const char *type, const char *source, const char *options, bool writable, const char *overlay)
 {
-	long err = mount_at(source, "/root", type, MS_RDONLY, options);
+	long err = mount_at(source, "/root", type, writable ? 0 : MS_RDONLY, options);
 
 	if (err)
 		return complain(err, "mount", source ? source : type);

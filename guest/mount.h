@@ -2,6 +2,7 @@
 #ifndef GUEST_MOUNT_H
 #define GUEST_MOUNT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Those that everything else needs. What the kernel does not have is not there. */
@@ -11,8 +12,8 @@ void mount_rest(void);
 
 /* The functions below complain, and return 0 or -errno. */
 
-/* Mounts it read-only. @overlay: the size of memory over it; NULL: none */
-long mount_root(const char *type, const char *source, const char *options, const char *overlay);
+/* @overlay: the size of memory over it; NULL: none */
+long mount_root(const char *type, const char *source, const char *options, bool writable, const char *overlay);
 /* What mount_root() has mounted becomes / */
 long enter_root(const char *overlay);
 /*

@@ -56,12 +56,33 @@ static int folder_of(const struct opt *opt, const char *name, char **ret)
 	return 0;
 }
 
+/* Is @arg no folder, and what stands in front of its keys a URI or a file? */
+static bool is_image(const char *arg)
+{
+	char *copy = strdup(arg), *rest = copy;
+	const char *path = copy ? keys_word(&rest) : NULL;
+	struct stat st;
+	bool is = path && (stat(arg, &st) || !S_ISDIR(st.st_mode)) &&
+		  (strstr(path, "://") || (!stat(path, &st) && !S_ISDIR(st.st_mode)));
+
+	free(copy);
+	return is;
+}
+
 int run_parse_root(void *config, const struct opt *opt, const char *arg)
 {
 	struct session_config *s = &((struct vm_config *)config)->session;
 	char *path;
-	int err = folder_of(opt, arg, &path);
+	int err;
 
+	if (s->root_disk)
+		return log_errx(-EINVAL, "option '--%s': '%s' comes behind an image", opt->name, arg);
+	if (is_image(arg)) {
+		free(s->root);
+		s->root = NULL;
+		return run_add_root_disk(config, opt, arg);
+	}
+	err = folder_of(opt, arg, &path);
 	if (err)
 		return err;
 	free(s->root);
@@ -220,7 +241,7 @@ static int default_cwd(struct session_config *s)
 	if (s->cwd)
 		return 0;
 	/* The caller's folder, where the guest has the caller's tree */
-	s->cwd_heap = s->root && strcmp(s->root, "/") ? strdup("/") : getcwd(NULL, 0);
+	s->cwd_heap = s->root_disk || (s->root && strcmp(s->root, "/")) ? strdup("/") : getcwd(NULL, 0);
 	s->cwd = s->cwd_heap;
 	return s->cwd ? 0 : log_err(-errno, "current folder");
 }
@@ -229,7 +250,7 @@ static int default_cwd(struct session_config *s)
 static char *const *shell_of(struct session_config *s)
 {
 	const char *own = getenv("SHELL");
-	const bool usable = !s->root && own && *own == '/' && !access(own, X_OK);
+	const bool usable = !s->root && !s->root_disk && own && *own == '/' && !access(own, X_OK);
 
 	s->shell[0] = (char *)(uintptr_t)(usable ? own : "/bin/sh");
 	return s->shell;

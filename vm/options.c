@@ -424,8 +424,12 @@ const struct opt run_options[] = {
 	  .complete = COMPLETE_WORDS, .values = rng_values,
 	  .help = "Give the guest the host's random numbers, by a virtio entropy device (on)." },
 	{ OPT_GROUP, .help = "Command" },
-	{ OPT_PARSE, 0, "root", "DIR", .parse = run_parse_root, .complete = COMPLETE_DIR,
-	  .help = "Folder that is the command's root, read-only with a writable layer in guest memory (/)." },
+	{ OPT_PARSE, 0, "root", "DIR|IMAGE[,KEY...]", .parse = run_parse_root,
+	  .complete = COMPLETE_FILE_LIST, .keys = disk_keys,
+	  .help = "Folder or disk that is the command's root, read-only with a writable layer in guest memory "
+		  "(/).\n"
+		  "An image is as that of --disk, but read-only; with ro=off there is no layer, and the image is "
+		  "written. See Disks as roots." },
 	{ OPT_PARSE, 0, "rw", "DIR[:AT]", .parse = run_parse_share, .complete = COMPLETE_DIR,
 	  .help = "Let the command write to this folder of the host, which it has at the same place, or at "
 		  "another one. May be given several times." },

@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "lkvm/disk.h"
 #include "lkvm/file.h"
 #include "lkvm/fs.h"
 #include "lkvm/log.h"
@@ -23,6 +24,11 @@
 #define MODULES_TAG "lkvm.modules"
 #define P9_OPTIONS  "trans=virtio,version=9p2000.L,msize=512000"
 
+#define ROOT_FS 5
+
+/* That a disk may have as its root: guest/disk.c finds out which one it is. */
+static const char *const root_fs[ROOT_FS] = { "ext4", "xfs", "btrfs", "squashfs", "erofs" };
+
 struct session_boot {
 	struct kernel kernel;
 	struct module_list modules;
@@ -34,6 +40,10 @@ struct session_boot {
 	struct fs_made index_files;
 	struct initramfs fs;
 	struct boot_made made;
+	struct module_list fs_modules[ROOT_FS];
+	char *fs_names[ROOT_FS]; /* as module_names */
+	size_t fs_names_len[ROOT_FS];
+	bool no_files; /* the kernel has neither, and needs neither */
 	bool p9; /* the host's files come by 9P: the kernel has no virtio-fs */
 };
 
@@ -58,11 +68,15 @@ static int need(struct session_boot *b, const struct modules *m, const char *nam
 }
 
 /* Virtio-fs where the kernel has it, else 9P */
-static int need_files(struct session_boot *b, const struct modules *m)
+static int need_files(struct session_boot *b, const struct modules *m, bool optional)
 {
 	static const char *const lost = "virtio-fs and no 9p: it cannot use the host's files";
 	int err;
 
+	b->no_files = optional && b->kernel.kind != KERNEL_NO_MODULES &&
+		      modules_find(m, "virtiofs") == MODULE_NONE && modules_find(m, "9p") == MODULE_NONE;
+	if (b->no_files)
+		return 0;
 	b->p9 = b->kernel.kind != KERNEL_NO_MODULES && modules_find(m, "virtiofs") == MODULE_NONE &&
 		modules_find(m, "9p") != MODULE_NONE;
 	log_debug(LOG_BOOT, "the host's files come by %s", b->p9 ? "9p, as the kernel has no virtio-fs" : "virtio-fs");
@@ -70,6 +84,17 @@ static int need_files(struct session_boot *b, const struct modules *m)
 		return need(b, m, "virtiofs", lost);
 	err = need(b, m, "9pnet_virtio", lost);
 	return err ? err : need(b, m, "9p", lost);
+}
+
+/* Of those that it has, for init to choose from */
+static int find_root_fs(struct session_boot *b, const struct modules *m)
+{
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < ROOT_FS; i++)
+		if (modules_find(m, root_fs[i]) == MODULE_FILE)
+			err = modules_add(m, root_fs[i], &b->fs_modules[i]);
+	return err;
 }
 
 static int find_modules(struct session_boot *b, const struct vm_config *cfg)
@@ -82,11 +107,13 @@ static int find_modules(struct session_boot *b, const struct vm_config *cfg)
 		return err;
 	err = need(b, m, bus, "driver for the bus of lkvm's devices");
 	if (!err)
-		err = need_files(b, m);
+		err = need_files(b, m, cfg->session.root_disk && !cfg->session.n_shares);
 	for (size_t i = 0; !err && i < ARRAY_SIZE(needs); i++)
 		err = need(b, m, needs[i].name, needs[i].what);
 	if (!err && cfg->n_disks)
 		err = need(b, m, "virtio_blk", "virtio block driver: it cannot use disks");
+	if (!err && cfg->session.root_disk)
+		err = find_root_fs(b, m);
 	modules_close(m);
 	return err;
 }
@@ -232,13 +259,14 @@ static int make_index(struct session_boot *b, const struct stat *st)
 static int add_module_folder(struct session_boot *b, struct vm_config *cfg, FILE *plan)
 {
 	const struct kernel *k = &b->kernel;
+	const bool disk = cfg->session.root_disk;
 	const char *root = cfg->session.root ? cfg->session.root : "/", *inside;
-	char *path = k->modules ? realpath(k->modules, NULL) : NULL;
+	char *path = k->modules && !b->no_files ? realpath(k->modules, NULL) : NULL;
 	struct stat st;
 	int err = 0;
 
-	if (path && *k->release && !stat(path, &st) && !(has_index(k) && root_has(root, k, &st))) {
-		inside = in_root(root, path);
+	if (path && *k->release && !stat(path, &st) && !(!disk && has_index(k) && root_has(root, k, &st))) {
+		inside = disk ? NULL : in_root(root, path);
 		if (!has_index(k))
 			err = make_index(b, &st);
 		if (!err && !(inside && is_hidden(&cfg->session, inside)))
@@ -246,6 +274,33 @@ static int add_module_folder(struct session_boot *b, struct vm_config *cfg, FILE
 	}
 	free(path);
 	return err;
+}
+
+static bool root_is_written(const struct vm_config *cfg)
+{
+	for (unsigned i = 0; cfg->session.root_disk && i < cfg->n_disks; i++)
+		if (cfg->disks[i].serial && !strcmp(cfg->disks[i].serial, SESSION_ROOT_SERIAL))
+			return !cfg->disks[i].read_only;
+	return false;
+}
+
+static int put_root(const struct session_boot *b, struct vm_config *cfg, FILE *plan)
+{
+	const struct session_config *s = &cfg->session;
+
+	if (root_is_written(cfg))
+		put(plan, "root-writable=", "yes");
+	else
+		put(plan, "overlay=", s->overlay ? s->overlay : "50%");
+	if (s->root_disk) {
+		put(plan, "root-disk=", SESSION_ROOT_SERIAL);
+		return 0;
+	}
+	put(plan, "root-type=", b->p9 ? "9p" : "virtiofs");
+	put(plan, "root-source=", ROOT_TAG);
+	if (b->p9)
+		put(plan, "root-options=", P9_OPTIONS ",cache=loose");
+	return add_folder(b, cfg, s->root ? s->root : "/", ROOT_TAG, true);
 }
 
 static int write_plan(struct session_boot *b, struct vm_config *cfg)
@@ -256,19 +311,15 @@ static int write_plan(struct session_boot *b, struct vm_config *cfg)
 
 	if (!plan)
 		return log_err(-errno, "session");
-	put(plan, "root-type=", b->p9 ? "9p" : "virtiofs");
-	put(plan, "root-source=", ROOT_TAG);
+	err = put_root(b, cfg, plan);
 	if (b->p9) {
-		put(plan, "root-options=", P9_OPTIONS ",cache=loose");
 		put(plan, "share-type=", "9p");
 		put(plan, "share-options=", P9_OPTIONS ",cache=mmap");
 	}
-	put(plan, "overlay=", s->overlay ? s->overlay : "50%");
 	put(plan, "hostname=", cfg->name);
 	/* What daemons of the host have there means nothing in the guest. */
 	if (!file_is_in(s->cwd, "/run"))
 		put(plan, "tmpfs=", "/run");
-	err = add_folder(b, cfg, s->root ? s->root : "/", ROOT_TAG, true);
 	if (!err)
 		err = add_module_folder(b, cfg, plan);
 	for (unsigned i = 0; i < s->n_hide; i++)
@@ -280,6 +331,7 @@ static int write_plan(struct session_boot *b, struct vm_config *cfg)
 
 /* ---- the initramfs ---- */
 
+/* File systems share some: the first one brings them. */
 static int add_module(struct session_boot *b, FILE *names, const struct module *m)
 {
 	char *path;
@@ -290,22 +342,37 @@ static int add_module(struct session_boot *b, FILE *names, const struct module *
 	fprintf(names, "/%s\n", path);
 	err = initramfs_add(&b->fs, path, S_IFREG | 0644, m->file.bytes, m->file.len);
 	free(path);
-	return err;
+	return err == -EEXIST ? 0 : err;
 }
 
-static int add_modules(struct session_boot *b)
+/* Their files, and @name, which lists them */
+static int add_modules(struct session_boot *b, const struct module_list *modules, const char *name, char **text,
+		       size_t *len)
 {
-	FILE *names = open_memstream(&b->module_names, &b->module_names_len);
+	FILE *names = open_memstream(text, len);
 	int err = 0;
 
 	if (!names)
 		return -errno;
-	for (unsigned i = 0; !err && i < b->modules.n; i++)
-		err = add_module(b, names, &b->modules.list[i]);
+	for (unsigned i = 0; !err && i < modules->n; i++)
+		err = add_module(b, names, &modules->list[i]);
 	if (fclose(names) && !err)
 		err = -errno;
-	return err ? err : initramfs_add(&b->fs, "lkvm/modules", S_IFREG | 0644, b->module_names,
-					 b->module_names_len);
+	return err ? err : initramfs_add(&b->fs, name, S_IFREG | 0644, *text, *len);
+}
+
+static int add_root_fs(struct session_boot *b)
+{
+	char name[32];
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < ROOT_FS; i++) {
+		if (!b->fs_modules[i].n)
+			continue;
+		snprintf(name, sizeof(name), "lkvm/fs-%s", root_fs[i]);
+		err = add_modules(b, &b->fs_modules[i], name, &b->fs_names[i], &b->fs_names_len[i]);
+	}
+	return err;
 }
 
 static int write_initramfs(const void *ctx, void *dst)
@@ -323,7 +390,9 @@ static int fill(struct session_boot *b)
 	if (!err)
 		err = initramfs_add_node(fs, "dev/console", S_IFCHR | 0600, makedev(5, 1));
 	if (!err)
-		err = add_modules(b);
+		err = add_modules(b, &b->modules, "lkvm/modules", &b->module_names, &b->module_names_len);
+	if (!err)
+		err = add_root_fs(b);
 	if (!err)
 		err = initramfs_add(fs, "lkvm/session", S_IFREG | 0600, b->plan, b->plan_len);
 	if (err)
@@ -384,6 +453,10 @@ void session_boot_free(struct session_boot *b)
 	free(b->module_names);
 	free(b->plan);
 	module_list_free(&b->modules);
+	for (unsigned i = 0; i < ROOT_FS; i++) {
+		module_list_free(&b->fs_modules[i]);
+		free(b->fs_names[i]);
+	}
 	module_index_free(b->index);
 	kernel_free(&b->kernel);
 	free(b);

@@ -50,6 +50,13 @@ built_in virtio_pci virtiofs overlay virtio_console
 truncate -s 1M "$T_TMP/disk"
 lacks "virtio block driver: it cannot use disks" -d "$T_TMP/disk"
 
+# A root on a disk needs no files of the host, unless one of its folders is shared.
+built_in virtio_pci overlay virtio_console
+lacks "virtio block driver: it cannot use disks" --root "$T_TMP/disk,ro=off"
+lacks "virtio-fs and no 9p: it cannot use the host's files" --root "$T_TMP/disk" --ro /etc
+t_fails 125 "option '--root': '/nowhere,ro': No such file or directory" "$LKVM" run --root /nowhere,ro -k "$image" -- true
+t_fails 125 "option '--root': '/etc' comes behind an image" "$LKVM" run --root "$T_TMP/disk" --root /etc -k "$image" -- true
+
 # A kernel alone is a session too; not if it has something to boot into.
 built_in other
 t_fails 125 "kernel '$image' has no driver for the bus of lkvm's devices" "$LKVM" run -m 64 -c 1 "$image"

@@ -10,6 +10,7 @@ arguments  10000 arguments of any bytes; the environment
 world      the tree is read-only, a layer over it is not; --rw, --ro, --hide, --root, --cwd
 p9         by 9P with a kernel without virtio-fs
 modules    modprobe: of a package that is only unpacked, of a build, in a root without modules
+disk       --root with an image: raw and qcow2, with partitions, written
 terminal   a pseudo terminal with its size, and keys
 ends       the guest ends before the command: power-off, panic, --timeout
 logs       --kernel-log, --result
@@ -218,6 +219,43 @@ test_modules()
 		busybox modprobe vfat && busybox grep -c -E "^v?fat " /proc/modules' </dev/null
 	expect_status modules-bare 0
 	expect_text modules-bare.out 2
+}
+
+# With the generic kernel, whose ext4 is a module and wants crypto-crc32c
+test_disk()
+{
+	local text
+	mkdir -p disk/bin disk/etc
+	cp /bin/busybox disk/bin/
+	ln -s busybox disk/bin/sh
+	truncate -s 16M raw.img
+	/sbin/mke2fs -q -F -t ext4 -d disk raw.img
+	qemu-img convert -q -O qcow2 raw.img image.qcow2
+	cp raw.img before.img
+	# shellcheck disable=SC2016
+	text='busybox ls /; busybox modprobe vfat && busybox grep -c "^vfat " /proc/modules; echo x >/etc/new && busybox cat /etc/new'
+	session disk-raw "$GENERIC" --root raw.img -- sh -c "$text" </dev/null
+	expect_status disk-raw 0
+	expect_text disk-raw.out $'bin\ndev\netc\nlib\nlost+found\nproc\nrun\nsys\n1\nx'
+	expect "nothing was written" cmp raw.img before.img
+	session disk-qcow2 "$CLOUD" --root image.qcow2 -- sh -c 'cd /etc && pwd; exit 3' </dev/null
+	expect_status disk-qcow2 3
+	expect_text disk-qcow2.out /etc
+	truncate -s 40M parts.img
+	# A partition table: 8 MiB at 1 MiB, 16 MiB at 9 MiB
+	printf '\0\0\0\0\x83\0\0\0\0\x08\0\0\0\x40\0\0\0\0\0\0\x83\0\0\0\0\x48\0\0\0\x80\0\0' |
+		dd of=parts.img bs=1 seek=446 conv=notrunc status=none
+	printf '\x55\xaa' | dd of=parts.img bs=1 seek=510 conv=notrunc status=none
+	dd if=raw.img of=parts.img bs=1M seek=9 conv=notrunc status=none
+	session disk-parts "$GENERIC" --root parts.img,ro=off -- sh -c 'echo kept >/etc/new' </dev/null
+	expect_status disk-parts 0
+	dd if=parts.img of=after.img bs=1M skip=9 count=16 status=none
+	expect "it is clean" /sbin/e2fsck -fn after.img
+	expect "it was written" [ "$(/sbin/debugfs -R 'cat /etc/new' after.img 2>/dev/null)" = kept ]
+	truncate -s 16M none.img
+	session disk-none "$CLOUD" --root none.img -- true </dev/null
+	expect_status disk-none 122
+	expect "why" grep -q "no file system that is known and has a root on 'vda'" disk-none.err
 }
 
 test_terminal()

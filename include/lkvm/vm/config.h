@@ -22,12 +22,15 @@ struct session_share {
 	bool read_only;
 };
 
+#define SESSION_ROOT_SERIAL "lkvm.root"
+
 /* `lkvm run -- CMD` */
 struct session_config {
 	bool wanted, has_command;
 	char *const *argv; /* not copied; @shell if !has_command; NULL: none (--detach) */
 	char *shell[2];
-	char *root;        /* folder, heap; NULL: the host's own */
+	char *root;        /* folder, heap; NULL: the host's own, or a disk */
+	bool root_disk;    /* the one with the serial number SESSION_ROOT_SERIAL */
 	struct session_share *shares; /* heap, n_shares of them */
 	unsigned n_shares;
 	char **hide, **env; /* heap, NULL at the end: paths; NAME=VALUE */

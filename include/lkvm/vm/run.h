@@ -47,6 +47,7 @@ void run_config_free(struct vm_config *cfg);
 
 /* vm/options-disk.c: -d, a struct opt's parse(), and what it allocated */
 int run_parse_disk(void *config, const struct opt *opt, const char *arg);
+int run_add_root_disk(struct vm_config *cfg, const struct opt *opt, const char *arg);
 void run_free_disks(struct vm_config *cfg);
 
 /** run_parse_fs(), run_parse_9p() - parse() of --fs and --9p: options-fs.c */
