@@ -35,12 +35,13 @@ struct exec {
 	struct relay relay;
 	bool out_over; /* all of what goes through it has come */
 	struct loop_source server;
-	pid_t pid;     /* of the server */
+	pid_t pid;        /* of the server */
+	bool told_to_end; /* SIGINT or SIGTERM was passed on */
+	uint32_t left;    /* nobody waits for the command any more, as if for this signal; 0: we do */
 	bool answered;
-	bool left;     /* by Ctrl-a x, or the terminal has hung up */
-	int err;       /* of the answer */
-	char why[100]; /* -EPIPE: in words */
-	struct session_exit how;
+	int err;          /* of the answer */
+	char why[100];    /* -EPIPE: in words */
+	struct session_end end;
 };
 
 /* ---- options ---- */
@@ -83,13 +84,16 @@ static void out_ended(void *ctx)
 	finish_if_over(e);
 }
 
+static void leave_by(struct exec *e, uint32_t signal)
+{
+	e->left = signal;
+	finish_if_over(e);
+}
+
 /* Ctrl-a x, or the terminal has hung up */
 static void leave(void *ctx)
 {
-	struct exec *e = ctx;
-
-	e->left = true;
-	finish_if_over(e);
+	leave_by(ctx, SIGHUP);
 }
 
 static void resized(void *ctx, uint16_t cols, uint16_t rows)
@@ -101,10 +105,17 @@ static void resized(void *ctx, uint16_t cols, uint16_t rows)
 		ipc_send(e->server.fd, IPC_EXEC_WINSIZE, &window, sizeof(window), NULL, 0);
 }
 
+/* The second one that should end the command: it does not, and is left. */
 static void signalled(void *ctx, uint32_t signal)
 {
-	const struct exec *e = ctx;
+	const bool ends = signal == SIGINT || signal == SIGTERM;
+	struct exec *e = ctx;
 
+	if (ends && e->told_to_end) {
+		leave_by(e, signal);
+		return;
+	}
+	e->told_to_end |= ends;
 	ipc_send(e->server.fd, IPC_EXEC_SIGNAL, &signal, sizeof(signal), NULL, 0);
 }
 
@@ -116,10 +127,10 @@ static void answer_ready(struct loop_source *src, uint32_t events)
 	(void)events;
 	reply.len = 0;
 	e->err = ipc_receive(src->fd, &reply);
-	if (!e->err && reply.len != sizeof(e->how))
+	if (!e->err && reply.len != sizeof(e->end))
 		e->err = -EPROTO;
 	if (!e->err)
-		memcpy(&e->how, reply.body, sizeof(e->how));
+		memcpy(&e->end, reply.body, sizeof(e->end));
 	else
 		snprintf(e->why, sizeof(e->why), "%.*s", (int)reply.len, (const char *)reply.body);
 	e->answered = true;
@@ -243,21 +254,24 @@ static int failed(const struct exec *e)
 /* @output_err: -errno of what the terminal has not taken, or 0 */
 static int judge(const struct exec *e, int output_err)
 {
+	const struct session_exit *how = &e->end.exit;
 	int status;
 
 	if (e->left)
-		return 128 + SIGHUP;
+		return 128 + (int)e->left;
 	if (e->err) {
 		failed(e);
 		return EXIT_FAILURE;
 	}
-	if (e->how.err)
-		log_err(-(int)(e->how.err & 0xfff), "command '%s'", e->argv[0]);
-	status = run_command_status(&e->how);
+	if (how->err)
+		log_err(-(int)(how->err & 0xfff), "command '%s'", e->argv[0]);
+	status = run_command_status(how);
+	if (!output_err)
+		output_err = -(int)(e->end.output_err & 0xfff);
 	if (!output_err)
 		return status;
-	log_err(output_err, "write 'standard output'");
-	return status ? status : EXIT_FAILURE;
+	log_err(output_err, "command '%s': its output is incomplete", e->argv[0]);
+	return status ? status : EXIT_USAGE;
 }
 
 static int exec_command_in(struct exec *e)
@@ -267,7 +281,7 @@ static int exec_command_in(struct exec *e)
 	if (loop_init(&e->loop))
 		return status;
 	if (!start(e) && !loop_run(&e->loop))
-		status = judge(e, relay_finish(&e->relay));
+		status = judge(e, relay_finish(&e->relay, e->left ? 0 : -1));
 	else if (e->server.fd == -EINVAL)
 		status = EXIT_USAGE;
 	relay_close(&e->relay);
@@ -309,11 +323,12 @@ const struct command exec_command = {
 	.description =
 		"Runs one more command in a guest that was started by lkvm run -- COMMAND. Its standard streams are "
 		"those of lkvm exec, its exit status is too, and signals that would end lkvm exec are sent to it "
-		"instead. If lkvm exec goes away all the same, the command gets SIGHUP.\n"
+		"instead; but with the second SIGINT or SIGTERM it leaves a command that has not ended. If lkvm exec "
+		"goes away before the command has ended, that gets SIGHUP.\n"
 		"\n"
 		"Exit status:\n"
 		"  1     there is no such guest, it takes no commands, or it ended first\n"
-		"  125   the command line is wrong\n"
+		"  125   the command line is wrong, or output could not be written\n"
 		"  126   the command could not be started\n"
 		"  127   there is no such command\n"
 		"  128+n the command died of signal n",

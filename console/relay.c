@@ -231,11 +231,11 @@ int relay_start(struct relay *r)
 	return r->console ? console_start(r->console) : 0;
 }
 
-int relay_finish(struct relay *r)
+int relay_finish(struct relay *r, int patience_ms)
 {
 	if (!r->console)
 		return 0;
-	console_drain(r->console, r->signals.fd, -1);
+	console_drain(r->console, r->signals.fd, patience_ms);
 	tty_restore();
 	return console_output_error(r->console);
 }

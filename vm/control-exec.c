@@ -125,15 +125,16 @@ static void ended(void *ctx, const struct session_exit *how, int output_err)
 {
 	struct exec *e = ctx;
 	struct ipc_client *client = e->client;
-
+	struct session_end end = { .output_err = (uint32_t)-output_err };
 	char why[SESSION_WHY_BYTES];
 
-	(void)output_err; /* his descriptors: he cannot be told of it yet */
-	if (!how)
+	if (how)
+		end.exit = *how;
+	else
 		session_why(e->ctl->session, why);
 	exec_free(e);
 	if (how)
-		ipc_answer(client, 0, how, sizeof(*how));
+		ipc_answer(client, 0, &end, sizeof(end));
 	else
 		ipc_answer(client, -EPIPE, why, strlen(why));
 }

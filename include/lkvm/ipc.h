@@ -46,7 +46,7 @@ enum ipc_op {
 	IPC_MEMMAP,    /* body: uint32_t 1 for JSON; answer: text or JSON */
 	IPC_TRANSLATE, /* body: struct ipc_translate; answer: text */
 	IPC_REGS_JSON, /* body: uint32_t vCPU; answer: a JSON object */
-	/* body: struct ipc_exec, with its descriptors; answer: struct session_exit, when the command has
+	/* body: struct ipc_exec, with its descriptors; answer: struct session_end, when the command has
 	 * ended. -EOPNOTSUPP: the guest takes no commands; -ENOTCONN: its init is not up yet; -EAGAIN; -EBUSY;
 	 * -EPIPE: nobody knows any more how it ends, the body says in words why */
 	IPC_EXEC,

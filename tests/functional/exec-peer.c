@@ -2,8 +2,10 @@
  * exec-peer NAME: what `lkvm exec` talks to, without a guest: takes its commands as the lkvm of guest NAME
  * would, and runs them here. A command that wants a terminal has its descriptors, and TTY=COLUMNSxROWS in
  * its environment; each later size is a line of the file "sizes". One whose client has left gets SIGHUP.
+ * OUTPUT_ERR=ERRNO in its environment is what the client is told of its output.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +23,7 @@
 struct run {
 	pid_t pid;
 	struct ipc_client *client; /* NULL: it has left */
+	uint32_t output_err;
 };
 
 static struct run runs[IPC_MAX_LATE];
@@ -58,30 +61,40 @@ static void become(const struct session_words *words, const struct ipc_exec *req
 	_exit(127);
 }
 
-static pid_t start(struct ipc_client *client, const struct ipc_exec *req)
+static uint32_t output_err(const struct session_words *words)
 {
+	uint32_t number = 0;
+
+	for (char *const *word = words->envp; *word; word++)
+		sscanf(*word, "OUTPUT_ERR=%" SCNu32, &number);
+	return number;
+}
+
+static struct run start(struct ipc_client *client, const struct ipc_exec *req)
+{
+	struct run run = { -1, client, 0 };
 	int words_fd = ipc_take_fd(client, 0), fd[3], n = 1;
 	struct session_words words;
 	struct stat st;
 	char *text;
-	pid_t pid;
 
 	for (unsigned i = 0; i < 3; i++)
 		fd[i] = req->fds & 1u << i ? ipc_take_fd(client, (unsigned)n++) : -1;
 	if (fstat(words_fd, &st) || !(text = malloc((size_t)st.st_size)) ||
 	    pread(words_fd, text, (size_t)st.st_size, 0) != st.st_size ||
 	    session_words_parse(text, (size_t)st.st_size, &words))
-		return -1;
-	pid = fork();
-	if (!pid)
+		return run;
+	run.pid = fork();
+	if (!run.pid)
 		become(&words, req, fd);
+	run.output_err = output_err(&words);
 	session_words_free(&words);
 	free(text);
 	close(words_fd);
 	for (unsigned i = 0; i < 3; i++)
 		if (fd[i] >= 0)
 			close(fd[i]);
-	return pid;
+	return run;
 }
 
 /* ---- the client ---- */
@@ -129,7 +142,7 @@ static int handler(void *ctx, enum ipc_op op, const void *body, size_t len, stru
 		i++;
 	if (i == IPC_MAX_LATE)
 		return -EAGAIN;
-	runs[i] = (struct run){ start(reply->to, &req), reply->to };
+	runs[i] = start(reply->to, &req);
 	return runs[i].pid < 0 ? -EPROTO : ipc_later(reply->to, &late, &runs[i]);
 }
 
@@ -137,14 +150,15 @@ static int handler(void *ctx, enum ipc_op op, const void *body, size_t len, stru
 
 static void tell(struct run *run, int status)
 {
-	const struct session_exit how = {
-		.code = WIFEXITED(status) ? (uint32_t)WEXITSTATUS(status) : 0,
-		.signal = WIFSIGNALED(status) ? (uint32_t)WTERMSIG(status) : 0,
-		.err = WIFEXITED(status) && WEXITSTATUS(status) == 127 ? ENOENT : 0,
+	const struct session_end end = {
+		.exit.code = WIFEXITED(status) ? (uint32_t)WEXITSTATUS(status) : 0,
+		.exit.signal = WIFSIGNALED(status) ? (uint32_t)WTERMSIG(status) : 0,
+		.exit.err = WIFEXITED(status) && WEXITSTATUS(status) == 127 ? ENOENT : 0,
+		.output_err = run->output_err,
 	};
 
 	if (run->client)
-		ipc_answer(run->client, 0, &how, sizeof(how));
+		ipc_answer(run->client, 0, &end, sizeof(end));
 	*run = (struct run){ 0 };
 }
 

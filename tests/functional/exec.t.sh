@@ -47,6 +47,11 @@ t_is "a closed standard input" "$(cat out)" closed
 t_run "$LKVM" exec peer -- sh -c 'kill -9 $$'
 t_status 137
 t_fails 127 "command 'no-such-command': No such file or directory" "$LKVM" exec peer -- no-such-command
+t_fails 125 "command 'true': its output is incomplete: No space left on device" \
+	"$LKVM" exec --env OUTPUT_ERR=28 peer -- true
+t_run "$LKVM" exec --env OUTPUT_ERR=28 peer -- sh -c 'exit 7'
+t_status 7
+t_stderr_is "lkvm: command 'sh': its output is incomplete: No space left on device"
 A=one "$LKVM" exec --cwd / --env A --env B=' x ' peer -- sh -c 'echo "$A,$B,$HOME,$PWD"' >out
 t_is "environment and folder" "$(cat out)" "one, x ,/root,/"
 for ((i = 0; i < 10000; i++)); do words[i]=$'a\t"\n\\\xff'$i; done
@@ -73,12 +78,39 @@ loop()
 	pid=$!
 	until_true test -e ready
 }
+# ends: wait for it; return its status, 137 if it does not end
+ends()
+{
+	timeout 20 tail --pid=$pid -s 0.02 -f /dev/null || kill -KILL $pid
+	wait $pid
+}
 for signal in INT TERM QUIT HUP; do
 	loop $signal
 	kill -$signal $pid
 	wait $pid
 	t_is "SIG$signal goes to the command" $? 9
 done
+# A command that does not end: the first signal is its own, with the second nobody waits any more.
+for signal in 2 15; do
+	rm -f ready trapped left
+	env --default-signal=INT "$LKVM" exec peer -- sh -c 'exec 2>/dev/null; trap ": >>trapped" INT TERM; trap ": >left; exit" HUP
+		: >ready; while :; do sleep 0.05; done' </dev/null &
+	pid=$!
+	until_true test -e ready
+	kill -INT $pid
+	t_ok "the first signal goes to the command" until_true test -e trapped
+	kill -$signal $pid
+	ends
+	t_is "the second ends lkvm exec" $? $((128 + signal))
+	t_ok "the command has SIGHUP" until_true test -e left
+done
+loop TERM
+kill -STOP $peer
+kill -INT $pid
+kill -TERM $pid
+ends
+t_is "the guest's lkvm is stopped: two signals end lkvm exec" $? 143
+kill -CONT $peer
 loop HUP
 kill -KILL $pid
 t_ok "lkvm exec is killed: SIGHUP" until_true test -e trapped

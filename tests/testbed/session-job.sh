@@ -409,6 +409,8 @@ test_exec()
 	expect_text exec-127.err "lkvm: command 'no-such-command': No such file or directory"
 	# shellcheck disable=SC2016
 	try exec-137 137 lkvm exec execs -- sh -c 'kill -9 $$' </dev/null
+	try exec-full 125 sh -c 'lkvm exec execs -- echo lost </dev/null >/dev/full'
+	expect_text exec-full.err "lkvm: command 'echo': its output is incomplete: No space left on device"
 	try exec-world 0 lkvm exec --env A=' x ' --cwd / execs -- sh -c 'echo "$A,$HOME"; pwd; hostname' </dev/null
 	expect_text exec-world.out $' x ,/root\n/\nexecs'
 	try exec-cwd 0 lkvm exec execs -- pwd </dev/null
@@ -443,6 +445,16 @@ test_exec_ends()
 	kill -TERM $pid
 	wait $pid || status=$?
 	expect "its end by SIGTERM" [ $status = 9 ]
+	status=0
+	lkvm exec execs -- sh -c 'trap ": >asked" TERM; trap ": >left; exit" HUP; : >waits; while :; do sleep 0.1; done' </dev/null &
+	pid=$!
+	expect "it runs" in_guest execs test -e waits
+	kill -TERM $pid
+	expect "it has had SIGTERM" in_guest execs test -e asked
+	kill -TERM $pid
+	wait $pid || status=$?
+	expect "nobody waits any more" [ $status = 143 ]
+	expect "it has had SIGHUP" in_guest execs test -e left
 	lkvm exec execs -- sh -c 'exec 2>/dev/null; trap ": >hung-up; exit" HUP; : >ready; while :; do sleep 0.1; done' </dev/null &
 	pid=$!
 	expect "it runs" in_guest execs test -e ready

@@ -174,7 +174,7 @@ START_TEST(test_exec)
 	static struct ipc_reply reply;
 	const struct session_exit exit = { .code = 5 };
 	const struct ipc_exec all = { .fds = 7 };
-	struct session_exit how;
+	struct session_end end_of_it;
 	int fd;
 
 	serve();
@@ -187,11 +187,12 @@ START_TEST(test_exec)
 	ck_assert(!played.cmd.terminal);
 	for (unsigned i = 0; i < 3; i++)
 		ck_assert_int_ge(fcntl(played.cmd.fd[i], F_GETFD), 0);
-	played.cmd.ended(played.cmd.ctx, &exit, 0);
+	played.cmd.ended(played.cmd.ctx, &exit, -ENOSPC);
 	ck_assert_int_eq(ipc_receive(fd, &reply), 0);
-	ck_assert_uint_eq(reply.len, sizeof(how));
-	memcpy(&how, reply.body, sizeof(how));
-	ck_assert_uint_eq(how.code, 5);
+	ck_assert_uint_eq(reply.len, sizeof(end_of_it));
+	memcpy(&end_of_it, reply.body, sizeof(end_of_it));
+	ck_assert_uint_eq(end_of_it.exit.code, 5);
+	ck_assert_uint_eq(end_of_it.output_err, ENOSPC);
 	close(fd);
 	pump();
 	ck_assert_uint_eq(played.left, 0);

@@ -51,9 +51,10 @@ int relay_open(struct relay *relay, const struct relay_config *cfg, int *ret_end
 int relay_start(struct relay *relay);
 /**
  * relay_finish() - write what has come, wait for the terminal to take it, unless a signal comes, and give it back
+ * @patience_ms: how long the terminal may stand still; -1: for ever
  * Return: 0, or -errno of what could not be written
  */
-int relay_finish(struct relay *relay);
+int relay_finish(struct relay *relay, int patience_ms);
 /** relay_close() - also of one that was only zeroed */
 void relay_close(struct relay *relay);
 

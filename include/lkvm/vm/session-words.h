@@ -1,11 +1,20 @@
 /*
  * A command of a session as records KEY=VALUE with a NUL behind each: those of SESSION_EXEC in
- * lkvm/session.h. `lkvm exec` hands them to the lkvm of a guest, which judges them and hands them on.
+ * lkvm/session.h. `lkvm exec` hands them to the lkvm of a guest, which judges them and hands them on, and
+ * has a struct session_end for an answer.
  */
 #ifndef LKVM_VM_SESSION_WORDS_H
 #define LKVM_VM_SESSION_WORDS_H
 
 #include <stddef.h>
+
+#include "lkvm/session.h"
+
+struct session_end {
+	struct session_exit exit;
+	uint32_t output_err; /* errno of what could not be written of its output, or 0 */
+	uint32_t zero;
+};
 
 struct session_words {
 	char *const *argv; /* NULL at the end */
