@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lkvm/log.h"
+#include "lkvm/stream.h"
 #include "lkvm/types.h"
 
 #define BACKLOG 128
@@ -139,7 +140,7 @@ static void fds_close(struct ipc_client *c)
 {
 	for (unsigned i = 0; i < IPC_MAX_FDS; i++) {
 		if (c->fds[i] >= 0)
-			close(c->fds[i]);
+			stream_close_fd(c->fds[i]);
 		c->fds[i] = -1;
 	}
 }

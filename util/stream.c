@@ -116,14 +116,7 @@ void stream_open(struct stream *s, int fd, int flags)
 		s->kind = STREAM_FILE;
 }
 
-void stream_close(struct stream *s)
-{
-	if (s->owned)
-		close(s->fd);
-	*s = (struct stream){ .kind = STREAM_NONE, .fd = -1 };
-}
-
-/* ---- poll, then read or write ---- */
+/* ---- calls that may wait, but not for long ---- */
 
 static bool ready(int fd, short events)
 {
@@ -185,6 +178,23 @@ static ssize_t polled(const struct stream *s, void *in, const void *out, size_t 
 }
 
 /* ---- for everybody ---- */
+
+void stream_close_fd(int fd)
+{
+	struct patience patience;
+	bool limited = !patience_begin(&patience);
+
+	close(fd);
+	if (limited)
+		patience_end(&patience);
+}
+
+void stream_close(struct stream *s)
+{
+	if (s->owned)
+		stream_close_fd(s->fd);
+	*s = (struct stream){ .kind = STREAM_NONE, .fd = -1 };
+}
 
 static ssize_t read_once(const struct stream *s, void *buf, size_t len)
 {

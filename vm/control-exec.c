@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lkvm/stream.h"
 #include "lkvm/vm/config.h"
 #include "lkvm/vm/control.h"
 #include "lkvm/vm/session-words.h"
@@ -27,7 +28,7 @@ static void exec_free(struct exec *e)
 {
 	for (unsigned i = 0; i < 3; i++)
 		if (e->fd[i] >= 0)
-			close(e->fd[i]);
+			stream_close_fd(e->fd[i]);
 	free(e);
 }
 
@@ -81,7 +82,7 @@ static int take_streams(struct exec *e, const struct ipc_exec *req)
 	more = next < IPC_MAX_FDS ? ipc_take_fd(e->client, next) : -1;
 	if (more < 0)
 		return 0;
-	close(more);
+	stream_close_fd(more);
 	return -EPROTO;
 }
 
@@ -147,7 +148,6 @@ static void tell_why(const struct session *s, struct ipc_reply *reply)
 	reply->len = strlen((char *)reply->body);
 }
 
-/* Return: 0, it is ended()'s or gone()'s from now on; or -errno */
 static int start(struct exec *e, const struct ipc_exec *req, char *text, size_t len, struct ipc_reply *reply)
 {
 	struct session_command cmd = {
@@ -170,39 +170,47 @@ static int start(struct exec *e, const struct ipc_exec *req, char *text, size_t 
 	session_words_free(&words);
 	if (err == -EPIPE)
 		tell_why(e->ctl->session, reply);
-	if (err)
-		return err;
-	err = ipc_later(e->client, &waiting, e);
-	if (err == IPC_LATER)
-		return 0;
-	session_leave(e->ctl->session, e->id);
+	return err;
+}
+
+static int take(struct exec *e, const struct ipc_exec *req, struct ipc_reply *reply)
+{
+	int fd = ipc_take_fd(e->client, 0), err = is_known(req) ? 0 : -EINVAL;
+	char *text = NULL;
+	size_t len = 0;
+
+	if (!err)
+		err = read_words(fd, &text, &len);
+	if (!err)
+		err = take_streams(e, req);
+	if (!err)
+		err = start(e, req, text, len, reply);
+	free(text);
+	if (fd >= 0)
+		stream_close_fd(fd);
 	return err;
 }
 
 int control_exec(struct control *ctl, const void *body, struct ipc_reply *reply)
 {
-	int words_fd = ipc_take_fd(reply->to, 0), err;
 	struct ipc_exec req;
-	struct exec *e = ctl->session ? malloc(sizeof(*e)) : NULL;
-	char *text = NULL;
-	size_t len = 0;
+	struct exec *e;
+	int err;
 
+	if (!ctl->session)
+		return -EOPNOTSUPP;
+	e = malloc(sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	*e = (struct exec){ .ctl = ctl, .client = reply->to, .fd = { -1, -1, -1 } };
 	memcpy(&req, body, sizeof(req));
-	err = !ctl->session ? -EOPNOTSUPP : !e ? -ENOMEM : is_known(&req) ? 0 : -EINVAL;
-	if (e)
-		*e = (struct exec){ .ctl = ctl, .client = reply->to, .fd = { -1, -1, -1 } };
-	if (!err)
-		err = read_words(words_fd, &text, &len);
-	if (!err)
-		err = take_streams(e, &req);
-	if (!err)
-		err = start(e, &req, text, len, reply);
-	free(text);
-	if (words_fd >= 0)
-		close(words_fd);
-	if (!err)
-		return IPC_LATER;
-	if (e)
-		exec_free(e);
+	err = take(e, &req, reply);
+	if (!err) {
+		err = ipc_later(reply->to, &waiting, e);
+		if (err == IPC_LATER)
+			return err;
+		session_leave(ctl->session, e->id);
+	}
+	exec_free(e);
 	return err;
 }

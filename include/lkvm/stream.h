@@ -39,6 +39,13 @@ struct stream {
 void stream_open(struct stream *s, int fd, int flags);
 void stream_close(struct stream *s);
 
+/**
+ * stream_close_fd() - close what somebody else has made, who may be gone by now
+ * The last close(2) of a socket with SO_LINGER, or of a terminal, waits for what was written to it; we do
+ * not for long.
+ */
+void stream_close_fd(int fd);
+
 /** stream_allows() - is @fd open for this? @flags: O_RDONLY or O_WRONLY */
 bool stream_allows(int fd, int flags);
 

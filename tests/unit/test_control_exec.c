@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "lingering.h"
+#include "lkvm/clock.h"
 #include "lkvm/types.h"
 #include "lkvm/vm/config.h"
 #include "lkvm/vm/control.h"
@@ -140,10 +142,10 @@ static int words_fd(const void *text, size_t len, int seals)
 
 static const char good[] = "arg=sh\0arg=-c\0env=A=1";
 
-/* Return: the client's connection; @words is closed */
-static int send_exec(const struct ipc_exec *req, int words, unsigned n_streams)
+/* Return: the client's connection; @words is closed, and so is @in */
+static int send_exec_with(const struct ipc_exec *req, int words, unsigned n_streams, int in)
 {
-	const int fds[] = { words, STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO };
+	const int fds[] = { words, in, STDOUT_FILENO, STDERR_FILENO };
 	pid_t pid;
 	int fd = ipc_connect("a", &pid);
 
@@ -151,8 +153,15 @@ static int send_exec(const struct ipc_exec *req, int words, unsigned n_streams)
 	ck_assert_int_eq(ipc_send(fd, IPC_EXEC, req, sizeof(*req), fds, words < 0 ? 0 : 1 + n_streams), 0);
 	if (words >= 0)
 		close(words);
+	if (in != STDIN_FILENO)
+		close(in);
 	pump();
 	return fd;
+}
+
+static int send_exec(const struct ipc_exec *req, int words, unsigned n_streams)
+{
+	return send_exec_with(req, words, n_streams, STDIN_FILENO);
 }
 
 static int refused(const struct ipc_exec *req, int words, unsigned n_streams)
@@ -309,6 +318,28 @@ START_TEST(test_hostile)
 }
 END_TEST
 
+/* Descriptors whose client has left, and that are slow to be closed: used, one too many, not looked at. */
+START_TEST(test_slow_to_close)
+{
+	static const struct {
+		struct ipc_exec req;
+		int seals;
+	} sent[] = { { { .fds = 1 }, SEALS }, { { .fds = 0 }, SEALS }, { { .fds = 1 }, 0 } };
+
+	serve();
+	for (size_t i = 0; i < ARRAY_SIZE(sent); i++) {
+		uint64_t begin = now_ns();
+		int slow = lingering_socket();
+
+		if (slow >= 0)
+			close(send_exec_with(&sent[i].req, words_fd(good, sizeof(good), sent[i].seals), 1, slow));
+		pump();
+		ck_assert_uint_lt(now_ns() - begin, 20 * NS_PER_S);
+	}
+	end();
+}
+END_TEST
+
 START_TEST(test_no_session)
 {
 	const struct ipc_exec one = { .fds = 2 };
@@ -343,4 +374,5 @@ START_TEST(test_most)
 }
 END_TEST
 
-UNIT_MAIN("control, exec", test_exec, test_lost, test_terminal, test_session_gone, test_hostile, test_no_session, test_most)
+UNIT_MAIN("control, exec", test_exec, test_lost, test_terminal, test_session_gone, test_hostile,
+	  test_slow_to_close, test_no_session, test_most)

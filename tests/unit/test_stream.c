@@ -25,6 +25,7 @@
 #include <unistd.h>
 #include <utmp.h>
 
+#include "lingering.h"
 #include "lkvm/clock.h"
 #include "lkvm/stream.h"
 #include "lkvm/types.h"
@@ -530,8 +531,24 @@ START_TEST(test_shared_pipe)
 }
 END_TEST
 
+START_TEST(test_close_that_waits)
+{
+	uint64_t begin = now_ns();
+	int fd = lingering_socket();
+
+	if (fd < 0)
+		return;
+	check_kind(fd, O_WRONLY, STREAM_SOCKET);
+	ck_assert_int_eq(stream_write(&s, "x", 1), -EAGAIN);
+	stream_close(&s);
+	stream_close_fd(fd);
+	ck_assert_uint_lt(now_ns() - begin, 20 * NS_PER_S);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), -1);
+}
+END_TEST
+
 UNIT_MAIN("stream", test_kinds, test_pty_master, test_none, test_close_leaves_the_given_fd,
 	  test_nothing_blocks, test_nothing_blocks_polled, test_ends, test_fifo_without_reader,
 	  test_terminal_after_su, test_memory_devices, test_events, test_kernel_log,
 	  test_file_with_events, test_wrong_direction,
-	  test_poll_promises_too_much, test_shared_pipe)
+	  test_poll_promises_too_much, test_shared_pipe, test_close_that_waits)
