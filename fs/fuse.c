@@ -206,9 +206,6 @@ struct file_server *fuse_server(struct fuse *f)
 
 int fuse_new(const struct fs_config *cfg, struct fuse **ret)
 {
-	const struct tree_config tree = { .path = cfg->path, .read_only = cfg->read_only,
-					  .max_fds = cfg->max_fds, .n_trees = cfg->n_folders,
-					  .made = cfg->made };
 	struct fuse *f = calloc(1, sizeof(*f));
 	int err;
 
@@ -216,15 +213,12 @@ int fuse_new(const struct fs_config *cfg, struct fuse **ret)
 		return log_err(-ENOMEM, "folder '%s'", cfg->path);
 	f->server.ops = &server_ops;
 	pthread_mutex_init(&f->lock, NULL);
-	locks_init(&f->locks);
 	f->cache = cfg->cache;
 	f->keep = cfg->cache == FS_CACHE_ALWAYS || (cfg->cache == FS_CACHE_AUTO && cfg->read_only);
 	f->valid_s = f->keep ? LONG_S : cfg->cache == FS_CACHE_AUTO;
 	f->one_mount = cfg->one_mount;
-	err = tree_open(&tree, &f->tree);
-	f->locks.tree = f->tree;
-	if (!err)
-		err = file_root_dev(f->tree, &f->root_dev);
+	err = folder_open(cfg, &f->locks, &f->root_dev);
+	f->tree = f->locks.tree;
 	if (err) {
 		fuse_free(f);
 		return err;
@@ -404,15 +398,12 @@ bool fuse_quick(struct fuse *f, struct file_request *req)
 
 int fuse_has_chores(struct fuse *f)
 {
-	if (tree_has_dead(f->tree))
-		return 1;
-	return locks_waiting(&f->locks) ? 2 : 0;
+	return folder_has_chores(&f->locks);
 }
 
 void fuse_chores(struct fuse *f)
 {
-	tree_reap(f->tree);
-	locks_retry(&f->locks, false);
+	folder_chores(&f->locks);
 }
 
 struct fuse_counts fuse_count(struct fuse *f)

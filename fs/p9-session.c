@@ -88,15 +88,12 @@ static void server_serve(struct file_server *s, struct file_worker *w, struct fi
 
 static int server_has_chores(struct file_server *s)
 {
-	if (tree_has_dead(p9_of(s)->tree))
-		return 1;
-	return locks_waiting(&p9_of(s)->locks) ? 2 : 0;
+	return folder_has_chores(&p9_of(s)->locks);
 }
 
 static void server_chores(struct file_server *s)
 {
-	tree_reap(p9_of(s)->tree);
-	locks_retry(&p9_of(s)->locks, false);
+	folder_chores(&p9_of(s)->locks);
 }
 
 static void server_cancel(struct file_server *s, bool (*match)(const struct file_request *req, void *arg),
@@ -132,9 +129,6 @@ struct file_server *p9_server(struct p9 *p9)
 
 int p9_new(const struct fs_config *cfg, struct p9 **ret)
 {
-	const struct tree_config tree = { .path = cfg->path, .read_only = cfg->read_only,
-					  .max_fds = cfg->max_fds, .n_trees = cfg->n_folders,
-					  .made = cfg->made };
 	struct p9 *p9 = calloc(1, sizeof(*p9));
 	int err;
 
@@ -142,11 +136,8 @@ int p9_new(const struct fs_config *cfg, struct p9 **ret)
 		return log_err(-ENOMEM, "folder '%s'", cfg->path);
 	p9->server.ops = &server_ops;
 	pthread_mutex_init(&p9->lock, NULL);
-	locks_init(&p9->locks);
-	err = tree_open(&tree, &p9->tree);
-	p9->locks.tree = p9->tree;
-	if (!err)
-		err = file_root_dev(p9->tree, &p9->root_dev);
+	err = folder_open(cfg, &p9->locks, &p9->root_dev);
+	p9->tree = p9->locks.tree;
 	if (err) {
 		p9_free(p9);
 		return err;

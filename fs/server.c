@@ -26,7 +26,7 @@ uint64_t file_number(const struct statx *st, uint32_t root_dev)
 	return st->stx_ino ^ (uint64_t)(dev ^ dev >> 16) << 48;
 }
 
-int file_root_dev(struct tree *t, uint32_t *ret)
+static int root_dev(struct tree *t, uint32_t *ret)
 {
 	struct node *root;
 	struct statx st;
@@ -40,6 +40,33 @@ int file_root_dev(struct tree *t, uint32_t *ret)
 		return log_err(err, "folder");
 	*ret = file_dev(st.stx_dev_major, st.stx_dev_minor);
 	return 0;
+}
+
+/* ---- a folder as a whole ---- */
+
+int folder_open(const struct fs_config *cfg, struct lock_table *locks, uint32_t *ret_root_dev)
+{
+	const struct tree_config tree = { .path = cfg->path, .read_only = cfg->read_only,
+					  .max_fds = cfg->max_fds, .n_trees = cfg->n_folders,
+					  .made = cfg->made };
+	int err;
+
+	locks_init(locks);
+	err = tree_open(&tree, &locks->tree);
+	return err ? err : root_dev(locks->tree, ret_root_dev);
+}
+
+int folder_has_chores(const struct lock_table *locks)
+{
+	if (tree_has_dead(locks->tree))
+		return 1;
+	return locks_waiting(locks) ? 2 : 0;
+}
+
+void folder_chores(struct lock_table *locks)
+{
+	tree_reap(locks->tree);
+	locks_retry(locks, false);
 }
 
 /* ---- attributes ---- */

@@ -46,8 +46,6 @@ static inline uint32_t file_dev(uint32_t major, uint32_t minor)
  * Two files must not have one number, and a file always has the same. @root_dev: the tree's, by file_dev()
  */
 uint64_t file_number(const struct statx *st, uint32_t root_dev);
-/** file_root_dev() - for that; Return: 0, or -errno after one logged line */
-int file_root_dev(struct tree *t, uint32_t *ret);
 
 /* ---- attributes ---- */
 
@@ -147,5 +145,18 @@ void locks_cancel_requests(struct lock_table *t, bool (*match)(const struct file
 			   void *arg);
 /** locks_waiting() - how many wait? */
 unsigned locks_waiting(const struct lock_table *t);
+
+/* ---- a folder as a whole: its tree, and the locks in it ---- */
+
+/**
+ * folder_open() - open the tree that @cfg says
+ * @locks: locks_init() was called, also on failure; its tree is there or NULL
+ * @ret_root_dev: for file_number()
+ * Return: 0, or -errno after one logged line
+ */
+int folder_open(const struct fs_config *cfg, struct lock_table *locks, uint32_t *ret_root_dev);
+/** folder_has_chores(), folder_chores() - as struct file_server_ops has them */
+int folder_has_chores(const struct lock_table *locks);
+void folder_chores(struct lock_table *locks);
 
 #endif
