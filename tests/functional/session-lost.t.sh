@@ -73,19 +73,17 @@ t_run "${run[@]}" --detach --root / -p commands=0 -p then=3
 t_status 0
 t_ok "it is up" until_true grep -q '^up' "$log"
 for ((i = 0; i < 15; i++)); do words[i]=$(printf '%0100000d' "$i"); done
-for i in 1 2; do
-	"$LKVM" exec test -- true "${words[@]}" </dev/null >/dev/null 2>&1 &
-	waiting[i]=$!
+for i in 1 2 3; do
+	timeout -s KILL 60 "$LKVM" exec test -- true "${words[@]}" </dev/null 2>"$T_TMP/exec.$i" &
 done
-# as long as there is room it waits as well
-is_full()
-{
-	timeout -s KILL 1 "$LKVM" exec test -- true "${words[@]}" </dev/null 2>&1 |
-		grep -qx "lkvm: guest 'test' has not taken the commands before this one"
-}
-t_ok "no more long commands than there is room for" until_true is_full
-kill -KILL "${waiting[@]}"
+wait -n # the third that arrives
+t_is "no more long commands than there is room for" "$?,$(cat "$T_TMP"/exec.?)" \
+	"1,lkvm: guest 'test' has not taken the commands before this one"
 t_run "$LKVM" stop test
 t_status 0
+wait
+t_is "the others" "$(cat "$T_TMP"/exec.? | sort | uniq -c | sed 's/^ *//')" \
+	"2 lkvm: guest 'test' has ended before the command did
+1 lkvm: guest 'test' has not taken the commands before this one"
 g_no_leftovers 'a session that was closed'
 t_done
