@@ -7,12 +7,13 @@ $(FUSE_MOUNT): $(O)/tests/functional/fuse-mount.o $(addprefix $(O)/,$(FUSE_OBJ))
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-# What system calls give; static, for a guest that has no libraries.
+# What system calls give, and many of them at random; static, for a guest that has no libraries.
 FS_CALLS := $(abspath $(O))/tests/testbed/fs-calls
-export FS_CALLS
-$(FS_CALLS): tests/testbed/fs-calls.c
+FS_RANDOM := $(abspath $(O))/tests/testbed/fs-random
+export FS_CALLS FS_RANDOM
+$(FS_CALLS) $(FS_RANDOM): $(abspath $(O))/tests/testbed/%: tests/testbed/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O1 -static -pthread -o $@ $<
 
-tests/functional/fuse.t.sh: $(FUSE_MOUNT) $(FS_CALLS)
+tests/functional/fuse.t.sh: $(FUSE_MOUNT) $(FS_CALLS) $(FS_RANDOM)

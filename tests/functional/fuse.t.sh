@@ -2,8 +2,8 @@
 # The FUSE server under a real client, this machine's own kernel: what fs-calls and others get there is
 # what they get on the file system itself. Wants root and /dev/fuse.
 . "${0%/*}/lib.sh"
-: "${FUSE_MOUNT:?is the path of fuse-mount}" "${FS_CALLS:?is the path of fs-calls}"
-FS_CALLS=$(realpath "$FS_CALLS")
+: "${FUSE_MOUNT:?is the path of fuse-mount}" "${FS_CALLS:?is the path of fs-calls}" "${FS_RANDOM:=${FS_CALLS%/*}/fs-random}"
+FS_CALLS=$(realpath "$FS_CALLS") FS_RANDOM=$(realpath "$FS_RANDOM")
 
 mkdir -p "$T_TMP"/{share,host,at}
 if ! "$FUSE_MOUNT" "$T_TMP/share" "$T_TMP/at" -- true 2>"$T_TMP/why"; then
@@ -26,6 +26,12 @@ wanted=$("$FS_CALLS" "$T_TMP/host")
 t_is 'more than 100 calls' "$(($(wc -l <<<"$wanted") > 100))" 1
 t_is 'system calls give what they give on the host, but for a list' \
 	"$(diff <(echo "$wanted") <(echo "$got") | sed -n 's/^> //p')" "$(cat tests/testbed/fs-virtiofs.differ)"
+
+for seed in 1 2 3; do
+	t_is "operations at random, seed $seed" "$(mounted "$FS_RANDOM" "$T_TMP/at/random" $seed 3000)" \
+		"$("$FS_RANDOM" "$T_TMP/share/random")"
+done
+rm "$T_TMP/share/random"
 
 # Four at a time copy, read, move and remove.
 copy()

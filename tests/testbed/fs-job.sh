@@ -6,6 +6,8 @@
 tests="
 calls      system calls give what they give on the host's own file system, but for a list (Debian 6.1 cloud)
 calls9     the same by 9P, with a list of its own (Debian 6.1 generic)
+random     operations at random, whose result is read by the host (Debian 6.1 cloud)
+random9    the same by 9P (Debian 6.1 generic)
 tree       files written by the guest and by the host, read by the other; driver unbound and bound
 tree9      the same by 9P (Debian 6.1 generic)
 readonly   a read-only folder: read whole, changed by nothing (Debian 6.1 generic, MMIO)
@@ -52,6 +54,25 @@ test_calls()
 test_calls9()
 {
 	calls_by calls9 generic mount9 --9p fs-9p.differ
+}
+
+# random_by NAME KERNEL WORD OPTION
+random_by()
+{
+	mkdir -p "disk/$1"
+	boot "$1" "$2" "$3:share,random:share" "$4" "disk/$1,share"
+	expect_line "$1" "guest: random: $(./fs-random "disk/$1/random")"
+}
+
+test_random()
+{
+	random_by random cloud mount --fs
+}
+
+# With cache=mmap Linux 6.1 itself mixes mappings and calls up.
+test_random9()
+{
+	random_by random9 generic loose9 --9p
 }
 
 # tree_by NAME KERNEL NINE OPTION LINES: NINE ends the words; of the large file

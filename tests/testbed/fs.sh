@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # fs.sh [TEST...]: Linux's virtiofs and 9p on folders that lkvm shares, on this machine if its KVM can run
 # Linux, else in an emulated host. TAP; the tests are in fs-job.sh. $LKVM is the lkvm to test, and
-# $FS_CALLS the program fs-calls.
+# $FS_CALLS and $FS_RANDOM are the programs fs-calls and fs-random.
 set -euo pipefail
 cd "$(dirname "$0")"
 export LKVM="${LKVM:-$PWD/../../build/lkvm}"
 FS_CALLS=${FS_CALLS:-$PWD/../../build/tests/testbed/fs-calls}
+FS_RANDOM=${FS_RANDOM:-$PWD/../../build/tests/testbed/fs-random}
 
 # shellcheck source=tests/testbed/begin.sh
 . ./begin.sh "Linux's virtiofs"
 
-files=(--file "$FS_CALLS")
+files=(--file "$FS_CALLS" --file "$FS_RANDOM")
 ./initrd.sh guest "$work/initrd"
-./initrd.sh programs "$work/programs.cpio" "$FS_CALLS"
+./initrd.sh programs "$work/programs.cpio" "$FS_CALLS" "$FS_RANDOM"
 for kernel in cloud generic; do
 	folder=$(./kernels.sh $kernel)
 	p9=()
