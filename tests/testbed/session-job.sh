@@ -1,57 +1,42 @@
 #!/usr/bin/env bash
-# The tests of tests/testbed/session.sh, where KVM can run Linux; $CLOUD and $GENERIC are kernels of Debian,
-# with their modules beside them.
+# The tests of tests/testbed/session.sh, where KVM can run Linux; $CLOUD, $GENERIC, $RT and $BACKPORT are
+# kernels of Debian, with their modules beside them. session-host.sh has those about the host.
 tests="
 uname      uname -r; what is printed is the command's alone
+rt         uname -r, a status, a signal: with PREEMPT_RT
+backport   the same with Linux 6.12
 status     exit statuses: its own, not found, not executable, killed, started in no folder
 shell      a kernel alone: a shell; with root= a boot as ever
 streams    three byte-exact streams, 16 MB each way
+pipes      64 MiB through a pipe each way
 arguments  10000 arguments of any bytes; the environment
 world      the tree is read-only, a layer over it is not; --rw, --ro, --hide, --root, --cwd
+setting    what the guest has: time, zone, file systems, network, name, processes; no service of the host
 p9         by 9P with a kernel without virtio-fs
 modules    modprobe: of a package that is only unpacked, of a build, in a root without modules
 disk       --root with an image: raw and qcow2, with partitions, written
 terminal   a pseudo terminal with its size, and keys
 ends       the guest ends before the command: power-off, panic, --timeout
+crashes    the kernel panics: early, without init, while it boots, under a command, under its output
 logs       --kernel-log, --result
 ktap       --ktap, --junit: of the command's output, of the kernel's log
 limits     --boot-timeout, --idle-timeout; backtraces
 splats     --fail-on, --allow
-many       four at once
+many       eight at once; what is left then
 exec       lkvm exec: streams, statuses, arguments, signals, its end, several at once
 exec-tty   lkvm exec on a terminal
 detach     lkvm run --detach, with a command and without; lkvm list tells of it
+user       as an ordinary user with /dev/kvm, who writes as himself; HOME read-only, HOME unset
+container  without /dev/shm and most of /dev
+spaces     a kernel in a folder with blanks in its name
+kill       kill -9 leaves the socket and nothing else, and that goes too
+memory     memory of lkvm besides guest RAM, at the prompt of a shell
 "
 
-here=$(cd "$(dirname "$0")" && pwd)
-work=$(mktemp -d)
-cd "$work" || exit
-mkdir bin
-ln -s "$LKVM" bin/lkvm
-PATH=$work/bin:$PATH
-# shellcheck source=tests/testbed/job.sh
-. "$here/job.sh"
-
-# session NAME KERNEL OPTION... [-- COMMAND]: with as little as there is need for
-session()
-{
-	local name=$1 kernel=$2
-	shift 2
-	run "$name" -k "$kernel" -c 1 -m 256 "$@"
-}
-
-# expect_text FILE TEXT: that and nothing else
-expect_text()
-{
-	echo >>"$expectations"
-	[ "$(cat "$1"; echo .)" = "$2"$'\n.' ] || complain "$1 is '$(head -c 500 "$1")', not '$2'"
-}
-
-expect_empty()
-{
-	echo >>"$expectations"
-	[ ! -s "$1" ] || complain "$1 is not empty: $(head -c 500 "$1")"
-}
+# shellcheck source=tests/testbed/session-helpers.sh
+. "${0%/*}/session-helpers.sh"
+# shellcheck source=tests/testbed/session-host.sh
+. "$here/session-host.sh"
 
 test_uname()
 {
@@ -67,6 +52,24 @@ test_uname()
 	session uname-mmio "$CLOUD" --virtio-transport mmio -- uname -r </dev/null
 	expect_text uname-mmio.out "${CLOUD##*/vmlinuz-}"
 }
+
+# three_by NAME KERNEL: what it is, its own status, a signal's
+three_by()
+{
+	session "$1-uname" "$2" -- uname -r </dev/null
+	expect_status "$1-uname" 0
+	expect_text "$1-uname.out" "${2##*/vmlinuz-}"
+	session "$1-7" "$2" -- sh -c 'echo said; echo so >&2; exit 7' </dev/null
+	expect_status "$1-7" 7
+	expect_text "$1-7.out" said
+	expect_text "$1-7.err" so
+	# shellcheck disable=SC2016
+	session "$1-term" "$2" -- sh -c 'kill -TERM $$' </dev/null
+	expect_status "$1-term" 143
+}
+
+test_rt() { three_by rt "$RT"; }
+test_backport() { three_by backport "$BACKPORT"; }
 
 test_status()
 {
@@ -125,6 +128,11 @@ run_piped()
 	cat in | timeout 300 lkvm run -k "$CLOUD" -c 1 -m 256 -- cat
 }
 
+test_pipes()
+{
+	through pipes 64 "$CLOUD"
+}
+
 test_arguments()
 {
 	local words i
@@ -154,6 +162,69 @@ test_world()
 	cp /bin/busybox tree/bin/sh
 	session world-root "$CLOUD" --root tree -- sh -c 'echo /i*; pwd' </dev/null
 	expect_text world-root.out $'/inside\n/'
+}
+
+# In the guest: what is mounted, what runs, what it has been given
+setting='
+	date "+clock %s"; date "+zone %Z"; env -u TZ date "+localtime %Z"
+	for at in /proc /sys /dev /dev/pts /dev/shm /dev/mqueue /run /sys/fs/cgroup /sys/fs/bpf \
+		/sys/kernel/debug /sys/kernel/tracing; do
+		echo "$at $(stat -f -c %T $at)"
+	done
+	: >/dev/shm/x && : >/run/x && : >/tmp/x && : >/x && echo "writable"
+	mkdir /sys/fs/cgroup/mine && echo $$ >/sys/fs/cgroup/mine/cgroup.procs && cat /proc/self/cgroup
+	grep -c -w -e cpu -e memory -e pids /sys/fs/cgroup/cgroup.controllers
+	cat /sys/kernel/tracing/current_tracer
+	ls /sys/class/net /proc/sys/fs/binfmt_misc
+	cat /sys/class/net/lo/flags; grep -o -m 1 127.0.0.1 /proc/net/fib_trie
+	hostname; id -u; umask; pwd
+	set -- /proc/[0-9]*/exe; ls -l "$@" 2>/dev/null | sed -n "s/.* -> //p"
+	ls /proc/self/fd | wc -w; ls -l /proc/self/fd/0 | grep -c pipe
+	sed -n "s/^Sig[BI][lg][kn]:.//p" /proc/self/status'
+
+test_setting()
+{
+	local began clock
+	began=$(date +%s)
+	TZ=Asia/Kathmandu session setting "$CLOUD" -- sh -c "$setting" </dev/null
+	expect_status setting 0
+	clock=$(sed -n 's/^clock //p' setting.out)
+	expect "the clock is this host's" [ "$clock" -ge "$began" ] && [ "$clock" -le "$(date +%s)" ]
+	sed -i 1d setting.out
+	expect_text setting.out "zone +0545
+localtime $(env -u TZ date +%Z)
+/proc proc
+/sys sysfs
+/dev tmpfs
+/dev/pts devpts
+/dev/shm tmpfs
+/dev/mqueue mqueue
+/run tmpfs
+/sys/fs/cgroup cgroup2fs
+/sys/fs/bpf bpf_fs
+/sys/kernel/debug debugfs
+/sys/kernel/tracing tracefs
+writable
+0::/mine
+1
+nop
+/proc/sys/fs/binfmt_misc:
+
+/sys/class/net:
+lo
+0x9
+127.0.0.1
+setting
+0
+0022
+$work
+/init
+$(readlink -f "$(command -v sh)")
+4
+1
+0000000000000000
+0000000000000000"
+	expect_empty setting.err
 }
 
 # A kernel without virtio-fs
@@ -290,6 +361,41 @@ test_ends()
 	expect_status ends-timeout 124
 }
 
+# crash NAME OPTION...: it ends by a panic, which is told
+crash()
+{
+	session "$@"
+	expect_status "$1" 120
+	expect "$1: the panic is told" grep -q "^lkvm: guest '$1' panicked: Kernel panic - not syncing: " "$1.err"
+}
+
+# The magic SysRq c, as soon as the kernel listens to it
+crash_by_key()
+{
+	local i
+	for ((i = 0; i < 600; i++)); do
+		[ ! -s "$1.status" ] || return
+		lkvm debug --sysrq c "$1" >/dev/null 2>&1
+		sleep 0.1
+	done
+}
+
+test_crashes()
+{
+	# shellcheck disable=SC2016
+	crash crashes-early "$CLOUD" -p 'memmap=256M$0' -- true </dev/null
+	crash crashes-init "$CLOUD" -p rdinit=/none -- true </dev/null
+	crash_by_key crashes-boot &
+	crash crashes-boot "$CLOUD" -- sleep 1000 </dev/null
+	wait
+	crash crashes-first "$CLOUD" -- sh -c 'exec echo c >/proc/sysrq-trigger' </dev/null
+	# more than anybody reads at once; what the guest has sent by then comes out
+	crash crashes-output "$CLOUD" -- sh -c '
+		cat /dev/zero & sleep 2; echo c >/proc/sysrq-trigger' </dev/null
+	expect "output" [ -s crashes-output.out ]
+	: >crashes-output.out # not to be shown
+}
+
 test_logs()
 {
 	session logs "$CLOUD" --kernel-log kernel.log --result result.json -- sh -c 'echo mark >/dev/kmsg; exit 3' </dev/null
@@ -346,52 +452,6 @@ test_splats()
 	session splats-allowed "$CLOUD" --fail-on all --allow allow -- sh -c "echo '$line' >/dev/kmsg; exit 3" </dev/null
 	expect_status splats-allowed 3
 	expect_empty splats-allowed.err
-}
-
-test_many()
-{
-	local i
-	for i in 1 2 3 4; do
-		session many-$i "$CLOUD" -- sh -c "echo $i; exit $i" </dev/null &
-	done
-	wait
-	for i in 1 2 3 4; do
-		expect_status many-$i $i
-		expect_text many-$i.out $i
-	done
-}
-
-# booted NAME: the guest takes commands
-booted()
-{
-	local i
-	for ((i = 0; i < 600; i++)); do
-		lkvm exec "$1" -- true </dev/null 2>/dev/null && return
-		sleep 0.2
-	done
-	return 1
-}
-
-# try NAME STATUS COMMAND...: its output goes to NAME.out and NAME.err
-try()
-{
-	local name=$1 status=$2
-	shift 2
-	timeout 100 "$@" >"$name.out" 2>"$name.err"
-	echo $? >"$name.status"
-	expect_status "$name" "$status"
-}
-
-# in_guest NAME CMD...: whether it succeeds there, soon
-in_guest()
-{
-	local i name=$1
-	shift
-	for ((i = 0; i < 100; i++)); do
-		lkvm exec "$name" -- "$@" </dev/null >/dev/null 2>&1 && return
-		sleep 0.1
-	done
-	return 1
 }
 
 test_exec()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # session.sh [TEST...]: `lkvm run -- CMD` with Debian's kernels, on this machine if its KVM can run Linux, else
-# in an emulated host whose root is this machine's file tree. TAP; the tests are in session-job.sh. $LKVM
+# in two emulated hosts whose root is this machine's file tree. TAP; the tests are in session-job.sh. $LKVM
 # is the lkvm to test.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -9,11 +9,11 @@ export LKVM="${LKVM:-$PWD/../../build/lkvm}" PTY="${PTY:-$PWD/../../build/tests/
 # shellcheck source=tests/testbed/begin.sh
 . ./begin.sh "lkvm run -- CMD"
 
-for kernel in cloud generic; do
+for kernel in cloud generic rt backport; do
 	folder=$(./kernels.sh $kernel)
 	declare -x "${kernel^^}=$(echo "$folder"/boot/vmlinuz-*)"
 done
 
 status=0
-./host.sh --auto --tree --memory 3072 --timeout 1500 -- "$PWD/session-job.sh" "$@" || status=$?
+./host.sh --auto --hosts 2 --tree --memory 3072 --timeout 1500 -- "$PWD/session-job.sh" "$@" || status=$?
 exit "$status"
