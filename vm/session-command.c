@@ -22,13 +22,20 @@
 
 /* ---- its end ---- */
 
+static void out_drop(struct command_out *out)
+{
+	free(out->buf);
+	out->buf = NULL;
+	out->at = out->n = 0;
+}
+
 static void out_close(struct command_out *out)
 {
 	if (out->watched)
 		loop_del(out->cmd->session->cfg.loop, &out->src);
 	out->watched = false;
 	stream_close(&out->stream);
-	free(out->buf);
+	out_drop(out);
 }
 
 static void in_watch(struct command *cmd, bool on)
@@ -100,7 +107,7 @@ static void give_up(struct command_out *out, int err)
 	struct command *cmd = out->cmd;
 
 	out->owed += out->n;
-	out->n = 0;
+	out_drop(out);
 	out->gone = true;
 	if (err != -EPIPE && err != -ECONNRESET && out->stream.kind != STREAM_NONE && !cmd->output_err)
 		cmd->output_err = err;
@@ -135,6 +142,8 @@ static void out_write(struct command_out *out)
 		out->n -= (uint32_t)n;
 		out->owed += (uint32_t)n;
 	}
+	if (!out->n)
+		out_drop(out);
 	out_watch(out, out->n);
 	command_give_credit(out);
 }
@@ -439,23 +448,7 @@ int session_run(struct session *s, const struct session_command *cfg, uint32_t *
 	return 0;
 }
 
-/* ---- while it runs ---- */
-
-void session_signal(struct session *s, uint32_t id, uint32_t signal)
-{
-	struct command *cmd = session_find(s, id);
-
-	if (cmd)
-		command_signal(cmd, signal);
-}
-
-void session_resize(struct session *s, uint32_t id, const struct session_winsize *window)
-{
-	struct command *cmd = session_find(s, id);
-
-	if (cmd && (cmd->cfg.tty || cmd->cfg.terminal))
-		command_resize(cmd, window);
-}
+/* ---- who has left ---- */
 
 static void nobody_cares(void *ctx, const struct session_exit *exit, int output_err)
 {

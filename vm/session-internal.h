@@ -37,7 +37,7 @@ struct command_out {
 	bool watched;
 	bool ended;          /* the guest has sent all */
 	bool gone;           /* nobody takes it any more */
-	uint8_t *buf;        /* SESSION_WINDOW bytes, a ring; NULL until the first come */
+	uint8_t *buf;        /* SESSION_WINDOW bytes, a ring; NULL while none wait */
 	uint32_t at, n;
 	uint32_t owed;       /* bytes that were written and the guest has no credit for yet */
 	uint32_t window;     /* bytes that it may send */
@@ -143,8 +143,6 @@ void command_end_stream(struct command *cmd, unsigned stream);
 /** command_give_credit() - only what its reader has really taken; little is not worth a frame */
 void command_give_credit(struct command_out *out);
 void command_resize(struct command *cmd, const struct session_winsize *window);
-/** command_signal() - 1 to 64; one that is still to be told of is the same */
-void command_signal(struct command *cmd, uint32_t signal);
 static inline unsigned command_stream(const struct command_out *out)
 {
 	return 1 + (unsigned)(out - out->cmd->out);

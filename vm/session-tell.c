@@ -73,8 +73,21 @@ void command_resize(struct command *cmd, const struct session_winsize *window)
 	tell_size(cmd);
 }
 
-void command_signal(struct command *cmd, uint32_t signal)
+void session_resize(struct session *s, uint32_t id, const struct session_winsize *window)
 {
+	struct command *cmd = session_find(s, id);
+
+	if (cmd && (cmd->cfg.tty || cmd->cfg.terminal))
+		command_resize(cmd, window);
+}
+
+/* One that is still to be told of is the same. */
+void session_signal(struct session *s, uint32_t id, uint32_t signal)
+{
+	struct command *cmd = session_find(s, id);
+
+	if (!cmd)
+		return;
 	cmd->signals |= 1ULL << (signal - 1);
 	tell_signals(cmd);
 }

@@ -875,6 +875,27 @@ START_TEST(test_never_reads)
 }
 END_TEST
 
+/* Output takes memory as long as it waits for its reader, and no longer. */
+START_TEST(test_ring_goes)
+{
+	static char piece[SESSION_MOST], got[SESSION_MOST];
+	size_t before;
+
+	start();
+	ck_assert_int_ge(fcntl(out[0], F_SETPIPE_SZ, 4096), 0);
+	ck_assert_int_ge(fcntl(out[0], F_SETFL, O_NONBLOCK), 0);
+	before = heap();
+	frame(SESSION_DATA, 1, 1, piece, sizeof(piece));
+	frame(SESSION_DATA, 2, 1, piece, 100);
+	ck_assert_uint_ge(heap(), before + SESSION_WINDOW);
+	while (read(out[0], got, sizeof(got)) > 0)
+		turns(1);
+	ck_assert_uint_lt(heap(), before + 4096);
+	ck_assert_uint_eq(losses, 0);
+	teardown();
+}
+END_TEST
+
 /* Return: its number, or -errno */
 static int run_long(size_t len)
 {
@@ -1240,5 +1261,5 @@ UNIT_MAIN("session", test_exec, test_exec_in_parts, test_streams, test_printed, 
 	  test_credit_given, test_too_much_output, test_reader_leaves, test_full_disk, test_closed, test_file,
 	  test_event_as_input, test_no_events, test_ring, test_nonsense, test_other_version, test_closed_port,
 	  test_closed_port_sends_on, test_give_up, test_give_up_at_once, test_drain,
-	  test_many, test_never_reads, test_long_commands, test_turns, test_tty, test_tty_drain, test_tty_credit,
-	  test_terminal, test_leave, test_words, test_bad_words)
+	  test_many, test_never_reads, test_ring_goes, test_long_commands, test_turns, test_tty, test_tty_drain,
+	  test_tty_credit, test_terminal, test_leave, test_words, test_bad_words)
