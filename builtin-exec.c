@@ -102,7 +102,7 @@ static void resized(void *ctx, uint16_t cols, uint16_t rows)
 	const struct session_winsize window = { .rows = rows, .columns = cols };
 
 	if (e->tty)
-		ipc_send(e->server.fd, IPC_EXEC_WINSIZE, &window, sizeof(window), NULL, 0);
+		ipc_send(e->server.fd, IPC_WINSIZE, &window, sizeof(window), NULL, 0);
 }
 
 /* The second one that should end the command: it does not, and is left. */

@@ -161,6 +161,18 @@ int ipc_take_fd(struct ipc_client *client, unsigned i)
 	return fd;
 }
 
+int ipc_take_fds(struct ipc_client *client, unsigned first, uint32_t bits, int *ret_fd)
+{
+	for (; bits; bits >>= 1, ret_fd++) {
+		if (!(bits & 1))
+			continue;
+		if (first >= IPC_MAX_FDS || client->fds[first] < 0)
+			return -EPROTO;
+		*ret_fd = ipc_take_fd(client, first++);
+	}
+	return first < IPC_MAX_FDS && client->fds[first] >= 0 ? -EPROTO : 0;
+}
+
 static ssize_t request_receive(struct ipc_client *c, struct request *req, int *ret_flags)
 {
 	union {

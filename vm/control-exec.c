@@ -66,26 +66,6 @@ static int read_words(int fd, char **ret, size_t *ret_len)
 	return 0;
 }
 
-/* All that were told of, and no others */
-static int take_streams(struct exec *e, const struct ipc_exec *req)
-{
-	unsigned next = 1;
-	int more;
-
-	for (unsigned i = 0; i < 3; i++) {
-		if (!(req->fds & 1u << i))
-			continue;
-		e->fd[i] = ipc_take_fd(e->client, next++);
-		if (e->fd[i] < 0)
-			return -EPROTO;
-	}
-	more = next < IPC_MAX_FDS ? ipc_take_fd(e->client, next) : -1;
-	if (more < 0)
-		return 0;
-	stream_close_fd(more);
-	return -EPROTO;
-}
-
 static bool is_known(const struct ipc_exec *req)
 {
 	return !(req->flags & ~(uint32_t)IPC_EXEC_TTY) && !(req->fds & ~7u);
@@ -104,7 +84,7 @@ static void more(void *ctx, enum ipc_op op, const void *body, size_t len)
 		memcpy(&signal, body, len);
 		if (signal && signal <= MOST_SIGNAL)
 			session_signal(s, e->id, signal);
-	} else if (s && op == IPC_EXEC_WINSIZE && len == sizeof(window)) {
+	} else if (s && op == IPC_WINSIZE && len == sizeof(window)) {
 		memcpy(&window, body, len);
 		session_resize(s, e->id, &window);
 	}
@@ -182,7 +162,7 @@ static int take(struct exec *e, const struct ipc_exec *req, struct ipc_reply *re
 	if (!err)
 		err = read_words(fd, &text, &len);
 	if (!err)
-		err = take_streams(e, req);
+		err = ipc_take_fds(e->client, 1, req->fds, e->fd);
 	if (!err)
 		err = start(e, req, text, len, reply);
 	free(text);

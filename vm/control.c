@@ -289,8 +289,8 @@ static int handle_translate(struct control *ctl, const void *body, struct ipc_re
 	return err || walk.mapped ? err : -EFAULT;
 }
 
-/* Without a command that is being waited for; see ipc_later(). */
-static int handle_no_exec(struct control *ctl, const void *body, struct ipc_reply *reply)
+/* To somebody who waits for nothing; see ipc_later(). */
+static int handle_not_waiting(struct control *ctl, const void *body, struct ipc_reply *reply)
 {
 	(void)ctl, (void)body, (void)reply;
 	return -ESRCH;
@@ -313,8 +313,10 @@ static const struct {
 	[IPC_MEMMAP] = { handle_memmap, sizeof(uint32_t) },
 	[IPC_TRANSLATE] = { handle_translate, sizeof(struct ipc_translate) },
 	[IPC_EXEC] = { control_exec, sizeof(struct ipc_exec) },
-	[IPC_EXEC_SIGNAL] = { handle_no_exec, sizeof(uint32_t) },
-	[IPC_EXEC_WINSIZE] = { handle_no_exec, sizeof(struct session_winsize) },
+	[IPC_EXEC_SIGNAL] = { handle_not_waiting, sizeof(uint32_t) },
+	[IPC_WINSIZE] = { handle_not_waiting, sizeof(struct session_winsize) },
+	[IPC_CONSOLE] = { control_console, sizeof(struct ipc_console) },
+	[IPC_BREAK] = { handle_not_waiting, 0 },
 };
 
 int control_handle(void *ctx, enum ipc_op op, const void *body, size_t len, struct ipc_reply *reply)

@@ -170,6 +170,7 @@ static void undo_socket(struct vm *vm)
 {
 	struct ipc_server *ipc = vm->ipc;
 
+	control_end_consoles(&vm->control, vm->hurry_fd);
 	vm->ipc = NULL;
 	ipc_server_free(ipc);
 }

@@ -50,8 +50,14 @@ enum ipc_op {
 	 * ended. -EOPNOTSUPP: the guest takes no commands; -ENOTCONN: its init is not up yet; -EAGAIN; -EBUSY;
 	 * -EPIPE: nobody knows any more how it ends, the body says in words why */
 	IPC_EXEC,
-	IPC_EXEC_SIGNAL,  /* while IPC_EXEC has no answer, and without one itself; body: uint32_t */
-	IPC_EXEC_WINSIZE, /* likewise; body: struct session_winsize */
+	/* While IPC_EXEC, or IPC_CONSOLE, has no answer, and without one themselves: */
+	IPC_EXEC_SIGNAL, /* body: uint32_t */
+	IPC_WINSIZE,     /* body: struct session_winsize */
+	/* body: struct ipc_console, with its descriptors; answer: struct ipc_console_end, when the guest has
+	 * ended, or with the -errno of its output, -EPIPE if the reader of that has left. Until then IPC_STOP
+	 * has no answer either. -EAGAIN: too many clients; -EINVAL: a descriptor that is no stream */
+	IPC_CONSOLE,
+	IPC_BREAK, /* while IPC_CONSOLE has no answer, and without one itself */
 	IPC_N_OPS,
 };
 
@@ -96,6 +102,22 @@ struct ipc_exec {
 	uint32_t fds;
 };
 
+enum { IPC_CONSOLE_TEXT = 1 };
+
+/*
+ * A look at the console. Of its descriptors 0 and 1 those come with it whose bits are set in @fds; 1 must. They
+ * are pipes, sockets, files and the like, but no terminals, for the same reason.
+ */
+struct ipc_console {
+	uint32_t flags; /* IPC_CONSOLE_TEXT: of what was printed before, no escape sequences */
+	uint32_t lines; /* of that: at most so many */
+	uint32_t fds;
+};
+
+struct ipc_console_end {
+	uint64_t pending_bytes; /* of output that was not taken in time */
+};
+
 struct ipc_client;
 
 /* The server's answer under construction. */
@@ -130,6 +152,11 @@ struct ipc_late {
 
 /** ipc_take_fd() - in a handler: the @i-th descriptor that came with the request, now the caller's, or -1 */
 int ipc_take_fd(struct ipc_client *client, unsigned i);
+/**
+ * ipc_take_fds() - likewise those from the @first on, one for each bit of @bits: that of bit n to ret_fd[n]
+ * Return: 0, or -EPROTO: fewer came, or more; what is in @ret_fd is the caller's all the same
+ */
+int ipc_take_fds(struct ipc_client *client, unsigned first, uint32_t bits, int *ret_fd);
 /**
  * ipc_later() - in a handler: the answer comes later
  * @late: must live as long

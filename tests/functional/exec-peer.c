@@ -109,7 +109,7 @@ static void more(void *ctx, enum ipc_op op, const void *body, size_t len)
 	if (op == IPC_EXEC_SIGNAL && len == sizeof(number)) {
 		memcpy(&number, body, len);
 		kill(-run->pid, (int)number);
-	} else if (op == IPC_EXEC_WINSIZE && len == sizeof(window)) {
+	} else if (op == IPC_WINSIZE && len == sizeof(window)) {
 		memcpy(&window, body, len);
 		sizes = fopen("sizes", "a");
 		if (sizes && fprintf(sizes, "%ux%u\n", window.columns, window.rows) > 0)

@@ -168,7 +168,7 @@ static inline void put_all(const void *buf, size_t len)
 	ck_assert_uint_eq(console_put(con, buf, len), len);
 }
 
-static inline void put_text(const char *text)
+static inline void print_text(const char *text)
 {
 	put_all(text, strlen(text));
 }

@@ -39,7 +39,7 @@ START_TEST(test_output_is_exact)
 	put_all(all, sizeof(all));
 	put_all(all, 0);
 	expect_read(out[0], all, sizeof(all));
-	put_text("no newline");
+	print_text("no newline");
 	expect_read(out[0], "no newline", 10);
 	settle();
 	ck_assert_uint_eq(readable(out[0]), 0);
@@ -55,7 +55,7 @@ START_TEST(test_output_batches)
 	ck_assert_int_eq(pipe(out), 0);
 	new_console(-1, out[1]);
 	for (unsigned i = 0; i < 1000; i++)
-		put_text("x");
+		print_text("x");
 	RUN_UNTIL(readable(out[0]) == 1000);
 	console_stats(con, &bytes, &writes);
 	ck_assert_uint_eq(bytes, 1000);
@@ -75,7 +75,7 @@ START_TEST(test_output_is_prompt)
 	for (unsigned i = 0; i < 20; i++) {
 		double start = now_s();
 
-		put_text("x");
+		print_text("x");
 		expect_read(out[0], "x", 1);
 		best = now_s() - start < best ? now_s() - start : best;
 	}
@@ -92,7 +92,7 @@ START_TEST(test_output_wraps)
 
 	ck_assert_int_eq(pipe(out), 0);
 	new_console(-1, out[1]);
-	put_text("#"); /* never empty: the positions go on growing */
+	print_text("#"); /* never empty: the positions go on growing */
 	expect_read(out[0], "#", 1);
 	for (uint64_t at = 0; at < 5 * RING_BYTES; at += sizeof(chunk)) {
 		uint8_t extra[100];
@@ -243,7 +243,7 @@ static void test_stopped_reader(int in_fd, int out_fd, int reader)
 	ck_assert_uint_eq(atomic_load(&dev.writable), 0);
 	expect_read(reader, want + total / 8, total - total / 8);
 	ck_assert_uint_eq(atomic_load(&dev.writable), 1);
-	put_text("again");
+	print_text("again");
 	expect_read(reader, "again", 5);
 	free(want);
 	free_console();
@@ -300,7 +300,7 @@ static void test_file(int flags)
 	ck_assert_int_ge(other, 0);
 	send_all(other, "before\n", 7);
 	new_console(-1, other);
-	put_text("guest\n");
+	print_text("guest\n");
 	console_drain(con, -1, -1);
 	send_all(other, "after\n", 6);
 	free_console();
@@ -327,14 +327,14 @@ START_TEST(test_reader_leaves)
 
 	ck_assert_int_eq(pipe(out), 0);
 	new_console(-1, out[1]);
-	put_text("one\n");
+	print_text("one\n");
 	expect_read(out[0], "one\n", 4);
 	close(out[0]);
 	for (size_t total = 0; total < 4 * RING_BYTES; total += sizeof(chunk)) {
 		put_all(chunk, sizeof(chunk));
 		RUN_UNTIL(loop_once(&loop, 20) == 0);
 	}
-	put_text("\n---[ end Kernel panic - not syncing: x ]---\n");
+	print_text("\n---[ end Kernel panic - not syncing: x ]---\n");
 	RUN_UNTIL(dev.panic);
 	console_last_lines(con, last, sizeof(last));
 	ck_assert_ptr_nonnull(strstr(last, "---[ end"));
@@ -352,7 +352,7 @@ START_TEST(test_no_streams)
 
 	for (int i = 0; i < 2; i++) {
 		new_console(i ? closed : -1, i ? closed : -1);
-		put_text("Kernel panic - not syncing: x\n");
+		print_text("Kernel panic - not syncing: x\n");
 		settle();
 		ck_assert_str_eq(console_panic_line(con), "Kernel panic - not syncing: x");
 		ck_assert_uint_eq(dev.panic, 0);
@@ -371,9 +371,9 @@ START_TEST(test_full_disk)
 
 	ck_assert_int_ge(full, 0);
 	new_console(-1, full);
-	put_text("lost\n");
+	print_text("lost\n");
 	settle();
-	put_text("Kernel panic - not syncing: x\n");
+	print_text("Kernel panic - not syncing: x\n");
 	settle();
 	ck_assert_ptr_nonnull(console_panic_line(con));
 	ck_assert_int_eq(console_output_error(con), -ENOSPC);
@@ -404,9 +404,9 @@ START_TEST(test_copy)
 	ck_assert_int_eq(pipe(out), 0);
 	close(out[0]);
 	new_copying_console(out[1], copy);
-	put_text("one\n\033[0m");
+	print_text("one\n\033[0m");
 	settle();
-	put_text("\377two");
+	print_text("\377two");
 	settle();
 	console_drain(con, -1, -1);
 	ck_assert_int_eq(pread(copy, text, sizeof(text), 0), 12);
@@ -425,9 +425,9 @@ START_TEST(test_copy_full)
 	char text[8] = "";
 
 	new_copying_console(out, full);
-	put_text("one");
+	print_text("one");
 	settle();
-	put_text("two");
+	print_text("two");
 	console_drain(con, -1, -1);
 	ck_assert_int_eq(pread(out, text, sizeof(text), 0), 6);
 	ck_assert_str_eq(text, "onetwo");
@@ -455,14 +455,14 @@ START_TEST(test_panic_with_stopped_reader)
 	ck_assert_ptr_null(console_panic_line(con));
 	put_all(chunk, sizeof(chunk));
 	settle();
-	put_text("\n[    1.234567] Kernel panic - not syncing: gone\n");
+	print_text("\n[    1.234567] Kernel panic - not syncing: gone\n");
 	settle();
 	ck_assert_str_eq(console_panic_line(con), "Kernel panic - not syncing: gone");
 	ck_assert_uint_eq(dev.panic, 0);
-	put_text("[    1.3] ---[ end Kernel panic - not syncing: gone ]---\n");
+	print_text("[    1.3] ---[ end Kernel panic - not syncing: gone ]---\n");
 	settle();
 	ck_assert_uint_eq(dev.panic, 1);
-	put_text("[    1.4] ---[ end Kernel panic - not syncing: gone ]---\n");
+	print_text("[    1.4] ---[ end Kernel panic - not syncing: gone ]---\n");
 	settle();
 	ck_assert_uint_eq(dev.panic, 1);
 	free_console();
@@ -475,22 +475,22 @@ START_TEST(test_halted)
 	double start;
 
 	new_console(-1, -1);
-	put_text("[    1.234567] reboot: Restarting system\n");
+	print_text("[    1.234567] reboot: Restarting system\n");
 	settle();
 	ck_assert(console_restarting(con));
-	put_text("[    1.234567] reboot: System halted\n");
+	print_text("[    1.234567] reboot: System halted\n");
 	settle();
 	ck_assert(!console_restarting(con));
-	put_text("login: "); /* it was another kernel's */
-	put_text("\n[    1.234567] reboot: Power down\nlogin: ");
+	print_text("login: "); /* it was another kernel's */
+	print_text("\n[    1.234567] reboot: Power down\nlogin: ");
 	start = now_s();
 	while (now_s() - start < 1.5)
 		loop_once(&loop, 50);
 	ck_assert_uint_eq(dev.halted, 0);
-	put_text("\n[    2.345678] reboot: System halted\n");
+	print_text("\n[    2.345678] reboot: System halted\n");
 	RUN_UNTIL(dev.halted);
 	ck_assert_double_lt(now_s() - start, 1.5 + 3);
-	put_text("[    3.456789] reboot: Power down\n");
+	print_text("[    3.456789] reboot: Power down\n");
 	RUN_UNTIL(dev.halted == 2);
 	free_console();
 }
@@ -557,7 +557,7 @@ START_TEST(test_drain_is_interrupted)
 	/* What fits is written even so. */
 	ck_assert_int_eq(pipe(out), 0);
 	new_console(-1, out[1]);
-	put_text("Kernel panic - not syncing: x\n");
+	print_text("Kernel panic - not syncing: x\n");
 	console_drain(con, interrupt, -1);
 	ck_assert_uint_eq(readable(out[0]), 30);
 	ck_assert_ptr_nonnull(console_panic_line(con));
@@ -719,7 +719,7 @@ START_TEST(test_input_at_end)
 	settle();
 	ck_assert_uint_eq(dev.n_got, 0);
 	ck_assert_int_eq(loop_once(&loop, 0), 0);
-	put_text("dropped");
+	print_text("dropped");
 	settle();
 	free_console();
 }
@@ -831,7 +831,7 @@ START_TEST(test_terminal)
 	ck_assert_int_eq(tcgetattr(slave, &before), 0);
 	new_console(slave, slave);
 	ck_assert(is_raw(slave));
-	put_text(guest);
+	print_text(guest);
 	expect_read(master, guest, strlen(guest));
 	send_all(master, "ls\r\003\032\004\377", 7);
 	expect_got("ls\r\003\032\004\377");
@@ -1218,7 +1218,7 @@ START_TEST(test_drain_restores_terminal)
 
 	ck_assert_int_eq(openpty(&master, &slave, NULL, NULL, NULL), 0);
 	new_console(slave, slave);
-	put_text("short");
+	print_text("short");
 	console_drain(con, interrupt, -1);
 	ck_assert(is_raw(slave));
 	put_all(chunk, sizeof(chunk));

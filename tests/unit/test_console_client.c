@@ -76,14 +76,14 @@ START_TEST(test_all_see_it)
 	ck_assert_int_eq(pipe(out), 0);
 	new_console(-1, out[1]);
 	look(&a, 0, false);
-	put_text("one ");
+	print_text("one ");
 	expect_out(&a, "one ");
 	look(&b, 0, false);
-	put_text("two \033[1m\377");
+	print_text("two \033[1m\377");
 	expect_out(&a, "two \033[1m\377");
 	expect_out(&b, "two \033[1m\377");
 	leave(&a);
-	put_text("three");
+	print_text("three");
 	expect_out(&b, "three");
 	expect_read(out[0], "one two \033[1m\377three", 18);
 	leave(&b);
@@ -97,7 +97,7 @@ static void expect_past(uint32_t lines, const char *want)
 
 	look(&l, lines, false);
 	expect_out(&l, want);
-	put_text("+\n");
+	print_text("+\n");
 	expect_out(&l, "+\n");
 	leave(&l);
 }
@@ -110,7 +110,7 @@ START_TEST(test_past)
 	expect_past(0, "");
 	free_console();
 	new_console(-1, -1);
-	put_text("a\n\nb\nlogin: ");
+	print_text("a\n\nb\nlogin: ");
 	expect_past(CONSOLE_ALL_LINES, "a\n\nb\nlogin: ");
 	expect_past(1, "login: +\n");
 	expect_past(2, "login: +\n+\n");
@@ -156,15 +156,15 @@ START_TEST(test_past_as_text)
 	struct looker l;
 
 	new_console(-1, -1);
-	put_text("old\n\033[1;31mred\033[0m \033]0;title\a\033[6n\033[c\005\a\x0e" "a\tb\bc\r\n\303\244\302\2331m\377$ ");
+	print_text("old\n\033[1;31mred\033[0m \033]0;title\a\033[6n\033[c\005\a\x0e" "a\tb\bc\r\n\303\244\302\2331m\377$ ");
 	look(&l, 2, true);
 	expect_out(&l, "red a\tb\bc\r\n\303\244?1m?$ ");
-	put_text(live);
+	print_text(live);
 	expect_out(&l, live);
 	leave(&l);
 	free_console();
 	new_console(-1, -1);
-	put_text("\033[6n");
+	print_text("\033[6n");
 	look(&l, 24, true);
 	expect_out(&l, "");
 	leave(&l);
@@ -219,7 +219,7 @@ START_TEST(test_slow_reader)
 	for (size_t at = held + lost; at < total; at += sizeof(line))
 		expect_read(slow.out[0], line, sizeof(line));
 	ck_assert_uint_gt(total - held - lost, KEPT_BYTES - 2 * sizeof(line));
-	put_text("on");
+	print_text("on");
 	expect_out(&slow, "on");
 	expect_out(&quick, "on");
 	leave(&slow);
@@ -258,7 +258,7 @@ START_TEST(test_reader_leaves)
 	look(&b, 0, false);
 	new_client(&c, -1, full, 0, false);
 	close(a.out[0]);
-	put_text("x");
+	print_text("x");
 	RUN_UNTIL(a.over && c.over);
 	ck_assert_int_eq(a.over, -EPIPE);
 	ck_assert_int_eq(c.over, -ENOSPC);
@@ -283,7 +283,7 @@ START_TEST(test_reader_leaves_late)
 	RUN_UNTIL(l.over);
 	ck_assert_int_eq(l.over, -EPIPE);
 	/* and with what was printed before */
-	put_text("x");
+	print_text("x");
 	settle();
 	ck_assert_int_eq(pipe(l.out), 0);
 	close(l.out[0]);
@@ -314,7 +314,7 @@ START_TEST(test_input)
 	settle();
 	send_all(b.in[1], "d", 1);
 	expect_got("a\001xbcd");
-	put_text("x");
+	print_text("x");
 	expect_out(&a, "x");
 	leave(&a);
 	leave(&b);
@@ -441,7 +441,7 @@ START_TEST(test_most)
 	for (unsigned i = 0; i < ARRAY_SIZE(l); i++)
 		look(&l[i], 0, false);
 	ck_assert_int_eq(console_client_new(con, &cfg, &more), -EAGAIN);
-	put_text("x");
+	print_text("x");
 	for (unsigned i = 0; i < ARRAY_SIZE(l); i++)
 		expect_out(&l[i], "x");
 	leave(&l[0]);

@@ -126,6 +126,11 @@ int control_exec(struct control *of, const void *body, struct ipc_reply *to)
 	return IPC_LATER;
 }
 
+int control_console(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_exec(of, body, to);
+}
+
 bool platform_power_button(struct platform *platform)
 {
 	ck_assert_ptr_null(platform);
@@ -219,7 +224,8 @@ START_TEST(test_body_lengths)
 {
 	static const size_t want[IPC_N_OPS] = {
 		[IPC_STAT] = 4, [IPC_REGS] = 4, [IPC_REGS_JSON] = 4, [IPC_NMI] = 4, [IPC_SYSRQ] = 1, [IPC_MEMMAP] = 4,
-		[IPC_TRANSLATE] = 16, [IPC_EXEC] = sizeof(struct ipc_exec), [IPC_EXEC_SIGNAL] = 4, [IPC_EXEC_WINSIZE] = 4,
+		[IPC_TRANSLATE] = 16, [IPC_EXEC] = sizeof(struct ipc_exec), [IPC_EXEC_SIGNAL] = 4, [IPC_WINSIZE] = 4,
+		[IPC_CONSOLE] = sizeof(struct ipc_console),
 	};
 	static const uint8_t body[32];
 

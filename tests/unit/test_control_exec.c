@@ -248,12 +248,12 @@ START_TEST(test_terminal)
 	ck_assert_int_eq(played.cmd.fd[2], -1);
 	ck_assert_str_eq(played.cwd, "/home"); /* the guest's own command's */
 	ck_assert_str_eq(played.user, "-");
-	ipc_send(fd, IPC_EXEC_WINSIZE, &window, sizeof(window), NULL, 0);
+	ipc_send(fd, IPC_WINSIZE, &window, sizeof(window), NULL, 0);
 	ipc_send(fd, IPC_EXEC_SIGNAL, &signal[0], 4, NULL, 0);
 	ipc_send(fd, IPC_EXEC_SIGNAL, &signal[1], 4, NULL, 0);
 	ipc_send(fd, IPC_EXEC_SIGNAL, &signal[2], 4, NULL, 0);
 	ipc_send(fd, IPC_EXEC_SIGNAL, signal, 3, NULL, 0);
-	ipc_send(fd, IPC_EXEC_WINSIZE, &window, 3, NULL, 0);
+	ipc_send(fd, IPC_WINSIZE, &window, 3, NULL, 0);
 	ipc_send(fd, IPC_STOP, NULL, 0, NULL, 0);
 	pump();
 	ck_assert_uint_eq(played.resizes, 1);

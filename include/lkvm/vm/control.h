@@ -13,6 +13,7 @@
 #include "lkvm/ipc.h"
 
 struct console;
+struct control_client;
 struct kvm;
 struct kvm_regs;
 struct kvm_sregs;
@@ -29,6 +30,7 @@ struct control {
 	struct session *session; /* NULL: none, or none yet */
 	const struct vm_config *config;
 	uint64_t start_ns; /* CLOCK_MONOTONIC, when the guest was started */
+	struct control_client *console_clients; /* who looks at the console */
 };
 
 /**
@@ -56,5 +58,15 @@ void control_regs_json(FILE *out, uint32_t cpu, const struct kvm_regs *regs, con
  * Return: as an ipc_handler
  */
 int control_exec(struct control *ctl, const void *body, struct ipc_reply *reply);
+/**
+ * control_console() - vm/control-console.c: show the client the console, until the guest ends or he leaves
+ * Return: as an ipc_handler
+ */
+int control_console(struct control *ctl, const void *body, struct ipc_reply *reply);
+/**
+ * control_end_consoles() - the guest has ended: those who look have its last words, and are told
+ * Waits for them a second at most, or until @interrupt_fd becomes readable, which is not read here.
+ */
+void control_end_consoles(struct control *ctl, int interrupt_fd);
 
 #endif
