@@ -13,6 +13,7 @@
 const struct command *const commands[] = {
 	&run_command,
 	&exec_command,
+	&console_command,
 	&list_command,
 	&stop_command,
 	&pause_command,

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "lkvm/console.h"
 #include "lkvm/console/client.h"
@@ -38,7 +37,7 @@ static void client_free(struct control_client *c)
 	console_client_free(c->console);
 	for (unsigned i = 0; i < 2; i++)
 		if (c->fd[i] >= 0)
-			close(c->fd[i]);
+			stream_close_fd(c->fd[i]);
 	free(c);
 }
 
@@ -165,6 +164,8 @@ void control_end_consoles(struct control *ctl, int interrupt_fd)
 	if (!ctl->console_clients)
 		return;
 	console_drain_clients(ctl->console, interrupt_fd, END_PATIENCE_MS);
-	while (ctl->console_clients)
-		client_answer(ctl->console_clients, 0);
+	for (struct control_client *c = ctl->console_clients, *next; c; c = next) {
+		next = c->next;
+		client_answer(c, 0);
+	}
 }

@@ -9,6 +9,7 @@
 
 extern const struct command run_command;
 extern const struct command exec_command;
+extern const struct command console_command;
 extern const struct command list_command;
 extern const struct command stop_command;
 extern const struct command pause_command;

@@ -117,6 +117,14 @@ t_fails 125 "exec: which command? NAME -- COMMAND" "$LKVM" exec nosuch --
 t_fails 125 "exec: which command? NAME -- COMMAND" "$LKVM" exec nosuch
 t_fails 125 "exec: either --tty or --no-tty" "$LKVM" exec -tT nosuch -- true
 t_fails 125 "option '--env': '=1' is neither NAME=VALUE nor NAME" "$LKVM" exec --env =1 nosuch -- true
+t_fails 125 "$no_guest" "$LKVM" console nosuch
+t_fails 125 "$no_guest" "$LKVM" console --lines 0 --escape none --name nosuch
+t_fails 125 "console: give one NAME" "$LKVM" console
+t_fails 125 "console: give one NAME" "$LKVM" console nosuch nosuch
+t_fails 125 "invalid guest name '../x'" "$LKVM" console ../x
+t_fails 125 "option '--escape': 'x' is neither none nor ^ and one of a to z [ \\ ] ^ _" "$LKVM" console --escape x nosuch
+t_run "$LKVM" console --lines -1 nosuch
+t_status 125
 t_fails 1 "$no_guest" "$LKVM" stat --json nosuch
 t_fails 1 "$no_guest" "$LKVM" debug --memmap --json nosuch
 t_fails 1 "$no_guest" "$LKVM" debug --translate ffffffff81000000 nosuch

@@ -6,4 +6,4 @@ $(PTY): $(O)/tests/functional/pty.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-tests/functional/console.t.sh tests/functional/virtio-console.t.sh tests/functional/completion-shells.t.sh: $(PTY)
+tests/functional/console.t.sh tests/functional/console-attach.t.sh tests/functional/virtio-console.t.sh tests/functional/completion-shells.t.sh: $(PTY)

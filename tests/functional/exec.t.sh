@@ -10,16 +10,6 @@ cd "$T_TMP" || exit
 peer=$!
 trap 'kill $peer 2>/dev/null; rm -rf "$T_TMP"' EXIT
 
-# until_true CMD...: poll, at most 20 s
-until_true()
-{
-	local i
-	for ((i = 0; i < 1000; i++)); do
-		"$@" && return
-		sleep 0.02
-	done
-	return 1
-}
 t_ok "the peer is there" until_true test -S "$LKVM_DIR/peer.sock" || t_done
 
 # on_tty NAME STATUS [STEP]... -- CMD [ARG]...

@@ -68,6 +68,16 @@ t_emulated()
 	[ "$(hostname)" = emulated-host ]
 }
 
+# until_true CMD...: poll for what has no event that a shell could wait for, at most 20 s
+until_true()
+{
+	local tries=1000
+	until "$@"; do
+		[ $((tries -= 1)) -gt 0 ] || return 1
+		sleep 0.02
+	done
+}
+
 t_skip()
 {
 	t_count=$((t_count + 1))

@@ -36,16 +36,6 @@ in_pause()
 	grep -q '^34 ' /proc/"$g_pid"/task/*/syscall 2>/dev/null
 }
 
-# until_true CMD...: what has no event that a shell could wait for
-until_true()
-{
-	local tries=600
-	until "$@"; do
-		[ $((tries -= 1)) -gt 0 ] || return 1
-		sleep 0.02
-	done
-}
-
 # The machine is ending: its socket says so, or is gone already.
 is_ending()
 {

@@ -26,6 +26,7 @@ many       eight at once; what is left then
 exec       lkvm exec: streams, statuses, arguments, signals, its end, several at once
 exec-tty   lkvm exec on a terminal
 detach     lkvm run --detach, with a command and without; lkvm list tells of it
+console    lkvm console: the kernel's console of a guest in the background, and a shell there
 user       as an ordinary user with /dev/kvm, who writes as himself; HOME read-only, HOME unset
 container  without /dev/shm and most of /dev
 spaces     a kernel in a folder with blanks in its name
@@ -568,6 +569,31 @@ test_detach()
 	done
 	expect "the command's status" grep -q '"command_status": 3,' busy.json
 	try detach-gone 1 lkvm exec busy -- true </dev/null
+}
+
+test_console()
+{
+	local follower keys=$'\001'
+	try console-run 0 lkvm run --detach --name looked-at -k "$CLOUD" -c 1 -m 256 </dev/null
+	lkvm console looked-at </dev/null >console-all.out 2>console-all.err &
+	follower=$!
+	expect "a message" in_guest looked-at sh -c 'echo "<1>marker one" >/dev/kmsg'
+	timeout 100 "$PTY" expect 'marker one' raw send "${keys}bh" expect 'sysrq: HELP' send "${keys}d" expect 'runs on' \
+		expect 'status 0' -- sh -c 'lkvm console looked-at; echo status $?' >console-tty.out 2>console-tty.err </dev/null
+	echo $? >console-tty.status
+	expect_status console-tty 0
+	lkvm exec looked-at -- setsid sh -c 'exec sh -i </dev/ttyS0 >/dev/ttyS0 2>&1' </dev/null &
+	timeout 100 "$PTY" expect '# ' raw send $'echo $((6 * 7)); exit\r' expect 42 send "${keys}d" -- \
+		lkvm console looked-at >console-shell.out 2>console-shell.err </dev/null
+	echo $? >console-shell.status
+	expect_status console-shell 0
+	lkvm stop looked-at >/dev/null
+	wait $follower
+	echo $? >console-all.status
+	expect_status console-all 0
+	expect "one who looks from the begin on sees all of it" grep -q 'marker one' console-all.out
+	expect "the shell's too" grep -q '^42' console-all.out
+	wait
 }
 
 run_tests "$@"
