@@ -67,7 +67,9 @@ static bool may_lose(struct node *n)
 		return false;
 	}
 	shrunk = realloc(handle, sizeof(*handle) + handle->handle_bytes);
-	n->handle = shrunk ? shrunk : handle;
+	if (shrunk)
+		handle = shrunk;
+	n->handle = handle;
 	return true;
 }
 

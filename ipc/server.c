@@ -179,6 +179,7 @@ static ssize_t request_receive(struct ipc_client *c, struct request *req, int *r
 		struct cmsghdr head;
 		uint8_t bytes[CMSG_SPACE(IPC_MAX_FDS * sizeof(int))];
 	} rights;
+	/* cppcheck-suppress ctuuninitvar; recvmsg() fills it */
 	struct iovec iov = { req, sizeof(*req) };
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof(rights),

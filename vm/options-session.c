@@ -96,6 +96,7 @@ int run_parse_share(void *config, const struct opt *opt, const char *arg)
 {
 	struct session_config *s = &((struct vm_config *)config)->session;
 	struct session_share *shares = reallocarray(s->shares, s->n_shares + 1, sizeof(*shares));
+	struct session_share *share;
 	const char *colon = access(arg, F_OK) ? strrchr(arg, ':') : NULL;
 	char *name = colon ? strndup(arg, (size_t)(colon - arg)) : strdup(arg), *path = NULL, *at;
 	int err;
@@ -114,7 +115,10 @@ int run_parse_share(void *config, const struct opt *opt, const char *arg)
 		free(path);
 		return err;
 	}
-	shares[s->n_shares++] = (struct session_share){ path, at, !strcmp(opt->name, "ro") };
+	share = &shares[s->n_shares++];
+	share->path = path;
+	share->at = at;
+	share->read_only = !strcmp(opt->name, "ro");
 	return 0;
 }
 

@@ -383,7 +383,8 @@ static int write_initramfs(const void *ctx, void *dst)
 static int fill(struct session_boot *b)
 {
 	struct initramfs *fs = &b->fs;
-	int err = initramfs_add(fs, "init", S_IFREG | 0755, guest_init, (size_t)(guest_init_end - guest_init));
+	const size_t init_bytes = (uintptr_t)guest_init_end - (uintptr_t)guest_init;
+	int err = initramfs_add(fs, "init", S_IFREG | 0755, guest_init, init_bytes);
 
 	if (!err)
 		err = initramfs_add_node(fs, "dev", S_IFDIR | 0755, 0);

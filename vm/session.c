@@ -167,7 +167,7 @@ static void send_more(struct session *s)
 /* The next frame, whole, to s->frame. Return: 1; 0 it is not there yet; -EPROTO it cannot be */
 static int take_frame(struct session *s)
 {
-	struct session_frame head;
+	struct session_frame head = { 0 };
 	bool starved = false;
 	int ret = 0;
 

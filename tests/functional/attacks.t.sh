@@ -54,9 +54,9 @@ pause()
 {
 	local rc=0 text
 	text=$("$LKVM" pause test 2>&1) || rc=$?
-	[ $rc -eq 0 ] || [[ $rc -eq 1 && $text =~ "blk"[0-4]" still has requests in flight"$ ]] || {
+	[ "$rc" -eq 0 ] || [[ $rc -eq 1 && $text =~ "blk"[0-4]" still has requests in flight"$ ]] || {
 		echo "$text"
-		return $rc
+		return "$rc"
 	}
 }
 

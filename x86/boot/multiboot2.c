@@ -259,7 +259,7 @@ static void put_memory(FILE *f, const struct boot *boot)
 		entry[i].size_bytes = map[i].size_bytes;
 		entry[i].type = map[i].type;
 	}
-	put_tag(f, INFO_MEMORY, limits, sizeof(limits), NULL, 0);
+	put_tag(f, INFO_MEMORY, limits, sizeof(limits), "", 0);
 	put_tag(f, INFO_MMAP, entries, sizeof(entries), entry, n * sizeof(entry[0]));
 }
 
@@ -270,8 +270,8 @@ static void put_acpi(FILE *f, const struct boot *boot)
 
 	if (!boot->cfg->rsdp.v || ram_read(boot->ram, boot->cfg->rsdp, rsdp, sizeof(rsdp)))
 		return;
-	put_tag(f, INFO_ACPI_OLD, rsdp, 20, NULL, 0);
-	put_tag(f, INFO_ACPI_NEW, rsdp, sizeof(rsdp), NULL, 0);
+	put_tag(f, INFO_ACPI_OLD, rsdp, 20, "", 0);
+	put_tag(f, INFO_ACPI_NEW, rsdp, sizeof(rsdp), "", 0);
 }
 
 static int put_modules(FILE *f, struct boot *boot)
@@ -301,14 +301,14 @@ static int build(FILE *f, struct boot *boot, bool relocatable)
 		if (boot->taken[i].start < base)
 			base = (uint32_t)boot->taken[i].start;
 	fwrite(head, 1, sizeof(head), f);
-	put_tag(f, INFO_CMDLINE, cmdline, strlen(cmdline) + 1, NULL, 0);
-	put_tag(f, INFO_LOADER_NAME, MB_LOADER_NAME, sizeof(MB_LOADER_NAME), NULL, 0);
+	put_tag(f, INFO_CMDLINE, cmdline, strlen(cmdline) + 1, "", 0);
+	put_tag(f, INFO_LOADER_NAME, MB_LOADER_NAME, sizeof(MB_LOADER_NAME), "", 0);
 	put_memory(f, boot);
 	put_acpi(f, boot);
 	if (relocatable)
-		put_tag(f, INFO_LOAD_BASE, &base, sizeof(base), NULL, 0);
+		put_tag(f, INFO_LOAD_BASE, &base, sizeof(base), "", 0);
 	err = put_modules(f, boot);
-	put_tag(f, INFO_END, NULL, 0, NULL, 0);
+	put_tag(f, INFO_END, "", 0, "", 0);
 	return err;
 }
 
