@@ -69,6 +69,7 @@ detached -k "$GUESTS/echo.bin"
 fds=$(descriptors)
 on_tty 'attach, type, detach' 0 expect "guest 'test': Ctrl-a d leaves its console, Ctrl-a ? lists the keys" expect '>' \
 	raw send 'hello' expect hello send "${ctrl_a}d" expect "left guest 'test', which runs on" -- "${look[@]}"
+t_stdout_like $'^lkvm: left guest .*\r$' # a line of its own
 on_tty 'again: what was printed last' 0 expect '>hello' raw send "on${ctrl_a}a" expect "on$ctrl_a" \
 	send "${ctrl_a}?" expect 'Ctrl-a d  ' expect 'Ctrl-a x  end the guest' send "${ctrl_a}d" -- "${look[@]}"
 on_tty '--lines 0: only what is new' 0 raw send new expect new send "${ctrl_a}d" -- "${look[@]}" --lines 0
