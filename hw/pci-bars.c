@@ -5,6 +5,7 @@
 #include <assert.h>
 
 #include "lkvm/access.h"
+#include "lkvm/copy.h"
 #include "lkvm/types.h"
 #include "pci-internal.h"
 
@@ -20,6 +21,20 @@ static void put32(uint8_t *at, uint32_t v)
 
 /* ---- accesses ---- */
 
+/* Of memory, where there is no slot, or KVM has found none of it: maybe there is none any more. */
+static uint64_t memory_read(const struct pci_bar *bar, uint64_t off, unsigned len)
+{
+	uint64_t value = 0;
+
+	return off < bar->bytes && !copy_read(&value, bar->memory + off, len) ? value : UINT64_MAX;
+}
+
+static void memory_write(const struct pci_bar *bar, uint64_t off, unsigned len, uint64_t value)
+{
+	if (!bar->read_only && off < bar->bytes)
+		copy_write(bar->memory + off, &value, len);
+}
+
 uint64_t pci_bar_read(struct pci_bar *bar, uint64_t off, unsigned len)
 {
 	struct pci_function *fn = bar->fn;
@@ -28,7 +43,7 @@ uint64_t pci_bar_read(struct pci_bar *bar, uint64_t off, unsigned len)
 	if (pci_msix_at(fn, n, off))
 		return pci_msix_read(fn, off, len);
 	if (bar->memory)
-		return off < bar->bytes ? access_get(bar->memory + off, len) : UINT64_MAX;
+		return memory_read(bar, off, len);
 	return fn->ops->bar_read(fn, n, off, len);
 }
 
@@ -39,10 +54,10 @@ void pci_bar_write(struct pci_bar *bar, uint64_t off, unsigned len, uint64_t val
 
 	if (pci_msix_at(fn, n, off))
 		pci_msix_write(fn, off, len, value);
-	else if (!bar->memory)
+	else if (bar->memory)
+		memory_write(bar, off, len, value);
+	else
 		fn->ops->bar_write(fn, n, off, len, value);
-	else if (!bar->read_only && off < bar->bytes)
-		access_put(bar->memory + off, len, value);
 }
 
 static uint64_t on_read(void *dev, uint64_t off, unsigned len)
@@ -254,13 +269,24 @@ static uint64_t take(struct pci_window *window, uint64_t bytes)
 	return base;
 }
 
+/* Memory rather than registers, which may be large: it leaves the gap to others if it can. */
+static uint64_t choose(struct pci_host *host, const struct pci_bar *bar)
+{
+	const unsigned memory = PCI_BAR_64 | PCI_BAR_PREFETCH;
+	uint64_t base = (bar->flags & memory) == memory ? take(&host->high, bar->bytes) : 0;
+
+	if (!base)
+		base = take(bar->flags & PCI_BAR_IO ? &host->io : &host->low, bar->bytes);
+	if (!base && bar->flags & PCI_BAR_64)
+		base = take(&host->high, bar->bytes);
+	return base;
+}
+
 /* What gets no address is decoded nowhere until the guest finds it a place. */
 static void place(struct pci_host *host, const struct pci_bar *bar, uint8_t *reg)
 {
-	uint64_t base = take(bar->flags & PCI_BAR_IO ? &host->io : &host->low, bar->bytes);
+	uint64_t base = choose(host, bar);
 
-	if (!base && bar->flags & PCI_BAR_64)
-		base = take(&host->high, bar->bytes);
 	put32(reg, get32(reg) | (uint32_t)base);
 	if (bar->flags & PCI_BAR_64)
 		put32(reg + 4, (uint32_t)(base >> 32));
@@ -271,4 +297,12 @@ void pci_bars_place(struct pci_host *host, struct pci_function *fn)
 	for (unsigned i = 0; i < PCI_STD_NUM_BARS; i++)
 		if (fn->bar[i].bytes)
 			place(host, &fn->bar[i], &fn->config[PCI_BASE_ADDRESS_0 + 4 * i]);
+}
+
+bool pci_has_room(const struct pci_function *fn, unsigned bar)
+{
+	const uint8_t *reg = &fn->config[PCI_BASE_ADDRESS_0 + 4 * bar];
+	const uint32_t high = fn->bar[bar].flags & PCI_BAR_64 ? get32(reg + 4) : 0;
+
+	return high || get32(reg) & (uint32_t)PCI_BASE_ADDRESS_MEM_MASK;
 }

@@ -40,9 +40,11 @@ struct virtio_mmio {
 	struct virtio_dev *dev;
 	struct line *line;
 	uint64_t base;
+	uint64_t shm_base; /* 0: it shares no memory */
+	int shm_slot;      /* negative: it is not there */
 
 	/* Selected by the guest. vCPU threads may race on these, as on hardware: atomics. */
-	atomic_uint device_feature_select, driver_feature_select, queue_select;
+	atomic_uint device_feature_select, driver_feature_select, queue_select, shm_select;
 
 	/*
 	 * Interrupt status. Each bit of INT_ALL is here twice: raised, and (from SHOWN_SHIFT on)
@@ -60,6 +62,7 @@ struct virtio_mmio_host {
 	unsigned n;
 	struct virtio_mmio *device[VIRTIO_MMIO_MAX];
 	struct virtio_mmio_place place[VIRTIO_MMIO_MAX];
+	uint64_t shm_next; /* address for the next device's */
 };
 
 /* ---- interrupts ---- */
@@ -119,7 +122,7 @@ static void reset_done(void *transport, int index)
 /* ---- state ---- */
 
 struct transport_state {
-	uint32_t device_feature_select, driver_feature_select, queue_select;
+	uint32_t device_feature_select, driver_feature_select, queue_select, shm_select;
 	uint32_t interrupt;
 };
 
@@ -127,6 +130,7 @@ static const struct state_field fields[] = {
 	STATE_ONE(struct transport_state, device_feature_select),
 	STATE_ONE(struct transport_state, driver_feature_select),
 	STATE_ONE(struct transport_state, queue_select),
+	STATE_ONE(struct transport_state, shm_select),
 	STATE_ONE(struct transport_state, interrupt, .bits = INT_ALL | INT_ALL << SHOWN_SHIFT),
 };
 
@@ -138,6 +142,7 @@ static int save(void *transport, void *ret_state)
 	st->device_feature_select = atomic_load(&vm->device_feature_select);
 	st->driver_feature_select = atomic_load(&vm->driver_feature_select);
 	st->queue_select = atomic_load(&vm->queue_select);
+	st->shm_select = atomic_load(&vm->shm_select);
 	st->interrupt = atomic_load(&vm->interrupt);
 	return 0;
 }
@@ -151,6 +156,7 @@ static int load(void *transport, const void *state)
 	atomic_store(&vm->device_feature_select, st->device_feature_select);
 	atomic_store(&vm->driver_feature_select, st->driver_feature_select);
 	atomic_store(&vm->queue_select, st->queue_select);
+	atomic_store(&vm->shm_select, st->shm_select);
 	atomic_store(&vm->interrupt, st->interrupt);
 	return 0;
 }
@@ -193,6 +199,25 @@ static void queue_set_half(struct virtio_mmio *vm, enum virtio_queue_field field
 			 high ? (uint32_t)old | value << 32 : (old >> 32 << 32) | value);
 }
 
+/* All ones: there is no region of that id. 4.2.2.1 */
+static uint32_t shm_read(struct virtio_mmio *vm, uint64_t off)
+{
+	const struct virtio_shm *shm = &vm->dev->shm;
+	bool there = vm->shm_base && atomic_load(&vm->shm_select) == shm->id;
+	uint64_t bytes = there ? shm->bytes : UINT64_MAX, base = there ? vm->shm_base : UINT64_MAX;
+
+	switch (off) {
+	case VIRTIO_MMIO_SHM_LEN_LOW:
+		return (uint32_t)bytes;
+	case VIRTIO_MMIO_SHM_LEN_HIGH:
+		return (uint32_t)(bytes >> 32);
+	case VIRTIO_MMIO_SHM_BASE_LOW:
+		return (uint32_t)base;
+	default:
+		return (uint32_t)(base >> 32);
+	}
+}
+
 static uint32_t register_read(struct virtio_mmio *vm, uint64_t off)
 {
 	switch (off) {
@@ -220,7 +245,7 @@ static uint32_t register_read(struct virtio_mmio *vm, uint64_t off)
 	case VIRTIO_MMIO_SHM_LEN_HIGH:
 	case VIRTIO_MMIO_SHM_BASE_LOW:
 	case VIRTIO_MMIO_SHM_BASE_HIGH:
-		return UINT32_MAX; /* no device has shared memory */
+		return shm_read(vm, off);
 	case VIRTIO_MMIO_CONFIG_GENERATION:
 		return atomic_load(&vm->dev->config_generation);
 	default: /* write only, or no register */
@@ -279,6 +304,9 @@ static void register_write(struct virtio_mmio *vm, uint64_t off, uint32_t value)
 	case VIRTIO_MMIO_QUEUE_SEL:
 		atomic_store(&vm->queue_select, value);
 		break;
+	case VIRTIO_MMIO_SHM_SEL:
+		atomic_store(&vm->shm_select, value);
+		break;
 	case VIRTIO_MMIO_QUEUE_NOTIFY: /* without an ioeventfd, or for no queue */
 		virtio_notify(vm->dev, value);
 		break;
@@ -325,6 +353,7 @@ int virtio_mmio_host_new(const struct virtio_mmio_config *cfg, struct virtio_mmi
 	if (!host)
 		return -ENOMEM;
 	host->cfg = *cfg;
+	host->shm_next = cfg->shm.base;
 	for (unsigned i = 0; i < cfg->n_gsis; i++)
 		host->line[i] = (struct line){ -1, cfg->gsi[i] };
 	*ret = host;
@@ -340,6 +369,8 @@ void virtio_mmio_host_free(struct virtio_mmio_host *host)
 	b = &host->cfg.board;
 	for (unsigned i = 0; i < host->n; i++) {
 		bus_remove(host->cfg.bus, host->device[i]->base);
+		if (host->device[i]->shm_slot >= 0)
+			b->ops->memory_remove(b->ctx, (unsigned)host->device[i]->shm_slot);
 		free(host->device[i]);
 	}
 	for (unsigned i = 0; i < host->cfg.n_gsis; i++) {
@@ -384,6 +415,25 @@ static int put_on_bus(struct virtio_mmio *vm)
 	return err ? err : bus_add(vm->host->cfg.bus, &range);
 }
 
+/* Aligned to its size, as a BAR would be. */
+static int share_memory(struct virtio_mmio *vm)
+{
+	const struct virtio_mmio_config *cfg = &vm->host->cfg;
+	const struct virtio_shm *shm = &vm->dev->shm;
+	uint64_t at = ALIGN_UP(vm->host->shm_next, shm->bytes), end = cfg->shm.base + cfg->shm.bytes;
+
+	if (at < vm->host->shm_next || at > end || shm->bytes > end - at)
+		return -E2BIG;
+	if (shm->host)
+		vm->shm_slot = cfg->board.ops->memory_add(cfg->board.ctx, vm->dev->name, at, shm->host,
+							  shm->bytes, shm->read_only);
+	if (shm->host && vm->shm_slot < 0)
+		return vm->shm_slot;
+	vm->shm_base = at;
+	vm->host->shm_next = at + shm->bytes;
+	return 0;
+}
+
 int virtio_mmio_add(struct virtio_mmio_host *host, struct virtio_dev *dev)
 {
 	struct virtio_mmio *vm;
@@ -398,7 +448,13 @@ int virtio_mmio_add(struct virtio_mmio_host *host, struct virtio_dev *dev)
 	vm->dev = dev;
 	vm->line = &host->line[host->n % host->cfg.n_gsis];
 	vm->base = host->cfg.base + (uint64_t)host->n * VIRTIO_MMIO_BYTES;
+	vm->shm_slot = -1;
 	err = put_on_bus(vm);
+	if (!err && dev->shm.bytes) {
+		err = share_memory(vm);
+		if (err)
+			bus_remove(host->cfg.bus, vm->base);
+	}
 	if (err) {
 		free(vm);
 		return err;

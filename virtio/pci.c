@@ -23,6 +23,7 @@
 #define BAR_MSIX_PBA     0x3c00
 #define BAR_MSIX_BYTES   (BAR_MSIX_PBA - BAR_MSIX_TABLE)
 #define NOTIFY_STRIDE    4
+#define SHM_BAR          2
 #define MAX_VECTORS      (VIRTIO_MAX_QUEUES + 1)
 
 /* Drivers poll for the end of a reset (4.1.4.3.2), but for some that rely on its being short. */
@@ -112,7 +113,8 @@ static void bar_moved(struct pci_function *fn, unsigned bar, uint64_t base, bool
 {
 	struct virtio_pci *vp = container_of(fn, struct virtio_pci, fn);
 
-	(void)bar;
+	if (bar)
+		return;
 	pthread_mutex_lock(&vp->notify_lock);
 	if (on)
 		vp->notify_base = base + BAR_NOTIFY;
@@ -231,6 +233,21 @@ static int add_virtio_cap(struct virtio_pci *vp, uint8_t type, uint32_t offset, 
 			   c.cap.cap_len - (unsigned)PCI_CAP_FLAGS);
 }
 
+/* 4.1.4.7; it has the upper halves of offset and length behind the others. */
+static int add_shm_cap(struct virtio_pci *vp)
+{
+	const struct virtio_shm *shm = &vp->dev->shm;
+	const struct virtio_pci_cap64 c = { .cap = { .cap_len = sizeof(c),
+						     .cfg_type = VIRTIO_PCI_CAP_SHARED_MEMORY_CFG,
+						     .bar = SHM_BAR,
+						     .id = shm->id,
+						     .length = (uint32_t)shm->bytes },
+					    .length_hi = (uint32_t)(shm->bytes >> 32) };
+
+	return pci_add_cap(&vp->fn, PCI_CAP_ID_VNDR, (const uint8_t *)&c + PCI_CAP_FLAGS,
+			   sizeof(c) - PCI_CAP_FLAGS);
+}
+
 /* The order is that of the list which the guest walks. */
 static int add_caps(struct virtio_pci *vp)
 {
@@ -246,6 +263,8 @@ static int add_caps(struct virtio_pci *vp)
 	if (cap >= 0 && vp->dev->config_bytes)
 		cap = add_virtio_cap(vp, VIRTIO_PCI_CAP_DEVICE_CFG, BAR_DEVICE,
 				     vp->dev->config_bytes, NULL);
+	if (cap >= 0 && vp->dev->shm.bytes)
+		cap = add_shm_cap(vp);
 	if (cap >= 0)
 		cap = add_virtio_cap(vp, VIRTIO_PCI_CAP_PCI_CFG, 0, 0, &window);
 	if (cap < 0)
@@ -290,6 +309,10 @@ static int build(struct virtio_pci *vp)
 		 class_code(dev->type->id), REVISION_MODERN);
 	memcpy(&vp->fn.config[PCI_SUBSYSTEM_VENDOR_ID], subsystem, sizeof(subsystem));
 	pci_add_bar(&vp->fn, 0, BAR_BYTES, PCI_BAR_64);
+	if (dev->shm.bytes)
+		pci_add_bar(&vp->fn, SHM_BAR, dev->shm.bytes, PCI_BAR_64 | PCI_BAR_PREFETCH);
+	if (dev->shm.host)
+		pci_bar_memory(&vp->fn, SHM_BAR, dev->shm.host, dev->shm.read_only);
 	vp->fn.ops = &ops;
 	vp->fn.name = dev->name;
 	return add_caps(vp);
@@ -314,6 +337,8 @@ int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_
 	err = build(vp);
 	if (!err)
 		err = pci_add(host, &vp->fn);
+	if (!err && dev->shm.bytes && !pci_has_room(&vp->fn, SHM_BAR))
+		err = -E2BIG;
 	if (err) {
 		virtio_pci_free(vp);
 		return err;

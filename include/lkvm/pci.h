@@ -116,7 +116,10 @@ void pci_host_free(struct pci_host *host);
  * address, which is the order in which a guest finds them. Without this call there is room for 31.
  */
 void pci_host_expect(struct pci_host *host, unsigned n);
-/** pci_host_window64() - before the first pci_add(): where BARs go that have no room below 4 GB */
+/**
+ * pci_host_window64() - before the first pci_add(): where BARs go that have no room below 4 GB
+ * 64-bit BARs of prefetchable memory go there first.
+ */
 void pci_host_window64(struct pci_host *host, uint64_t base, uint64_t bytes);
 /**
  * pci_host_reserve() - no BAR is decoded on these addresses: RAM, and chips that are not on the bus
@@ -144,7 +147,8 @@ int pci_add_cap(struct pci_function *fn, uint8_t id, const void *body, unsigned 
 void pci_add_bar(struct pci_function *fn, unsigned bar, uint64_t bytes, unsigned flags);
 /**
  * pci_bar_memory() - the BAR is host memory, which the guest reaches without an exit
- * @memory: as many bytes as the BAR has, page aligned; lives until pci_fini()
+ * @memory: as many bytes as the BAR has, page aligned; lives for as long as the vCPUs. Parts of it may not
+ *	be there: what is read there by the bus is ones.
  * Where the machine has no slot for it, accesses go by the bus: slower, and no less right.
  */
 void pci_bar_memory(struct pci_function *fn, unsigned bar, void *memory, bool read_only);
@@ -172,6 +176,8 @@ int pci_add(struct pci_host *host, struct pci_function *fn);
  * Return: 0 or -ENOSPC (there are so many others that one of them is there)
  */
 int pci_add_to_bridge(struct pci_host *host, struct pci_function *fn);
+/** pci_has_room() - did pci_add() find an address for this BAR? Before any vCPU runs. */
+bool pci_has_room(const struct pci_function *fn, unsigned bar);
 /** pci_fini() - take it out; no vCPU runs any more; takes a half-built or zeroed function */
 void pci_fini(struct pci_function *fn);
 

@@ -4,6 +4,7 @@
  *	0x000 identity, features        0x060 interrupt status, acknowledgement
  *	0x030 queue: select, set up     0x070 device status
  *	0x050 queue: notify             0x100 device configuration
+ *	0x0ac memory that the device shares: where, which is elsewhere
  *
  * MMIO has no discovery: ACPI, the device tree and the kernel command line tell the guest what
  * virtio_mmio_places() tells them. Interrupts are edge triggered; where there are more devices than
@@ -32,6 +33,9 @@ struct virtio_mmio_config {
 	uint64_t base;      /* of the first device; each next one VIRTIO_MMIO_BYTES further */
 	const uint8_t *gsi; /* n_gsis interrupts, dealt out in turn */
 	unsigned n_gsis;    /* 1..VIRTIO_MMIO_MAX_LINES */
+	struct {
+		uint64_t base, bytes; /* for the memory that devices share; 0: there is no room for any */
+	} shm;
 };
 
 /* Where a device is. */
@@ -48,7 +52,8 @@ void virtio_mmio_host_free(struct virtio_mmio_host *host);
 /**
  * virtio_mmio_add() - put @dev on the bus and become its transport
  * @dev: initialised; outlives the vCPUs
- * Return: 0; -ENOSPC (VIRTIO_MMIO_MAX); what bus_add(), eventfd() or the machine's irqfd() said
+ * Return: 0; -ENOSPC (VIRTIO_MMIO_MAX); -E2BIG (no room for the memory that it shares); what bus_add(),
+ *	eventfd(), or the machine's irqfd() or memory_add() said
  */
 int virtio_mmio_add(struct virtio_mmio_host *host, struct virtio_dev *dev);
 

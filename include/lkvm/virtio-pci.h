@@ -4,6 +4,7 @@
  *	BAR 0   0x0000 common configuration   0x2000 notification, 4 bytes a queue
  *	        0x0800 ISR status             0x3000 MSI-X table
  *	        0x1000 device configuration   0x3c00 MSI-X pending bits
+ *	BAR 2   the memory that the device shares, if it has any
  *
  * Spec: virtio 1.2, 4.1
  */
@@ -18,7 +19,7 @@ struct virtio_pci;
 /**
  * virtio_pci_new() - plug @dev into the bus; before the vCPUs start
  * @dev: initialised
- * Return: 0; -ENOSPC (no slot is free); -ENOMEM, -EMFILE
+ * Return: 0; -ENOSPC (no slot is free); -E2BIG (no room for the memory that it shares); -ENOMEM, -EMFILE
  */
 int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_pci **ret);
 /** virtio_pci_free() - after vCPUs and virtio_fini(), when the device may be gone; takes NULL */

@@ -155,6 +155,14 @@ struct virtio_queue {
 	unsigned index;
 };
 
+/* Memory of the device's own that the driver reaches by its addresses: 2.10. One region is all so far. */
+struct virtio_shm {
+	uint64_t bytes; /* a power of two, a page at least; 0: the device has none */
+	uint8_t id;     /* by which the driver knows it */
+	bool read_only; /* to the guest */
+	void *host;     /* page aligned, there for as long as vCPUs run; NULL: the device is only shown */
+};
+
 struct virtio_dev {
 	const struct virtio_type *type;
 	const char *name; /* for messages: "blk0" */
@@ -164,6 +172,7 @@ struct virtio_dev {
 	bool foreign_features;    /* the driver accepted some that no device has: bits 64 and up */
 	unsigned n_queues;
 	unsigned config_bytes;
+	struct virtio_shm shm;
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
 
@@ -206,7 +215,7 @@ struct virtio_dev {
 
 /**
  * virtio_init() - make the core of a device
- * @dev: embedded in the device; type, name, ram, device_features, n_queues, config_bytes are set
+ * @dev: embedded in the device; type, name, ram, device_features, n_queues, config_bytes, shm are set
  * VIRTIO_F_VERSION_1, RING_RESET, INDIRECT_DESC and EVENT_IDX are added to the features;
  * RING_PACKED is offered only if the caller has set it.
  * Return: 0 or -errno, not logged; virtio_fini() in either case

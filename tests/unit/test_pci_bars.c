@@ -1,6 +1,7 @@
 /* Links: hw/pci.o hw/pci-msix.o hw/reset.o hw/bus.o util/log.o */
 /* Several BARs of a function, BARs that are memory, and interrupts by descriptors. */
 #include <fcntl.h>
+#include <sys/mman.h>
 
 #include "lkvm/event.h"
 #include "pci-rig.h"
@@ -333,6 +334,46 @@ START_TEST(test_memory)
 }
 END_TEST
 
+/* A page is missing, one may not be written, and one is behind the end of its file: nobody dies of that. */
+START_TEST(test_memory_with_holes)
+{
+	uint8_t *host_memory = mmap(NULL, 0x4000, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int fd = memfd_create("short", 0);
+
+	ck_assert(host_memory != MAP_FAILED && !ftruncate(fd, 0x1000));
+	ck_assert(mmap(host_memory, 0x1000, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+		  host_memory);
+	ck_assert(mmap(host_memory + 0x2000, 0x2000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+		       0) == host_memory + 0x2000);
+	init();
+	pci_add_bar(&fn, 0, 0x4000, PCI_BAR_64 | PCI_BAR_PREFETCH);
+	pci_bar_memory(&fn, 0, host_memory, false);
+	plug();
+	for (unsigned off = 0; off < 0x4000; off += 0x1000) {
+		bus_out(&mmio, at[0] + off + 8, 0x1234, 2);
+		ck_assert_uint_eq(bus_in(&mmio, at[0] + off + 8, 4),
+				  off == 0x2000 ? 0x1234 : off ? UINT32_MAX : 0);
+	}
+	unplug();
+	munmap(host_memory, 0x4000);
+	close(fd);
+}
+END_TEST
+
+/* Prefetchable ones with 64 bits leave the gap to others. */
+START_TEST(test_memory_goes_high)
+{
+	init();
+	pci_host_window64(host, 0x140000000, 0x40000000);
+	pci_add_bar(&fn, 0, 0x1000, PCI_BAR_64 | PCI_BAR_PREFETCH);
+	pci_add_bar(&fn, 2, 0x1000, PCI_BAR_PREFETCH);
+	pci_add_bar(&fn, 3, 0x1000, PCI_BAR_64);
+	plug();
+	ck_assert(at[0] == 0x140000000 && at[2] == 0xd0000000 && at[3] == 0xd0001000);
+	unplug();
+}
+END_TEST
+
 START_TEST(test_memory_without_a_slot)
 {
 	init();
@@ -386,4 +427,5 @@ END_TEST
 
 UNIT_MAIN("pci_bars", test_window_above_ram, test_ports,
 	  test_ports_of_others, test_no_ports_left, test_several, test_sizing, test_change_places, test_msix_elsewhere,
-	  test_memory, test_memory_without_a_slot, test_intx_fd)
+	  test_memory, test_memory_with_holes, test_memory_goes_high,
+	  test_memory_without_a_slot, test_intx_fd)

@@ -19,6 +19,7 @@ static struct virtio_dev *make(const struct ram *ram)
 				  .name = "echo0",
 				  .ram = ram,
 				  .n_queues = n_queues,
+				  .shm = { .bytes = 0x100000, .id = 1 },
 				  .device_features = FAKE_PACKED };
 	ck_assert_int_eq(virtio_init(d), 0);
 	return d;
@@ -217,12 +218,14 @@ START_TEST(test_mmio_registers)
 	setup(MACHINE_MMIO_BUS, FAKE_PACKED);
 	set_reg(VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1);
 	set_reg(VIRTIO_MMIO_QUEUE_SEL, 1);
+	set_reg(VIRTIO_MMIO_SHM_SEL, 1);
 	set_reg(VIRTIO_MMIO_INTERRUPT_ACK, reg(VIRTIO_MMIO_INTERRUPT_STATUS));
 	virtio_config_begin(dev);
 	virtio_config_end(dev);
 	machine_restore();
 	ck_assert_uint_eq(reg(VIRTIO_MMIO_DEVICE_FEATURES), 0x104 | 1); /* of bits 32 and up */
 	ck_assert_uint_eq(reg(VIRTIO_MMIO_QUEUE_READY), 1);
+	ck_assert_uint_eq(reg(VIRTIO_MMIO_SHM_LEN_LOW), 0x100000);
 	ck_assert_uint_eq(reg(VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
 	virtio_config_begin(dev);
 	virtio_config_end(dev);

@@ -34,7 +34,11 @@ static struct {
 	} note[8];
 	unsigned n_notes;
 	int irq_fd[32]; /* by GSI, -1: none */
-	int notify_err, irqfd_err;
+	struct {
+		uint64_t addr, bytes;
+		bool on;
+	} memory[2];
+	int notify_err, irqfd_err, memory_err;
 } machine;
 
 static int on_notify(void *ctx, int fd, bool pio, uint64_t addr, unsigned len, int64_t match,
@@ -72,7 +76,32 @@ static int on_irqfd(void *ctx, int fd, unsigned gsi, bool on)
 	return 0;
 }
 
-static const struct board_ops board_ops = { .notify = on_notify, .irqfd = on_irqfd };
+static int on_memory_add(void *ctx, const char *name, uint64_t addr, void *memory, uint64_t bytes,
+			 bool read_only)
+{
+	unsigned n = machine.memory[0].on;
+
+	ck_assert_ptr_eq(ctx, &machine);
+	ck_assert(name && memory && !read_only);
+	if (machine.memory_err)
+		return machine.memory_err;
+	ck_assert(!machine.memory[n].on);
+	machine.memory[n].addr = addr;
+	machine.memory[n].bytes = bytes;
+	machine.memory[n].on = true;
+	return (int)n;
+}
+
+static void on_memory_remove(void *ctx, unsigned number)
+{
+	ck_assert_ptr_eq(ctx, &machine);
+	ck_assert(machine.memory[number].on);
+	machine.memory[number].on = false;
+}
+
+static const struct board_ops board_ops = {
+	.notify = on_notify, .irqfd = on_irqfd, .memory_add = on_memory_add, .memory_remove = on_memory_remove
+};
 
 /* Edges on @gsi since the last call. */
 static uint64_t edges(unsigned gsi)
@@ -127,6 +156,10 @@ static struct fake_driver drv; /* its guest RAM and its rings; not its transport
 static struct virtio_mmio_host *host;
 static struct virtio_dev dev[MAX_DEVICES];
 static unsigned n_devices;
+static struct virtio_shm shm; /* of the next devices */
+
+#define SHARED       0x180000000ULL /* addresses for what devices share */
+#define SHARED_BYTES 0x2c0000000ULL
 
 static void host_new(const uint8_t *gsi, unsigned n_gsis)
 {
@@ -136,6 +169,7 @@ static void host_new(const uint8_t *gsi, unsigned n_gsis)
 		.base = BASE,
 		.gsi = gsi,
 		.n_gsis = n_gsis,
+		.shm = { SHARED, SHARED_BYTES },
 	};
 
 	bus_init(&machine.bus);
@@ -151,6 +185,7 @@ static void device_init(struct virtio_dev *d)
 				  .ram = drv.ram,
 				  .n_queues = 2,
 				  .config_bytes = sizeof(config),
+				  .shm = shm,
 				  .device_features = FAKE_PACKED | 1 };
 	ck_assert_int_eq(virtio_init(d), 0);
 	ck_assert_int_eq(virtio_dev_start(d), 0);
@@ -197,6 +232,7 @@ static void teardown(void)
 	ck_assert_uint_eq(machine.n_notes, 0);
 	virtio_mmio_host_free(host);
 	ck_assert_uint_eq(machine.bus.n, 0);
+	ck_assert(!machine.memory[0].on && !machine.memory[1].on);
 	for (size_t i = 0; i < ARRAY_SIZE(machine.irq_fd); i++)
 		ck_assert_int_eq(machine.irq_fd[i], -1);
 	bus_fini(&machine.bus);
@@ -719,6 +755,50 @@ START_TEST(test_add_failures)
 }
 END_TEST
 
+/* ---- the memory that a device shares ---- */
+
+static void shm_is(unsigned index, uint32_t id, uint64_t base, uint64_t bytes)
+{
+	const uint64_t at = place(index).base;
+
+	write_at(at + VIRTIO_MMIO_SHM_SEL, 4, id);
+	ck_assert_uint_eq(read_at(at + VIRTIO_MMIO_SHM_LEN_LOW, 4), (uint32_t)bytes);
+	ck_assert_uint_eq(read_at(at + VIRTIO_MMIO_SHM_LEN_HIGH, 4), bytes >> 32);
+	ck_assert_uint_eq(read_at(at + VIRTIO_MMIO_SHM_BASE_LOW, 4), (uint32_t)base);
+	ck_assert_uint_eq(read_at(at + VIRTIO_MMIO_SHM_BASE_HIGH, 4), base >> 32);
+}
+
+START_TEST(test_shared_memory)
+{
+	static const uint8_t gsi = 16;
+
+	shm = (struct virtio_shm){ .bytes = 0x100000000, .id = 3, .host = &drv };
+	setup_devices(2, &gsi, 1);
+	ck_assert_uint_eq(machine.memory[0].addr, 0x200000000);
+	ck_assert_uint_eq(machine.memory[1].addr, 0x300000000);
+	ck_assert_uint_eq(machine.memory[1].bytes, 0x100000000);
+	shm_is(0, 3, 0x200000000, 0x100000000);
+	shm_is(1, 3, 0x300000000, 0x100000000);
+	shm_is(1, 0, UINT64_MAX, UINT64_MAX);
+	shm_is(1, 0x103, UINT64_MAX, UINT64_MAX);
+
+	shm.bytes = 0x200000; /* one that it cannot have is nowhere */
+	machine.memory_err = -ENOMEM;
+	add_fails(-ENOMEM);
+	machine.memory_err = 0;
+	shm.bytes = 0x40000000;
+	shm.host = NULL; /* only shown */
+	device_init(&dev[n_devices]);
+	ck_assert_int_eq(virtio_mmio_add(host, &dev[n_devices++]), 0);
+	shm_is(2, 3, 0x400000000, 0x40000000);
+	add_fails(-E2BIG);
+	shm.bytes = 1ULL << 63;
+	add_fails(-E2BIG);
+	shm = (struct virtio_shm){ 0 };
+	teardown();
+}
+END_TEST
+
 START_TEST(test_most_devices)
 {
 	static const uint8_t gsi[] = { 16, 17, 18, 19, 20, 21, 22, 23 };
@@ -740,4 +820,5 @@ END_TEST
 UNIT_MAIN("virtio-mmio", test_identity, test_holes, test_widths, test_features, test_queue,
 	  test_live, test_live_without_ioeventfd, test_queue_reset, test_interrupt_bits,
 	  test_ack_race, test_reset_clears_interrupt, test_broken, test_config,
-	  test_config_generation, test_places_and_sharing, test_add_failures, test_most_devices)
+	  test_config_generation, test_places_and_sharing, test_add_failures, test_shared_memory,
+	  test_most_devices)

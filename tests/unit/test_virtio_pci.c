@@ -55,6 +55,7 @@ static struct virtio_type echo = {
 
 #define QUEUES 2
 
+static struct virtio_shm shm; /* of the next devices */
 static struct fake_driver drv; /* its guest RAM and its rings; not its transport */
 static struct virtio_dev dev;
 static struct virtio_pci *vp;
@@ -67,6 +68,7 @@ static void new_device(struct virtio_dev *d)
 				  .ram = drv.ram,
 				  .n_queues = QUEUES,
 				  .config_bytes = sizeof(config),
+				  .shm = shm,
 				  .device_features = 1ULL << 35 | 1 };
 	ck_assert_int_eq(virtio_init(d), 0);
 	ck_assert_int_eq(virtio_dev_start(d), 0);
@@ -316,6 +318,64 @@ START_TEST(test_capabilities)
 	}
 	ck_assert_uint_eq(config_in(DEVFN, capability(VIRTIO_PCI_CAP_NOTIFY_CFG) + 16, 4), 4);
 	ck_assert_uint_eq(capability(VIRTIO_PCI_CAP_SHARED_MEMORY_CFG), 0);
+	teardown();
+}
+END_TEST
+
+#define SHM_BYTES (2ULL << 32)
+#define HIGH      0x1000000000ULL
+
+/* The bytes that it shares are memory of BAR 2; how many they are has 64 bits. 4.1.4.7 */
+START_TEST(test_shared_memory)
+{
+	struct fake_queue q[QUEUES];
+	unsigned at;
+
+	shm = (struct virtio_shm){ .bytes = SHM_BYTES, .id = 7, .read_only = true, .host = &drv };
+	fake_init(&drv, 4);
+	new_host();
+	pci_host_window64(host, HIGH, 8 * SHM_BYTES);
+	new_device(&dev);
+	ck_assert_int_eq(virtio_pci_new(host, &dev, &vp), 0);
+	at = capability(VIRTIO_PCI_CAP_SHARED_MEMORY_CFG);
+	ck_assert_uint_ne(at, 0);
+	ck_assert_uint_eq(config_in(DEVFN, at + 2, 1), sizeof(struct virtio_pci_cap64));
+	ck_assert_uint_eq(config_in(DEVFN, at + 4, 4), 2 | 7 << 8); /* BAR, id */
+	ck_assert_uint_eq(config_in(DEVFN, at + 8, 4), 0);
+	ck_assert_uint_eq(config_in(DEVFN, at + 12, 4), 0);
+	ck_assert_uint_eq(config_in(DEVFN, at + 16, 4), 0);
+	ck_assert_uint_eq(config_in(DEVFN, at + 20, 4), SHM_BYTES >> 32);
+	ck_assert_uint_eq(config_in(DEVFN, PCI_BASE_ADDRESS_2, 4), 0xc); /* 64 bits, prefetchable */
+	ck_assert_uint_eq(config_in(DEVFN, PCI_BASE_ADDRESS_3, 4), HIGH >> 32);
+
+	config_out(DEVFN, PCI_COMMAND, MEMORY_MASTER, 2);
+	ck_assert_ptr_eq(fake.memory[0].host, &drv);
+	ck_assert_uint_eq(fake.memory[0].addr, HIGH);
+	ck_assert_uint_eq(fake.memory[0].bytes, SHM_BYTES);
+	ck_assert(fake.memory[0].read_only);
+	/* It moves alone. */
+	bar = BAR;
+	probe(q, 0);
+	config_out(DEVFN, PCI_BASE_ADDRESS_3, HIGH >> 31, 4);
+	ck_assert_uint_eq(fake.memory[0].addr, 2 * HIGH);
+	ck_assert_int_ge(fake_board_event_at(&fake, BAR + NOTIFY), 0);
+	set_status(0);
+	config_out(DEVFN, PCI_COMMAND, 0, 2);
+	ck_assert_ptr_null(fake.memory[0].host);
+	teardown();
+	shm = (struct virtio_shm){ 0 };
+}
+END_TEST
+
+START_TEST(test_no_room_to_share)
+{
+	fake_init(&drv, 4);
+	new_host();
+	shm = (struct virtio_shm){ .bytes = SHM_BYTES };
+	new_device(&dev);
+	ck_assert_int_eq(virtio_pci_new(host, &dev, &vp), -E2BIG);
+	vp = NULL;
+	shm = (struct virtio_shm){ 0 };
 	teardown();
 }
 END_TEST
@@ -1032,8 +1092,8 @@ START_TEST(test_races)
 }
 END_TEST
 
-UNIT_MAIN("virtio-pci", test_identity, test_classes, test_capabilities, test_hostile_config_writes,
-	  test_no_device_config, test_reset_values, test_widths, test_read_only, test_features,
+UNIT_MAIN("virtio-pci", test_identity, test_classes, test_capabilities, test_shared_memory,
+	  test_no_room_to_share, test_hostile_config_writes, test_no_device_config, test_reset_values, test_widths, test_read_only, test_features,
 	  test_queue_registers, test_no_such_queue, test_queue_enable, test_vectors,
 	  test_device_config, test_msix, test_intx, test_isr, test_config_vector, test_no_master,
 	  test_bar_moves_while_live, test_no_ioeventfd, test_late_bar, test_queue_reset,

@@ -73,7 +73,8 @@ static inline void machine_build_mmio(void)
 						.bus = &mmio,
 						.base = MACHINE_MMIO,
 						.gsi = &gsi,
-						.n_gsis = 1 };
+						.n_gsis = 1,
+						.shm = { 1ULL << 32, 1ULL << 32 } };
 
 	bus_init(&mmio);
 	ck_assert_int_eq(virtio_mmio_host_new(&cfg, &mmio_host), 0);
