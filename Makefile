@@ -128,6 +128,7 @@ brings_vm/session.o := util/byte-ring.o
 brings_hw/pci-msix.o := util/event.o
 brings_kvm.o := util/event.o
 brings_hw/ram.o := hw/ram-log.o
+brings_fs/fuse.o := fs/fuse-window.o fs/window.o
 brings_kvm-cpu.o := util/thread.o
 brings_virtio/blk.o := virtio/blk-state.o
 brings_virtio/console.o := virtio/console-state.o

@@ -14,6 +14,7 @@ static int reply_attr(struct call *c, int err, const struct statx *st)
 		return err;
 	*out = (struct fuse_attr_out){ .attr_valid = c->fuse->valid_s };
 	fuse_fill_attr(c->fuse, &out->attr, st, false);
+	fuse_has_size(c->fuse, c->in.nodeid, st->stx_size);
 	return sizeof(*out);
 }
 

@@ -179,6 +179,7 @@ int op_write(struct call *c)
 	handle_put(c->fuse, h);
 	if (got < 0)
 		return (int)got;
+	fuse_has_size(c->fuse, c->in.nodeid, arg->offset + (uint64_t)got);
 	*out = (struct fuse_write_out){ .size = (uint32_t)got };
 	return sizeof(*out);
 }
@@ -248,6 +249,8 @@ int op_fallocate(struct call *c)
 											     0;
 	ids_plain_end(was);
 	handle_put(c->fuse, h);
+	if (!err)
+		fuse_has_size(c->fuse, c->in.nodeid, arg->offset + arg->length);
 	return err;
 }
 
@@ -314,6 +317,7 @@ int op_copy(struct call *c)
 	node_put(c->tree, to);
 	if (got < 0)
 		return (int)got;
+	fuse_has_size(c->fuse, arg->nodeid_out, arg->off_out + (uint64_t)got);
 	*out = (struct fuse_write_out){ .size = (uint32_t)got };
 	return sizeof(*out);
 }

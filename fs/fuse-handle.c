@@ -87,6 +87,22 @@ struct fuse_handle *handle_get(struct fuse *f, uint64_t fh, const struct node *n
 	return h;
 }
 
+struct fuse_handle *handle_of(struct fuse *f, const struct node *node, bool writable)
+{
+	struct fuse_handle *h = NULL;
+
+	pthread_mutex_lock(&f->lock);
+	for (unsigned i = 0; !h && i < f->cap_handles; i++) {
+		h = find(f, i, node);
+		if (h && h->may_write < writable)
+			h = NULL;
+	}
+	if (h)
+		h->uses++;
+	pthread_mutex_unlock(&f->lock);
+	return h;
+}
+
 void handle_put(struct fuse *f, struct fuse_handle *h)
 {
 	bool last;

@@ -14,6 +14,7 @@
 #include "lkvm/fs.h"
 #include "server.h"
 #include "tree.h"
+#include "window.h"
 
 #define FUSE_MAX_IO (1U << 20) /* bytes of one READ or WRITE */
 
@@ -34,7 +35,10 @@ struct fuse {
 	uint32_t root_dev; /* the folder's device, as file_dev() has it */
 	bool keep; /* what the guest has cached stays right */
 	uint64_t valid_s; /* and how long, for names and attributes */
+	struct window *window; /* NULL: there is none */
 	atomic_bool ready; /* between INIT and DESTROY */
+	atomic_bool looking; /* somebody is, for files that were cut */
+	atomic_bool tell_dax; /* the guest asks of each file whether it is to be used through the window */
 	pthread_mutex_t lock; /* of handles */
 	struct fuse_handle **handles;
 	unsigned n_handles, cap_handles, first_free;
@@ -102,6 +106,14 @@ int op_fallocate(struct call *c);
 int op_lseek(struct call *c);
 int op_copy(struct call *c);
 
+/* fuse-window.c */
+int op_setupmapping(struct call *c);
+int op_removemapping(struct call *c);
+/** fuse_look() - a chore: mend what was cut */
+void fuse_look(struct fuse *f);
+/** fuse_has_size() - the guest is going to know that file @node is, or was, so long: it is to find it all mapped */
+void fuse_has_size(struct fuse *f, uint64_t node, uint64_t size);
+
 /* fuse-dir.c */
 int op_opendir(struct call *c);
 int op_readdir(struct call *c);
@@ -123,7 +135,7 @@ void fuse_reply(struct file_request *req, uint64_t unique, int len, const void *
 struct tree_ids fuse_ids(const struct call *c, uint32_t umask);
 void fuse_fill_attr(const struct fuse *f, struct fuse_attr *ret, const struct statx *st, bool submount);
 /** fuse_fill_entry() - what @e is to the guest */
-void fuse_fill_entry(const struct fuse *f, struct fuse_entry_out *ret, const struct tree_entry *e);
+void fuse_fill_entry(struct fuse *f, struct fuse_entry_out *ret, const struct tree_entry *e);
 
 /* ---- handles: fuse-handle.c ---- */
 
@@ -131,6 +143,8 @@ void fuse_fill_entry(const struct fuse *f, struct fuse_entry_out *ret, const str
 int handle_new(struct fuse *f, struct node *node, int fd, bool may_write, uint64_t *ret_fh);
 /** handle_get() - the open file @fh of c->node; Return: NULL: there is none such; else handle_put() */
 struct fuse_handle *handle_get(struct fuse *f, uint64_t fh, const struct node *node);
+/** handle_of() - any open file of @node, to write if @writable; likewise */
+struct fuse_handle *handle_of(struct fuse *f, const struct node *node, bool writable);
 void handle_put(struct fuse *f, struct fuse_handle *h);
 /** handle_close() - Return: 0 or -EBADF */
 int handle_close(struct fuse *f, uint64_t fh, const struct node *node);

@@ -27,6 +27,13 @@ struct tree_ids fuse_ids(const struct call *c, uint32_t umask)
 	return (struct tree_ids){ .uid = c->in.uid, .gid = c->in.gid, .umask = umask };
 }
 
+static uint32_t attr_flags(const struct fuse *f, const struct statx *st, bool submount)
+{
+	if (S_ISREG(st->stx_mode))
+		return atomic_load(&f->tell_dax) ? FUSE_ATTR_DAX : 0;
+	return submount && !f->one_mount && S_ISDIR(st->stx_mode) ? FUSE_ATTR_SUBMOUNT : 0;
+}
+
 void fuse_fill_attr(const struct fuse *f, struct fuse_attr *ret, const struct statx *st, bool submount)
 {
 	*ret = (struct fuse_attr){
@@ -45,11 +52,11 @@ void fuse_fill_attr(const struct fuse *f, struct fuse_attr *ret, const struct st
 		.gid = st->stx_gid,
 		.rdev = file_dev(st->stx_rdev_major, st->stx_rdev_minor),
 		.blksize = st->stx_blksize,
-		.flags = submount && !f->one_mount && S_ISDIR(st->stx_mode) ? FUSE_ATTR_SUBMOUNT : 0,
+		.flags = attr_flags(f, st, submount),
 	};
 }
 
-void fuse_fill_entry(const struct fuse *f, struct fuse_entry_out *ret, const struct tree_entry *e)
+void fuse_fill_entry(struct fuse *f, struct fuse_entry_out *ret, const struct tree_entry *e)
 {
 	*ret = (struct fuse_entry_out){
 		.nodeid = e->id,
@@ -57,4 +64,5 @@ void fuse_fill_entry(const struct fuse *f, struct fuse_entry_out *ret, const str
 		.attr_valid = f->valid_s,
 	};
 	fuse_fill_attr(f, &ret->attr, &e->st, e->submount);
+	fuse_has_size(f, e->id, e->st.stx_size);
 }

@@ -84,6 +84,8 @@ static const struct op {
 	[FUSE_RENAME2] = { op_rename2, IN(rename2_in), .flags = 2 | CHANGES },
 	[FUSE_LSEEK] = { op_lseek, IN(lseek_in), OUT(lseek_out) },
 	[FUSE_COPY_FILE_RANGE] = { op_copy, IN(copy_file_range_in), OUT(write_out), .flags = CHANGES },
+	[FUSE_SETUPMAPPING] = { op_setupmapping, IN(setupmapping_in) },
+	[FUSE_REMOVEMAPPING] = { op_removemapping, IN(removemapping_in), .flags = REST },
 	[FUSE_SYNCFS] = { op_syncfs, IN(syncfs_in) },
 	[FUSE_TMPFILE] = { op_tmpfile, IN(create_in), .flags = ANY_NAME | CHANGES,
 			   .out_bytes = sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out) },
@@ -97,6 +99,7 @@ int op_init(struct call *c)
 {
 	const struct fuse_init_in *arg = c->arg;
 	struct fuse_init_out *out = c->out;
+	const uint64_t asked = arg->flags | (uint64_t)arg->flags2 << 32;
 	uint64_t wanted = WANTED;
 
 	*out = (struct fuse_init_out){ .major = FUSE_KERNEL_VERSION,
@@ -107,15 +110,20 @@ int op_init(struct call *c)
 		return -EPROTO;
 	if (c->fuse->keep)
 		wanted |= FUSE_CACHE_SYMLINKS;
+	if (c->fuse->window)
+		wanted |= FUSE_MAP_ALIGNMENT | FUSE_HAS_INODE_DAX;
 	/* A guest that has mounted anew knows nothing of what was before. */
 	fuse_reset(c->fuse);
 	out->max_readahead = arg->max_readahead;
-	out->flags = arg->flags & (uint32_t)wanted;
+	out->flags = (uint32_t)(asked & wanted);
+	out->flags2 = arg->flags & FUSE_INIT_EXT ? (uint32_t)((asked & wanted) >> 32) : 0;
 	out->max_background = BACKGROUND;
 	out->congestion_threshold = BACKGROUND * 3 / 4;
 	out->max_write = FUSE_MAX_IO;
 	out->max_pages = FUSE_MAX_IO / 4096;
+	out->map_alignment = c->fuse->window ? WINDOW_SHIFT : 0;
 	out->time_gran = 1;
+	atomic_store(&c->fuse->tell_dax, out->flags2 & (uint32_t)(FUSE_HAS_INODE_DAX >> 32));
 	atomic_store(&c->fuse->ready, true);
 	return sizeof(*out);
 }
@@ -129,6 +137,8 @@ int op_destroy(struct call *c)
 void fuse_reset(struct fuse *f)
 {
 	atomic_store(&f->ready, false);
+	if (f->window)
+		window_clear(f->window);
 	locks_drop_all(&f->locks);
 	handle_close_all(f);
 	tree_forget_all(f->tree);
@@ -161,7 +171,7 @@ static void server_serve(struct file_server *s, struct file_worker *w, struct fi
 	fuse_serve(fuse_of(s), w, req);
 }
 
-static int server_has_chores(struct file_server *s)
+static enum file_chores server_has_chores(struct file_server *s)
 {
 	return fuse_has_chores(fuse_of(s));
 }
@@ -204,6 +214,18 @@ struct file_server *fuse_server(struct fuse *f)
 
 /* ---- making one ---- */
 
+static int open_folder(struct fuse *f, const struct fs_config *cfg)
+{
+	int err = folder_open(cfg, &f->locks, &f->root_dev);
+
+	f->tree = f->locks.tree;
+	if (err || !cfg->window_bytes)
+		return err;
+	err = window_new(cfg->window_bytes, &f->window);
+	return err ? log_err(err, "memory for the files of '%s', %llu bytes", cfg->path,
+			     (unsigned long long)cfg->window_bytes) : 0;
+}
+
 int fuse_new(const struct fs_config *cfg, struct fuse **ret)
 {
 	struct fuse *f = calloc(1, sizeof(*f));
@@ -217,8 +239,7 @@ int fuse_new(const struct fs_config *cfg, struct fuse **ret)
 	f->keep = cfg->cache == FS_CACHE_ALWAYS || (cfg->cache == FS_CACHE_AUTO && cfg->read_only);
 	f->valid_s = f->keep ? LONG_S : cfg->cache == FS_CACHE_AUTO;
 	f->one_mount = cfg->one_mount;
-	err = folder_open(cfg, &f->locks, &f->root_dev);
-	f->tree = f->locks.tree;
+	err = open_folder(f, cfg);
 	if (err) {
 		fuse_free(f);
 		return err;
@@ -234,6 +255,7 @@ void fuse_free(struct fuse *f)
 	if (f->tree)
 		fuse_reset(f);
 	tree_close(f->tree);
+	window_free(f->window);
 	free(f->handles);
 	pthread_mutex_destroy(&f->lock);
 	locks_fini(&f->locks);
@@ -396,14 +418,19 @@ bool fuse_quick(struct fuse *f, struct file_request *req)
 	return true;
 }
 
-int fuse_has_chores(struct fuse *f)
+enum file_chores fuse_has_chores(struct fuse *f)
 {
-	return folder_has_chores(&f->locks);
+	const enum file_chores chores = folder_has_chores(&f->locks);
+
+	if (chores != FILE_CHORES_NONE)
+		return chores;
+	return f->window && window_mapped(f->window) ? FILE_CHORES_LATER : FILE_CHORES_NONE;
 }
 
 void fuse_chores(struct fuse *f)
 {
 	folder_chores(&f->locks);
+	fuse_look(f);
 }
 
 struct fuse_counts fuse_count(struct fuse *f)
@@ -415,5 +442,6 @@ struct fuse_counts fuse_count(struct fuse *f)
 	ret.handles = f->n_handles;
 	pthread_mutex_unlock(&f->lock);
 	ret.waiters = locks_waiting(&f->locks);
+	ret.mapped = f->window ? window_mapped(f->window) : 0;
 	return ret;
 }

@@ -86,7 +86,7 @@ static void server_serve(struct file_server *s, struct file_worker *w, struct fi
 	p9_serve(p9_of(s), w, req);
 }
 
-static int server_has_chores(struct file_server *s)
+static enum file_chores server_has_chores(struct file_server *s)
 {
 	return folder_has_chores(&p9_of(s)->locks);
 }

@@ -56,11 +56,11 @@ int folder_open(const struct fs_config *cfg, struct lock_table *locks, uint32_t 
 	return err ? err : root_dev(locks->tree, ret_root_dev);
 }
 
-int folder_has_chores(const struct lock_table *locks)
+enum file_chores folder_has_chores(const struct lock_table *locks)
 {
 	if (tree_has_dead(locks->tree))
-		return 1;
-	return locks_waiting(locks) ? 2 : 0;
+		return FILE_CHORES_NOW;
+	return locks_waiting(locks) ? FILE_CHORES_SOON : FILE_CHORES_NONE;
 }
 
 void folder_chores(struct lock_table *locks)

@@ -156,7 +156,7 @@ unsigned locks_waiting(const struct lock_table *t);
  */
 int folder_open(const struct fs_config *cfg, struct lock_table *locks, uint32_t *ret_root_dev);
 /** folder_has_chores(), folder_chores() - as struct file_server_ops has them */
-int folder_has_chores(const struct lock_table *locks);
+enum file_chores folder_has_chores(const struct lock_table *locks);
 void folder_chores(struct lock_table *locks);
 
 #endif

@@ -40,7 +40,8 @@ struct virtio_share {
 	unsigned n_busy;            /* threads that are at work */
 	bool woken;                 /* one is on its way, and will look at everything */
 	bool starved;               /* something was left because there was no room */
-	bool timed;                 /* one of those that wait does chores now and then */
+	enum file_chores timed;     /* one of those that wait does these, SOON or LATER; NONE: nobody */
+	int64_t chores_ms;          /* when those for later are to be done */
 	bool held, end;
 };
 

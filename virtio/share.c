@@ -164,33 +164,53 @@ static void serve_queue(struct virtio_share *s, struct file_worker *worker, unsi
 
 static void do_chores(struct virtio_share *s)
 {
+	s->chores_ms = now_ms() + FILE_LATER_MS;
 	work_begin(s);
 	s->server->ops->chores(s->server);
 	work_end(s);
 }
 
-/* Until a kick. One of those who rest looks after locks that are waited for. */
+/* Return: in how many ms is there a chore? -1: there is none */
+static int chores_in_ms(const struct virtio_share *s, enum file_chores chores)
+{
+	const int64_t left = s->chores_ms - now_ms();
+
+	if (chores == FILE_CHORES_SOON)
+		return FILE_SOON_MS;
+	if (chores == FILE_CHORES_LATER)
+		return left < 0 ? 0 : (int)left;
+	return chores == FILE_CHORES_NOW ? 0 : -1;
+}
+
+/*
+ * Until a kick. One of those who rest looks after locks that are waited for, and the like. If a request
+ * comes that may keep it for long, another one does; for what is not so urgent that one need not be woken.
+ */
 static void rest(struct virtio_share *s)
 {
-	const int chores = s->held ? 0 : s->server->ops->has_chores(s->server);
-	const bool timed = chores == 2 && !s->timed;
+	const enum file_chores chores = s->held ? FILE_CHORES_NONE : s->server->ops->has_chores(s->server);
+	const int ms = chores_in_ms(s, chores);
+	const bool timed = ms > 0 && (s->timed == FILE_CHORES_NONE || chores < s->timed);
 	struct epoll_event event;
 	int n;
 
-	if (chores == 1) {
+	if (!ms) {
 		do_chores(s);
 		return;
 	}
-	s->timed |= timed;
+	s->timed = timed ? chores : s->timed;
 	pthread_mutex_unlock(&s->lock);
-	n = epoll_wait(s->epoll, &event, 1, timed ? FILE_CHORES_MS : -1);
+	n = epoll_wait(s->epoll, &event, 1, timed ? ms : -1);
 	pthread_mutex_lock(&s->lock);
 	s->woken = false;
 	if (!timed)
 		return;
-	s->timed = false;
-	if (n > 0)
-		wake_one(s); /* what comes now may keep this thread for long */
+	if (s->timed == chores)
+		s->timed = FILE_CHORES_NONE;
+	if (n > 0 && chores == FILE_CHORES_SOON)
+		wake_one(s);
+	else if (n > 0)
+		return;
 	else if (!s->held)
 		do_chores(s);
 }
@@ -293,7 +313,7 @@ void share_drain(struct virtio_dev *dev, int index)
 
 	pthread_mutex_lock(&s->lock);
 	while (is_served(s, index)) {
-		const struct timespec until = clock_at(now_ms() + FILE_CHORES_MS);
+		const struct timespec until = clock_at(now_ms() + FILE_SOON_MS);
 
 		pthread_mutex_unlock(&s->lock);
 		s->server->ops->cancel(s->server, of_queue, &index);

@@ -14,7 +14,9 @@
 
 #include "lkvm/keys.h"
 
-#define FS_TAG_BYTES 36 /* at most, without a NUL */
+#define FS_TAG_BYTES   36 /* at most, without a NUL */
+#define FS_WINDOW_UNIT (2U << 20)
+#define FS_WINDOW_MOST (1ULL << 34) /* its units are but a part of all that a process may map */
 
 enum fs_cache {
 	FS_CACHE_AUTO,   /* all that is read-only; else close-to-open: what the host changes is seen */
@@ -37,6 +39,8 @@ struct fs_config {
 	bool p9; /* it is shared by 9P, not by FUSE */
 	bool one_mount; /* what is mounted in it is no mount of the guest's, but folders as others */
 	enum fs_cache cache;
+	bool dax; /* the guest may have files as memory, in so many bytes of addresses: */
+	uint64_t window_bytes; /* a power of two, a multiple of FS_WINDOW_UNIT; 0: none */
 	unsigned max_fds;   /* that it may keep open; 0: half of what the process may have, */
 	unsigned n_folders; /* divided among so many folders; 0: it is the only one */
 };
@@ -71,6 +75,17 @@ void file_worker_free(struct file_worker *w);
 
 struct file_server;
 
+/* When is there something for chores()? */
+enum file_chores {
+	FILE_CHORES_NONE,
+	FILE_CHORES_NOW,
+	FILE_CHORES_SOON,  /* every FILE_SOON_MS */
+	FILE_CHORES_LATER, /* every FILE_LATER_MS */
+};
+
+#define FILE_SOON_MS  20
+#define FILE_LATER_MS 1000
+
 struct file_server_ops {
 	/*
 	 * Who takes a request, in their order and one at a time, before any serve(): true: it needed no
@@ -79,8 +94,7 @@ struct file_server_ops {
 	bool (*quick)(struct file_server *s, struct file_request *req);
 	/* req->done() is called within it, or later within another of these functions */
 	void (*serve)(struct file_server *s, struct file_worker *w, struct file_request *req);
-	/* Is there something for chores(), now (1) or every FILE_CHORES_MS (2)? */
-	int (*has_chores)(struct file_server *s);
+	enum file_chores (*has_chores)(struct file_server *s);
 	void (*chores)(struct file_server *s);
 	/* End the requests that wait for others, all or those that @match says; any thread */
 	void (*cancel)(struct file_server *s, bool (*match)(const struct file_request *req, void *arg),
@@ -93,8 +107,6 @@ struct file_server_ops {
 struct file_server {
 	const struct file_server_ops *ops;
 };
-
-#define FILE_CHORES_MS 20
 
 /* ---- FUSE ---- */
 
@@ -115,13 +127,26 @@ bool fuse_quick(struct fuse *f, struct file_request *req);
 /** fuse_serve() - req->done() is called within it, or later within another of these functions */
 void fuse_serve(struct fuse *f, struct file_worker *w, struct file_request *req);
 
-/** fuse_has_chores() - is there something for fuse_chores(), now (1) or every few ms (2)? */
-int fuse_has_chores(struct fuse *f);
-/** fuse_chores() - close what was forgotten; look again for the locks that are waited for */
+/** fuse_has_chores() - when is there something for fuse_chores()? */
+enum file_chores fuse_has_chores(struct fuse *f);
+/** fuse_chores() - close what was forgotten; look for locks that are waited for, and for files that were cut */
 void fuse_chores(struct fuse *f);
 
 /** fuse_reset() - forget everything that the guest has open or looked up; no request is being served */
 void fuse_reset(struct fuse *f);
+
+/**
+ * fuse_memory() - addresses which are to be the guest's memory as long as it runs, aligned to FS_WINDOW_UNIT
+ * Where it has asked for no file there is nothing: they are not to be touched.
+ * Return: NULL if cfg->window_bytes was 0
+ */
+void *fuse_memory(const struct fuse *f);
+/**
+ * fuse_mend() - a CPU of the guest's did not find what it looked for in that memory
+ * If a file was cut short, there are zeros then in the place of what is missing, until it is as long again.
+ * Any thread. Return: was that so? Then it may try again.
+ */
+bool fuse_mend(struct fuse *f);
 
 /** fuse_is_mounted() - has the guest begun, and not ended? */
 bool fuse_is_mounted(const struct fuse *f);
@@ -133,7 +158,7 @@ void fuse_mount_again(struct fuse *f);
 
 /* How much of each it has; for tests, and for those who look for leaks. */
 struct fuse_counts {
-	unsigned nodes, fds, handles, waiters;
+	unsigned nodes, fds, handles, waiters, mapped;
 };
 struct fuse_counts fuse_count(struct fuse *f);
 

@@ -67,7 +67,7 @@ static void *chores(void *arg)
 {
 	(void)arg;
 	for (;;) {
-		usleep(FILE_CHORES_MS * 1000);
+		usleep(FILE_SOON_MS * 1000);
 		fuse_chores(server);
 	}
 	return NULL;

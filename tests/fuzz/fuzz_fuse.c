@@ -4,16 +4,18 @@
  * A guest's FUSE requests over a real folder: any opcode, any body, any buffers. Whatever it does,
  * nothing outside the folder changes, no reply is longer than its buffers, and a reset leaves nothing.
  * Each request: opcode, which node, room for the reply, bytes of the fixed part, what is put at its
- * beginning, the part itself, then the names.
+ * beginning, the part itself, then the names. What maps files into memory has numbers that are likely.
  */
 #include <errno.h>
 #include <linux/fuse.h>
+#include <sys/mman.h>
 
 #include "folder-input.h"
 #include "lkvm/fs.h"
 
 #define MOST_REQUESTS 64
 #define KNOWN         8
+#define WINDOW        (4ULL * FS_WINDOW_UNIT)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -24,7 +26,8 @@ static unsigned n_nodes, n_handles;
 
 static void begin(void)
 {
-	const struct fs_config cfg = { .path = folder, .tag = "tag", .max_fds = 24 };
+	const struct fs_config cfg = { .path = folder, .tag = "tag", .max_fds = 24,
+				       .window_bytes = WINDOW };
 	static bool begun;
 
 	if (begun)
@@ -62,6 +65,41 @@ static void learn(uint32_t op, const struct buffers *b)
 	}
 }
 
+/* Units, now and then a part of one, and one too many */
+static uint64_t place(struct input *in)
+{
+	unsigned how = input_byte(in);
+
+	return how % 6 * (uint64_t)FS_WINDOW_UNIT + (how > 200 ? how * 64U : 0);
+}
+
+static size_t put_mapping(struct input *in, uint8_t *to, uint32_t op)
+{
+	struct fuse_setupmapping_in map = { .fh = UINT64_MAX };
+	struct fuse_removemapping_in remove = { input_byte(in) % 4 };
+	struct fuse_removemapping_one one;
+	unsigned how;
+
+	if (op == FUSE_SETUPMAPPING) {
+		how = input_byte(in);
+		map.flags = how % 5;
+		if (how & 64)
+			map.fh = handles[how % KNOWN];
+		map.foffset = place(in);
+		map.moffset = place(in);
+		map.len = place(in);
+		memcpy(to, &map, sizeof(map));
+		return sizeof(map);
+	}
+	memcpy(to, &remove, sizeof(remove));
+	to += sizeof(remove);
+	for (unsigned i = 0; i < 2; i++, to += sizeof(one)) {
+		one = (struct fuse_removemapping_one){ place(in), place(in) };
+		memcpy(to, &one, sizeof(one));
+	}
+	return sizeof(remove) + 2 * sizeof(one);
+}
+
 static size_t put_body(struct input *in, uint8_t *to)
 {
 	size_t fixed = input_byte(in) % 112, len = fixed;
@@ -95,7 +133,11 @@ static void request(struct input *in, uint64_t unique)
 	shape = input_byte(in);
 	room = rooms[shape & 7];
 	head.uid = shape & 8 ? 1000 : 0;
-	bytes = sizeof(head) + put_body(in, b->out_bytes + sizeof(head));
+	bytes = sizeof(head);
+	if ((head.opcode == FUSE_SETUPMAPPING || head.opcode == FUSE_REMOVEMAPPING) && shape & 32)
+		bytes += put_mapping(in, b->out_bytes + sizeof(head), head.opcode);
+	else
+		bytes += put_body(in, b->out_bytes + sizeof(head));
 	head.len = shape & 16 ? input_byte(in) : (uint32_t)bytes;
 	memcpy(b->out_bytes, &head, sizeof(head));
 	buffers_begin(b, bytes, room, shape);
@@ -139,11 +181,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		request(&in, i);
 		if (fuse_has_chores(fuse))
 			fuse_chores(fuse);
+		if (i % 8 == 7)
+			fuse_mend(fuse);
+		check(!msync(fuse_memory(fuse), WINDOW, MS_ASYNC)); /* no address is free */
 	}
 	fuse_reset(fuse);
 	buffers_end();
 	left = fuse_count(fuse);
-	check(left.nodes == 1 && left.fds == 1 && !left.handles && !left.waiters);
+	check(left.nodes == 1 && left.fds == 1 && !left.handles && !left.waiters && !left.mapped);
 	folder_check_all();
 	return 0;
 }

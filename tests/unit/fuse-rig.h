@@ -110,15 +110,17 @@ static inline struct fuse_entry_out rig_entry(void)
 static inline int rig_init(void)
 {
 	const struct fuse_init_in init = { .major = 7, .minor = 36, .max_readahead = 131072,
-					   .flags = UINT32_MAX };
+					   .flags = UINT32_MAX, .flags2 = UINT32_MAX };
 
 	return RIG(FUSE_INIT, 0, sizeof(struct fuse_init_out), RIG_ARG(init));
 }
 
+static uint64_t rig_window; /* bytes of files as memory */
+
 static inline void rig_new(bool read_only, enum fs_cache cache, unsigned max_fds)
 {
 	const struct fs_config cfg = { .path = folder, .tag = "tag", .read_only = read_only,
-				       .cache = cache, .max_fds = max_fds };
+				       .cache = cache, .max_fds = max_fds, .window_bytes = rig_window };
 
 	worker = file_worker_new();
 	folder_need(worker && !fuse_new(&cfg, &fuse));

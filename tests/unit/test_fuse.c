@@ -537,9 +537,9 @@ START_TEST(test_forget)
 	ck_assert(fuse_quick(fuse, &req));
 	ck_assert_uint_eq(fuse_count(fuse).nodes, 1);
 	ck_assert(fuse_quick(fuse, &req)); /* once too often */
-	ck_assert_int_eq(fuse_has_chores(fuse), 1);
+	ck_assert_int_eq(fuse_has_chores(fuse), FILE_CHORES_NOW);
 	fuse_chores(fuse);
-	ck_assert_int_eq(fuse_has_chores(fuse), 0);
+	ck_assert_int_eq(fuse_has_chores(fuse), FILE_CHORES_NONE);
 	ck_assert_uint_eq(fuse_count(fuse).fds, 1);
 	batch.one[0] = (struct fuse_forget_one){ rig_look(ROOT, "file"), 5 };
 	batch.one[1] = (struct fuse_forget_one){ rig_look(ROOT, "dir"), 1 };
@@ -590,7 +590,7 @@ START_TEST(test_locks)
 	/* Who waits gets it as soon as it is free. */
 	ck_assert_int_eq(rig_lock(FUSE_SETLKW, file, fh, 3, F_WRLCK, 3, 4, 0), -EINPROGRESS);
 	ck_assert_uint_eq(fuse_count(fuse).waiters, 1);
-	ck_assert_int_eq(fuse_has_chores(fuse), 2);
+	ck_assert_int_eq(fuse_has_chores(fuse), FILE_CHORES_SOON);
 	fuse_chores(fuse);
 	ck_assert(!rig_done);
 	flush.fh = fh;
