@@ -181,9 +181,17 @@ static void cpu_exit(struct kvm_cpu *cpu)
 	}
 }
 
+/* The guest has touched memory of a slot that is not there: a file that is its memory was cut short. */
+static bool mended(const struct kvm *kvm)
+{
+	return errno == EFAULT && kvm->mend && kvm->mend(kvm->mend_ctx);
+}
+
 /* In the guest until the VM is paused or stops. */
 static void cpu_loop(struct kvm_cpu *cpu)
 {
+	int err;
+
 	while (!atomic_load_explicit(&cpu->kvm->stop, memory_order_relaxed)) {
 		if (!ioctl(cpu->fd, KVM_RUN, 0)) {
 			atomic_store_explicit(&cpu->outside, true, memory_order_release);
@@ -198,8 +206,9 @@ static void cpu_loop(struct kvm_cpu *cpu)
 			return;
 		}
 		/* EAGAIN: a processor that waits for its start-up IPI was woken for nothing. */
-		if (errno != EAGAIN) {
-			cpu->run_errno = errno;
+		err = errno;
+		if (err != EAGAIN && !mended(cpu->kvm)) {
+			cpu->run_errno = err;
 			kvm_stop(cpu->kvm, STOP_FAULT, cpu->id);
 		}
 	}
@@ -270,7 +279,8 @@ void kvm_cpu_print_reason(FILE *out, const struct kvm_cpu *cpu)
 	const struct kvm_run *run = cpu->run;
 
 	if (cpu->run_errno) {
-		fprintf(out, "KVM_RUN: %s", strerror(cpu->run_errno));
+		fprintf(out, "KVM_RUN: %s%s", strerror(cpu->run_errno),
+			cpu->run_errno == EFAULT ? ": the guest has used memory which the host does not have" : "");
 		return;
 	}
 	switch (run->exit_reason) {

@@ -46,5 +46,9 @@ const struct opt_key fs_keys[] = {
 		  "changed, and believes names and attributes for a second.\n"
 		  "With none it asks each time, and cannot map files shared.\n"
 		  "With always it keeps all: for folders that nobody else changes." },
+	{ "dax", .kind = KEY_FLAG, .offset = offsetof(struct fs_config, dax),
+	  .help = "Let the guest use the host's page cache itself, instead of a copy (off).\n"
+		  "Guests that read the same files then share one copy of them in the host's memory, and what "
+		  "one side writes the other sees at once." },
 	KEYS_END,
 };

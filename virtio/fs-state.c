@@ -25,6 +25,8 @@ struct fs_state {
 	uint32_t nodes;            /* that it knows, beside the root */
 	uint32_t handles;          /* files and folders that it has open */
 	uint32_t waiters;          /* for locks */
+	uint32_t mapped;           /* parts of files that it has as memory, */
+	uint32_t window_mib;       /* of so many addresses */
 };
 
 static const struct state_field fields[] = {
@@ -36,6 +38,8 @@ static const struct state_field fields[] = {
 	STATE_ONE(struct fs_state, nodes),
 	STATE_ONE(struct fs_state, handles),
 	STATE_ONE(struct fs_state, waiters),
+	STATE_ONE(struct fs_state, mapped),
+	STATE_ONE(struct fs_state, window_mib),
 };
 
 static const char *check(const void *state)
@@ -46,7 +50,14 @@ static const char *check(const void *state)
 		return "nodes";
 	if (st->handles)
 		return "handles";
-	return st->waiters ? "waiters" : NULL;
+	if (st->waiters)
+		return "waiters";
+	return st->mapped ? "mapped" : NULL;
+}
+
+static uint32_t window_mib(const struct virtio_fs *fs)
+{
+	return (uint32_t)(fs->share.dev.shm.bytes / MIB);
 }
 
 static int save(void *dev, void *ret_state)
@@ -59,6 +70,7 @@ static int save(void *dev, void *ret_state)
 	st->read_only = fs->read_only;
 	st->cache = (uint8_t)fs->cache;
 	st->one_mount = fs->one_mount;
+	st->window_mib = window_mib(fs);
 	if (!fs->fuse)
 		return 0; /* it is only shown */
 	counts = fuse_count(fs->fuse);
@@ -66,13 +78,15 @@ static int save(void *dev, void *ret_state)
 	st->nodes = counts.nodes - 1;
 	st->handles = counts.handles;
 	st->waiters = counts.waiters;
+	st->mapped = counts.mapped;
 	return 0;
 }
 
 static int judge(const struct virtio_fs *fs, const struct fs_state *st)
 {
 	if (memcmp(st->tag, fs->config.tag, sizeof(st->tag)) || st->read_only != fs->read_only ||
-	    st->cache != fs->cache || st->one_mount != fs->one_mount)
+	    st->cache != fs->cache || st->one_mount != fs->one_mount ||
+	    st->window_mib != window_mib(fs))
 		return -ENODEV;
 	/* A reset ends the session. */
 	if (st->mounted && !(atomic_load(&fs->share.dev.status) & VIRTIO_CONFIG_S_DRIVER_OK))

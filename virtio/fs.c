@@ -2,6 +2,10 @@
  * virtio file system device. Spec: virtio 1.2, 5.11. share.c does all but what it is to the guest.
  *
  *	queue 0: forgetting, which the worker does itself; queue 1: all else
+ *
+ * One queue of requests is all that is of use: any thread that is free takes the next one, and none waits
+ * for what another does, so a second one would bring no request earlier to its file. Shared memory (id 0,
+ * 5.11.5) is the server's window into files, if it has one.
  */
 #include "fs-internal.h"
 
@@ -18,11 +22,17 @@ static uint64_t config_read(struct virtio_dev *dev, unsigned off, unsigned width
 	return le64toh(value);
 }
 
+static bool mend(struct virtio_dev *dev)
+{
+	return fuse_mend(fs_of(dev)->fuse);
+}
+
 static const struct virtio_type fs_type = {
 	.name = "fs",
 	.id = VIRTIO_ID_FS,
 	SHARE_OPS,
 	.config_read = config_read,
+	.mend = mend,
 	.state = &fs_state_type,
 };
 
@@ -49,6 +59,10 @@ int virtio_fs_new(const struct ram *ram, const char *name, const struct fs_confi
 	dev->ram = ram;
 	dev->n_queues = QUEUES;
 	dev->config_bytes = sizeof(fs->config);
+	dev->shm = (struct virtio_shm){ .bytes = config->window_bytes,
+					.id = VIRTIO_FS_SHMCAP_ID_CACHE,
+					.read_only = config->read_only,
+					.host = fuse ? fuse_memory(fuse) : NULL };
 	err = virtio_share_init(&fs->share, fuse_server(fuse));
 	if (err)
 		virtio_fs_free(dev);

@@ -114,7 +114,7 @@ static void describe_folder(FILE *out, unsigned i, const struct fs_config *folde
 	fprintf(out, "folder:   %s%u: %s as %s%s", folder->p9 ? "9p" : "fs", i, folder->path, folder->tag,
 		folder->read_only ? ", read-only" : "");
 	if (!folder->p9)
-		fprintf(out, ", cache %s", fs_cache_name(folder->cache));
+		fprintf(out, ", cache %s%s", fs_cache_name(folder->cache), folder->dax ? ", dax" : "");
 	fputc('\n', out);
 }
 

@@ -22,6 +22,7 @@
 #include "lkvm/virtio-pci.h"
 #include "lkvm/virtio-rng.h"
 #include "lkvm/vm/hardware.h"
+#include "lkvm/x86/cpu.h"
 #include "lkvm/x86/layout.h"
 
 struct virtio_kind {
@@ -113,6 +114,18 @@ static unsigned count_folders(const struct vm_config *cfg, bool p9)
 	return n;
 }
 
+/* As large as RAM: then what a guest can use at a time has room. All together no more than a process maps. */
+static uint64_t window_bytes(const struct vm_config *cfg)
+{
+	uint64_t bytes = 64 * MIB, n = 0;
+
+	for (unsigned i = 0; i < cfg->n_folders; i++)
+		n += cfg->folders[i].dax;
+	while (bytes < cfg->ram.size_bytes && 2 * bytes * n <= FS_WINDOW_MOST)
+		bytes *= 2;
+	return bytes;
+}
+
 static struct fs_config folder_at(const struct vm_config *cfg, bool p9, unsigned index)
 {
 	const struct fs_config *folder = cfg->folders;
@@ -122,6 +135,7 @@ static struct fs_config folder_at(const struct vm_config *cfg, bool p9, unsigned
 		folder++;
 	ret = *folder;
 	ret.n_folders = cfg->n_folders;
+	ret.window_bytes = ret.dax ? window_bytes(cfg) : 0;
 	return ret;
 }
 
@@ -187,6 +201,19 @@ struct virtio_list {
 	struct virtio_slot *slot; /* n of them */
 };
 
+static int put_on_bus(struct virtio_list *list, struct virtio_slot *s)
+{
+	const struct vm_config *cfg = list->env.config;
+	int err = list->mmio ? virtio_mmio_add(list->mmio, s->dev) :
+			       virtio_pci_new(list->pci, s->dev, &s->transport);
+
+	if (err == -E2BIG)
+		return log_errx(err, "%s: dax needs %lluMB of addresses above RAM, and those of this host end at 2^%u",
+				s->name, (unsigned long long)(s->dev->shm.bytes / MIB),
+				cpu_phys_bits_for(cfg->ram.size_bytes));
+	return err ? log_err(err, "put %s on the %s bus", s->name, list->mmio ? "MMIO" : "PCI") : 0;
+}
+
 static int add_device(struct virtio_list *list, const struct virtio_kind *kind, unsigned index)
 {
 	struct virtio_slot *s = &list->slot[list->n++];
@@ -195,13 +222,7 @@ static int add_device(struct virtio_list *list, const struct virtio_kind *kind, 
 	s->kind = kind;
 	snprintf(s->name, sizeof(s->name), "%s%u", kind->name, index);
 	err = kind->make(&list->env, index, s->name, &s->dev);
-	if (err)
-		return err;
-	if (list->mmio)
-		err = virtio_mmio_add(list->mmio, s->dev);
-	else
-		err = virtio_pci_new(list->pci, s->dev, &s->transport);
-	return err ? log_err(err, "put %s on the %s bus", s->name, list->mmio ? "MMIO" : "PCI") : 0;
+	return err ? err : put_on_bus(list, s);
 }
 
 static int add_devices(struct virtio_list *list)
@@ -257,22 +278,28 @@ static int add_pvpanic(struct virtio_list *list)
 	return 0;
 }
 
-static int bus_new(struct virtio_list *list)
+static int mmio_bus_new(struct virtio_list *list)
 {
 	static const uint8_t gsi[] = GSIS_VIRTIO_MMIO;
 	const struct virtio_env *env = &list->env;
 	unsigned skip = env->config->virtio_mmio_cmdline ? GSIS_VIRTIO_MMIO_ISA : 0;
-	const struct virtio_mmio_config mmio = {
+	struct virtio_mmio_config mmio = {
 		.board = env->board,
 		.bus = env->mmio,
 		.base = LAYOUT_VIRTIO_MMIO,
 		.gsi = gsi + skip,
 		.n_gsis = ARRAY_SIZE(gsi) - skip,
 	};
+	const struct hw_row *window;
+	struct hardware hw;
 	int err;
 
-	if (!env->config->virtio_mmio)
-		return pci_bus_new(list);
+	hardware_of(env->config, &hw);
+	window = hw_find(&hw, HW_VIRTIO_WINDOW);
+	if (window) {
+		mmio.shm.base = window->memory.base;
+		mmio.shm.bytes = window->memory.size;
+	}
 	err = virtio_mmio_host_new(&mmio, &list->mmio);
 	return err ? log_err(err, "virtio over MMIO") : 0;
 }
@@ -298,7 +325,7 @@ int virtio_list_new(const struct virtio_env *env, struct virtio_list **ret)
 	if (!list)
 		return log_err(-ENOMEM, "virtio devices");
 	list->env = *env;
-	err = bus_new(list);
+	err = env->config->virtio_mmio ? mmio_bus_new(list) : pci_bus_new(list);
 	if (!err)
 		err = add_devices(list);
 	if (!err)
@@ -357,6 +384,18 @@ void virtio_list_hold_end(struct virtio_list *list)
 {
 	for (unsigned i = 0; i < list->n; i++)
 		virtio_dev_hold_end(list->slot[i].dev);
+}
+
+bool virtio_list_mend(struct virtio_list *list)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < list->n; i++) {
+		struct virtio_dev *dev = list->slot[i].dev;
+
+		any |= dev->type->mend && dev->type->mend(dev);
+	}
+	return any;
 }
 
 void virtio_list_free(struct virtio_list *list)

@@ -6,6 +6,7 @@
 #include "lkvm/vm/hardware.h"
 
 #include "lkvm/chips.h"
+#include "lkvm/fs.h"
 #include "lkvm/types.h"
 #include "lkvm/x86/cpu.h"
 #include "lkvm/x86/layout.h"
@@ -22,7 +23,7 @@ static bool pci_wanted(const struct vm_config *cfg, struct hw_row *row)
 	return !cfg->virtio_mmio;
 }
 
-bool hw_pci_window64(uint64_t ram_bytes, unsigned phys_bits, struct hw_row *row)
+bool hw_window64(uint64_t ram_bytes, unsigned phys_bits, struct hw_row *row)
 {
 	const uint64_t end = 1ULL << phys_bits;
 	uint64_t base = ram_bytes <= RAM_GAP_START ? RAM_GAP_START : ram_bytes;
@@ -35,11 +36,26 @@ bool hw_pci_window64(uint64_t ram_bytes, unsigned phys_bits, struct hw_row *row)
 	return true;
 }
 
-static bool window64_wanted(const struct vm_config *cfg, struct hw_row *row)
+static bool above_ram(const struct vm_config *cfg, struct hw_row *row)
 {
 	const uint64_t bytes = cfg->ram.size_bytes;
 
-	return pci_wanted(cfg, row) && hw_pci_window64(bytes, cpu_phys_bits_for(bytes), row);
+	return hw_window64(bytes, cpu_phys_bits_for(bytes), row);
+}
+
+static bool window64_wanted(const struct vm_config *cfg, struct hw_row *row)
+{
+	return pci_wanted(cfg, row) && above_ram(cfg, row);
+}
+
+/* Where there is PCI the devices have BARs. */
+static bool shared_wanted(const struct vm_config *cfg, struct hw_row *row)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < cfg->n_folders; i++)
+		any |= cfg->folders[i].dax;
+	return any && cfg->virtio_mmio && above_ram(cfg, row);
 }
 
 static bool debug_exit_wanted(const struct vm_config *cfg, struct hw_row *row)
@@ -115,6 +131,7 @@ static const struct part parts[] = {
 		   .memory = { LAYOUT_PCI_WINDOW, LAYOUT_PCI_WINDOW_END - LAYOUT_PCI_WINDOW } },
 	  .wanted = pci_wanted },
 	{ .row = { .shown_as = "PCI window", .role = HW_PCI_WINDOW64 }, .wanted = window64_wanted },
+	{ .row = { .shown_as = "virtio window", .role = HW_VIRTIO_WINDOW }, .wanted = shared_wanted },
 
 	/* KVM's */
 	{ .row = { .shown_as = "IOAPIC (KVM)", .role = HW_IOAPIC, .memory = { LAYOUT_IOAPIC, 0x1000 },

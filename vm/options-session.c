@@ -148,6 +148,15 @@ int run_parse_overlay(void *config, const struct opt *opt, const char *arg)
 	return s->overlay ? 0 : log_err(-ENOMEM, "option '--%s'", opt->name);
 }
 
+int run_parse_dax(void *config, const struct opt *opt, const char *arg)
+{
+	struct session_config *s = &((struct vm_config *)config)->session;
+
+	s->dax = !strcmp(arg, "on");
+	return s->dax || !strcmp(arg, "off") ?
+		       0 : log_errx(-EINVAL, "option '--%s': '%s' is neither on nor off", opt->name, arg);
+}
+
 /* ---- the environment ---- */
 
 static size_t name_len(const char *word)

@@ -446,6 +446,9 @@ const struct opt run_options[] = {
 		  "language only. May be given several times." },
 	{ OPT_PARSE, 0, "overlay-size", "SIZE", .parse = run_parse_overlay,
 	  .help = "Most that the writable layer over the root may hold. Default: half of the guest's RAM." },
+	{ OPT_PARSE, 0, "dax", "on|off", .parse = run_parse_dax, .complete = COMPLETE_WORDS, .words = "on off",
+	  .help = "Let the command use the host's page cache itself, where its kernel has virtio-fs with "
+		  "FUSE_DAX (off). As the key of --fs, for all of its folders." },
 	{ OPT_STRING, 0, "kernel-log", "FILE", FIELD(session.kernel_log), .complete = COMPLETE_FILE,
 	  .help = "Write the log of the command's kernel to this file; - is standard error." },
 	{ OPT_GROUP, .help = "Run" },

@@ -137,6 +137,7 @@ static int add_folder(const struct session_boot *b, struct vm_config *cfg, const
 	strcpy(text + len, tag);
 	folders[cfg->n_folders++] = (struct fs_config){ .path = text, .tag = text + len,
 							.read_only = read_only, .p9 = b->p9,
+							.dax = cfg->session.dax && !b->p9,
 							/* overlayfs takes no root with mounts in it */
 							.one_mount = true };
 	return 0;

@@ -189,6 +189,11 @@ static void raise_fd_limit(void)
 		log_debug(LOG_DEVICE, "limit of open files: %s", strerror(errno));
 }
 
+static bool mend(void *ctx)
+{
+	return virtio_list_mend(ctx);
+}
+
 int vm_make_virtio(struct vm *vm)
 {
 	const struct virtio_env env = {
@@ -201,9 +206,15 @@ int vm_make_virtio(struct vm *vm)
 		.session = session_port(vm->session),
 		.to_be_shown = vm->cfg->dry_run,
 	};
+	int err;
 
 	raise_fd_limit();
-	return virtio_list_new(&env, &vm->virtio);
+	err = virtio_list_new(&env, &vm->virtio);
+	if (err)
+		return err;
+	vm->kvm.mend_ctx = vm->virtio;
+	vm->kvm.mend = mend;
+	return 0;
 }
 
 void vm_undo_virtio(struct vm *vm)

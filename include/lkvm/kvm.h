@@ -37,6 +37,12 @@ struct kvm {
 	struct kvm_slots slots;
 	struct bus pio;
 	struct bus mmio;
+	/*
+	 * On a vCPU's thread, which has found nothing at an address of a slot: true if that may be
+	 * otherwise now. NULL: it never is. Set before kvm_start().
+	 */
+	bool (*mend)(void *ctx);
+	void *mend_ctx;
 
 	unsigned n_cpus;
 	struct kvm_cpu *cpus; /* n_cpus of them */

@@ -97,6 +97,11 @@ struct virtio_type {
 	uint64_t (*config_read)(struct virtio_dev *dev, unsigned off, unsigned width);
 	void (*config_write)(struct virtio_dev *dev, unsigned off, unsigned width, uint64_t value);
 	/*
+	 * On a vCPU's thread, which has found nothing where it looked in dev->shm. Return: has something
+	 * changed, so that it may look again? NULL: nothing does.
+	 */
+	bool (*mend)(struct virtio_dev *dev);
+	/*
 	 * Of what it has beyond the core, an object of struct virtio_dev; NULL: nothing. Saved while
 	 * the device stands still; loaded when it does, after reset(), and after activate() if the
 	 * driver has got that far.

@@ -288,6 +288,17 @@ t_stdout_like '^  0x0000e1000000-0x0000e1000fff  rng0, GSI 16$'
 t_run "$LKVM" stop w
 ended "$pid" 0 w
 
+# Windows into shared folders: slots, as large as RAM
+start x hello --virtio-transport mmio --fs "$T_TMP,a,dax" --fs "$T_TMP,b" --fs "$T_TMP,c,ro,dax"
+said x .
+t_run "$LKVM" debug x --memmap
+t_stdout_like '^  0x000100000000-0x000103ffffff  64MB  0x[0-9a-f]+  0x0  fs0$'
+t_stdout_like '^  0x000104000000-0x000107ffffff  64MB  0x[0-9a-f]+  0x2  fs2, read-only$'
+t_stdout_like '^  0x000100000000-0x[0-9a-f]+  virtio window$'
+t_is 'only those' "$(grep -c '64MB  0x' "$T_TMP/stdout")" 3
+t_run "$LKVM" stop x
+ended "$pid" 0 x
+
 start n nmi
 said n R
 t_run "$LKVM" debug n --nmi 0

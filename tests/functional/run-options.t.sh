@@ -188,6 +188,7 @@ refused "option '--rw': '$flat': Not a directory" --rw "$flat"
 refused "option '--ro': 'inside' is no path from the root on" --ro /tmp:inside
 refused "option '--hide': 'etc' is no path from the root on" --hide etc
 refused "option '--overlay-size': 'much' is no size (512M, 2G)" --overlay-size much
+refused "option '--dax': 'maybe' is neither on nor off" --dax maybe
 refused "option '--env': '=x' is neither NAME=VALUE nor NAME" --env =x
 refused "--nodefaults leaves out what a command needs of the kernel's command line" --nodefaults -- ls
 t_fails 125 "--boot-timeout is for a guest with a command: nobody knows when another is up" \
@@ -231,7 +232,7 @@ t_ok "the test for that sees a run that opens /dev/kvm" opens_kvm -m 64 --timeou
 # ---- --dry-run: all is looked at, nothing is touched ----
 
 dry=(run --dry-run -m 4G -c 3 --name dry -d "$T_TMP/no.qcow2,ro" -d "$T_TMP/no.img,ephemeral" --tty 2
-	--fs "$T_TMP/none,share" --fs "/a,,b,two,ro,cache=always" --9p "$T_TMP/none,nine" --9p "/,root,ro")
+	--fs "$T_TMP/none,share" --fs "/a,,b,two,ro,cache=always,dax" --9p "$T_TMP/none,nine" --9p "/,root,ro")
 writes=(--log "$T_TMP/log" --result "$T_TMP/result" --dump-dtb "$T_TMP/dtb" --mem-path "$T_TMP/ram")
 rm -f "$T_TMP/trace" "$T_TMP/std"*
 before=$(ls -A "$T_TMP")
@@ -244,7 +245,7 @@ t_stdout_like "^CPUs:     3$"
 t_stdout_like "^disk:     blk0: $T_TMP/no.qcow2, read-only$"
 t_stdout_like "^disk:     blk1: $T_TMP/no.img, ephemeral$"
 t_stdout_like "^folder:   fs0: $T_TMP/none as share, cache auto$"
-t_stdout_like '^folder:   fs1: /a,b as two, read-only, cache always$'
+t_stdout_like '^folder:   fs1: /a,b as two, read-only, cache always, dax$'
 t_stdout_like "^folder:   9p0: $T_TMP/none as nine$"
 t_stdout_like '^folder:   9p1: / as root, read-only$'
 t_stdout_like '^terminal: ttyS2$'

@@ -12,6 +12,11 @@ tree       files written by the guest and by the host, read by the other; driver
 tree9      the same by 9P (Debian 6.1 generic)
 readonly   a read-only folder: read whole, changed by nothing (Debian 6.1 generic, MMIO)
 entries    a folder of 100000 files
+dax        files as memory: both sides write, one is cut by the host, programs run (Debian 6.1 cloud)
+daxcalls   system calls give what lkvm-run(1) says that they give with dax (Debian 6.1 cloud)
+daxrandom  operations at random, with dax (Debian 6.1 cloud)
+daxmmio    a read-only folder with dax (Debian 6.1 generic, MMIO)
+daxmemory  two guests that map one file have it once in the host's memory (Debian 6.1 cloud)
 "
 
 . ./job.sh
@@ -31,11 +36,11 @@ sums()
 	(cd "$1" && find . -type f | sort | xargs sha256sum | sha256sum | cut -c 1-64)
 }
 
-# calls_by NAME KERNEL WORD OPTION LIST: what differs from the host's own; lkvm-run(1) says why
+# calls_by NAME KERNEL WORD OPTION LIST [KEYS]: what differs from the host's own; lkvm-run(1) says why
 calls_by()
 {
 	mkdir -p "disk/$1/share" "disk/$1/host"
-	boot "$1" "$2" "$3:share,calls:share" "$4" "disk/$1/share,share"
+	boot "$1" "$2" "$3:share,calls:share" "$4" "disk/$1/share,share${6:-}"
 	expect_line "$1" "guest: mounted share"
 	expect_line "$1" "guest: calls are over"
 	./fs-calls "disk/$1/host" >"$1.want"
@@ -56,11 +61,11 @@ test_calls9()
 	calls_by calls9 generic mount9 --9p fs-9p.differ
 }
 
-# random_by NAME KERNEL WORD OPTION
+# random_by NAME KERNEL WORD OPTION [KEYS]
 random_by()
 {
 	mkdir -p "disk/$1"
-	boot "$1" "$2" "$3:share,random:share" "$4" "disk/$1,share"
+	boot "$1" "$2" "$3:share,random:share" "$4" "disk/$1,share${5:-}"
 	expect_line "$1" "guest: random: $(./fs-random "disk/$1/random")"
 }
 
@@ -124,6 +129,88 @@ test_entries()
 	boot entries cloud mount:share,entries:share/many --fs disk/entries,share
 	expect_line entries "guest: entries of share/many 100000 $(cd disk/entries/many &&
 		find . -mindepth 1 -maxdepth 1 | sort | sha256sum | cut -c 1-64)"
+}
+
+# answers NAME: the host's part in fs-dax.c
+answers()
+{
+	wait_line "$1" "guest: dax: written"
+	expect "the guest's word" [ "$(dd if="disk/$1/file" bs=1M skip=1 count=1 2>/dev/null | head -c 12)" = "guest's word" ]
+	printf '#' | dd of="disk/$1/file" bs=1M seek=2 conv=notrunc 2>/dev/null
+	wait_line "$1" "guest: dax: cut it"
+	truncate -s 5000 "disk/$1/cut"
+	wait_line "$1" "guest: dax: write it again"
+	head -c 5242880 /dev/zero | tr '\0' '@' >"disk/$1/cut"
+}
+
+test_dax()
+{
+	mkdir -p disk/dax
+	seq 1 700000 | head -c 4194304 >disk/dax/file
+	seq 1 700000 | head -c 4194304 >disk/dax/cut
+	sum=$(./fs-dax sum disk/dax/file)
+	answers dax &
+	boot dax cloud "mount:share,dax:share" --fs disk/dax,share,dax
+	wait
+	for line in "without a copy" "mine is mine" "the host's word" appended zeros "the beginning is there" \
+		again hello; do
+		expect_line dax "guest: dax: $line"
+	done
+	expect_line dax "$sum"
+	expect "what was appended" [ "$(tail -c 4 disk/dax/file)" = more ]
+}
+
+test_daxcalls()
+{
+	calls_by daxcalls cloud mount --fs fs-dax.differ ,dax
+}
+
+test_daxrandom()
+{
+	random_by daxrandom cloud mount --fs ,dax
+}
+
+test_daxmmio()
+{
+	mkdir -p disk/daxmmio
+	seq 1 2000000 >disk/daxmmio/large
+	boot daxmmio generic mount:share,is_dax:share/large,read:share,read:share \
+		--fs disk/daxmmio,share,ro,dax --virtio-transport mmio
+	expect_line daxmmio "guest: dax: without a copy"
+	expect "the same sum twice" [ "$(tr -d '\r' <daxmmio.out |
+		grep -c "^guest: sum of share $(sums disk/daxmmio)$")" -eq 2 ]
+}
+
+# of_file FIELD PID: kB of it of the file "big" in this process
+of_file()
+{
+	awk -v "field=$1:" '/^[0-9a-f]+-/ { here = $NF ~ /\/big$/ } here && $1 == field { sum += $2 } END { print sum + 0 }' \
+		"/proc/$2/smaps"
+}
+
+test_daxmemory()
+{
+	mkdir -p disk/daxmemory
+	dd if=/dev/urandom of=disk/daxmemory/big bs=1M count=48 2>/dev/null
+	for name in daxmemory daxmemory-2; do
+		start $name -k cloud -i initrd -i cloud-modules -i programs.cpio -m 256 -c 1 \
+			-p "quiet lkvm.test=mount:share,hold:share/big,poweroff" --fs disk/daxmemory,share,dax
+	done
+	exec 8>daxmemory.in 9>daxmemory-2.in
+	wait_line daxmemory "guest: dax: holds"
+	wait_line daxmemory-2 "guest: dax: holds"
+	for name in daxmemory daxmemory-2; do
+		expect_line $name "guest: dax: holds 50331648 bytes .*, [0-3] MiB of them its own"
+		pid=$(lkvm list | awk -v "name=$name" '$1 == name { print $2 }')
+		expect "$name has all of it" [ "$(of_file Rss "$pid")" -ge 49152 ]
+		expect "$name shares it" [ "$(of_file Pss "$pid")" -le 25000 ]
+	done
+	echo >&8
+	echo >&9
+	wait_end daxmemory
+	wait_end daxmemory-2
+	expect_status daxmemory 0
+	expect_status daxmemory-2 0
 }
 
 run_tests "$@"

@@ -187,10 +187,11 @@ START_TEST(test_another)
 		{ .tag = "share", .read_only = true },
 		{ .tag = "share", .cache = FS_CACHE_ALWAYS },
 		{ .tag = "share", .one_mount = true },
+		{ .tag = "share", .window_bytes = 64 * MIB },
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
-		setup(MACHINE_PCI, 0);
+		setup(MACHINE_MMIO_BUS, 0);
 		cfg = others[i];
 		cfg.path = folder;
 		ck_assert_int_eq(machine_reload("No such device"), -ENODEV);
@@ -223,6 +224,7 @@ START_TEST(test_hostile_values)
 	setup(MACHINE_PCI, 0);
 	hold(dev);
 	ck_assert_int_eq(machine_load_field("waiters", 1), -ERANGE);
+	ck_assert_int_eq(machine_load_field("mapped", 1), -ERANGE);
 	ck_assert_int_eq(machine_load_field("nodes", UINT32_MAX), -ERANGE);
 	ck_assert_int_eq(machine_load_field("handles", 1), -ERANGE);
 	ck_assert_int_eq(machine_load_field("mounted", 2), -ERANGE);

@@ -1,6 +1,7 @@
 /* Links: vm/hardware.o */
 
 /* The rows of the machine: what they must not be, whatever the command line says. */
+#include "lkvm/fs.h"
 #include "lkvm/vm/hardware.h"
 
 #include "chip-types.h"
@@ -124,6 +125,7 @@ static void what_there_is(const struct vm_config *cfg, const struct hardware *hw
 	ck_assert_int_eq(!hw_find(hw, HW_PCI), cfg->virtio_mmio);
 	ck_assert_int_eq(!hw_find(hw, HW_PCI_WINDOW), cfg->virtio_mmio);
 	ck_assert_int_eq(!hw_find(hw, HW_PCI_WINDOW64), cfg->virtio_mmio);
+	ck_assert_ptr_null(hw_find(hw, HW_VIRTIO_WINDOW));
 	ck_assert_ptr_nonnull(hw_find(hw, HW_IOAPIC));
 	ck_assert_ptr_nonnull(hw_find(hw, HW_LAPIC));
 	ck_assert_ptr_eq(hw_find(hw, HW_POWER)->type, &power_type);
@@ -190,7 +192,7 @@ START_TEST(test_window64)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct hw_row row = { .memory = { 1, 2 } };
 
-		ck_assert_msg(hw_pci_window64(cases[i].ram, cases[i].bits, &row) == !!cases[i].bytes,
+		ck_assert_msg(hw_window64(cases[i].ram, cases[i].bits, &row) == !!cases[i].bytes,
 			      "case %zu", i);
 		ck_assert_uint_eq(row.memory.base, cases[i].bytes ? cases[i].base : 1);
 		ck_assert_uint_eq(row.memory.size, cases[i].bytes ? cases[i].bytes : 2);
@@ -198,6 +200,24 @@ START_TEST(test_window64)
 }
 END_TEST
 
+/* Folders with a window have it above RAM: over PCI in a BAR. */
+START_TEST(test_virtio_window)
+{
+	struct fs_config folders[2] = { { .dax = false }, { .dax = true } };
+	struct vm_config cfg = { .cpus = 1, .ram.size_bytes = 5 * GIB, .folders = folders, .n_folders = 1 };
+	struct hardware hw;
+
+	for (unsigned i = 0; i < 4; i++) {
+		cfg.virtio_mmio = i & 1;
+		cfg.n_folders = 1 + i / 2;
+		hardware_of(&cfg, &hw);
+		ck_assert_int_eq(!!hw_find(&hw, HW_VIRTIO_WINDOW), i == 3);
+	}
+	ck_assert_uint_eq(hw_find(&hw, HW_VIRTIO_WINDOW)->memory.base, 6 * GIB);
+	ck_assert_uint_eq(hw_find(&hw, HW_VIRTIO_WINDOW)->memory.size, 58 * GIB);
+}
+END_TEST
+
 UNIT_MAIN("hardware", test_nothing_overlaps, test_memory_is_where_no_bar_is,
 	  test_interrupts_are_nobody_elses, test_what_there_is, test_each_has_an_owner,
-	  test_debug_exit_port, test_window64)
+	  test_debug_exit_port, test_window64, test_virtio_window)

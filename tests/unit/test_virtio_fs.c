@@ -1,4 +1,4 @@
-/* Links: virtio/fs.o virtio/share.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-split.o virtio/virtq-packed.o hw/ram.o fs/tree.o fs/tree-fd.o fs/tree-ops.o fs/ids.o fs/server.o fs/dir.o fs/locks.o fs/fuse.o fs/fuse-reply.o fs/fuse-handle.o fs/fuse-names.o fs/fuse-attr.o fs/fuse-file.o fs/fuse-dir.o fs/fuse-lock.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
+/* Links: virtio/fs.o virtio/share.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-split.o virtio/virtq-packed.o hw/ram.o fs/tree.o fs/tree-fd.o fs/tree-ops.o fs/ids.o fs/server.o fs/dir.o fs/locks.o fs/fuse.o fs/fuse-reply.o fs/fuse-handle.o fs/fuse-names.o fs/fuse-attr.o fs/fuse-file.o fs/fuse-dir.o fs/fuse-lock.o util/copy.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
 
 /* The file system device: requests over the rings, several at a time, slow ones, resets, holds. */
 #include "unit.h"
@@ -12,6 +12,7 @@
 #include "fake-driver.h"
 #include "folder.h"
 #include "lkvm/clock.h"
+#include "lkvm/copy.h"
 #include "lkvm/virtio-fs.h"
 
 #define ROOM 4096
@@ -32,9 +33,11 @@ static void probe(uint64_t features)
 	ck_assert(fake_probe(&drv, features, 128));
 }
 
+static uint64_t window_bytes;
+
 static void setup(uint64_t features)
 {
-	const struct fs_config cfg = { .path = folder, .tag = "share" };
+	const struct fs_config cfg = { .path = folder, .tag = "share", .window_bytes = window_bytes };
 
 	folder_make();
 	fake_init(&drv, 64);
@@ -135,6 +138,34 @@ START_TEST(test_config)
 	ck_assert_uint_eq(virtio_config_read(dev, 36, 4), 1);
 	teardown();
 	virtio_fs_free(NULL);
+}
+END_TEST
+
+/* A file as memory; what the host cuts of it becomes zeros in time, even if all that come are other requests. */
+START_TEST(test_files_as_memory)
+{
+	const struct fuse_setupmapping_in map = { .fh = UINT64_MAX, .len = FS_WINDOW_UNIT };
+	struct rq r;
+	uint8_t byte = 0;
+
+	setup(0);
+	ck_assert_uint_eq(dev->shm.bytes, 0);
+	teardown();
+	window_bytes = 4 * FS_WINDOW_UNIT;
+	setup(0);
+	ck_assert(dev->shm.bytes == window_bytes && dev->shm.host == fuse_memory(fuse) && !dev->shm.id);
+	mount();
+	r = build(FUSE_SETUPMAPPING, look("big"), &map, sizeof(map));
+	ck_assert_int_eq(request(&r), 0);
+	ck_assert(!copy_read(&byte, (char *)dev->shm.host + 4099, 1) && byte);
+	ck_assert_int_eq(ftruncate(openat(folder_fd, "big", O_WRONLY), 1), 0);
+	while (copy_read(&byte, (char *)dev->shm.host + 4099, 1))
+		look("file");
+	ck_assert_uint_eq(byte, 0);
+	virtio_set_status(dev, 0);
+	ck_assert_uint_eq(fuse_count(fuse).mapped, 0);
+	teardown();
+	window_bytes = 0;
 }
 END_TEST
 
@@ -521,5 +552,5 @@ START_TEST(test_shown)
 }
 END_TEST
 
-UNIT_MAIN("virtio_fs", test_config, test_split, test_malformed, test_many, test_one_thread, test_slow,
+UNIT_MAIN("virtio_fs", test_config, test_files_as_memory, test_split, test_malformed, test_many, test_one_thread, test_slow,
 	  test_slow_reset, test_locks, test_hold, test_pause, test_shown)

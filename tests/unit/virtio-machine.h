@@ -65,9 +65,23 @@ static inline int machine_irqfd(void *ctx, int fd, unsigned gsi, bool on)
 	return 0;
 }
 
+static inline int machine_memory_add(void *ctx, const char *name, uint64_t addr, void *memory, uint64_t bytes,
+				     bool read_only)
+{
+	(void)ctx, (void)name, (void)addr, (void)memory, (void)bytes, (void)read_only;
+	return 0;
+}
+
+static inline void machine_memory_remove(void *ctx, unsigned number)
+{
+	(void)ctx, (void)number;
+}
+
 static inline void machine_build_mmio(void)
 {
-	static const struct board_ops ops = { .notify = machine_notify, .irqfd = machine_irqfd };
+	static const struct board_ops ops = { .notify = machine_notify, .irqfd = machine_irqfd,
+					      .memory_add = machine_memory_add,
+					      .memory_remove = machine_memory_remove };
 	static const uint8_t gsi = 5;
 	const struct virtio_mmio_config cfg = { .board = { &ops, NULL },
 						.bus = &mmio,

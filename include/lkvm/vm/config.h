@@ -27,6 +27,7 @@ struct session_share {
 /* `lkvm run -- CMD` */
 struct session_config {
 	bool wanted, has_command;
+	bool dax;          /* of all its folders */
 	char *const *argv; /* not copied; @shell if !has_command; NULL: none (--detach) */
 	char *shell[2];
 	char *root;        /* folder, heap; NULL: the host's own, or a disk */

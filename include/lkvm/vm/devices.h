@@ -54,6 +54,9 @@ void virtio_list_hold_begin(struct virtio_list *list);
 const char *virtio_list_hold_wait(struct virtio_list *list, int64_t deadline_ms);
 void virtio_list_hold_end(struct virtio_list *list);
 
+/** virtio_list_mend() - a vCPU has found nothing in a device's memory: struct virtio_type's mend() of all */
+bool virtio_list_mend(struct virtio_list *list);
+
 /** virtio_list_free() - drain and stop all devices; takes NULL */
 void virtio_list_free(struct virtio_list *list);
 

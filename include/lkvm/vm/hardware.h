@@ -11,10 +11,10 @@
 void hardware_of(const struct vm_config *cfg, struct hardware *ret);
 
 /**
- * hw_pci_window64() - the addresses that @row, HW_PCI_WINDOW64, has above @ram_bytes of RAM
+ * hw_window64() - the addresses that @row has above @ram_bytes of RAM
  * @phys_bits: width of the host's physical addresses
  * Return: false if there are none
  */
-bool hw_pci_window64(uint64_t ram_bytes, unsigned phys_bits, struct hw_row *row);
+bool hw_window64(uint64_t ram_bytes, unsigned phys_bits, struct hw_row *row);
 
 #endif

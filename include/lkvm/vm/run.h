@@ -55,10 +55,11 @@ int run_parse_fs(void *config, const struct opt *opt, const char *arg);
 int run_parse_9p(void *config, const struct opt *opt, const char *arg);
 void run_free_folders(struct vm_config *cfg);
 
-/* vm/options-session.c: parse() of --root, --ro and --rw, --hide, --overlay-size, --env */
+/* vm/options-session.c: parse() of --root, --ro and --rw, --hide, --overlay-size, --dax, --env */
 int run_parse_root(void *config, const struct opt *opt, const char *arg);
 int run_parse_share(void *config, const struct opt *opt, const char *arg);
 int run_parse_hide(void *config, const struct opt *opt, const char *arg);
+int run_parse_dax(void *config, const struct opt *opt, const char *arg);
 int run_parse_overlay(void *config, const struct opt *opt, const char *arg);
 int run_parse_env(void *config, const struct opt *opt, const char *arg);
 /* The same for another command's session_config: one --env; all that a command needs; 0 or -errno, logged */

@@ -46,7 +46,7 @@
 
 /*
  * Above RAM, for BARs that have no room in the gap: from a whole GB on to the end of what the host's CPUs
- * address, but no more than guests with 4-level page tables surely map. hw_pci_window64()
+ * address, but no more than guests with 4-level page tables surely map. hw_window64()
  */
 #define LAYOUT_PCI_WINDOW64_ALIGN (1ULL << 30)
 #define LAYOUT_PCI_WINDOW64_MAX   (1ULL << 40)

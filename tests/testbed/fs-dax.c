@@ -1,0 +1,184 @@
+/*
+ * fs-dax files FOLDER | hold FILE | is FILE | sum FILE | hello: files of a shared folder as memory of this
+ * process. What it says are lines that begin with "guest: dax:". The other side of `files` is in
+ * fs-job.sh: it waits for these lines, and writes to the files.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/stat.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MIB     (1L << 20)
+#define SECONDS 120
+
+static void say(const char *what)
+{
+	printf("guest: dax: %s\n", what);
+	fflush(stdout);
+}
+
+static void need(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	printf("guest: dax: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static int open_file(const char *path)
+{
+	int fd = open(path, O_RDWR);
+
+	if (fd < 0)
+		fd = open(path, O_RDONLY);
+	need(fd >= 0, path);
+	return fd;
+}
+
+static volatile uint8_t *map(int fd, size_t bytes, int prot, int flags)
+{
+	void *at = mmap(NULL, bytes, prot, flags, fd, 0);
+
+	need(at != MAP_FAILED, "mmap");
+	return at;
+}
+
+static size_t size_of(int fd)
+{
+	struct stat st;
+
+	need(!fstat(fd, &st), "fstat");
+	return (size_t)st.st_size;
+}
+
+static void is_dax(const char *path)
+{
+	struct statx st;
+
+	need(!syscall(SYS_statx, AT_FDCWD, path, 0, STATX_BASIC_STATS, &st), path);
+	say(st.stx_attributes & STATX_ATTR_DAX ? "without a copy" : "with a copy");
+}
+
+static void sum(const char *path)
+{
+	int fd = open_file(path);
+	size_t bytes = size_of(fd);
+	volatile uint8_t *at = map(fd, bytes, PROT_READ, MAP_SHARED);
+	uint64_t hash = 14695981039346656037U;
+
+	for (size_t i = 0; i < bytes; i++)
+		hash = (hash ^ at[i]) * 1099511628211U;
+	printf("guest: dax: sum %016llx\n", (unsigned long long)hash);
+}
+
+/* Not by a system call: memory has to change by itself. */
+static bool becomes(volatile uint8_t *at, uint8_t value)
+{
+	for (unsigned i = 0; i < SECONDS * 10 && *at != value; i++)
+		usleep(100000);
+	return *at == value;
+}
+
+static void both_ways(const char *path)
+{
+	int fd = open_file(path);
+	size_t bytes = size_of(fd);
+	volatile uint8_t *shared = map(fd, 2 * bytes, PROT_READ | PROT_WRITE, MAP_SHARED);
+	volatile uint8_t *mine = map(fd, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	char more[] = "more";
+
+	mine[5] = '!';
+	say(shared[5] != '!' ? "mine is mine" : "mine is everybody's");
+	memcpy((void *)(uintptr_t)(shared + MIB), "guest's word", 12);
+	say("written");
+	say(becomes(shared + 2 * MIB, '#') ? "the host's word" : "no word of the host's");
+	need(pwrite(fd, more, 4, (off_t)bytes) == 4, "append");
+	say(!memcmp((void *)(uintptr_t)(shared + bytes), more, 4) ? "appended" : "not appended");
+	need(!fsync(fd), "fsync");
+}
+
+/* The host cuts it where this looks, and writes it anew and longer. */
+static void cut(const char *path)
+{
+	int fd = open_file(path);
+	volatile uint8_t *at = map(fd, size_of(fd), PROT_READ | PROT_WRITE, MAP_SHARED);
+	volatile uint8_t *page = at + 3 * MIB;
+	uint8_t byte = 1;
+
+	need(*page && at[100], "what is to be cut");
+	say("cut it");
+	say(becomes(page, 0) ? "zeros" : "not cut");
+	page[1] = 7;
+	say(at[100] ? "the beginning is there" : "the beginning has gone");
+	say("write it again");
+	for (unsigned i = 0; i < SECONDS && size_of(fd) != 5 * MIB; i++)
+		sleep(1);
+	need(pread(fd, &byte, 1, 3 * MIB) == 1, "pread");
+	say(byte == '@' && *page == '@' && page[1] == '@' ? "again" : "not again");
+}
+
+static void files(const char *folder)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/file", folder);
+	is_dax(path);
+	sum(path);
+	both_ways(path);
+	snprintf(path, sizeof(path), "%s/cut", folder);
+	cut(path);
+}
+
+static long cached_mib(void)
+{
+	char line[128];
+	long kib = 0;
+	FILE *f = fopen("/proc/meminfo", "r");
+
+	need(f, "meminfo");
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "Cached: %ld", &kib) == 1)
+			break;
+	fclose(f);
+	return kib / 1024;
+}
+
+static void hold(const char *path)
+{
+	int fd = open_file(path);
+	size_t bytes = size_of(fd);
+	long before = cached_mib();
+	volatile uint8_t *at = map(fd, bytes, PROT_READ, MAP_SHARED);
+	unsigned all = 0;
+	char line[8];
+
+	for (size_t i = 0; i < bytes; i += 4096)
+		all += at[i];
+	printf("guest: dax: holds %zu bytes (%u), %ld MiB of them its own\n", bytes, all, cached_mib() - before);
+	fflush(stdout);
+	need(fgets(line, sizeof(line), stdin), "console");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*run)(const char *arg);
+	} words[] = { { "files", files }, { "hold", hold }, { "is", is_dax }, { "sum", sum }, { "hello", say } };
+
+	for (size_t i = 0; argc > 1 && i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(argv[1], words[i].name))
+			continue;
+		words[i].run(argc > 2 ? argv[2] : argv[1]);
+		return 0;
+	}
+	return 1;
+}
