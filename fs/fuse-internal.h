@@ -38,7 +38,8 @@ struct fuse {
 	struct window *window; /* NULL: there is none */
 	atomic_bool ready; /* between INIT and DESTROY */
 	atomic_bool looking; /* somebody is, for files that were cut */
-	atomic_bool tell_dax; /* the guest asks of each file whether it is to be used through the window */
+	atomic_bool use_dax;  /* the guest may use files through the window, */
+	atomic_bool tell_dax; /* and asks of each whether it should */
 	pthread_mutex_t lock; /* of handles */
 	struct fuse_handle **handles;
 	unsigned n_handles, cap_handles, first_free;

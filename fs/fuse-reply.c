@@ -34,6 +34,12 @@ static uint32_t attr_flags(const struct fuse *f, const struct statx *st, bool su
 	return submount && !f->one_mount && S_ISDIR(st->stx_mode) ? FUSE_ATTR_SUBMOUNT : 0;
 }
 
+/* Linux's DAX fails to write back a file whose blocks are not pages, and with that to close it. */
+static uint32_t block_bytes(const struct fuse *f, const struct statx *st)
+{
+	return S_ISREG(st->stx_mode) && atomic_load(&f->use_dax) ? 4096 : st->stx_blksize;
+}
+
 void fuse_fill_attr(const struct fuse *f, struct fuse_attr *ret, const struct statx *st, bool submount)
 {
 	*ret = (struct fuse_attr){
@@ -51,7 +57,7 @@ void fuse_fill_attr(const struct fuse *f, struct fuse_attr *ret, const struct st
 		.uid = st->stx_uid,
 		.gid = st->stx_gid,
 		.rdev = file_dev(st->stx_rdev_major, st->stx_rdev_minor),
-		.blksize = st->stx_blksize,
+		.blksize = block_bytes(f, st),
 		.flags = attr_flags(f, st, submount),
 	};
 }

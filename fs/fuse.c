@@ -123,6 +123,7 @@ int op_init(struct call *c)
 	out->max_pages = FUSE_MAX_IO / 4096;
 	out->map_alignment = c->fuse->window ? WINDOW_SHIFT : 0;
 	out->time_gran = 1;
+	atomic_store(&c->fuse->use_dax, out->flags & FUSE_MAP_ALIGNMENT);
 	atomic_store(&c->fuse->tell_dax, out->flags2 & (uint32_t)(FUSE_HAS_INODE_DAX >> 32));
 	atomic_store(&c->fuse->ready, true);
 	return sizeof(*out);

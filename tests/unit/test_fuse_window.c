@@ -169,6 +169,24 @@ START_TEST(test_init)
 }
 END_TEST
 
+/* Linux wants blocks to be pages where it has files as memory; those of /proc are not. */
+START_TEST(test_blocks)
+{
+	struct fs_config cfg = { .path = "/proc", .tag = "tag", .window_bytes = UNITS * UNIT };
+	struct stat st;
+
+	ck_assert(!stat("/proc/version", &st) && st.st_blksize != 4096);
+	worker = file_worker_new();
+	ck_assert_int_eq(fuse_new(&cfg, &fuse), 0);
+	for (int dax = 0; dax < 2; dax++) {
+		init_again(dax ? UINT32_MAX : 0, 0);
+		ck_assert_uint_ne(rig_look(ROOT, "version"), 0);
+		ck_assert_uint_eq(rig_entry().attr.blksize, dax ? 4096U : (unsigned)st.st_blksize);
+	}
+	rig_free();
+}
+END_TEST
+
 START_TEST(test_read)
 {
 	static uint8_t got[UNIT];
@@ -531,6 +549,6 @@ START_TEST(test_cut_and_forgotten)
 }
 END_TEST
 
-UNIT_MAIN("fuse_window", test_init, test_read, test_write, test_read_only, test_as_it_was_opened, test_bad,
+UNIT_MAIN("fuse_window", test_init, test_blocks, test_read, test_write, test_read_only, test_as_it_was_opened, test_bad,
 	  test_one_a_unit, test_upgrade, test_kept, test_reset, test_cut, test_grows_while_looked_at,
 	  test_cut_and_forgotten)
