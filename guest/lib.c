@@ -78,6 +78,8 @@ static const char *error_text(long err)
 	case -ENOEXEC: return "Exec format error";
 	case -ENOMEM: return "Cannot allocate memory";
 	case -ESRCH: return "No such user";
+	case -ENOSYS: return "Function not implemented";
+	case -ENOTCONN: return "Transport endpoint is not connected";
 	default: return NULL;
 	}
 }

@@ -107,23 +107,26 @@ static void wait_event(int events, uint64_t left_ms)
 }
 
 /* It has a name before it is open at the other end; only an edge tells of that. */
-static bool wait_open(int fd, uint64_t left_ms)
+static long wait_open(int fd, uint64_t left_ms)
 {
 	struct epoll_event event = { .events = EPOLLOUT | EPOLLET };
 	long epoll = SYS(epoll_create1, EPOLL_CLOEXEC);
 	bool open = false;
 
+	if (epoll < 0)
+		return epoll;
 	SYS(epoll_ctl, epoll, EPOLL_CTL_ADD, fd, &event);
 	while (!open && SYS(epoll_wait, epoll, &event, 1, left_ms) > 0)
 		open = !(event.events & EPOLLHUP);
 	SYS(close, epoll);
-	return open;
+	return open ? 0 : -ENOTCONN;
 }
 
 int port_open(int events)
 {
 	const uint64_t until_ms = clock_ns(CLOCK_MONOTONIC) / NS_PER_MS + WAIT_MS;
 	uint64_t now_ms;
+	long err;
 	int fd;
 
 	while ((fd = look()) < 0) {
@@ -134,9 +137,10 @@ int port_open(int events)
 		}
 		wait_event(events, until_ms - now_ms);
 	}
-	if (wait_open(fd, WAIT_MS))
+	err = wait_open(fd, WAIT_MS);
+	if (!err)
 		return fd;
-	complain(-ENOTCONN, "port", SESSION_PORT);
+	complain(err, "port", SESSION_PORT);
 	close_fd(&fd);
 	return -1;
 }

@@ -22,6 +22,7 @@ const struct kconfig_need kconfig_needs[] = {
 	{ "a writable layer over the host's files", NULL, { "OVERLAY_FS !TMPFS" }, "SHMEM" },
 	{ "/proc, /sys and /dev", NULL, { "!PROC_FS !SYSFS !DEVTMPFS" }, NULL },
 	{ "the channel of the command", NULL, { "VIRTIO_CONSOLE" }, "VIRTIO_MENU" },
+	{ "what lkvm's init waits with", NULL, { "!EPOLL !SIGNALFD" }, NULL },
 	{ "a terminal for the command", NULL, { "!UNIX98_PTYS" }, "TTY" },
 
 	{ "ACPI", "no power button, and devices over PCI have MSI-X only", { "!ACPI" }, NULL },
