@@ -7,7 +7,7 @@
 # Programs behind --kvm need /dev/kvm. Where it cannot be opened they run in emulated hosts side by side
 # (testbed/tree.sh), each of which runs this script: who makes a folder in $CLAIMS runs the program.
 set -u
-: "${TAP_LIMIT:=1200}"
+: "${TAP_LIMIT:=1800}"
 hosts=2
 passed=0 failed=0 skipped=0
 out=$(mktemp)
