@@ -6,6 +6,7 @@
 #   host    run the emulated host, for machines whose own KVM cannot run Linux: guests, plus QEMU
 #   demo    the same as guests; tests/demo.sh asks for `host` where it turns out to be needed
 #   check   every test: host, plus test libraries, fuzzers and linters
+#   bench   make bench: host, plus what is measured with (newer peers: tests/bench/peers.sh)
 #   kernel  build a Linux kernel
 #
 # Says what it installs. Where nothing is missing it prints nothing and needs no network.
@@ -57,6 +58,9 @@ table()
 		check   lzop                  lzop
 		check   zsh                   zsh
 		check   fish                  fish
+		bench   strace                strace
+		bench   fio                   fio
+		bench   e2fsprogs             mke2fs
 		kernel  xz-utils              xz
 		kernel  bc                    bc
 		kernel  bison                 bison
@@ -73,6 +77,7 @@ includes()
 	guests | demo) echo build guests ;;
 	host) echo build guests host ;;
 	check) echo build guests host check ;;
+	bench) echo build guests host bench ;;
 	kernel) echo build kernel ;;
 	*) return 1 ;;
 	esac
@@ -80,7 +85,7 @@ includes()
 
 usage()
 {
-	echo "usage: $0 build|guests|host|demo|check|kernel ..." >&2
+	echo "usage: $0 build|guests|host|demo|check|bench|kernel ..." >&2
 	exit 2
 }
 

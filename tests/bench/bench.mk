@@ -6,10 +6,11 @@ BENCH := $(abspath $(O))/tests/bench
 export BENCH
 # QEMU 7.2 aborts on a model-specific register (10ah) that some hosts do not have, but for this.
 export MICROVM_CPU := host,-arch-capabilities
-BENCH_PROGRAMS := $(BENCH)/aio $(BENCH)/bare $(BENCH)/measure $(BENCH)/stamp
+BENCH_PROGRAMS := $(BENCH)/aio $(BENCH)/bare $(BENCH)/files $(BENCH)/measure $(BENCH)/stamp
 
 .PHONY: bench
-bench: $(O)/lkvm $(BENCH_PROGRAMS) guests ## measure start-up, memory, serial port, block device, Linux boot
+bench: $(O)/lkvm $(BENCH_PROGRAMS) guests ## measure start-up, memory, serial port, disks, folders, Linux boot
+	$(Q)tests/setup.sh bench || echo "bench: what is missing will fail"
 	$(Q)tests/bench/bench.sh $(BENCH_TABLES)
 
 # A functional test keeps the block device's from rotting.

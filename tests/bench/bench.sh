@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# bench.sh [startup|memory|serial|block|fio|boot|session]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
+# bench.sh [startup|memory|serial|block|fio|fs|boot|session|vng]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
 # Prints tables; every comparison is between commands that were run in turn. LKVM_BENCH_ROUNDS (50)
 # is how often. LKVM_BENCH_BASE names another build of lkvm: it has a row beside this one's in startup, memory,
-# serial and boot, and a column in block. Ends with one line: which aims are met and which missed.
+# serial and boot, a column in block, and in fs what it costs in times of this one. Ends with one line: which aims are met and which missed.
 #
 # Tables that need this machine's own KVM come from an emulated host where there is none: ratios are
 # then those of an emulator, where an exit costs little more than other instructions do.
@@ -174,6 +174,22 @@ session()
 	"${0%/*}/session.sh"
 }
 
+# vng.sh says how it is measured.
+vng()
+{
+	echo
+	echo "A command on the host's tree: lkvm run -- true beside virtme-ng's vng -- true, Debian's cloud kernel, 256 MB, 1 CPU"
+	"${0%/*}/vng.sh"
+}
+
+# fs.sh says how it is measured.
+fs()
+{
+	echo
+	echo "Files of the host in a Linux guest, by virtio-fs and 9P: microseconds a file, git status, or MiB of a stream"
+	"${0%/*}/fs.sh"
+}
+
 # block.sh says what its columns mean.
 block()
 {
@@ -202,9 +218,9 @@ tables()
 				continue
 			fi
 			;;
-		fio | boot | session) ;;
+		fio | fs | boot | session | vng) ;;
 		*)
-			echo "bench: no table '$name': startup, memory, serial, block, fio, boot, session" >&2
+			echo "bench: no table '$name': startup, memory, serial, block, fio, fs, boot, session, vng" >&2
 			return 2
 			;;
 		esac
@@ -231,6 +247,7 @@ if [ "${1-}" = --tables ]; then # inside an emulated host
 	tables "$@"
 	exit
 fi
+# fs and vng only by name: they have not been seen to their end yet.
 [ $# -gt 0 ] || set -- startup memory serial block fio boot session
 tables "$@" | tee "$tmp/tables"
 status=${PIPESTATUS[0]}

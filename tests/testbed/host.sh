@@ -21,6 +21,7 @@
 #   --icount          one CPU, and its clock counts instructions: times are then the same on every run;
 #                     output comes when the job is over
 #   --module NAME     load this module too
+#   --image FILE      the last disk, which is FILE at first: what is written is gone with the host
 #   --tree            SCRIPT is any command, and it runs in this machine's own file tree, in the current
 #                     folder and with our exported variables; what it writes is gone with the host;
 #                     /tmp is a disk (8192 MIB) that can do direct I/O, and $CLAIMS a folder that
@@ -34,7 +35,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 
 auto=0 lkvm=${LKVM:-$top/build/lkvm} seconds=600 terminal=0 memory=3072 cpus=1 hosts=1 icount=0 verbose=0
-tree=0 disk=0 files=() programs=() modules=(irqbypass kvm kvm-amd)
+tree=0 disk=0 image='' files=() programs=() modules=(irqbypass kvm kvm-amd)
 
 fail()
 {
@@ -61,7 +62,7 @@ parse()
 		--icount) icount=1 ;;
 		--tree) tree=1 ;;
 		--verbose) verbose=1 ;;
-		--file | --program | --disk | --lkvm | --timeout | --memory | --cpus | --hosts | --module)
+		--file | --program | --disk | --lkvm | --timeout | --memory | --cpus | --hosts | --module | --image)
 			[ $# -ge 2 ] || fail "$1 needs an argument"
 			case $1 in
 			--file) files+=("$2") ;;
@@ -73,6 +74,7 @@ parse()
 			--cpus) cpus=$2 ;;
 			--hosts) hosts=$2 ;;
 			--module) modules+=("$2") ;;
+			--image) image=$2 ;;
 			esac
 			shift
 			;;
@@ -209,6 +211,9 @@ emulated_host()
 		args+=(-drive "if=none,id=disk,file=$dir/disk,format=raw,cache=unsafe"
 			-device virtio-blk-pci,drive=disk)
 	fi
+	# shellcheck disable=SC2054
+	[ -z "$image" ] || args+=(-drive "if=none,id=image,file=$image,format=raw,cache=unsafe,snapshot=on"
+		-device virtio-blk-pci,drive=image)
 	# shellcheck disable=SC2054
 	[ "$tree" -eq 0 ] || args+=(
 		-virtfs local,path=/,mount_tag=tree,security_model=none,readonly=on,multidevs=remap

@@ -11,7 +11,7 @@ if [ -c /dev/kvm ] && (: <>/dev/kvm) 2>/dev/null; then
 	while [[ ${1-} == -* ]]; do
 		case $1 in
 		--) shift && break ;;
-		--hosts | --memory | --cpus | --timeout | --module | --disk) shift 2 ;;
+		--hosts | --memory | --cpus | --timeout | --module | --disk | --image) shift 2 ;;
 		*) shift ;;
 		esac
 	done
