@@ -507,7 +507,7 @@ test_exec_ends()
 	wait $pid || status=$?
 	expect "its end by SIGTERM" [ $status = 9 ]
 	status=0
-	lkvm exec execs -- sh -c 'trap ": >asked" TERM; trap ": >left; exit" HUP; : >waits; while :; do sleep 0.1; done' </dev/null &
+	lkvm exec execs -- sh -c 'exec 2>/dev/null; trap ": >asked" TERM; trap ": >left; exit" HUP; : >waits; while :; do sleep 0.1; done' </dev/null &
 	pid=$!
 	expect "it runs" in_guest execs test -e waits
 	kill -TERM $pid
