@@ -127,7 +127,7 @@ brings_virtio/console-port.o := util/byte-ring.o
 brings_vm/session.o := util/byte-ring.o
 brings_hw/pci-msix.o := util/event.o
 brings_kvm.o := util/event.o
-brings_hw/ram.o := hw/ram-log.o
+brings_hw/ram.o := hw/ram-log.o hw/ram-beside.o util/copy.o
 brings_fs/fuse.o := fs/fuse-window.o fs/window.o
 brings_kvm-cpu.o := util/thread.o
 brings_virtio/blk.o := virtio/blk-state.o
@@ -135,6 +135,7 @@ brings_virtio/console.o := virtio/console-state.o
 brings_virtio/fs.o := virtio/fs-state.o
 brings_virtio/p9.o := virtio/p9-state.o
 brings_virtio/pci.o := virtio/pci-state.o
+brings_virtio/virtq.o := virtio/virtq-loan.o
 brings_virtio/worker.o := util/thread.o
 brings_vm/vm.o := $(filter-out main.o builtin-%.o util/options-complete.o,$(OBJ:$(O)/%=%))
 with_brought = $(sort $(1) $(foreach object,$(1),$(brings_$(object))))

@@ -35,6 +35,22 @@ uint32_t kvm_slot_flags(const struct kvm_slot *slot)
 	       (slot->logged ? KVM_MEM_LOG_DIRTY_PAGES : 0U);
 }
 
+static bool is_ram(const struct kvm *kvm, const struct kvm_slot *slot)
+{
+	return ram_host(kvm->ram, slot->at, slot->bytes) == slot->host;
+}
+
+_Static_assert(KVM_MAX_SLOTS <= RAM_MAX_BESIDE, "each slot may be one");
+
+/* Devices are to find it, too. Under the lock, which keeps the order. */
+static void put_beside_ram(struct kvm *kvm, unsigned n, const struct kvm_slot *slot)
+{
+	const struct ram_beside beside = { slot->at, slot->bytes, slot->host, slot->read_only };
+
+	if (kvm->ram && !is_ram(kvm, slot))
+		ram_beside_set(kvm->ram, n, &beside);
+}
+
 /* Under the lock. With no bytes: the slot goes. */
 static int set(struct kvm *kvm, unsigned n, const struct kvm_slot *slot)
 {
@@ -49,6 +65,7 @@ static int set(struct kvm *kvm, unsigned n, const struct kvm_slot *slot)
 	if (!only_shown(kvm) && ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
 		return -errno;
 	kvm->slots.slot[n] = *slot;
+	put_beside_ram(kvm, n, slot);
 	return 0;
 }
 
@@ -225,7 +242,7 @@ int kvm_slot_log_take(struct kvm *kvm, unsigned n, uint64_t *bitmap)
 	if (!kvm_slot_get(kvm, n, &slot) || !slot.logged)
 		return log_errx(-ENOENT, "memory slot %u keeps no log", n);
 	err = take_kvm_log(kvm, n, kvm_slot_log_words(&slot), bitmap);
-	if (!err && kvm->ram && ram_host(kvm->ram, slot.at, slot.bytes) == slot.host)
+	if (!err && kvm->ram && is_ram(kvm, &slot))
 		ram_log_take(kvm->ram, slot.at, slot.bytes, bitmap);
 	return err;
 }

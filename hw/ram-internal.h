@@ -2,7 +2,17 @@
 #ifndef LKVM_RAM_INTERNAL_H
 #define LKVM_RAM_INTERNAL_H
 
+#include <pthread.h>
+
 #include "lkvm/ram.h"
+
+/* What is beside it: hw/ram-beside.c */
+struct ram_besides {
+	pthread_mutex_t lock; /* of the table; nothing waits under it */
+	struct ram_beside table[RAM_MAX_BESIDE];
+	void (*mend)(void *ctx);
+	void *mend_ctx;
+};
 
 struct ram {
 	struct ram_map map;  /* first: ram_host() */
@@ -14,6 +24,7 @@ struct ram {
 	uint64_t page_bytes; /* the least that can be given back */
 	atomic_bool logging;
 	_Atomic(uint64_t) *log; /* a bit a page of the span, gap included; kept once it was made */
+	struct ram_besides besides;
 };
 
 #endif

@@ -150,6 +150,7 @@ int ram_new(uint64_t size_bytes, struct ram_backing *backing, struct ram **ret)
 	ram = calloc(1, sizeof(*ram));
 	if (!ram)
 		return -ENOMEM;
+	pthread_mutex_init(&ram->besides.lock, NULL);
 	ram->fd = backing->fd;
 	ram->shared = backing->shared;
 	ram->page_bytes = backing->page_bytes ? backing->page_bytes : RAM_PAGE_BYTES;
@@ -171,6 +172,7 @@ void ram_free(struct ram *ram)
 	if (ram->reservation)
 		munmap(ram->reservation, ram->reserved_bytes);
 	free(ram->log);
+	pthread_mutex_destroy(&ram->besides.lock);
 	free(ram);
 }
 

@@ -30,8 +30,8 @@ struct blk_request {
 	unsigned segs;  /* as counted in virtio_blk, */
 	uint64_t bytes; /* likewise */
 	unsigned queue;
-	uint32_t token;  /* of the chain */
-	uint8_t *status; /* guest memory */
+	uint64_t token;  /* of the chain */
+	uint8_t *status; /* guest memory, or lent */
 	uint64_t room;   /* writable bytes in front of the status, and how many of them */
 	uint64_t filled; /* a success fills */
 	bool stable;     /* writethrough: a flush must follow */

@@ -85,7 +85,7 @@ static void request_count(struct blk_request *r)
 	blk->turn_bytes += r->bytes;
 }
 
-static void answer(struct virtio_blk *blk, unsigned queue, uint32_t token, uint8_t *to,
+static void answer(struct virtio_blk *blk, unsigned queue, uint64_t token, uint8_t *to,
 		   uint8_t status, uint64_t written)
 {
 	if (blk->silent)

@@ -16,6 +16,20 @@ static bool is_served(const struct virtio_queue *q)
 	return virtio_queue_state(q) == VIRTIO_QUEUE_LIVE && !q->dev->parked;
 }
 
+static const char *pop_error(int err)
+{
+	switch (err) {
+	case -EFAULT:
+		return "a buffer is not in RAM";
+	case -E2BIG:
+		return "too much of a request is not in RAM";
+	case -ENOMEM:
+		return strerror(ENOMEM);
+	default:
+		return "malformed ring";
+	}
+}
+
 bool virtio_pop(struct virtio_dev *dev, unsigned index)
 {
 	struct virtio_queue *q = &dev->queue[index];
@@ -25,9 +39,17 @@ bool virtio_pop(struct virtio_dev *dev, unsigned index)
 		return false;
 	ret = virtq_pop(&q->vq, dev->chain);
 	if (ret < 0)
-		virtio_break(dev, "queue %u: %s", index,
-			     ret == -EFAULT ? "a buffer is not in RAM" : "malformed ring");
+		virtio_break(dev, "queue %u: %s", index, pop_error(ret));
 	return ret == 1;
+}
+
+/* Before the kick is looked at, whoever has pushed is through with the ring. */
+void virtio_pushed(struct virtio_dev *dev, unsigned index, int ret)
+{
+	if (ret > 0)
+		virtio_again(dev, index);
+	else
+		virtio_break(dev, "queue %u: a buffer beside RAM is gone", index);
 }
 
 bool virtio_notify_me(struct virtio_dev *dev, unsigned index)
@@ -207,6 +229,7 @@ void virtio_queue_forget(struct virtio_queue *q)
 void virtio_queue_end(struct virtio_queue *q)
 {
 	queue_close(q);
+	virtq_fini(&q->vq);
 	atomic_store(&q->state, VIRTIO_QUEUE_OFF);
 	q->ready = false;
 	if (!q->forget)

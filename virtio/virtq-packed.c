@@ -47,7 +47,7 @@ static inline bool packed_fetch(const struct virtq *q, unsigned at, bool wrap, s
 }
 
 /* All of the table, in order. Flags other than WRITE are reserved there, and ignored. */
-static inline int packed_table(const struct virtq *q, struct virtq_chain *c, struct builder *b,
+static inline int packed_table(struct virtq *q, struct virtq_chain *c, struct builder *b,
 			       const struct desc *d)
 {
 	const void *table;
@@ -87,13 +87,13 @@ static int packed_pop(struct virtq *q, struct virtq_chain *c)
 		packed_step(q, &at, &wrap, 1);
 		n++;
 	} while (d.flags & VRING_DESC_F_NEXT);
-	err = finish_chain(c, &b);
+	err = finish_chain(q, c, &b);
 	if (err)
 		return err;
 	q->next_avail = at;
 	q->avail_wrap = wrap;
 	q->taken = (uint16_t)(q->taken + n);
-	c->token = TOKEN(n, d.link); /* the last one's id counts: 2.8.6 */
+	c->token |= TOKEN(n, d.link); /* the last one's id counts: 2.8.6 */
 	return 1;
 }
 
@@ -106,7 +106,7 @@ int virtq_packed_pop(struct virtq *q, struct virtq_chain *c)
  * The driver looks at the first entry of a batch, then at the others: holding back the flags of the
  * first holds back all.
  */
-void virtq_packed_push(struct virtq *q, uint32_t token, uint32_t written)
+void virtq_packed_push(struct virtq *q, uint64_t token, uint32_t written)
 {
 	struct vring_packed_desc *d = (struct vring_packed_desc *)q->desc + q->next_used;
 	unsigned flags = (written ? VRING_DESC_F_WRITE : 0U) |

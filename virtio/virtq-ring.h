@@ -25,10 +25,28 @@
 #define store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
 #define store_sync(ptr, v)  __atomic_store_n(ptr, v, __ATOMIC_SEQ_CST)
 
-/* What a chain is called until it is pushed: the driver's name for it, and the entries it takes. */
+/* What a chain is called until it is pushed: the driver's name for it, the entries it takes, its loan. */
 #define TOKEN(entries, id)   ((uint32_t)(entries) << 16 | (id))
 #define TOKEN_ENTRIES(token) ((uint16_t)((token) >> 16))
 #define TOKEN_ID(token)      ((uint16_t)(token))
+#define TOKEN_LOAN(token)    ((unsigned)((token) >> 32)) /* 0: it has none */
+#define LOAN_TOKEN(loan)     ((uint64_t)(loan) << 32)
+
+/* ---- virtq-loan.c: off the usual way ---- */
+
+/**
+ * virtq_lend() - buffer @i of the chain that is being built is not in RAM
+ * Return: 0: virtq_lend_chain() is to follow; -EFAULT, -ENOMEM
+ */
+int virtq_lend(struct virtq *q, unsigned i, uint64_t addr, uint32_t len, bool writable)
+	__attribute__((cold));
+/**
+ * virtq_lend_chain() - the chain is complete but for those buffers and its token; copy what is to be read
+ * Return: 0; -EAGAIN: once others have come back; -EFAULT, -E2BIG, -ENOMEM
+ */
+int virtq_lend_chain(struct virtq *q, struct virtq_chain *c) __attribute__((cold));
+/** virtq_take_back() - the end of a loan; Return: as virtq_push() */
+int virtq_take_back(struct virtq *q, unsigned loan, uint32_t written) __attribute__((cold));
 
 /* ---- building a chain ---- */
 
@@ -45,9 +63,10 @@ struct builder {
 	unsigned n, n_out;
 	uint64_t bytes, out_bytes;
 	bool writable; /* the last buffer is */
+	bool lent;     /* some buffers will be */
 };
 
-static inline int add_buffer(const struct virtq *q, struct virtq_chain *c, struct builder *b,
+static inline int add_buffer(struct virtq *q, struct virtq_chain *c, struct builder *b,
 			     const struct desc *d)
 {
 	const bool writable = d->flags & VRING_DESC_F_WRITE;
@@ -65,14 +84,20 @@ static inline int add_buffer(const struct virtq *q, struct virtq_chain *c, struc
 	if (b->n == VIRTQ_MAX_SEGS)
 		return -EPROTO;
 	host = ram_host(q->ram, GPA(d->addr), d->len);
-	if (!host)
-		return -EFAULT;
+	if (__builtin_expect(!host, false)) {
+		int err = virtq_lend(q, b->n, d->addr, d->len, writable);
+
+		if (err)
+			return err;
+		b->lent = true;
+	}
 	c->iov[b->n++] = (struct iovec){ host, d->len };
 	b->bytes += d->len;
 	return 0;
 }
 
-static inline int finish_chain(struct virtq_chain *c, const struct builder *b)
+/* All but what virtq.c calls TOKEN() of its token. */
+static inline int finish_chain(struct virtq *q, struct virtq_chain *c, const struct builder *b)
 {
 	if (b->bytes > CHAIN_MAX_BYTES)
 		return -EPROTO;
@@ -80,7 +105,8 @@ static inline int finish_chain(struct virtq_chain *c, const struct builder *b)
 	c->n_in = b->n - c->n_out;
 	c->out_bytes = b->writable ? b->out_bytes : b->bytes;
 	c->in_bytes = b->bytes - c->out_bytes;
-	return 0;
+	c->token = 0;
+	return __builtin_expect(b->lent, false) ? virtq_lend_chain(q, c) : 0;
 }
 
 /*
@@ -144,6 +170,10 @@ static inline void count_push(struct virtq *q, unsigned entries)
 
 static inline int check_pop(struct virtq *q, int ret)
 {
+	if (ret == -EAGAIN) {
+		q->starved = true;
+		return 0;
+	}
 	if (ret < 0)
 		q->broken = ret;
 	return ret;
@@ -155,14 +185,14 @@ static inline int check_pop(struct virtq *q, int ret)
  */
 int virtq_split_init(struct virtq *q);
 int virtq_split_pop(struct virtq *q, struct virtq_chain *c);
-void virtq_split_push(struct virtq *q, uint32_t token, uint32_t written);
+void virtq_split_push(struct virtq *q, uint64_t token, uint32_t written);
 bool virtq_split_flush(struct virtq *q);
 void virtq_split_notify_off(struct virtq *q);
 bool virtq_split_notify_on(struct virtq *q);
 
 int virtq_packed_init(struct virtq *q);
 int virtq_packed_pop(struct virtq *q, struct virtq_chain *c);
-void virtq_packed_push(struct virtq *q, uint32_t token, uint32_t written);
+void virtq_packed_push(struct virtq *q, uint64_t token, uint32_t written);
 bool virtq_packed_flush(struct virtq *q);
 void virtq_packed_notify_off(struct virtq *q);
 bool virtq_packed_notify_on(struct virtq *q);

@@ -35,7 +35,7 @@ static int split_look(struct virtq *q)
  * entries are a loop. An indirect table may well be the ring's own memory: its address tells
  * nothing.
  */
-static int split_walk(const struct virtq *q, struct virtq_chain *c, unsigned head)
+static int split_walk(struct virtq *q, struct virtq_chain *c, unsigned head)
 {
 	const void *table = q->desc;
 	unsigned n = q->setup.size, at = head, steps = 0;
@@ -56,7 +56,7 @@ static int split_walk(const struct virtq *q, struct virtq_chain *c, unsigned hea
 		} else {
 			err = add_buffer(q, c, &b, &d);
 			if (!(d.flags & VRING_DESC_F_NEXT))
-				return err ? err : finish_chain(c, &b);
+				return err ? err : finish_chain(q, c, &b);
 			at = d.link;
 		}
 		if (err)
@@ -84,7 +84,7 @@ static int split_pop(struct virtq *q, struct virtq_chain *c)
 	q->out[head] = true;
 	q->taken++;
 	q->next_avail++;
-	c->token = TOKEN(1, head);
+	c->token |= TOKEN(1, head);
 	return 1;
 }
 
@@ -93,7 +93,7 @@ int virtq_split_pop(struct virtq *q, struct virtq_chain *c)
 	return check_pop(q, split_pop(q, c));
 }
 
-void virtq_split_push(struct virtq *q, uint32_t token, uint32_t written)
+void virtq_split_push(struct virtq *q, uint64_t token, uint32_t written)
 {
 	const uint16_t id = TOKEN_ID(token);
 	struct vring_used *used = q->used;

@@ -43,11 +43,14 @@ static inline bool is_logged(const struct virtq *q)
 	return __builtin_expect(atomic_load_explicit(q->logging, memory_order_relaxed), false);
 }
 
-/* What the device may write, from now until it pushes the chain; see ram_log(). */
+/* What of RAM the device may write, from now until it pushes the chain; see ram_log(). */
 static void log_buffers(const struct virtq *q, const struct virtq_chain *c)
 {
+	gpa_t at;
+
 	for (unsigned i = c->n_out; i < c->n_out + c->n_in; i++)
-		ram_wrote(q->ram, c->iov[i].iov_base, c->iov[i].iov_len);
+		if (!ram_gpa_of(q->ram, c->iov[i].iov_base, &at))
+			ram_wrote(q->ram, c->iov[i].iov_base, c->iov[i].iov_len);
 }
 
 /* What the device writes of a ring: used elements in the descriptors' place, or behind one another. */
@@ -79,13 +82,20 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c)
 	return ret;
 }
 
-void virtq_push(struct virtq *q, uint32_t token, uint32_t written)
+int virtq_push(struct virtq *q, uint64_t token, uint32_t written)
 {
+	int ret = 0;
+
 	assert(TOKEN_ENTRIES(token) && TOKEN_ENTRIES(token) <= q->taken);
+	if (__builtin_expect(TOKEN_LOAN(token), false))
+		ret = virtq_take_back(q, TOKEN_LOAN(token), written);
+	if (ret < 0)
+		return ret;
 	if (q->setup.packed)
 		virtq_packed_push(q, token, written);
 	else
 		virtq_split_push(q, token, written);
+	return ret;
 }
 
 bool virtq_flush(struct virtq *q)
@@ -111,7 +121,7 @@ void virtq_notify_off(struct virtq *q)
 
 bool virtq_notify_on(struct virtq *q)
 {
-	if (q->broken)
+	if (q->broken || q->starved)
 		return false;
 	if (is_logged(q))
 		log_ring(q);

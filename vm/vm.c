@@ -194,6 +194,11 @@ static bool mend(void *ctx)
 	return virtio_list_mend(ctx);
 }
 
+static void mend_for_device(void *ctx)
+{
+	virtio_list_mend(ctx);
+}
+
 int vm_make_virtio(struct vm *vm)
 {
 	const struct virtio_env env = {
@@ -214,6 +219,7 @@ int vm_make_virtio(struct vm *vm)
 		return err;
 	vm->kvm.mend_ctx = vm->virtio;
 	vm->kvm.mend = mend;
+	ram_beside_mend(vm->ram, mend_for_device, vm->virtio);
 	return 0;
 }
 

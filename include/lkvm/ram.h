@@ -148,6 +148,33 @@ void ram_wrote(const struct ram *ram, const void *host, uint64_t len);
  */
 void ram_log_take(struct ram *ram, gpa_t start, uint64_t bytes, uint64_t *bitmap);
 
+/*
+ * hw/ram-beside.c: memory beside RAM, that a device gives the guest. It may have holes, and what is there
+ * may be gone at any time: a file that was cut. So nobody is given a pointer to it.
+ */
+
+#define RAM_MAX_BESIDE 64
+
+struct ram_beside {
+	gpa_t at;
+	uint64_t bytes; /* 0: there is none */
+	uint8_t *host;  /* stays mapped, as something or as nothing, while a device may be asked for I/O */
+	bool read_only; /* to the guest */
+};
+
+/** ram_beside_set() - number @n is this from now on; it overlaps no other. One call at a time. */
+void ram_beside_set(struct ram *ram, unsigned n, const struct ram_beside *beside);
+/** ram_beside_mend() - call @mend where something is missing: it may be there then. Before it is used. */
+void ram_beside_mend(struct ram *ram, void (*mend)(void *ctx), void *ctx);
+/** ram_beside_has() - are these all addresses of one of them, which may be written if @write? Any thread */
+bool ram_beside_has(const struct ram *ram, gpa_t at, uint64_t len, bool write);
+/**
+ * ram_beside_read(), ram_beside_write() - copy; any thread, and it may have to wait for the host's file
+ * Return: 0, or -EFAULT where there is not all of it; part of it may have been copied then
+ */
+int ram_beside_read(const struct ram *ram, gpa_t src, void *dst, size_t len);
+int ram_beside_write(const struct ram *ram, gpa_t dst, const void *src, size_t len);
+
 /* hw/ram-discard.c */
 
 /**

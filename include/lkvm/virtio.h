@@ -346,15 +346,21 @@ bool virtio_pop(struct virtio_dev *dev, unsigned index);
  */
 bool virtio_notify_me(struct virtio_dev *dev, unsigned index);
 
+/** virtio_pushed() - of virtio_push() alone: what virtq_push() has said is not 0 */
+void virtio_pushed(struct virtio_dev *dev, unsigned index, int ret) __attribute__((cold));
+
 /**
  * virtio_push() - worker: give a chain of queue @index back
  * @token: of dev->chain, or of a chain that was popped before and is still out
  * The driver sees it at the next virtio_complete(), which virtio_serve() calls at its end.
  */
-static inline void virtio_push(struct virtio_dev *dev, unsigned index, uint32_t token,
+static inline void virtio_push(struct virtio_dev *dev, unsigned index, uint64_t token,
 			       uint32_t written)
 {
-	virtq_push(&dev->queue[index].vq, token, written);
+	int ret = virtq_push(&dev->queue[index].vq, token, written);
+
+	if (__builtin_expect(ret, 0))
+		virtio_pushed(dev, index, ret);
 }
 
 /**

@@ -9,8 +9,11 @@
  *
  * One thread owns a queue: the vCPU while the driver configures it, the device's worker while it is
  * live. The rings are guest memory: everything read from them is fetched once and judged on the
- * copy. After -EPROTO or -EFAULT the queue is broken until virtq_init(): pop gives the same error
- * again; what is out may still be pushed.
+ * copy. After an error the queue is broken until virtq_init(): pop gives the same error again; what is
+ * out may still be pushed.
+ *
+ * A buffer in memory beside RAM (lkvm/ram.h) may be gone while it is used, so the device is lent
+ * another one: virtq-loan.c. What is in it was copied when the chain was popped, or will be when it is pushed.
  *
  * The life of a batch:
  *
@@ -32,6 +35,7 @@
 
 #define VIRTQ_MAX_SIZE 1024 /* descriptors a ring */
 #define VIRTQ_MAX_SEGS 1024 /* buffers a chain, its indirect table included */
+#define VIRTQ_MAX_LOAN (16 * MIB) /* bytes that are lent at a time, and so what a chain may have of such */
 
 /* What the driver set up, and the features that change the ring's format. */
 struct virtq_setup {
@@ -41,6 +45,8 @@ struct virtq_setup {
 	bool event_idx;          /* VIRTIO_F_EVENT_IDX */
 	bool indirect;           /* VIRTIO_F_INDIRECT_DESC */
 };
+
+struct virtq_lender; /* virtq-loan.c */
 
 struct virtq {
 	const struct ram *ram;
@@ -55,6 +61,8 @@ struct virtq {
 	uint16_t taken;      /* ring entries that are out: never more than the ring has */
 	uint16_t held_flags; /* packed: what makes the first unflushed entry visible */
 	bool avail_wrap, used_wrap; /* packed */
+	bool starved;               /* the next chain waits until a loan comes back */
+	struct virtq_lender *lender; /* NULL: nothing was lent yet */
 	bool out[VIRTQ_MAX_SIZE];   /* split: by head */
 };
 
@@ -67,7 +75,7 @@ struct virtq_place {
 
 /* One request: iov[0..n_out) to read, n_in behind it to write. Large: not for small stacks. */
 struct virtq_chain {
-	uint32_t token;       /* for virtq_push() */
+	uint64_t token;       /* for virtq_push() */
 	unsigned n_out, n_in; /* buffers */
 	uint64_t out_bytes, in_bytes;
 	struct iovec iov[VIRTQ_MAX_SEGS];
@@ -86,6 +94,9 @@ int virtq_init(struct virtq *q, const struct ram *ram, const struct virtq_setup 
  */
 int virtq_init_at(struct virtq *q, const struct ram *ram, const struct virtq_setup *setup,
 		  struct virtq_place place);
+
+/** virtq_fini() - nothing that is out is used any more, nor will it be pushed; takes a zeroed struct */
+void virtq_fini(struct virtq *q);
 
 /**
  * virtq_rests() - is nothing out?
@@ -113,7 +124,8 @@ struct virtq_place virtq_place(const struct virtq *q);
  * no buffer of zero bytes: it is skipped, wherever it points. In a packed ring the driver's buffer
  * ids are its own business: any value will do, and one that names several chains comes back as
  * often.
- * Return: 1 chain, 0 empty, -EPROTO malformed, -EFAULT not in RAM
+ * Return: 1 chain; 0 empty, or the next one waits for a loan (virtq_push() tells); -EPROTO malformed;
+ *	-EFAULT neither in RAM nor, whole and there, beside it; -E2BIG more than VIRTQ_MAX_LOAN beside it; -ENOMEM
  * Spec: virtio 1.2, 2.7.5, 2.7.13, 2.8.6 to 2.8.21
  */
 int virtq_pop(struct virtq *q, struct virtq_chain *c);
@@ -122,9 +134,12 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c);
  * virtq_push() - give a chain back; the driver sees it at the next virtq_flush()
  * @token:   of a chain that is out; anything else is our own bug, which is asserted as far as it
  *           could write to ring entries that are not out
- * @written: bytes written into its writable buffers, from their beginning
+ * @written: bytes written into its writable buffers, from their beginning. Of what was lent these are
+ *           copied, and the last writable byte: some devices have their verdict there.
+ * Return: 0; 1 if the chain that pop has left can be popped now; -EFAULT if what was lent has no place
+ *	any more: the queue is broken, and the driver will not see this chain again
  */
-void virtq_push(struct virtq *q, uint32_t token, uint32_t written);
+int virtq_push(struct virtq *q, uint64_t token, uint32_t written);
 
 /** virtq_flush() - publish what was pushed; Return: does the driver want an interrupt for it? */
 bool virtq_flush(struct virtq *q);

@@ -3,7 +3,7 @@
 /*
  * Requests of any kind in any layout, one after the other, to a block device on a disk in memory. A
  * request is: kind, sector, ranges or pattern, then how its readable and its writable bytes are cut
- * into buffers.
+ * into buffers, and which of them are named by another address, beside RAM.
  *
  * Beside what the sanitizers find: every request that has room for a status gets one, what succeeded
  * has done just what it says, what failed has done nothing, and nothing else of the disk, of its
@@ -24,6 +24,7 @@
 #define BYTES   (SECTORS * 512U)
 #define AREA    (96U * 1024)
 #define BUFS    12U
+#define BESIDE  (4 * GIB) /* from here on all of the RAM is seen once more, as if it were not RAM */
 
 static struct fake_driver d;
 static struct virtio_dev *dev;
@@ -36,12 +37,15 @@ static void set_up(void)
 {
 	static char path[64];
 	static struct disk_config cfg = { .path = path, .serial = "fuzz" };
+	struct ram_beside beside = { GPA(BESIDE), 2 * MIB, NULL, false };
 	struct disk *disk;
 
 	image = memfd_create("image", MFD_CLOEXEC);
 	check(!ftruncate(image, BYTES));
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", image);
 	fake_init(&d, 2);
+	beside.host = fake_at(&d, GPA(0));
+	ram_beside_set(d.ram, 0, &beside);
 	check(!disk_open(&cfg, &disk));
 	check(!virtio_blk_new(d.ram, "blk0", disk, &cfg, &dev));
 	fake_attach(&d, dev);
@@ -112,7 +116,8 @@ static void fill_out(struct input *input, uint32_t type)
 static unsigned cut(struct input *input, gpa_t area, bool writable, struct fake_buf *bufs,
 		    uint32_t *ret_bytes)
 {
-	unsigned n = input_be(input, 1) % (BUFS / 2 + 1), used = 0;
+	const unsigned how = input_be(input, 1), n = how % (BUFS / 2 + 1);
+	unsigned used = 0;
 	uint32_t at = 0;
 
 	for (unsigned i = 0; i < n; i++) {
@@ -120,7 +125,7 @@ static unsigned cut(struct input *input, gpa_t area, bool writable, struct fake_
 
 		if (!len || len > AREA - at)
 			continue;
-		bufs[used++] = (struct fake_buf){ GPA(area.v + at), len, writable };
+		bufs[used++] = (struct fake_buf){ GPA((how / 8 >> i & 1 ? BESIDE : 0) + area.v + at), len, writable };
 		at += len;
 	}
 	*ret_bytes = at;

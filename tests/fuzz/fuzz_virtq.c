@@ -5,19 +5,21 @@
  * second the size; then operations, each a byte and its operands:
  *
  *	0 at(2) n bytes...      the driver writes n bytes into the page of rings and tables
- *	1 i addr(2) len(2) flags next	the driver writes a likely descriptor
+ *	1 i addr(2) len(2) flags next	the driver writes a likely descriptor; with flag 8 of memory beside RAM
  *	2 i                     split: make head i available; packed: entry i
  *	3                       pop
  *	4 i len(1)              push one of those that are out
  *	5                       flush
  *	6, 7                    notify off, on
  *
- * Beside what the sanitizers find: every buffer of a chain lies in RAM and the sums are right, no
- * head of a split ring is out twice, a broken queue stays broken, and the device writes nowhere but
+ * Beside what the sanitizers find: every buffer of a chain lies in RAM, or what is lent for it can be
+ * written, and the sums are right, no head of a split ring is out twice, a broken queue stays broken, and the device writes nowhere but
  * where it may.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "../unit/fake-driver.h"
 #include "../unit/ram-base.h"
@@ -29,10 +31,14 @@
 #define TABLES 0x4000U
 #define END    0x6000U
 
+/* Half of it can be read and written, a quarter only read, and the last quarter is nothing. */
+#define BESIDE	     0x100000000ULL
+#define BESIDE_BYTES 0x10000U
+
 static struct fake_driver d;
 static struct virtq vq;
 static struct virtq_chain chain;
-static uint32_t out[VIRTQ_MAX_SIZE];
+static uint64_t out[VIRTQ_MAX_SIZE];
 static unsigned n_out;
 
 static uint8_t *guest(unsigned at)
@@ -48,9 +54,11 @@ static void check_chain(void)
 	check(chain.n_out + chain.n_in <= VIRTQ_MAX_SEGS);
 	for (unsigned i = 0; i < chain.n_out + chain.n_in; i++) {
 		uint8_t *at = chain.iov[i].iov_base;
+		const bool lent = at < ram_base(d.ram) || at >= end;
 
-		check(at >= ram_base(d.ram) && at < end);
-		check(chain.iov[i].iov_len && chain.iov[i].iov_len <= (size_t)(end - at));
+		check(chain.iov[i].iov_len && (lent || chain.iov[i].iov_len <= (size_t)(end - at)));
+		if (lent)
+			memset(at, 0xdd, chain.iov[i].iov_len);
 		bytes[i >= chain.n_out] += chain.iov[i].iov_len;
 	}
 	check(bytes[0] == chain.out_bytes && bytes[1] == chain.in_bytes);
@@ -76,11 +84,13 @@ static void pop(void)
 static void push(struct input *in)
 {
 	unsigned pick = input_be(in, 1), len = input_be(in, 1);
+	int ret;
 
 	if (!n_out)
 		return;
 	pick %= n_out;
-	virtq_push(&vq, out[pick], len);
+	ret = virtq_push(&vq, out[pick], len);
+	check(ret == 0 || ret == 1 || (ret == -EFAULT && vq.broken == ret));
 	out[pick] = out[--n_out];
 }
 
@@ -121,8 +131,9 @@ static void put_desc(struct input *in)
 {
 	unsigned i = input_be(in, 1), addr = input_be(in, 2), len = input_be(in, 2), flags = input_be(in, 1);
 	uint16_t last = (uint16_t)input_be(in, 1);
-	struct vring_desc desc = { addr, len, (uint16_t)(flags & 7), last };
-	struct vring_packed_desc packed = { addr, len, last, (uint16_t)(flags & 7) };
+	const uint64_t where = flags & 8 ? BESIDE + addr : addr;
+	struct vring_desc desc = { where, len, (uint16_t)(flags & 7), last };
+	struct vring_packed_desc packed = { where, len, last, (uint16_t)(flags & 7) };
 	void *at =
 		i < 128 ? guest(DESC + 16 * (i % vq.setup.size)) : guest(TABLES + 16 * (i - 128));
 
@@ -151,6 +162,18 @@ static void make_available(struct input *in)
 	}
 }
 
+static void make_guest(void)
+{
+	struct ram_beside beside = { GPA(BESIDE), BESIDE_BYTES, NULL, false };
+
+	fake_init(&d, 1);
+	beside.host = mmap(NULL, BESIDE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	check(beside.host != MAP_FAILED);
+	check(!mprotect(beside.host, BESIDE_BYTES / 4 * 3, PROT_READ));
+	check(!mprotect(beside.host, BESIDE_BYTES / 2, PROT_READ | PROT_WRITE));
+	ram_beside_set(d.ram, 0, &beside);
+}
+
 static void setup(struct input *in)
 {
 	static const uint16_t sizes[] = { 1, 2, 4, 8, 16, 64, 3, 7 };
@@ -166,7 +189,8 @@ static void setup(struct input *in)
 	};
 
 	if (!d.ram)
-		fake_init(&d, 1);
+		make_guest();
+	virtq_fini(&vq);
 	memset(guest(DESC), 0, END - DESC);
 	n_out = 0;
 	check(!virtq_init(&vq, d.ram, &s));

@@ -851,6 +851,66 @@ START_TEST(test_queue_reset)
 }
 END_TEST
 
+/* ---- data in another device's memory ---- */
+
+#define WINDOW	     (4 * GIB)
+#define WINDOW_BYTES (12 * MIB)
+
+/* Its last page is nothing. */
+static uint8_t *add_window(void)
+{
+	struct ram_beside beside = { GPA(WINDOW), WINDOW_BYTES, NULL, false };
+
+	beside.host = mmap(NULL, WINDOW_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(beside.host, MAP_FAILED);
+	ck_assert_int_eq(mprotect(beside.host + WINDOW_BYTES - 4096, 4096, PROT_NONE), 0);
+	ram_beside_set(drv.ram, 2, &beside);
+	return beside.host;
+}
+
+static int64_t beside_request(uint32_t type, uint64_t at, uint32_t len)
+{
+	const struct fake_buf bufs[3] = { FAKE_OUT(header, 16), { GPA(at), len, type == VIRTIO_BLK_T_IN },
+					  FAKE_IN(status, 1) };
+
+	set_header(type, 3);
+	return fake_request(&drv, 0, bufs, 3);
+}
+
+static void beside_ram(uint64_t features)
+{
+	uint8_t *window;
+
+	start(features);
+	window = add_window();
+	ck_assert_int_eq(beside_request(VIRTIO_BLK_T_IN, WINDOW + SECTOR, 16 * SECTOR), 16 * SECTOR + 1);
+	ck_assert_uint_eq(seen_status(), VIRTIO_BLK_S_OK);
+	assert_image(3, window + SECTOR, 16 * SECTOR);
+	memset(window, 0x5a, 64 * KIB);
+	ck_assert_int_eq(beside_request(VIRTIO_BLK_T_OUT, WINDOW, 64 * KIB), 1);
+	ck_assert_uint_eq(seen_status(), VIRTIO_BLK_S_OK);
+	assert_image(3, window, 64 * KIB);
+	fill_image();
+
+	/* There is nothing. The driver may begin anew. */
+	ck_assert_int_eq(beside_request(VIRTIO_BLK_T_IN, WINDOW + WINDOW_BYTES - 4096, SECTOR), -1);
+	ck_assert_uint_eq(seen_status(), VIRTIO_BLK_S_OK); /* that much was in RAM */
+	ck_assert(fake_probe(&drv, features, 64));
+	ck_assert_int_eq(beside_request(VIRTIO_BLK_T_OUT, WINDOW + WINDOW_BYTES - 4096, SECTOR), -1);
+	ck_assert(fake_probe(&drv, features, 64));
+	ck_assert_int_eq(beside_request(VIRTIO_BLK_T_IN, WINDOW, SECTOR), SECTOR + 1);
+	munmap(window, WINDOW_BYTES);
+	teardown();
+}
+
+START_TEST(test_beside_ram)
+{
+	beside_ram(FAKE_INDIRECT);
+	cfg.packed = true;
+	beside_ram(FAKE_PACKED | FAKE_EVENT_IDX);
+}
+END_TEST
+
 /* ---- bounds ---- */
 
 static void add_indirect(unsigned queue, uint64_t sector, uint32_t type, unsigned segs,
@@ -1095,4 +1155,4 @@ UNIT_MAIN("blk", test_config, test_read_write, test_last_sector, test_layouts, t
 	  test_read_only, test_zeroes, test_discard, test_bad_ranges, test_range_limits,
 	  test_ranges_not_negotiated, test_cache, test_batch, test_queues, test_submit_refused,
 	  test_io_error, test_no_memory, test_out_of_flushes, test_reset_in_flight, test_end_in_flight,
-	  test_queue_reset, test_requests_in_flight, test_pause, test_pause_and_grow, test_aliases, test_aliases_ephemeral, test_grow)
+	  test_queue_reset, test_beside_ram, test_requests_in_flight, test_pause, test_pause_and_grow, test_aliases, test_aliases_ephemeral, test_grow)

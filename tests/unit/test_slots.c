@@ -159,6 +159,39 @@ START_TEST(test_add_move_remove)
 }
 END_TEST
 
+/* What is beside RAM, devices find where the guest does. */
+START_TEST(test_beside_ram)
+{
+	char byte;
+
+	start(64);
+	ck_assert(!ram_beside_has(ram, GPA(0), 1, false));
+	ck_assert_int_eq(add(FB, 64 * KIB, false), 1);
+	ck_assert_int_eq(add(64 * MIB, 4 * KIB, true), 2); /* where RAM ends */
+	ck_assert(ram_beside_has(ram, GPA(FB), 64 * KIB, true));
+	ck_assert(!ram_beside_has(ram, GPA(FB), 64 * KIB + 1, true));
+	ck_assert(ram_beside_has(ram, GPA(64 * MIB), 4096, false) &&
+		  !ram_beside_has(ram, GPA(64 * MIB), 4096, true));
+	ck_assert_int_eq(ram_beside_write(ram, GPA(FB + 4099), "x", 1), 0);
+	ck_assert_uint_eq(memory[4099], 'x');
+	ck_assert_int_eq(ram_beside_read(ram, GPA(FB + 4099), &byte, 1), 0);
+	ck_assert_int_eq(byte, 'x');
+	ck_assert_int_eq(ram_beside_write(ram, GPA(64 * MIB), "x", 1), -EFAULT);
+
+	ck_assert_int_eq(kvm_slot_move(&kvm, 1, GPA(FB - 64 * KIB)), 0);
+	ck_assert(!ram_beside_has(ram, GPA(FB), 1, false) && ram_beside_has(ram, GPA(FB - 1), 1, false));
+	host.fail = ENOMEM;
+	ck_assert_int_eq(kvm_slot_move(&kvm, 1, GPA(FB)), -ENOMEM);
+	ck_assert(!ram_beside_has(ram, GPA(FB), 1, false) && ram_beside_has(ram, GPA(FB - 1), 1, false));
+	ck_assert_int_eq(kvm_slot_remove(&kvm, 1), 0);
+	ck_assert_int_eq(kvm_slot_remove(&kvm, 2), 0);
+	ck_assert(!ram_beside_has(ram, GPA(FB - 1), 1, false) && !ram_beside_has(ram, GPA(64 * MIB), 1, false));
+	ck_assert_int_eq(kvm_slot_log(&kvm, 0, true), 0); /* RAM is not beside itself */
+	ck_assert(!ram_beside_has(ram, GPA(0), 1, false));
+	kvm_slots_fini(&kvm);
+}
+END_TEST
+
 START_TEST(test_refused)
 {
 	static const struct {
@@ -253,6 +286,7 @@ START_TEST(test_log_has_both_halves)
 	ck_assert_uint_eq(high[0], 0);
 	ck_assert_int_eq(kvm_slot_log(&kvm, 1, false), 0);
 	ck_assert_uint_eq(host.region[1].flags, 0);
+	free(high);
 }
 END_TEST
 
@@ -349,7 +383,7 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = { test_ram_comes_first, test_add_move_remove, test_refused,
+	const TTest *const tests[] = { test_ram_comes_first, test_add_move_remove, test_beside_ram, test_refused,
 				       test_as_many_as_kvm_has, test_log_has_both_halves, test_log_bounds,
 				       test_discard, test_discard_of_a_file, NULL };
 

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -48,7 +49,7 @@ struct toy {
 	atomic_uint activates, kicks[2], handled, resets, ends, kicks_after_end;
 	atomic_uint drains[2];
 	atomic_bool ended;
-	uint32_t held[2][64];
+	uint64_t held[2][64];
 	unsigned n_held[2];
 	sigset_t mask;
 	char thread[16];
@@ -1353,6 +1354,49 @@ START_TEST(test_notifications_stay)
 }
 END_TEST
 
+/* Queue 1: those of queue 0 come to their end. */
+static void end_of_other(struct virtio_dev *d, unsigned index)
+{
+	if (!index) {
+		virtio_serve(d, 0, toy_handle);
+		return;
+	}
+	for (unsigned i = 0; i < toy.n_held[0]; i++)
+		virtio_push(d, 0, toy.held[0][i], 0);
+	toy.n_held[0] = 0;
+	virtio_complete(d, 0);
+}
+
+/* Requests with more beside RAM than is lent at a time: each waits for the one before, and nobody asks. */
+START_TEST(test_much_beside_ram)
+{
+	const uint32_t bytes = VIRTQ_MAX_LOAN / 2 + 1;
+	const struct fake_buf buf = FAKE_OUT(GPA(GIB), bytes);
+	struct ram_beside beside = { GPA(GIB), VIRTQ_MAX_LOAN, NULL, false };
+	uint32_t written;
+
+	setup(0);
+	beside.host = mmap(NULL, VIRTQ_MAX_LOAN, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(beside.host, MAP_FAILED);
+	ram_beside_set(drv.ram, 0, &beside);
+	toy.hold = true;
+	toy.on_kick = end_of_other;
+	ck_assert(fake_probe(&drv, 0, 8));
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_int_ge(fake_add(&drv.queue[0], &buf, 1), 0);
+	fake_notify(&drv, 0);
+	for (unsigned i = 1; i <= 3; i++) {
+		while (atomic_load(&toy.handled) < i)
+			sched_yield();
+		ck_assert_uint_eq(atomic_load(&toy.handled), i);
+		fake_notify(&drv, 1);
+		ck_assert_int_ge(fake_wait_used(&drv, 0, &written), 0);
+	}
+	teardown();
+	munmap(beside.host, VIRTQ_MAX_LOAN);
+}
+END_TEST
+
 static void serve_both(struct virtio_dev *d, unsigned index)
 {
 	(void)index;
@@ -1828,7 +1872,8 @@ UNIT_MAIN("virtio", test_echo, test_status, test_features_offered, test_features
 	  test_queue_reset_behind_the_end, test_reset_of_a_busy_device, test_broken_ring,
 	  test_broken_in_flight, test_broken_request, test_bad_addresses, test_activate_fails, test_slow_activate, test_reset_at_once,
 	  test_host_failures, test_config, test_config_interrupt, test_config_is_whole,
-	  test_reset_while_telling, test_commit, test_notifications_stay, test_serve_absent_queue,
+	  test_reset_while_telling, test_commit, test_notifications_stay,
+	  test_much_beside_ram, test_serve_absent_queue,
 	  test_hold, test_hold_and_set_up,
 	  test_pause, test_pause_reasons, test_pause_at_any_moment, test_pause_and_config,
 	  test_fini, test_stop, test_slow_reset, test_slow_queue_reset, test_slow_hold)

@@ -93,7 +93,8 @@ static void check_chain(bool indirect)
 		FAKE_IN(rig_buf(&r, 4096), 512),
 		FAKE_IN(rig_buf(&r, 200), 1),
 	};
-	uint32_t written = 0, token;
+	uint32_t written = 0;
+	uint64_t token;
 	int id = indirect ? fake_add_indirect(&r.q, bufs, 4) : fake_add(&r.q, bufs, 4);
 
 	token = rig_pop(&r, 2, 2);
@@ -131,7 +132,8 @@ END_TEST
 static void churn(uint16_t size, unsigned rounds)
 {
 	unsigned seed = size, n_out = 0;
-	uint32_t out[VIRTQ_MAX_SIZE], out_len[VIRTQ_MAX_SIZE];
+	uint64_t out[VIRTQ_MAX_SIZE];
+	uint32_t out_len[VIRTQ_MAX_SIZE];
 	uint32_t len[VIRTQ_MAX_SIZE], written;
 	int id;
 
@@ -196,7 +198,7 @@ START_TEST(test_large_ids)
 }
 END_TEST
 
-static bool aborts_at(uint32_t token)
+static bool aborts_at(uint64_t token)
 {
 	static const struct rlimit no_core;
 	int status;
@@ -217,7 +219,7 @@ START_TEST(test_push_not_out)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		struct fake_buf bufs[3];
-		uint32_t gone, out;
+		uint64_t gone, out;
 
 		rig_init(&r, 8, i ? FAKE_PACKED : 0);
 		bufs[0] = bufs[1] = bufs[2] = FAKE_OUT(r.buf, 16);
@@ -229,6 +231,7 @@ START_TEST(test_push_not_out)
 		ck_assert(aborts_at(gone));
 		ck_assert(aborts_at(out & 0xffff));
 		ck_assert(aborts_at(out | 0xffff0000));
+		ck_assert(aborts_at(out | 1ULL << 32)); /* it was lent nothing */
 		ck_assert(i || aborts_at(out | 0xffff));
 		rig_fini(&r);
 	}
@@ -498,7 +501,7 @@ END_TEST
 /* The same head twice, while it is out; after it was pushed it may come again. */
 START_TEST(test_split_head_twice)
 {
-	uint32_t token;
+	uint64_t token;
 
 	rig_init(&r, 8, 0);
 	make_three();
@@ -536,7 +539,7 @@ START_TEST(test_split_index)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-		uint32_t token[2];
+		uint64_t token[2];
 
 		rig_init(&r, 8, 0);
 		for (uint16_t j = 0; j < 8; j++) {

@@ -164,7 +164,7 @@ END_TEST
 /* Chains of one, two and one entries come back in another order, each under the id of its last. */
 static void check_ids(uint16_t first, uint16_t second, uint16_t third)
 {
-	uint32_t token[3];
+	uint64_t token[3];
 
 	rig_init(&r, 4, FAKE_PACKED);
 	put(0, 0, first, 1);
@@ -206,7 +206,7 @@ END_TEST
 START_TEST(test_entry_twice)
 {
 	for (unsigned i = 0; i < 3; i++) {
-		uint32_t token;
+		uint64_t token;
 
 		rig_init(&r, 2, FAKE_PACKED);
 		put(0, 0, 0, 1);

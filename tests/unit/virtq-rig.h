@@ -28,6 +28,7 @@ static inline void rig_init(struct rig *r, uint16_t size, uint64_t features)
 
 static inline void rig_fini(struct rig *r)
 {
+	virtq_fini(&r->vq);
 	fake_fini(&r->d);
 }
 
@@ -37,7 +38,7 @@ static inline gpa_t rig_buf(const struct rig *r, uint64_t off)
 }
 
 /* The next chain is there and has this many buffers. Return: its token */
-static inline uint32_t rig_pop(struct rig *r, unsigned n_out, unsigned n_in)
+static inline uint64_t rig_pop(struct rig *r, unsigned n_out, unsigned n_in)
 {
 	ck_assert_int_eq(virtq_pop(&r->vq, &r->c), 1);
 	ck_assert_uint_eq(r->c.n_out, n_out);
