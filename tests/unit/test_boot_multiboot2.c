@@ -28,7 +28,8 @@ static void add_tag(struct image *img, uint16_t type, uint16_t flags, uint32_t s
 	memcpy(tag, &type, 2);
 	memcpy(tag + 2, &flags, 2);
 	memcpy(tag + 4, &size, 4);
-	memcpy(tag + 8, word, words * 4);
+	if (words)
+		memcpy(tag + 8, word, words * 4);
 	img->tags += ALIGN_UP(8 + words * 4, 8);
 }
 

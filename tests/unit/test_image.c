@@ -512,6 +512,8 @@ START_TEST(test_walls)
 	bool landlock = !confine_init(&c);
 
 	confine_fini(&c);
+	if (ADDRESS_SANITIZER && landlock) /* reads /proc/self/maps as it starts, and that is out of reach */
+		return;
 	begin();
 	sh("cp ../secret base && qemu-img create -q -f qcow2 -b base -F raw x.qcow2 && mkdir bin && "
 	   "cp /proc/%d/exe bin/qemu-nbd", (int)getpid());

@@ -1192,6 +1192,7 @@ START_TEST(test_link_not_followed)
 	pump();
 	ck_assert_uint_eq(handled, 0);
 	ck_assert(exists("dead.sock") && exists("other/a.sock") && exists("other/b.sock"));
+	ipc_peers_free(&peers);
 	ipc_server_free(server);
 	free(other);
 }

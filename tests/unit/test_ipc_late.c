@@ -22,7 +22,7 @@ static struct ipc_server *server;
 
 static struct {
 	unsigned handled, more, gone;
-	struct ipc_client *waits[IPC_MAX_LATE + 1];
+	struct ipc_client *waits[IPC_MAX_LATE + 2]; /* as many as may wait, and those of test_most that may not */
 	unsigned n_waits;
 	enum ipc_op op;
 	int fd;

@@ -887,7 +887,7 @@ START_TEST(test_ring_goes)
 	before = heap();
 	frame(SESSION_DATA, 1, 1, piece, sizeof(piece));
 	frame(SESSION_DATA, 2, 1, piece, 100);
-	ck_assert_uint_ge(heap(), before + SESSION_WINDOW);
+	ck_assert(ADDRESS_SANITIZER || heap() >= before + SESSION_WINDOW); /* has a heap of its own */
 	while (read(out[0], got, sizeof(got)) > 0)
 		turns(1);
 	ck_assert_uint_lt(heap(), before + 4096);

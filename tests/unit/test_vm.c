@@ -12,14 +12,7 @@
 #define N_CPUS 2
 
 /* The address sanitizer keeps freed memory for a while. */
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define SLACK_KIB 512
-#else
-#define SLACK_KIB 0
-#endif
+#define SLACK_KIB (ADDRESS_SANITIZER ? 512 : 0)
 
 /* A machine without devices: both CPUs start at the reset vector, in the gap, or wait for their IPI. */
 static void vm_cycle(void)

@@ -9,6 +9,15 @@
 #include <dirent.h>
 #include <stdlib.h>
 
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#define ADDRESS_SANITIZER 1
+#else
+#define ADDRESS_SANITIZER 0
+#endif
+
 /* How much stands in a folder: "/proc/self/fd", for tests that nothing stays open */
 static inline unsigned unit_entries(const char *path)
 {

@@ -57,10 +57,10 @@ bool bytebuf_full(const struct bytebuf *b)
 	return b->len > b->cap;
 }
 
-/* Put @n bytes at @at and move what stands there. A full buffer stays full. */
+/* Put @n bytes at @at and move what stands there. A full buffer stays full. @bytes may be NULL for none. */
 static void insert(struct bytebuf *b, size_t at, const void *bytes, size_t n)
 {
-	if (bytebuf_full(b))
+	if (!n || bytebuf_full(b))
 		return;
 	if (n > b->cap - b->len) {
 		b->len = b->cap + 1;
