@@ -8,7 +8,6 @@ cd "$work" || exit
 mkdir bin
 ln -s "$LKVM" bin/lkvm
 PATH=$work/bin:$PATH
-export PTY_SECONDS=200
 # shellcheck source=tests/testbed/job.sh
 . "$here/job.sh"
 
@@ -49,9 +48,19 @@ try()
 {
 	local name=$1 status=$2
 	shift 2
-	timeout 100 "$@" >"$name.out" 2>"$name.err"
+	timeout "$per_guest" "$@" >"$name.out" 2>"$name.err"
 	echo $? >"$name.status"
 	expect_status "$name" "$status"
+}
+
+# on_terminal NAME STEP... -- COMMAND...: as $PTY does it
+on_terminal()
+{
+	local name=$1
+	shift
+	PTY_SECONDS=$per_guest timeout -k 10 $((per_guest * 2)) "$PTY" "$@" >"$name.out" 2>"$name.err" </dev/null
+	echo $? >"$name.status"
+	expect_status "$name" 0
 }
 
 # in_guest NAME CMD...: whether it succeeds there, soon

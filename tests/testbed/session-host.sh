@@ -156,7 +156,7 @@ memory_of()
 test_memory()
 {
 	local pid kib
-	"$PTY" expect '# ' send $'echo at the prompt\r' expect 'at the prompt' -- \
+	PTY_SECONDS=$per_guest "$PTY" expect '# ' send $'echo at the prompt\r' expect 'at the prompt' -- \
 		lkvm run --name memory -k "$CLOUD" -c 1 -m 256 -- sh >memory.out 2>memory.err </dev/null &
 	expect "it boots" booted memory
 	pid=$(lkvm list --json memory | jq '.[0].pid')

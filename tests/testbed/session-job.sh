@@ -117,7 +117,7 @@ test_streams()
 	session streams-log "$CLOUD" -- head -c 100 </dev/kmsg
 	expect_status streams-log 0
 	expect "the kernel's log" [ "$(wc -c <streams-log.out)" = 100 ]
-	timeout 300 lkvm run --name streams-full -k "$CLOUD" -c 1 -m 256 -- echo lost </dev/null >/dev/full 2>streams-full.err
+	timeout "$per_guest" lkvm run --name streams-full -k "$CLOUD" -c 1 -m 256 -- echo lost </dev/null >/dev/full 2>streams-full.err
 	echo $? >streams-full.status
 	expect_status streams-full 125
 	expect_text streams-full.err "lkvm: guest 'streams-full': its output is incomplete: No space left on device"
@@ -126,7 +126,7 @@ test_streams()
 run_piped()
 {
 	# shellcheck disable=SC2002
-	cat in | timeout 300 lkvm run -k "$CLOUD" -c 1 -m 256 -- cat
+	cat in | timeout "$per_guest" lkvm run -k "$CLOUD" -c 1 -m 256 -- cat
 }
 
 test_pipes()
@@ -332,11 +332,8 @@ test_disk()
 
 test_terminal()
 {
-	timeout 300 "$PTY" expect '# ' send $'stty size; tty\r' expect '/dev/pts/0' send $'exit 5\r' \
-		expect 'status 5' -- sh -c 'lkvm run -k "$CLOUD" -c 1 -m 256 -- sh; echo status $?' \
-		>terminal.out 2>terminal.err </dev/null
-	echo $? >terminal.status
-	expect_status terminal 0
+	on_terminal terminal expect '# ' send $'stty size; tty\r' expect '/dev/pts/0' send $'exit 5\r' \
+		expect 'status 5' -- sh -c 'lkvm run -k "$CLOUD" -c 1 -m 256 -- sh; echo status $?'
 }
 
 # read_late NAME: how many bytes standard input has, once there is no such guest any more
@@ -352,7 +349,7 @@ test_ends()
 	session ends-off "$CLOUD" -- sh -c 'echo o >/proc/sysrq-trigger; sleep 100' </dev/null
 	expect_status ends-off 122
 	# What it has printed is read when it has ended: more than a pipe holds.
-	timeout 300 lkvm run --name ends-late -k "$CLOUD" -c 1 -m 256 -- sh -c '
+	timeout "$per_guest" lkvm run --name ends-late -k "$CLOUD" -c 1 -m 256 -- sh -c '
 		head -c 200000 /dev/zero; sleep 3; echo o >/proc/sysrq-trigger; sleep 100' </dev/null 2>ends-late.err |
 		read_late ends-late >ends-late.out
 	expect_text ends-late.out 200000
@@ -528,24 +525,17 @@ test_exec-tty()
 	local keys
 	session terminals "$CLOUD" --rw "$work" -- sleep 1000 </dev/null &
 	expect "it boots" booted terminals
-	timeout 100 "$PTY" expect '# ' send $'stty size; tty\r' expect '/dev/pts/0' send $'exit 5\r' \
-		expect 'status 5' -- sh -c 'lkvm exec terminals -- sh; echo status $?' >exec-tty.out 2>exec-tty.err </dev/null
-	echo $? >exec-tty.status
-	expect_status exec-tty 0
+	on_terminal exec-tty expect '# ' send $'stty size; tty\r' expect '/dev/pts/0' send $'exit 5\r' \
+		expect 'status 5' -- sh -c 'lkvm exec terminals -- sh; echo status $?'
 	keys='trap ": >tty-hung-up; exit" HUP; echo begun; while :; do sleep 0.1; done'
-	timeout 100 "$PTY" expect begun send $'\001x' expect 'status 129' -- \
-		sh -c "lkvm exec terminals -- sh -c '$keys'; echo status \$?" \
-		>exec-leave.out 2>exec-leave.err </dev/null
-	echo $? >exec-leave.status
-	expect_status exec-leave 0
+	on_terminal exec-leave expect begun send $'\001x' expect 'status 129' -- \
+		sh -c "lkvm exec terminals -- sh -c '$keys'; echo status \$?"
 	expect "it has had SIGHUP" in_guest terminals test -e tty-hung-up
 	echo typed | try exec-forced 0 lkvm exec -t terminals -- sh -c 'read -r x; echo "<$x>"; tty'
 	expect "a terminal without one here" grep -q '<typed>' exec-forced.out
 	# A terminal at standard input only is read here, line by line
-	timeout 100 "$PTY" send $'word\r' send $'\004' expect 'got word' -- \
-		sh -c 'lkvm exec terminals -- cat | sed "s/^/got /"' >exec-line.out 2>exec-line.err </dev/null
-	echo $? >exec-line.status
-	expect_status exec-line 0
+	on_terminal exec-line send $'word\r' send $'\004' expect 'got word' -- \
+		sh -c 'lkvm exec terminals -- cat | sed "s/^/got /"'
 	lkvm stop terminals >/dev/null
 	wait
 }
@@ -578,15 +568,11 @@ test_console()
 	lkvm console looked-at </dev/null >console-all.out 2>console-all.err &
 	follower=$!
 	expect "a message" in_guest looked-at sh -c 'echo "<1>marker one" >/dev/kmsg'
-	timeout 100 "$PTY" expect 'marker one' raw send "${keys}bh" expect 'sysrq: HELP' send "${keys}d" expect 'runs on' \
-		expect 'status 0' -- sh -c 'lkvm console looked-at; echo status $?' >console-tty.out 2>console-tty.err </dev/null
-	echo $? >console-tty.status
-	expect_status console-tty 0
+	on_terminal console-tty expect 'marker one' raw send "${keys}bh" expect 'sysrq: HELP' send "${keys}d" expect 'runs on' \
+		expect 'status 0' -- sh -c 'lkvm console looked-at; echo status $?'
 	lkvm exec looked-at -- setsid sh -c 'exec sh -i </dev/ttyS0 >/dev/ttyS0 2>&1' </dev/null &
-	timeout 100 "$PTY" expect '# ' raw send $'echo $((6 * 7)); exit\r' expect 42 send "${keys}d" -- \
-		lkvm console looked-at >console-shell.out 2>console-shell.err </dev/null
-	echo $? >console-shell.status
-	expect_status console-shell 0
+	on_terminal console-shell expect '# ' raw send $'echo $((6 * 7)); exit\r' expect 42 send "${keys}d" -- \
+		lkvm console looked-at
 	lkvm stop looked-at >/dev/null
 	wait $follower
 	echo $? >console-all.status
