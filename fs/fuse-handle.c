@@ -23,7 +23,7 @@ static int find_place(struct fuse *f)
 	for (unsigned i = f->first_free; i < f->cap_handles; i++)
 		if (!f->handles[i])
 			return (int)i;
-	more = reallocarray(f->handles, cap, sizeof(*more));
+	more = reallocarray(f->handles, cap, sizeof(struct fuse_handle *));
 	if (!more)
 		return -1;
 	for (unsigned i = f->cap_handles; i < cap; i++)

@@ -92,7 +92,7 @@ int p9_getlock(struct p9_call *c)
 				       locks_look(&c->p9->locks, c->node, c->n[3], c->fid->fd, &lock);
 	if (err)
 		return err;
-	while (types[type] != lock.l_type)
+	while (type < ARRAY_SIZE(types) - 1 && types[type] != lock.l_type)
 		type++;
 	put_int(c, type, 1);
 	put_int(c, lock.l_type == F_UNLCK ? c->n[1] : (uint64_t)lock.l_start, 8);

@@ -42,7 +42,7 @@ static unsigned bus_find(const struct bus *bus, uint64_t addr)
 static bool bus_has_room(struct bus *bus)
 {
 	if (!bus->range)
-		bus->range = malloc(BUS_MAX_RANGES * sizeof(bus->range[0]));
+		bus->range = calloc(BUS_MAX_RANGES, sizeof(bus->range[0]));
 	return bus->range;
 }
 

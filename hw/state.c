@@ -326,7 +326,7 @@ static int unpack_fields(struct state_reader *in, struct record *r, const struct
 int state_unpack(struct state_reader *in, const struct state_type *type, void *ret_state)
 {
 	const char *bad;
-	struct record r;
+	struct record r = { .version = 0 };
 	int err = state_take_record(in, &r);
 
 	if (err)

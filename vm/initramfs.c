@@ -172,9 +172,10 @@ static int put_bytes(const struct initramfs_file *f, uint8_t *dst)
 {
 	ssize_t n;
 
-	if (f->bytes || f->fd < 0) {
-		if (f->len)
-			memcpy(dst, f->bytes, f->len);
+	if (!f->len)
+		return 0;
+	if (f->bytes) {
+		memcpy(dst, f->bytes, f->len);
 		return 0;
 	}
 	n = file_read(f->fd, dst, f->len, 0);

@@ -331,15 +331,16 @@ static char *find_release(const char *name)
 int kconfig_read(const char *name, struct kconfig *ret)
 {
 	struct stat st;
+	const bool there = !stat(name, &st);
 	char *path;
 	int err;
 
-	if (!stat(name, &st) && !S_ISDIR(st.st_mode))
+	if (there && !S_ISDIR(st.st_mode))
 		return read_image(name, ret);
-	if (!stat(name, &st) && asprintf(&path, "%s/.config", name) < 0)
-		path = NULL;
-	else if (stat(name, &st))
+	if (!there)
 		path = find_release(name);
+	else if (asprintf(&path, "%s/.config", name) < 0)
+		path = NULL;
 	if (!path)
 		return log_err(-ENOENT, WHAT " '%s'", name);
 	err = read_image(path, ret);

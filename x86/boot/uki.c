@@ -154,7 +154,7 @@ static int uki_load(struct boot *boot)
 {
 	const struct section *linux_section, *initrd, *cmdline;
 	struct boot_file kernel;
-	struct pe pe;
+	struct pe pe = { .n = 0 };
 	int err = read_sections(boot, &pe);
 
 	if (err)
