@@ -237,9 +237,6 @@ static int refused(const struct look *l)
 	const char *name = l->guest->name;
 
 	switch (l->err) {
-	case -EOPNOTSUPP:
-		log_errx(l->err, "guest '%s': its lkvm is too old to show its console", name);
-		break;
 	case -EAGAIN:
 		log_errx(l->err, "guest '%s': as many look at its console as can already", name);
 		break;

@@ -89,6 +89,8 @@ int ipc_failed(const char *name, pid_t pid, int err)
 		if (pid <= 0)
 			return log_errx(err, "guest '%s' does not answer", name);
 		return log_errx(err, "guest '%s': process %d does not answer", name, pid);
+	case -EPROTONOSUPPORT:
+		return log_errx(err, "guest '%s': process %d runs another version of lkvm", name, pid);
 	case -ENOTSOCK:
 		return log_errx(err, "guest '%s': what has the name of its control socket is none", name);
 	default:

@@ -23,7 +23,7 @@
 #include "lkvm/loop.h"
 
 #define IPC_MAGIC    0x4d564b4c /* "LKVM" */
-#define IPC_VERSION  1
+#define IPC_VERSION  2 /* of all that goes over the socket, what requests and answers carry included */
 #define IPC_MAX_BODY 65536
 #define IPC_NAME_MAX 64
 #define IPC_MAX_CLIENTS 96

@@ -1,8 +1,9 @@
 /*
- * exec-peer NAME: what `lkvm exec` talks to, without a guest: takes its commands as the lkvm of guest NAME
+ * exec-peer NAME [old]: what `lkvm exec` talks to, without a guest: takes its commands as the lkvm of guest NAME
  * would, and runs them here. A command that wants a terminal has its descriptors, and TTY=COLUMNSxROWS in
  * its environment; each later size is a line of the file "sizes". One whose client has left gets SIGHUP.
- * OUTPUT_ERR=ERRNO in its environment is what the client is told of its output.
+ * OUTPUT_ERR=ERRNO in its environment is what the client is told of its output. With `old` every request is
+ * answered as by an lkvm that finds another version in it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -132,7 +133,8 @@ static int handler(void *ctx, enum ipc_op op, const void *body, size_t len, stru
 	struct ipc_exec req;
 	unsigned i = 0;
 
-	(void)ctx;
+	if (ctx)
+		return -EPROTONOSUPPORT;
 	if (op == IPC_STOP)
 		exit(0);
 	if (op != IPC_EXEC || len != sizeof(req))
@@ -188,8 +190,8 @@ int main(int argc, char **argv)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signals.fd = signalfd(-1, &set, SFD_CLOEXEC);
-	if (argc != 2 || signals.fd < 0 || loop_init(&loop) || loop_add(&loop, &signals, EPOLLIN) ||
-	    ipc_server_new(&loop, argv[1], handler, NULL, &server))
+	if (argc < 2 || signals.fd < 0 || loop_init(&loop) || loop_add(&loop, &signals, EPOLLIN) ||
+	    ipc_server_new(&loop, argv[1], handler, argv[2], &server))
 		return 1;
 	return loop_run(&loop) ? 1 : 0;
 }

@@ -128,4 +128,18 @@ kill $peer
 wait $pid
 t_is "the guest ends first" $? 1
 t_fails 1 "guest 'peer' has died; its control socket was removed" "$LKVM" exec peer -- true
+
+# ---- a guest of another version ----
+
+"$EXEC_PEER" other old &
+peer=$!
+t_ok "the other is there" until_true test -S "$LKVM_DIR/other.sock"
+t_fails 125 "guest 'other': process $peer runs another version of lkvm" "$LKVM" console other
+for word in "exec other -- true" "stop other" "pause other" "stat other"; do
+	# shellcheck disable=SC2086 # several words
+	t_fails 1 "guest 'other': process $peer runs another version of lkvm" "$LKVM" $word
+done
+t_run "$LKVM" list
+t_status 0
+t_stderr_is "lkvm: guest 'other': process $peer runs another version of lkvm"
 t_done
