@@ -7,7 +7,8 @@
  * The threads (fs/NAME.N) are started with the machine, wait for kicks, and are the ones who touch the
  * rings, under the lock. A kick wakes one of them, which serves what it finds; should there be more than
  * one request, it wakes another one first, as each may take long. So a request that comes alone costs no
- * change of threads but that of the kick. One that waits for a lock is served without a thread.
+ * change of threads but that of the kick. One that waits for a lock is served without a thread. Under the lock
+ * nothing waits for the host, unless a request's own buffers are in a window into files: virtq-loan.c.
  */
 #include "share-internal.h"
 

@@ -1,7 +1,7 @@
 /*
- * fs-dax files FOLDER | hold FILE | is FILE | sum FILE | hello: files of a shared folder as memory of this
- * process. What it says are lines that begin with "guest: dax:". The other side of `files` is in
- * fs-job.sh: it waits for these lines, and writes to the files.
+ * fs-dax files FOLDER | direct FOLDER | share FILE | hold FILE | is FILE | sum FILE | hello: files of a shared
+ * folder as memory of this process. What it says are lines that begin with "guest: dax:". The other side of `files`
+ * and `direct` is in fs-job.sh, that of `share` in session-job.sh: it waits for these lines, and writes to the files.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -87,6 +87,21 @@ static bool becomes(volatile uint8_t *at, uint8_t value)
 	return *at == value;
 }
 
+/* Each side writes into it, and the other finds that. */
+static void words(volatile uint8_t *shared)
+{
+	memcpy((void *)(uintptr_t)(shared + MIB), "guest's word", 12);
+	say("written");
+	say(becomes(shared + 2 * MIB, '#') ? "the host's word" : "no word of the host's");
+}
+
+static void share(const char *path)
+{
+	int fd = open_file(path);
+
+	words(map(fd, size_of(fd), PROT_READ | PROT_WRITE, MAP_SHARED));
+}
+
 static void both_ways(const char *path)
 {
 	int fd = open_file(path);
@@ -97,9 +112,7 @@ static void both_ways(const char *path)
 
 	mine[5] = '!';
 	say(shared[5] != '!' ? "mine is mine" : "mine is everybody's");
-	memcpy((void *)(uintptr_t)(shared + MIB), "guest's word", 12);
-	say("written");
-	say(becomes(shared + 2 * MIB, '#') ? "the host's word" : "no word of the host's");
+	words(shared);
 	need(pwrite(fd, more, 4, (off_t)bytes) == 4, "append");
 	say(!memcmp((void *)(uintptr_t)(shared + bytes), more, 4) ? "appended" : "not appended");
 	need(!fsync(fd), "fsync");
@@ -137,6 +150,59 @@ static void files(const char *folder)
 	cut(path);
 }
 
+/* All of it in one call: more than a queue of the disk's lends at a time. */
+static void from_and_to_disk(int disk, uint8_t *at, uint8_t *mine, size_t bytes)
+{
+	const uint8_t first = at[0], last = at[bytes - 1];
+
+	need(pwrite(disk, at, bytes, 0) == (ssize_t)bytes, "write the disk");
+	need(pread(disk, mine, bytes, 0) == (ssize_t)bytes, "read the disk");
+	say(!memcmp(mine, at, bytes) ? "from the file to the disk" : "not to the disk");
+	for (size_t i = 0; i < bytes; i++)
+		mine[i] ^= 0xff;
+	need(pwrite(disk, mine, bytes, 0) == (ssize_t)bytes, "write the disk anew");
+	need(pread(disk, at + 512, bytes - 1024, 512) == (ssize_t)bytes - 1024, "read it into the file");
+	say(!memcmp(mine + 512, at + 512, bytes - 1024) ? "from the disk to the file" : "not to the file");
+	say(at[0] == first && at[bytes - 1] == last ? "and nothing else" : "and more");
+}
+
+/* The host cuts the file while it is mapped, and has done so when there is a file "cut". */
+static void cut_to_disk(int disk, const char *folder, uint8_t *at, uint8_t *mine)
+{
+	unsigned i = 0;
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/cut", folder);
+	say("cut it");
+	for (i = 0; i < SECONDS * 10 && access(path, F_OK); i++)
+		usleep(100000);
+	need(pwrite(disk, at, MIB, 0) == MIB, "write what was cut");
+	need(pread(disk, mine, MIB, 0) == MIB, "read the disk again");
+	for (i = 0; i < MIB && !mine[i]; i++)
+		;
+	say(i == MIB ? "zeros" : "not zeros");
+}
+
+/* A disk's requests, with buffers that are a file. */
+static void direct(const char *folder)
+{
+	int disk = open("/dev/vda", O_RDWR | O_DIRECT), fd;
+	uint8_t *at;
+	char path[256];
+	void *mine = NULL;
+	size_t bytes;
+
+	need(disk >= 0, "disk");
+	snprintf(path, sizeof(path), "%s/file", folder);
+	is_dax(path);
+	fd = open_file(path);
+	bytes = size_of(fd);
+	at = (uint8_t *)(uintptr_t)map(fd, bytes, PROT_READ | PROT_WRITE, MAP_SHARED);
+	need(!posix_memalign(&mine, 4096, bytes), "memory");
+	from_and_to_disk(disk, at, mine, bytes);
+	cut_to_disk(disk, folder, at + bytes / 2, mine);
+}
+
 static long cached_mib(void)
 {
 	char line[128];
@@ -172,12 +238,13 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(const char *arg);
-	} words[] = { { "files", files }, { "hold", hold }, { "is", is_dax }, { "sum", sum }, { "hello", say } };
+	} calls[] = { { "files", files }, { "share", share }, { "direct", direct }, { "hold", hold },
+		      { "is", is_dax },	  { "sum", sum },     { "hello", say } };
 
-	for (size_t i = 0; argc > 1 && i < sizeof(words) / sizeof(words[0]); i++) {
-		if (strcmp(argv[1], words[i].name))
+	for (size_t i = 0; argc > 1 && i < sizeof(calls) / sizeof(calls[0]); i++) {
+		if (strcmp(argv[1], calls[i].name))
 			continue;
-		words[i].run(argc > 2 ? argv[2] : argv[1]);
+		calls[i].run(argc > 2 ? argv[2] : argv[1]);
 		return 0;
 	}
 	return 1;

@@ -16,6 +16,7 @@ dax        files as memory: both sides write, one is cut by the host, programs r
 daxcalls   system calls give what lkvm-run(1) says that they give with dax (Debian 6.1 cloud)
 daxrandom  operations at random, with dax (Debian 6.1 cloud)
 daxmmio    a read-only folder with dax (Debian 6.1 generic, MMIO)
+daxdirect  direct I/O of a virtio disk from and to a file that is mapped (Debian 6.1 cloud)
 daxmemory  two guests that map one file have it once in the host's memory (Debian 6.1 cloud)
 "
 
@@ -179,6 +180,30 @@ test_daxmmio()
 	expect_line daxmmio "guest: dax: without a copy"
 	expect "the same sum twice" [ "$(tr -d '\r' <daxmmio.out |
 		grep -c "^guest: sum of share $(sums disk/daxmmio)$")" -eq 2 ]
+}
+
+# cuts NAME: the host's part in fs-dax.c: direct
+cuts()
+{
+	wait_line "$1" "guest: dax: cut it"
+	expect "the disk's in the file" cmp -s -n $((33554432 - 1024)) "disk/$1/file" "disk/$1.img" 512 512
+	expect "not all of the disk's" [ "$(head -c 512 "disk/$1/file")" = "$(seq 1 200 | head -c 512)" ]
+	truncate -s 5000 "disk/$1/file"
+	touch "disk/$1/cut"
+}
+
+test_daxdirect()
+{
+	mkdir -p disk/daxdirect
+	seq 1 5000000 | head -c 33554432 >disk/daxdirect/file
+	truncate -s 33554432 disk/daxdirect.img
+	cuts daxdirect &
+	boot daxdirect cloud "mount:share,direct:share" --fs disk/daxdirect,share,dax -d disk/daxdirect.img
+	wait
+	for line in "without a copy" "from the file to the disk" "from the disk to the file" "and nothing else" zeros; do
+		expect_line daxdirect "guest: dax: $line"
+	done
+	expect "no complaint" [ ! -s daxdirect.err ]
 }
 
 # of_file FIELD PID: kB of it of the file "big" in this process

@@ -19,7 +19,7 @@ for kernel in cloud generic; do
 	folder=$(./kernels.sh $kernel)
 	p9=()
 	[ $kernel = cloud ] || p9=(9p 9pnet_virtio) # the other one has none
-	./initrd.sh modules "$work/$kernel-modules" "$folder" virtio_pci virtio_mmio virtiofs "${p9[@]}"
+	./initrd.sh modules "$work/$kernel-modules" "$folder" virtio_pci virtio_mmio virtio_blk virtiofs "${p9[@]}"
 	files+=(--file "$(echo "$folder"/boot/vmlinuz-*)=$kernel" --file "$work/$kernel-modules")
 done
 

@@ -13,6 +13,7 @@ arguments  10000 arguments of any bytes; the environment
 world      the tree is read-only, a layer over it is not; --rw, --ro, --hide, --root, --cwd
 setting    what the guest has: time, zone, file systems, network, name, processes; no service of the host
 p9         by 9P with a kernel without virtio-fs
+dax        --dax on: the tree and what is shared with --rw are the host's own pages
 modules    modprobe: of a package that is only unpacked, of a build, in a root without modules
 disk       --root with an image: raw and qcow2, with partitions, written
 terminal   a pseudo terminal with its size, and keys
@@ -244,6 +245,35 @@ test_p9()
 	expect_text p9.out "${GENERIC##*/vmlinuz-}"$'\n'"lkvm.share0 $work/rw9 9p"$'\nx'
 	expect "written by the guest" [ "$(cat rw9/made)" = new ]
 	expect "why" grep -q "files come by 9p, as the kernel has no virtio-fs" p9.err
+}
+
+# The host's part in fs-dax.c: share
+dax_words()
+{
+	wait_line dax "guest: dax: written"
+	expect "the guest's word" [ "$(tail -c +1048577 daxrw/file | head -c 12)" = "guest's word" ]
+	printf '#' | dd of=daxrw/file bs=1M seek=2 conv=notrunc status=none
+}
+
+# The shell and what it starts are mapped, too.
+test_dax()
+{
+	mkdir daxrw
+	head -c 4194304 /dev/zero | tr '\0' . >daxrw/file
+	dax_words &
+	session dax "$CLOUD" --dax on --rw "$work/daxrw" --cwd "$work/daxrw" -- sh -c '
+		"$0" is /etc/passwd; "$0" is file; "$0" share file; cp "$0" program; ./program hello; exit 7' "$FS_DAX" </dev/null
+	wait
+	expect_status dax 7
+	expect_text dax.out "guest: dax: without a copy
+guest: dax: without a copy
+guest: dax: written
+guest: dax: the host's word
+guest: dax: hello"
+	expect_empty dax.err
+	expect "the program is the host's" cmp "$FS_DAX" daxrw/program
+	session dax-off "$CLOUD" --rw "$work/daxrw" -- "$FS_DAX" is /etc/passwd </dev/null
+	expect_text dax-off.out "guest: dax: with a copy"
 }
 
 # A folder as make leaves it: modules, but none installed

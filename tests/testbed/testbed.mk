@@ -7,6 +7,7 @@ LINUX := tests/testbed/linux.sh tests/testbed/virtio.sh tests/testbed/blk.sh \
 CHECKS += $(LINUX)
 $(LINUX): $(O)/lkvm
 tests/testbed/console.sh tests/testbed/session.sh: $(PTY)
+tests/testbed/session.sh: $(FS_DAX)
 tests/testbed/fs.sh: $(FS_CALLS) $(FS_RANDOM) $(FS_DAX)
 
 .PHONY: check-linux
