@@ -13,8 +13,8 @@
  *	6, 7                    notify off, on
  *
  * Beside what the sanitizers find: every buffer of a chain lies in RAM, or what is lent for it can be
- * written, and the sums are right, no head of a split ring is out twice, a broken queue stays broken, and the device writes nowhere but
- * where it may.
+ * written, and the sums are right, no head of a split ring is out twice, a broken queue stays broken, and the
+ * device writes nowhere but where it may.
  */
 #include <errno.h>
 #include <stdlib.h>
