@@ -184,12 +184,20 @@ static int open_hugetlbfs(struct ram_backing *backing, const struct ram_config *
 	return fit_file(backing->fd, path, &st, size_bytes);
 }
 
+static int open_saved(struct ram_backing *backing, const struct ram_config *cfg)
+{
+	backing->fd = fcntl(cfg->saved_fd, F_DUPFD_CLOEXEC, 0);
+	return backing->fd < 0 ? log_err(-errno, "saved RAM") : 0;
+}
+
 int ram_backing_open(struct ram_backing *backing, const struct ram_config *cfg, uint64_t size_bytes)
 {
 	*backing = (struct ram_backing){ .fd = -1, .prealloc = cfg->prealloc, .advice = cfg };
 	backing->shared = ram_backing_shared(cfg);
 	if (!!cfg->path + !!cfg->hugetlbfs + cfg->hugepages > 1)
 		return log_errx(-EINVAL, "--mem-path, --hugetlbfs and --hugepages exclude each other");
+	if (cfg->saved)
+		return open_saved(backing, cfg);
 	if (cfg->hugetlbfs)
 		return open_hugetlbfs(backing, cfg, size_bytes);
 	if (cfg->path)
@@ -246,6 +254,8 @@ bool ram_backing_shared(const struct ram_config *cfg)
 
 const char *ram_backing_kind(const struct ram_config *cfg)
 {
+	if (cfg->saved)
+		return "snapshot";
 	if (cfg->path)
 		return "file";
 	if (cfg->hugetlbfs)

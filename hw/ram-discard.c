@@ -11,12 +11,26 @@ static off_t file_offset(const struct ram *ram, gpa_t at)
 	return (off_t)(at.v < RAM_GAP_END ? at.v : at.v - RAM_GAP_END + ram->map.part[0].size_bytes);
 }
 
+/* A page of a file that only began as the RAM would come back as it was. */
+static int forget_file(const struct ram *ram, uint8_t *host, uint64_t bytes)
+{
+	char refused[64] = "";
+
+	if (mmap(host, bytes, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return -errno;
+	ram_advise(ram, host, bytes, refused, sizeof(refused));
+	return 0;
+}
+
 static int discard_pages(struct ram *ram, gpa_t at, uint8_t *host, uint64_t bytes)
 {
 	/* Dropping our mapping of a shared file would leave the pages to the file. */
 	if (ram->fd >= 0 && ram->shared)
 		return fallocate(ram->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 				 file_offset(ram, at), (off_t)bytes) ? -errno : 0;
+	if (ram->fd >= 0 && ram->page_bytes == RAM_PAGE_BYTES)
+		return forget_file(ram, host, bytes);
 	return madvise(host, bytes, MADV_DONTNEED) ? -errno : 0;
 }
 

@@ -22,9 +22,13 @@ struct ram {
 	int fd;              /* of the backing, -1: anonymous */
 	bool shared;         /* what is in the file is what is in the RAM */
 	uint64_t page_bytes; /* the least that can be given back */
+	const struct ram_config *advice;
 	atomic_bool logging;
 	_Atomic(uint64_t) *log; /* a bit a page of the span, gap included; kept once it was made */
 	struct ram_besides besides;
 };
+
+/** ram_advise() - as the configuration has it; the names of what the host refuses are added to @refused */
+void ram_advise(const struct ram *ram, uint8_t *host, uint64_t bytes, char *refused, size_t cap);
 
 #endif

@@ -72,15 +72,26 @@ static int map_range(const struct ram *ram, uint64_t start, uint64_t len, uint64
 	return 0;
 }
 
-static void advise(const struct ram *ram, unsigned i, int advice, const char *name,
-		   struct ram_backing *backing)
+void ram_advise(const struct ram *ram, uint8_t *host, uint64_t bytes, char *refused, size_t cap)
 {
-	size_t len = strlen(backing->refused);
+	const struct ram_config *cfg = ram->advice;
+	const struct {
+		bool off;
+		int advice;
+		const char *name;
+	} all[] = {
+		{ cfg->no_merge, MADV_MERGEABLE, "MERGEABLE" },
+		{ cfg->no_thp, MADV_HUGEPAGE, "HUGEPAGE" },
+		{ cfg->fork, MADV_DONTFORK, "DONTFORK" },
+		{ cfg->dump, MADV_DONTDUMP, "DONTDUMP" },
+	};
 
-	if (!madvise(ram->map.base + ram->map.part[i].start.v, ram->map.part[i].size_bytes, advice))
-		return;
-	if (!strstr(backing->refused, name))
-		snprintf(backing->refused + len, sizeof(backing->refused) - len, " %s", name);
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		size_t len = strlen(refused);
+
+		if (!all[i].off && madvise(host, bytes, all[i].advice) && !strstr(refused, all[i].name))
+			snprintf(refused + len, cap - len, " %s", all[i].name);
+	}
 }
 
 /*
@@ -99,18 +110,12 @@ static void begin_small(const struct ram *ram, const struct ram_backing *backing
 
 static void advise_part(const struct ram *ram, unsigned i, struct ram_backing *backing)
 {
-	const struct ram_config *cfg = backing->advice;
+	const struct ram_part *part = &ram->map.part[i];
 
-	if (!cfg->no_merge)
-		advise(ram, i, MADV_MERGEABLE, "MERGEABLE", backing);
-	if (!cfg->no_thp && !i)
+	if (!ram->advice->no_thp && !i)
 		begin_small(ram, backing);
-	if (!cfg->no_thp)
-		advise(ram, i, MADV_HUGEPAGE, "HUGEPAGE", backing);
-	if (!cfg->fork)
-		advise(ram, i, MADV_DONTFORK, "DONTFORK", backing);
-	if (!cfg->dump)
-		advise(ram, i, MADV_DONTDUMP, "DONTDUMP", backing);
+	ram_advise(ram, ram->map.base + part->start.v, part->size_bytes, backing->refused,
+		   sizeof(backing->refused));
 }
 
 /*
@@ -152,6 +157,7 @@ int ram_new(uint64_t size_bytes, struct ram_backing *backing, struct ram **ret)
 		return -ENOMEM;
 	pthread_mutex_init(&ram->besides.lock, NULL);
 	ram->fd = backing->fd;
+	ram->advice = backing->advice;
 	ram->shared = backing->shared;
 	ram->page_bytes = backing->page_bytes ? backing->page_bytes : RAM_PAGE_BYTES;
 	ram->map.n_parts = ram_layout(size_bytes, ram->map.part, &ram->span_bytes);

@@ -51,6 +51,11 @@ static bool put_bytes(struct state_buf *buf, const void *from, size_t bytes)
 	return at;
 }
 
+int state_buf_add(struct state_buf *buf, const void *from, size_t bytes)
+{
+	return put_bytes(buf, from, bytes) ? 0 : -ENOMEM;
+}
+
 /* The host is little endian as the record is. */
 static bool put_u32(struct state_buf *buf, uint32_t v)
 {

@@ -38,6 +38,8 @@ struct ram_config {
 	uint64_t hugepage_bytes;
 	const char *hugetlbfs; /* mount point of a hugetlbfs to take the RAM from, or NULL */
 	const char *path;      /* file to use as RAM, or directory to make an unlinked one in, or NULL */
+	bool saved;   /* the RAM begins with what ram_save() wrote, which stays as it is: */
+	int saved_fd; /* not the RAM's, which has its own */
 };
 
 struct ram_part {
@@ -60,7 +62,7 @@ struct ram_backing {
 	bool shared;          /* MAP_SHARED rather than MAP_PRIVATE */
 	uint64_t page_bytes;  /* huge page size to ask for, 0: ordinary pages */
 	bool prealloc;
-	const struct ram_config *advice;
+	const struct ram_config *advice; /* lives as long as the RAM */
 	char refused[64];     /* filled by ram_new(): names of the advice that the host refused */
 };
 
@@ -184,6 +186,23 @@ int ram_beside_write(const struct ram *ram, gpa_t dst, const void *src, size_t l
  * Return: 0, -EFAULT if not all of it is RAM, or the -errno of the host's refusal
  */
 int ram_discard(struct ram *ram, gpa_t at, uint64_t bytes);
+
+/* hw/ram-save.c: RAM as a file, the parts back to back */
+
+/**
+ * ram_save() - all of it; what holds nothing but zeros becomes holes
+ * Async-signal-safe. Nobody writes to the RAM meanwhile: the guest stands still, or this is a child of its
+ * process (ram_let_fork()).
+ * @fd: an empty file
+ * @ret_bytes: how much was written
+ * Return: 0 or -errno
+ */
+int ram_save(const struct ram *ram, int fd, uint64_t *ret_bytes);
+/**
+ * ram_let_fork() - does a child of this process have the RAM, as it was when it was made? Main thread.
+ * Return: 0; -ENOTSUP: it would see what comes later, as other processes do (--mem-share); or -errno
+ */
+int ram_let_fork(const struct ram *ram, bool on);
 
 /**
  * ram_fault_report() - from now on a SIGSEGV or SIGBUS within @ram names the guest address

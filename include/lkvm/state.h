@@ -90,6 +90,8 @@ struct state_buf {
 };
 
 void state_buf_free(struct state_buf *buf);
+/** state_buf_add() - append bytes that are no record: who keeps records puts his own around them; 0 or -ENOMEM */
+int state_buf_add(struct state_buf *buf, const void *from, size_t bytes);
 
 /* Reads records, whoever wrote them. */
 struct state_reader {

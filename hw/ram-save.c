@@ -1,0 +1,134 @@
+/*
+ * RAM as a file; see ram.h. Nothing is allocated and no lock is taken: a child of a process with threads
+ * runs this, while those go on elsewhere.
+ *
+ * What the host has never given the guest is not looked at. Of what is left, pages that hold nothing but
+ * zeros are not written.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ram-internal.h"
+
+#define CHUNK_PAGES   512
+#define CHUNK_BYTES   (CHUNK_PAGES * RAM_PAGE_BYTES)
+#define PAGE_IS_THERE (3ULL << 62) /* in memory, or swapped out */
+
+struct saver {
+	const struct ram *ram;
+	int fd, pagemap_fd; /* -1: the host does not tell */
+	uint64_t written;
+	uint64_t pagemap[CHUNK_PAGES];
+};
+
+static const uint8_t zeros[RAM_PAGE_BYTES];
+
+static int write_all(struct saver *s, const uint8_t *from, uint64_t len, off_t at)
+{
+	while (len) {
+		ssize_t n = pwrite(s->fd, from, len, at);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n <= 0)
+			continue;
+		from += n;
+		at += n;
+		len -= (uint64_t)n;
+		s->written += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Does the file that RAM began as have anything here? */
+static bool is_in_file(const struct ram *ram, off_t at, uint64_t bytes)
+{
+	off_t data;
+
+	if (ram->fd < 0)
+		return false;
+	data = lseek(ram->fd, at, SEEK_DATA);
+	return data < 0 ? errno != ENXIO : data < at + (off_t)bytes;
+}
+
+/* Which pages of a chunk need not be looked at: those whose pagemap is 0 then. */
+static void look_up(struct saver *s, const uint8_t *host, unsigned n, off_t at)
+{
+	const off_t where = (off_t)((uintptr_t)host / RAM_PAGE_BYTES * sizeof(s->pagemap[0]));
+	const ssize_t bytes = (ssize_t)(n * sizeof(s->pagemap[0]));
+
+	if (s->pagemap_fd < 0 || pread(s->pagemap_fd, s->pagemap, (size_t)bytes, where) != bytes ||
+	    is_in_file(s->ram, at, n * RAM_PAGE_BYTES))
+		memset(s->pagemap, 0xff, sizeof(s->pagemap));
+}
+
+static bool has_data(const struct saver *s, const uint8_t *host, unsigned page)
+{
+	return (s->pagemap[page] & PAGE_IS_THERE) &&
+	       memcmp(host + page * RAM_PAGE_BYTES, zeros, RAM_PAGE_BYTES);
+}
+
+/* At most CHUNK_PAGES; as few writes as there are runs of pages */
+static int save_chunk(struct saver *s, const uint8_t *host, unsigned n, off_t at)
+{
+	unsigned first;
+	int err = 0;
+
+	look_up(s, host, n, at);
+	for (unsigned page = 0; !err && page < n; page++) {
+		for (first = page; page < n && has_data(s, host, page); page++)
+			;
+		err = write_all(s, host + first * RAM_PAGE_BYTES, (page - first) * RAM_PAGE_BYTES,
+				at + (off_t)first * RAM_PAGE_BYTES);
+	}
+	return err;
+}
+
+static int save_part(struct saver *s, const struct ram_part *part, off_t at)
+{
+	const uint8_t *host = s->ram->map.base + part->start.v;
+	int err = 0;
+
+	for (uint64_t off = 0; !err && off < part->size_bytes; off += CHUNK_BYTES) {
+		uint64_t left = part->size_bytes - off;
+		unsigned n = left < CHUNK_BYTES ? (unsigned)(left / RAM_PAGE_BYTES) : CHUNK_PAGES;
+
+		err = save_chunk(s, host + off, n, at + (off_t)off);
+	}
+	return err;
+}
+
+int ram_save(const struct ram *ram, int fd, uint64_t *ret_bytes)
+{
+	struct saver s = { .ram = ram, .fd = fd };
+	off_t at = 0;
+	int err = 0;
+
+	if (ftruncate(fd, (off_t)ram_bytes(ram)))
+		return -errno;
+	s.pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	for (unsigned i = 0; !err && i < ram->map.n_parts; i++) {
+		err = save_part(&s, &ram->map.part[i], at);
+		at += (off_t)ram->map.part[i].size_bytes;
+	}
+	if (s.pagemap_fd >= 0)
+		close(s.pagemap_fd);
+	*ret_bytes = s.written;
+	return err;
+}
+
+int ram_let_fork(const struct ram *ram, bool on)
+{
+	if (ram->shared)
+		return -ENOTSUP;
+	if (ram->advice->fork)
+		return 0;
+	for (unsigned i = 0; i < ram->map.n_parts; i++)
+		if (madvise(ram->map.base + ram->map.part[i].start.v, ram->map.part[i].size_bytes,
+			    on ? MADV_DOFORK : MADV_DONTFORK))
+			return -errno;
+	return 0;
+}
