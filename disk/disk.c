@@ -22,6 +22,15 @@ static int open_image(const struct disk_config *cfg, struct disk **ret)
 	return strcmp(format, "raw") ? nbd_open(cfg, format, ret) : raw_open(cfg, ret);
 }
 
+int disk_source(struct disk *disk, struct disk_source *ret)
+{
+	if (!disk->ops->source)
+		return -EOPNOTSUPP;
+	*ret = (struct disk_source){ .fd = -1, .top_fd = -1, .bytes = disk->size_bytes };
+	disk->ops->source(disk, ret);
+	return ret->fd < 0 ? -EOPNOTSUPP : 0;
+}
+
 int disk_open(const struct disk_config *cfg, struct disk **ret)
 {
 	struct disk_config base_cfg = *cfg;

@@ -518,7 +518,7 @@ static void nbd_close_disk(struct disk *disk)
 }
 
 static const struct disk_ops nbd_ops = { nbd_attach, nbd_submit, nbd_commit,
-					 nbd_drain,  nbd_detach, nbd_leave, nbd_close_disk };
+					 nbd_drain,  nbd_detach, nbd_leave, nbd_close_disk, NULL };
 
 /* ---- opening ---- */
 

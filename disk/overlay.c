@@ -334,9 +334,20 @@ static void overlay_close(struct disk *disk)
 	free(o);
 }
 
+static void overlay_source(struct disk *disk, struct disk_source *ret)
+{
+	struct overlay *o = overlay_of(disk);
+	struct disk_source top;
+
+	if (disk_source(o->top, &top) || disk_source(o->base, ret))
+		return;
+	ret->top_fd = top.fd;
+	ret->written = o->written;
+}
+
 static const struct disk_ops overlay_ops = { overlay_attach, overlay_submit, overlay_commit,
 					     overlay_drain,  overlay_detach, overlay_leave,
-					     overlay_close };
+					     overlay_close,  overlay_source };
 
 /* ---- opening ---- */
 

@@ -139,8 +139,16 @@ static void raw_close(struct disk *disk)
 	free(raw);
 }
 
-static const struct disk_ops raw_ops = { raw_attach, raw_submit, raw_commit,
-					 raw_drain,  raw_detach, NULL, raw_close };
+static void raw_source(struct disk *disk, struct disk_source *ret)
+{
+	const struct raw *raw = raw_of(disk);
+
+	ret->fd = raw->fd;
+	ret->bytes = raw->file_bytes;
+}
+
+static const struct disk_ops raw_ops = { raw_attach, raw_submit, raw_commit, raw_drain,
+					 raw_detach, NULL,       raw_close,  raw_source };
 
 static struct raw *raw_new(const char *name)
 {

@@ -73,6 +73,14 @@ struct disk_request {
 
 struct disk;
 
+/* Where the contents of a disk are, for who copies them. */
+struct disk_source {
+	int fd;                  /* of a file or block device */
+	uint64_t bytes;          /* so much of it; behind its end there are zeros */
+	int top_fd;              /* of what was written since, which is on top of it; -1: nothing is */
+	const uint64_t *written; /* of that, a bit a sector */
+};
+
 struct disk_ops {
 	/*
 	 * From now on the worker's loop watches the back end's fds. On the thread that starts the
@@ -94,6 +102,8 @@ struct disk_ops {
 	/* No request will come any more: what close() would wait for is to begin now. NULL: nothing. */
 	void (*leave)(struct disk *disk);
 	void (*close)(struct disk *disk);
+	/* NULL: they are on a server */
+	void (*source)(struct disk *disk, struct disk_source *ret);
 };
 
 struct disk {
@@ -140,6 +150,26 @@ void disk_close(struct disk *disk);
 /** disk_format_known(), disk_format_names() - what `format=` may be; the names for messages */
 bool disk_format_known(const char *format);
 const char *disk_format_names(void);
+
+/**
+ * disk_source() - where the contents are; valid until disk_close()
+ * They change as long as requests are in flight.
+ * Return: 0, or -EOPNOTSUPP: they are on a server
+ */
+int disk_source(struct disk *disk, struct disk_source *ret);
+
+/* disk/copy.c */
+
+#define DISK_COPY_BYTES (256 * 1024)
+
+/**
+ * disk_copy() - copy the contents to an empty file, by the means of the file system if it has any
+ * Async-signal-safe: for a child of a process with threads. What is a hole, or zeros, becomes a hole.
+ * @buf: DISK_COPY_BYTES, page aligned
+ * @ret_shared: the copy shares the blocks of the file
+ * Return: 0 or -errno
+ */
+int disk_copy(const struct disk_source *from, int to_fd, void *buf, bool *ret_shared);
 
 /** disk_failed() - log that @req failed with @err; the first failure of each kind, by disk */
 void disk_failed(struct disk *disk, const struct disk_request *req, int err);
