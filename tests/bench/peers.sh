@@ -9,9 +9,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../apt.sh"
 
 suite=trixie
-packages=(base-files base-passwd bash coreutils dash findutils grep iproute2 kmod mount procps sed util-linux
-	ca-certificates busybox-static qemu-system-x86 virtiofsd virtme-ng)
+packages=(base-files base-passwd bash coreutils dash findutils grep hostname iproute2 kmod mount procps sed util-linux
+	ca-certificates busybox-static qemu-system-x86 virtiofsd virtme-ng systemd-sysv udev)
 cache=${LKVM_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/lkvm}
+tree=$cache/$suite-$(echo "${packages[*]}" | cksum | cut -d ' ' -f 1) # one of other packages is another
 
 # Where this system's packages come from
 mirror()
@@ -69,15 +70,15 @@ fetch()
 	unpack "$tmp" "$tmp/root"
 	finish "$tmp/root"
 	# Another process may have been faster: its folder is as good.
-	mv -T "$tmp/root" "$cache/$suite" 2>/dev/null || [ -d "$cache/$suite" ]
+	mv -T "$tmp/root" "$tree" 2>/dev/null || [ -d "$tree" ]
 )
 
 mkdir -p "$cache"
-if [ ! -d "$cache/$suite" ]; then
+if [ ! -d "$tree" ]; then
 	apt_usable || {
 		echo "peers: no apt-get here" >&2
 		exit 1
 	}
 	fetch
 fi
-realpath "$cache/$suite"
+realpath "$tree"
