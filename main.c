@@ -18,6 +18,7 @@ const struct command *const commands[] = {
 	&stop_command,
 	&pause_command,
 	&resume_command,
+	&snapshot_command,
 	&stat_command,
 	&debug_command,
 	&check_command,

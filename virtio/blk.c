@@ -456,6 +456,11 @@ int virtio_blk_new(const struct ram *ram, const char *name, struct disk *disk,
 	return err;
 }
 
+struct disk *virtio_blk_disk(struct virtio_dev *dev)
+{
+	return blk_of(dev)->disk;
+}
+
 void virtio_blk_leave(struct virtio_dev *dev)
 {
 	if (virtio_dev_stop_wait(dev, now_ms()))

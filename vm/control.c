@@ -317,6 +317,7 @@ static const struct {
 	[IPC_WINSIZE] = { handle_not_waiting, sizeof(struct session_winsize) },
 	[IPC_CONSOLE] = { control_console, sizeof(struct ipc_console) },
 	[IPC_BREAK] = { handle_not_waiting, 0 },
+	[IPC_SNAPSHOT] = { control_snapshot, sizeof(struct ipc_snapshot) },
 };
 
 int control_handle(void *ctx, enum ipc_op op, const void *body, size_t len, struct ipc_reply *reply)

@@ -386,6 +386,27 @@ void virtio_list_hold_end(struct virtio_list *list)
 		virtio_dev_hold_end(list->slot[i].dev);
 }
 
+int virtio_list_each(struct virtio_list *list,
+		     int (*visit)(void *ctx, const char *name, struct virtio_dev *dev), void *ctx)
+{
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < list->n; i++)
+		err = visit(ctx, list->slot[i].name, list->slot[i].dev);
+	return err;
+}
+
+struct pci_host *virtio_list_pci(const struct virtio_list *list)
+{
+	return list->pci;
+}
+
+/* Disks are the first of kinds[]. */
+struct disk *virtio_list_disk(const struct virtio_list *list, unsigned index)
+{
+	return virtio_blk_disk(list->slot[index].dev);
+}
+
 bool virtio_list_mend(struct virtio_list *list)
 {
 	bool any = false;

@@ -17,6 +17,7 @@
 #include "lkvm/log.h"
 #include "lkvm/vm/kernel.h"
 #include "lkvm/vm/run.h"
+#include "lkvm/vm/snapshot.h"
 #include "lkvm/x86/boot.h"
 #include "lkvm/x86/cpu.h"
 #include "lkvm/x86/layout.h"
@@ -334,6 +335,21 @@ static int parse_escape(void *config, const struct opt *opt, const char *arg)
 	return console_keys_parse(&((struct vm_config *)config)->keys, opt->name, arg);
 }
 
+static const struct opt_value disks_values[] = {
+	{ "overlay", .help = "What is written to them is gone at the end: the snapshot stays as it is." },
+	{ "rw", .help = "The snapshot's own are written, which is good for this one run." },
+	VALUES_END,
+};
+
+static int parse_disks(void *config, const struct opt *opt, const char *arg)
+{
+	unsigned which = 0;
+	int err = keys_value(opt->name, opt->values, NULL, arg, &which);
+
+	((struct vm_config *)config)->disks_rw = which;
+	return err;
+}
+
 #define FIELD(member) .offset = offsetof(struct vm_config, member)
 
 const struct opt run_options[] = {
@@ -351,6 +367,12 @@ const struct opt run_options[] = {
 	  .help = "Leave the default kernel command line out: " RUN_DEFAULT_CMDLINE ".\n"
 		  "Each part of it can also be taken back by a later one: with -p cryptomgr.notests=0 "
 		  "the self-tests of the kernel's crypto run as usual." },
+	{ OPT_STRING, 0, "restore", "DIR", FIELD(restore), .complete = COMPLETE_DIR,
+	  .help = "Boot nothing: go on from what lkvm snapshot has saved in this folder. The machine is as it was; "
+		  "options that say otherwise are refused." },
+	{ OPT_PARSE, 0, "disks", "overlay|rw", .parse = parse_disks, .complete = COMPLETE_WORDS,
+	  .values = disks_values,
+	  .help = "With --restore: how its disks are used (overlay)." },
 	{ OPT_GROUP, .help = "Machine" },
 	{ OPT_PARSE, 'm', "mem", "SIZE", .parse = parse_mem,
 	  .help = "Guest RAM in MB, or with a unit of B, K, M, G, T, P. Default: 64 MB x (CPUs + 3), at "
@@ -561,8 +583,20 @@ static int check_allow(const struct vm_config *cfg)
 	return 0;
 }
 
+static int restore(struct vm_config *cfg)
+{
+	int err;
+
+	if (!cfg->restore)
+		return cfg->disks_rw ? log_errx(-EINVAL, "--disks is about those of --restore") : 0;
+	err = snapshot_open(cfg->restore, &cfg->snapshot);
+	return err ? err : snapshot_take_config(cfg);
+}
+
 static int default_kernel(struct vm_config *cfg)
 {
+	if (cfg->snapshot)
+		return 0;
 	if (cfg->session.wanted)
 		return 0; /* session_boot_new() */
 	if (cfg->kernel) {
@@ -593,7 +627,7 @@ static int default_session(struct vm_config *cfg, bool named)
 {
 	int is_linux = 0;
 
-	if (cfg->session.wanted)
+	if (cfg->session.wanted || cfg->snapshot)
 		return 0;
 	if (!has_root(cfg))
 		is_linux = kernel_is_linux(cfg->kernel);
@@ -632,7 +666,7 @@ enum options_result run_config_parse(const struct command *cmd, int argc, char *
 		return OPTIONS_BAD;
 	ret->ktap |= ret->junit != NULL;
 	named = ret->kernel;
-	if (default_kernel(ret) || default_session(ret, named) || check_limits(ret))
+	if (restore(ret) || default_kernel(ret) || default_session(ret, named) || check_limits(ret))
 		return OPTIONS_BAD;
 	return OPTIONS_OK;
 }
@@ -640,6 +674,7 @@ enum options_result run_config_parse(const struct command *cmd, int argc, char *
 void run_config_free(struct vm_config *cfg)
 {
 	free(cfg->params);
+	snapshot_close(cfg->snapshot);
 	free(cfg->name_heap);
 	free(cfg->kernel_heap);
 	kernel_log_allow_free(&cfg->allow);

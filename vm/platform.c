@@ -5,6 +5,7 @@
 #include "lkvm/vm/platform.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "lkvm/chips.h"
@@ -118,6 +119,34 @@ void platform_free(struct platform *p)
 		free(p->dev[i]);
 	}
 	free(p);
+}
+
+/* How many rows in front of @i have the same type of chip */
+static unsigned same_before(const struct platform *p, unsigned i)
+{
+	unsigned n = 0;
+
+	for (unsigned j = 0; j < i; j++)
+		n += p->hw.row[j].type == p->hw.row[i].type;
+	return n;
+}
+
+int platform_each_state(struct platform *p,
+			int (*visit)(void *ctx, const char *name, const struct state_type *type, void *dev),
+			void *ctx)
+{
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < p->hw.n_rows; i++) {
+		const struct device_type *type = p->hw.row[i].type;
+		char name[64];
+
+		if (!type || !type->state)
+			continue;
+		snprintf(name, sizeof(name), "%s%u", type->name, same_before(p, i));
+		err = visit(ctx, name, type->state, p->dev[i]);
+	}
+	return err;
 }
 
 bool platform_power_button(struct platform *p)

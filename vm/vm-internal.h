@@ -12,6 +12,7 @@
 #include "lkvm/vm/platform.h"
 #include "lkvm/vm/session-boot.h"
 #include "lkvm/vm/session.h"
+#include "lkvm/vm/snapshot.h"
 #include "lkvm/vm/vm.h"
 
 /* What its kernel has said after a limit of time had passed; vm/limits.c */

@@ -19,6 +19,7 @@
 #include "lkvm/x86/cpu.h"
 #include "vm-internal.h"
 
+#define RESTORE_MS        5000 /* for devices that nobody has used yet */
 #define BUILD_PATIENCE_MS 1000 /* of messages with a standard error that stands still */
 
 /* ---- event loop ---- */
@@ -170,6 +171,7 @@ static void undo_socket(struct vm *vm)
 {
 	struct ipc_server *ipc = vm->ipc;
 
+	control_end_snapshot(&vm->control);
 	control_end_consoles(&vm->control, vm->hurry_fd);
 	vm->ipc = NULL;
 	ipc_server_free(ipc);
@@ -235,6 +237,8 @@ int vm_make_kernel(struct vm *vm)
 {
 	int err;
 
+	if (vm->cfg->snapshot)
+		return 0; /* it is in RAM, and runs */
 	if (vm->setup.load)
 		return vm->setup.load(vm->setup.ctx, vm->ram, &vm->entry);
 	err = run_boot(vm->cfg, vm->ram, vm->virtio, session_boot_made(vm->session_boot), &vm->entry);
@@ -243,11 +247,20 @@ int vm_make_kernel(struct vm *vm)
 
 /* ---- vCPUs ---- */
 
+/* The CPU that the guest has seen, if this host has all of it. */
+static int restore_cpuid(struct vm *vm)
+{
+	int err = snapshot_take_cpuid(vm->cfg->snapshot, &vm->cpuid);
+
+	return err ? err : cpuid_check(vm->kvm.dev_fd, vm->kvm.tsc_deadline, vm->cpuid);
+}
+
 static int make_cpus(struct vm *vm)
 {
 	struct kvm *kvm = &vm->kvm;
-	int err = cpuid_build(kvm->dev_fd, vm->cfg->cpus, &vm->cfg->cpu, kvm->tsc_deadline,
-			      &vm->cpuid);
+	int err = vm->cfg->snapshot ? restore_cpuid(vm) :
+				      cpuid_build(kvm->dev_fd, vm->cfg->cpus, &vm->cfg->cpu,
+						  kvm->tsc_deadline, &vm->cpuid);
 
 	if (err)
 		return err;
@@ -271,13 +284,29 @@ static void undo_cpus(struct vm *vm)
 	vm->kvm.n_cpus = 0;
 }
 
+/* Nothing of it runs yet, but devices know only from this when it is quiet enough. */
+static int restore(struct vm *vm)
+{
+	const char *busy;
+	int err;
+
+	virtio_list_hold_begin(vm->virtio);
+	busy = virtio_list_hold_wait(vm->virtio, now_ms() + RESTORE_MS);
+	if (busy)
+		return log_errx(-EBUSY, "%s does not become ready to be restored", busy);
+	err = snapshot_load_parts(vm->cfg->snapshot, vm);
+	virtio_list_hold_end(vm->virtio);
+	return err;
+}
+
 static int make_registers(struct vm *vm)
 {
+	const bool fresh = !vm->cfg->snapshot;
 	int err = 0;
 
 	for (unsigned id = 0; !err && id < vm->kvm.n_cpus; id++)
-		err = regs_setup(vm->kvm.cpus[id].fd, id, vm->cpuid, id ? NULL : &vm->entry);
-	return err;
+		err = regs_setup(vm->kvm.cpus[id].fd, id, vm->cpuid, !id && fresh ? &vm->entry : NULL);
+	return err || fresh ? err : restore(vm);
 }
 
 /* ---- run ---- */

@@ -58,6 +58,9 @@ enum ipc_op {
 	 * has no answer either. -EAGAIN: too many clients; -EINVAL: a descriptor that is no stream */
 	IPC_CONSOLE,
 	IPC_BREAK, /* while IPC_CONSOLE has no answer, and without one itself */
+	/* body: struct ipc_snapshot, with the folder that the snapshot's is to be in as a descriptor; answer:
+	 * struct ipc_snapshot_end when it is there, or the body says in words why not */
+	IPC_SNAPSHOT,
 	IPC_N_OPS,
 };
 
@@ -116,6 +119,24 @@ struct ipc_console {
 
 struct ipc_console_end {
 	uint64_t pending_bytes; /* of output that was not taken in time */
+};
+
+enum {
+	IPC_SNAPSHOT_STOP = 1,    /* the guest does not go on; it ends */
+	IPC_SNAPSHOT_FORCE = 2,   /* an older snapshot of that name is replaced */
+	IPC_SNAPSHOT_NO_DISKS = 4 /* disks are not copied: they must be as they are, later */
+};
+
+struct ipc_snapshot {
+	uint32_t flags;
+	char name[256]; /* of the folder, with a NUL */
+};
+
+struct ipc_snapshot_end {
+	uint64_t pause_ns;  /* how long the guest has stood still */
+	uint64_t ram_bytes; /* that were written */
+	uint32_t disks;     /* that were copied; of these */
+	uint32_t shared;    /* so many share their blocks with the disk */
 };
 
 struct ipc_client;

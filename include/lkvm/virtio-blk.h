@@ -17,6 +17,8 @@
  */
 int virtio_blk_new(const struct ram *ram, const char *name, struct disk *disk,
 		   const struct disk_config *cfg, struct virtio_dev **ret);
+/** virtio_blk_disk() - the disk, which is still the device's */
+struct disk *virtio_blk_disk(struct virtio_dev *dev);
 /** virtio_blk_leave() - of a device that is stopped: disk_leave(); others are left as they are */
 void virtio_blk_leave(struct virtio_dev *dev);
 /** virtio_blk_free() - takes NULL */

@@ -6,7 +6,7 @@ GUEST := $(O)/tests/guest
 
 GUEST_REAL := $(filter-out start guest.lds,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
 GUEST_FLAT := i8042 rtc serial serial-burst serial-poll serial-shared test-device timers unclaimed virtio-mmio
-GUEST_MULTIBOOT := acpi attacks bios cpuid disks hammer hostile hvc multiboot ram smp
+GUEST_MULTIBOOT := acpi attacks bios cpuid disks hammer hostile hvc multiboot ram smp witness
 GUEST_LOW := multiboot
 GUEST_MULTIBOOT2 := multiboot2
 GUEST_PVH := blk-bench pvh quit serial-burst serial-poll
@@ -72,7 +72,7 @@ $(GUEST)/blk-bench.pvh: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 $(GUEST)/smp.mb: $(GUEST)/cpus.o
 $(GUEST)/hammer.mb: $(patsubst %,$(GUEST)/%.o,cpus virtio-driver virtio-requests)
 
-$(GUEST)/disks.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
+$(GUEST)/disks.mb $(GUEST)/witness.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 
 # The tests that run them are among the functional ones.
 export GUESTS := $(abspath $(GUEST))

@@ -131,6 +131,11 @@ int control_console(struct control *of, const void *body, struct ipc_reply *to)
 	return control_exec(of, body, to);
 }
 
+int control_snapshot(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_exec(of, body, to);
+}
+
 bool platform_power_button(struct platform *platform)
 {
 	ck_assert_ptr_null(platform);
@@ -225,9 +230,9 @@ START_TEST(test_body_lengths)
 	static const size_t want[IPC_N_OPS] = {
 		[IPC_STAT] = 4, [IPC_REGS] = 4, [IPC_REGS_JSON] = 4, [IPC_NMI] = 4, [IPC_SYSRQ] = 1, [IPC_MEMMAP] = 4,
 		[IPC_TRANSLATE] = 16, [IPC_EXEC] = sizeof(struct ipc_exec), [IPC_EXEC_SIGNAL] = 4, [IPC_WINSIZE] = 4,
-		[IPC_CONSOLE] = sizeof(struct ipc_console),
+		[IPC_CONSOLE] = sizeof(struct ipc_console), [IPC_SNAPSHOT] = sizeof(struct ipc_snapshot),
 	};
-	static const uint8_t body[32];
+	static const uint8_t body[sizeof(struct ipc_snapshot) + 1];
 
 	start_machine(64, 1);
 	for (int op = 1; op < IPC_N_OPS; op++)

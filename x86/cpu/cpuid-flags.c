@@ -226,6 +226,19 @@ bool cpuid_has(const struct kvm_cpuid2 *table, const char *name)
 	return false;
 }
 
+const char *cpuid_lacks(const struct kvm_cpuid2 *offer, const struct kvm_cpuid2 *table)
+{
+	for (unsigned pos = 0; pos < ARRAY_SIZE(rows) * 32; pos++) {
+		const struct row *row = &rows[pos / 32];
+		const uint32_t *has = register_of(table, row), *can = register_of(offer, row);
+		const char *name = row->bit[pos % 32];
+
+		if (name && has && *has >> (pos % 32) & 1 && !(can && *can >> (pos % 32) & 1))
+			return name;
+	}
+	return NULL;
+}
+
 /* Does @name stand at @pos, perhaps beside another name? */
 static bool stands_at(const char *name, unsigned pos)
 {

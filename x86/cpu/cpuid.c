@@ -352,6 +352,20 @@ int cpuid_build(int kvm_fd, unsigned cpus, const struct cpu_config *cfg, bool ts
 	return err;
 }
 
+int cpuid_check(int kvm_fd, bool tsc_deadline, const struct kvm_cpuid2 *table)
+{
+	struct kvm_cpuid2 *supported = get_supported(kvm_fd);
+	const char *lacks;
+
+	if (!supported)
+		return log_err(-errno, "KVM_GET_SUPPORTED_CPUID");
+	add_capabilities(supported, tsc_deadline);
+	lacks = cpuid_lacks(supported, table);
+	free(supported);
+	return lacks ? log_errx(-ENOTSUP, "CPU feature '%s', which the guest has: not supported by this host's KVM",
+				lacks) : 0;
+}
+
 void cpuid_set_apic_id(struct kvm_cpuid2 *table, unsigned id)
 {
 	for (uint32_t i = 0; i < table->nent; i++) {

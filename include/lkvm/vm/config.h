@@ -16,6 +16,7 @@
 
 struct disk_config;
 struct fs_config;
+struct snapshot;
 
 struct session_share {
 	char *path, *at; /* heap: the host's folder, and where it is in the guest */
@@ -91,6 +92,9 @@ struct vm_config {
 	unsigned stop_timeout_s;  /* how long the end may take; 0: the default */
 	bool no_socket;           /* nobody can ask this guest for anything */
 	const char *result;       /* file for the JSON result, or NULL */
+	const char *restore;      /* folder of a snapshot that the machine goes on from, or NULL; */
+	struct snapshot *snapshot; /* which is this one, */
+	bool disks_rw;            /* and whose disks are written */
 
 	/* What some of the above point to where it is not argv; run_config_free() */
 	char *name_heap, *kernel_heap;

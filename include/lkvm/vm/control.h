@@ -14,6 +14,7 @@
 
 struct console;
 struct control_client;
+struct control_snapshot;
 struct kvm;
 struct kvm_regs;
 struct kvm_sregs;
@@ -31,6 +32,7 @@ struct control {
 	const struct vm_config *config;
 	uint64_t start_ns; /* CLOCK_MONOTONIC, when the guest was started */
 	struct control_client *console_clients; /* who looks at the console */
+	struct control_snapshot *snapshot; /* that is being made; NULL: none */
 };
 
 /**
@@ -63,6 +65,13 @@ int control_exec(struct control *ctl, const void *body, struct ipc_reply *reply)
  * Return: as an ipc_handler
  */
 int control_console(struct control *ctl, const void *body, struct ipc_reply *reply);
+/**
+ * control_snapshot() - vm/control-snapshot.c: save the guest; the client waits until that is done
+ * Return: as an ipc_handler
+ */
+int control_snapshot(struct control *ctl, const void *body, struct ipc_reply *reply);
+/** control_end_snapshot() - the guest has ended: what is not saved will not be */
+void control_end_snapshot(struct control *ctl);
 /**
  * control_end_consoles() - the guest has ended: those who look have its last words, and are told
  * Waits for them a second at most, or until @interrupt_fd becomes readable, which is not read here.

@@ -54,6 +54,18 @@ void virtio_list_hold_begin(struct virtio_list *list);
 const char *virtio_list_hold_wait(struct virtio_list *list, int64_t deadline_ms);
 void virtio_list_hold_end(struct virtio_list *list);
 
+struct disk;
+struct pci_host;
+struct virtio_dev;
+
+/** virtio_list_each() - visit every device, by its name; Return: 0, or the first error of @visit(), which ends it */
+int virtio_list_each(struct virtio_list *list,
+		     int (*visit)(void *ctx, const char *name, struct virtio_dev *dev), void *ctx);
+/** virtio_list_pci() - the bus that they are on; NULL: MMIO */
+struct pci_host *virtio_list_pci(const struct virtio_list *list);
+/** virtio_list_disk() - @index: below the configuration's n_disks */
+struct disk *virtio_list_disk(const struct virtio_list *list, unsigned index);
+
 /** virtio_list_mend() - a vCPU has found nothing in a device's memory: struct virtio_type's mend() of all */
 bool virtio_list_mend(struct virtio_list *list);
 

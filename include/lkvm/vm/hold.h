@@ -15,6 +15,7 @@ struct vm;
 /* Why a machine stands still. It does as long as there is a reason. */
 enum vm_hold {
 	VM_HOLD_USER, /* `lkvm pause` */
+	VM_HOLD_SNAPSHOT,
 	VM_HOLD_TEST, /* a unit test's */
 };
 

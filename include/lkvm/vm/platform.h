@@ -28,6 +28,14 @@ int platform_new(const struct platform_env *env, struct platform **ret);
 /** platform_free() - after the last vCPU thread was joined; takes NULL */
 void platform_free(struct platform *platform);
 
+/**
+ * platform_each_state() - visit every chip that has state, under a name that no other has ("serial1")
+ * Return: 0, or what the first @visit() said that was not 0, which ends it
+ */
+int platform_each_state(struct platform *platform,
+			int (*visit)(void *ctx, const char *name, const struct state_type *type, void *dev),
+			void *ctx);
+
 /** platform_power_button() - Return: true if the guest listens to it */
 bool platform_power_button(struct platform *platform);
 

@@ -1,0 +1,208 @@
+/*
+ * `lkvm snapshot`: save a guest that runs, or show what was saved. The guest's lkvm does the work, in a folder
+ * that it gets from here: so the path is the caller's.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lkvm/builtin.h"
+#include "lkvm/guests.h"
+#include "lkvm/json.h"
+#include "lkvm/log.h"
+#include "lkvm/types.h"
+#include "lkvm/vm/snapshot.h"
+
+#define PATIENCE_MS 10000 /* then the user hears what is being waited for */
+
+struct snapshot_config {
+	const char *name, *show;
+	bool stop, force, no_disks, json;
+};
+
+/* Where the folder is to be: in this one, by this name. */
+struct place {
+	int folder_fd;
+	char *path; /* heap; @name is in it */
+	const char *name;
+};
+
+/* ---- options ---- */
+
+static const struct opt_value disks_values[] = {
+	{ "clone", .help = "The snapshot has a copy of each disk that can be written." },
+	{ "none", .help = "It has none: restoring is refused if one of them has changed." },
+	VALUES_END,
+};
+
+static int parse_disks(void *config, const struct opt *opt, const char *arg)
+{
+	unsigned which = 0;
+	int err = keys_value(opt->name, opt->values, NULL, arg, &which);
+
+	((struct snapshot_config *)config)->no_disks = which;
+	return err;
+}
+
+#define FIELD(member) .offset = offsetof(struct snapshot_config, member)
+
+static const struct opt options[] = {
+	{ OPT_STRING, 'n', "name", "NAME", FIELD(name), .complete = COMPLETE_GUEST,
+	  .help = "The guest; the same as NAME without the option." },
+	{ OPT_FLAG, 0, "stop", FIELD(stop), .help = "Stop the guest once it is saved: it does not go on in between." },
+	{ OPT_FLAG, 0, "force", FIELD(force), .help = "Replace an older snapshot in this folder." },
+	{ OPT_PARSE, 0, "disks", "clone|none", .parse = parse_disks, .complete = COMPLETE_WORDS,
+	  .values = disks_values, .help = "What becomes of the disks (clone)." },
+	{ OPT_STRING, 0, "show", "DIR", FIELD(show), .complete = COMPLETE_DIR,
+	  .help = "Print what a snapshot says, instead: the machine, and the state of each part." },
+	{ OPT_FLAG, 0, "json", FIELD(json), .help = "With --show: as JSON, lkvm-json(5)." },
+	OPT_END,
+};
+
+/* ---- --show ---- */
+
+static int show(const struct snapshot_config *cfg)
+{
+	struct snapshot *snap;
+	struct json json;
+	int err = snapshot_open(cfg->show, &snap);
+
+	if (err)
+		return EXIT_FAILURE;
+	json_init(&json, stdout);
+	err = cfg->json ? snapshot_json(snap, &json) : snapshot_print(snap, stdout);
+	snapshot_close(snap);
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* ---- the place ---- */
+
+static int place_find(struct place *place, const char *dir)
+{
+	size_t len = strlen(dir);
+	char *slash;
+
+	while (len > 1 && dir[len - 1] == '/')
+		len--;
+	place->path = strndup(dir, len);
+	if (!place->path)
+		return log_err(-ENOMEM, "'%s'", dir);
+	slash = strrchr(place->path, '/');
+	place->name = slash ? slash + 1 : place->path;
+	if (!*place->name || !strcmp(place->name, ".") || !strcmp(place->name, ".."))
+		return log_errx(-EINVAL, "'%s' is no name for a snapshot's folder", dir);
+	if (strlen(place->name) >= sizeof(((struct ipc_snapshot *)0)->name))
+		return log_err(-ENAMETOOLONG, "'%s'", dir);
+	if (slash)
+		*slash = '\0';
+	place->folder_fd = open(!slash ? "." : slash == place->path ? "/" : place->path,
+				O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return place->folder_fd < 0 ? log_err(-errno, "open the folder of '%s'", dir) : 0;
+}
+
+static void place_fini(struct place *place)
+{
+	if (place->folder_fd >= 0)
+		close(place->folder_fd);
+	free(place->path);
+}
+
+/* ---- the request ---- */
+
+static void tell_done(const struct ipc_peer *guest, const char *dir, const struct ipc_snapshot_end *end)
+{
+	printf("lkvm: guest '%s' saved in '%s': %lluMB of RAM", guest->name, dir,
+	       (unsigned long long)((end->ram_bytes + MIB - 1) / MIB));
+	if (end->disks)
+		printf(", %u disk%s (%u cloned)", end->disks, end->disks == 1 ? "" : "s", end->shared);
+	printf("; it stood still for %.1f ms\n", (double)end->pause_ns / 1e6);
+}
+
+static int failed(const struct ipc_peer *guest, const char *dir, int err, const struct ipc_reply *reply)
+{
+	if (!reply->len)
+		return ipc_failed(guest->name, guest->pid, err);
+	return log_errx(err, "guest '%s' cannot be saved in '%s': %.*s", guest->name, dir, (int)reply->len,
+			(const char *)reply->body);
+}
+
+static int save(const struct ipc_peer *guest, const char *dir, const struct place *place, uint32_t flags)
+{
+	struct pollfd answer = { .fd = guest->fd, .events = POLLIN };
+	struct ipc_snapshot req = { .flags = flags };
+	struct ipc_snapshot_end end;
+	struct ipc_reply reply;
+	int err;
+
+	snprintf(req.name, sizeof(req.name), "%s", place->name);
+	reply.len = 0;
+	err = ipc_send(guest->fd, IPC_SNAPSHOT, &req, sizeof(req), &place->folder_fd, 1);
+	if (err)
+		return failed(guest, dir, err, &reply);
+	while (!poll(&answer, 1, PATIENCE_MS))
+		log_info("still saving guest '%s'", guest->name);
+	err = ipc_receive(guest->fd, &reply);
+	if (err)
+		return failed(guest, dir, err, &reply);
+	if (reply.len != sizeof(end))
+		return failed(guest, dir, -EPROTO, &(struct ipc_reply){ 0 });
+	memcpy(&end, reply.body, sizeof(end));
+	tell_done(guest, dir, &end);
+	return 0;
+}
+
+/* ---- all together ---- */
+
+static uint32_t flags_of(const struct snapshot_config *cfg)
+{
+	return (cfg->stop ? IPC_SNAPSHOT_STOP : 0) | (cfg->force ? IPC_SNAPSHOT_FORCE : 0) |
+	       (cfg->no_disks ? IPC_SNAPSHOT_NO_DISKS : 0);
+}
+
+static int save_guest(const struct command *cmd, const struct snapshot_config *cfg, char **words, int n)
+{
+	struct place place = { .folder_fd = -1 };
+	struct ipc_peers peers = { 0 };
+	int status;
+
+	if (n != 2 - !!cfg->name)
+		return log_errx(EXIT_USAGE, "%s: which guest, and which folder? NAME DIR", cmd->name);
+	status = guests_choose_one(cmd->name, cfg->name, words, n - 1, &peers);
+	if (!status && place_find(&place, words[n - 1]))
+		status = EXIT_USAGE;
+	if (!status && save(&peers.list[0], words[n - 1], &place, flags_of(cfg)))
+		status = EXIT_FAILURE;
+	place_fini(&place);
+	ipc_peers_free(&peers);
+	return status;
+}
+
+static int snapshot_run(const struct command *cmd, int argc, char **argv)
+{
+	struct snapshot_config cfg = { 0 };
+	enum options_result result;
+	int first;
+
+	result = options_parse(cmd, &cfg, argc, argv, &first, NULL);
+	if (result != OPTIONS_OK)
+		return options_status(result);
+	if (cfg.show && argc != first)
+		return log_errx(EXIT_USAGE, "%s: unexpected argument '%s'", cmd->name, argv[first]);
+	return cfg.show ? show(&cfg) : save_guest(cmd, &cfg, argv + first, argc - first);
+}
+
+const struct command snapshot_command = {
+	.name = "snapshot",
+	.summary = "Save a guest with its disks",
+	.operands = "NAME DIR",
+	.operand_complete = COMPLETE_GUEST,
+	.description = "Saves a guest as it is at one instant, with its disks, in a new folder. It stands still while its "
+		       "disks are copied, and goes on while its RAM is written. `lkvm run --restore DIR` goes on from "
+		       "there, as often as wanted. The folder has all of the guest's memory: nobody else can read it.",
+	.opts = options,
+	.run = snapshot_run,
+};

@@ -1,0 +1,60 @@
+/*
+ * Writing a snapshot while the guest runs on: a child process, which has RAM as it was when it was made,
+ * copies the disks, says so, and then writes RAM and state. All gets another name at first, is on the disk,
+ * and then gets its own in one step: whoever is killed at any time leaves the older snapshot or none.
+ *
+ * Main thread.
+ */
+#ifndef LKVM_VM_SNAPSHOT_WRITE_H
+#define LKVM_VM_SNAPSHOT_WRITE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lkvm/loop.h"
+#include "lkvm/state.h"
+
+struct disk_source;
+struct ram;
+struct snapshot_job;
+
+struct snapshot_job_config {
+	struct loop *loop;
+	int folder_fd;    /* the job's from now on; a folder, in which */
+	const char *name; /* that of the snapshot is made */
+	bool replace;     /* an older one of that name is replaced, */
+	bool shared_ram;  /* a child would see what others do with the RAM: it is written first, too */
+	const struct ram *ram;
+	/* The guest may go on: all that changes then has been copied. Once, if it comes so far */
+	void (*copied)(void *ctx);
+	/* It is there, or, with err, is not. @why: what has failed, in words. Once; then only snapshot_job_free() */
+	void (*over)(void *ctx, int err, const char *why);
+	void *ctx;
+};
+
+struct snapshot_job_done {
+	uint64_t ram_bytes;       /* that were written */
+	uint32_t disks, shared;   /* copied; of these, with blocks in common */
+};
+
+/**
+ * snapshot_job_new() - make the folder, by another name
+ * Return: 0, or -errno with @ret_why (of @cap bytes): -EEXIST there is something of that name; -ENOTEMPTY
+ *	it is no snapshot, and not replaced
+ */
+int snapshot_job_new(const struct snapshot_job_config *cfg, struct snapshot_job **ret, char *ret_why,
+		     size_t cap);
+/**
+ * snapshot_job_start() - make the child; the guest stands still from before until copied()
+ * @state: becomes the job's
+ * @disks: @n_disks of them, copied; one whose fd is -1 is left out
+ * Return: 0 or -errno, not logged
+ */
+int snapshot_job_start(struct snapshot_job *job, struct state_buf *state, const struct disk_source *disks,
+		       unsigned n_disks);
+/** snapshot_job_done() - in over() */
+const struct snapshot_job_done *snapshot_job_done(const struct snapshot_job *job);
+/** snapshot_job_free() - what is not there yet never will be; takes NULL */
+void snapshot_job_free(struct snapshot_job *job);
+
+#endif

@@ -1,0 +1,268 @@
+#!/usr/bin/env bash
+# `lkvm snapshot` and `lkvm run --restore`: guests are saved at any moment and go on, as often as wanted; what
+# does not fit is refused by name; what is damaged harms nobody.
+# shellcheck source=tests/functional/guest.bash
+. "${0%/*}/guest.bash"
+
+cd "$T_TMP" || exit
+mkfifo in
+
+# begin PROGRAM [OPTION]...: in the background as guest "test"; what is written to fd 4 is its input, and fd 3
+# has its output
+begin()
+{
+	local program=$1
+	shift
+	rm -f fifo
+	mkfifo fifo
+	exec 4<>in
+	"$LKVM" run --debug-exit -c 1 -m 64 --name test -k "$GUESTS/$program" "$@" <in >fifo 2>stderr.test &
+	g_pid=$!
+	exec 3<fifo
+	t_command="run $program${*:+ $*}"
+}
+
+# heard REGEX: the next line of it that matches
+heard()
+{
+	local line
+	while IFS= read -r -t 30 line <&3; do
+		line=${line%$'\r'}
+		[[ $line =~ $1 ]] && return
+	done
+	return 1
+}
+
+# finish STATUS NAME: it is told to end well
+finish()
+{
+	printf q >&4
+	T_LIMIT=120 g_wait
+	exec 4>&-
+	t_is "$2" "$t_rc $(grep -v 'flat binary$' stderr.test)" "$1 "
+}
+
+# restore DIR INPUT [OPTION]...: to its end; the input comes by a pipe
+restore()
+{
+	local dir=$1 input=$2
+	shift 2
+	t_run "$LKVM" run --restore "$dir" "$@" < <(printf %s "$input")
+	t_command="run --restore ${dir##*/} $*"
+}
+
+# identity FILE...: what of a snapshot must stay the same
+identity()
+{
+	cat "$@" | cksum
+}
+
+# ---- a guest that remembers all that it did: rings, disks, chips, interrupts, memory ----
+
+truncate -s 1M disk0 disk1
+
+# witness NAME OPTION...
+witness()
+{
+	local name=$1 i
+	shift
+	begin witness.mb "$@"
+	t_ok "$name: the guest starts" heard '^ready$'
+	for i in 1 2 3; do
+		t_ok "$name: saved ($i)" "$LKVM" snapshot test "snap$i"
+	done
+	printf a >&4
+	t_ok "$name: it goes on" heard '^[0-9]+$'
+	finish 1 "$name: and finds nothing wrong"
+	for i in 1 3; do
+		restore "snap$i" aq
+		t_status 1
+		t_stdout_like '^[0-9]+$'
+	done
+	before=$(identity snap1/*)
+	restore snap1 aaq # what it wrote the first time is not there
+	t_status 1
+	t_is "$name: the snapshot stays as it was" "$(identity snap1/*)" "$before"
+	rm -rf snap?
+}
+
+witness "split rings, PCI" -d disk0 -d disk1,queues=2 -p disks=2
+t_ok "the guest has written its disk" grep -q . disk0
+truncate -s 1M disk2
+witness "packed rings, PCI" -d disk2,packed -p "disks=1 packed"
+witness "MMIO" --virtio-transport mmio -d disk0 -d disk1,ephemeral -p disks=2
+
+# ---- disk and memory are of the same instant, whatever came after it ----
+
+begin witness.mb -d disk0 -p disks=1
+heard '^ready$'
+"$LKVM" snapshot test one >/dev/null
+printf aaa >&4
+heard '^[0-9]+$'
+kill -KILL "$g_pid"
+wait "$g_pid" 2>/dev/null
+exec 3<&- 4>&-
+restore one aq
+t_status 1
+restore one aq --disks rw
+t_status 1
+
+# ---- what is saved, and how ----
+
+begin witness.mb -d disk0 -p disks=1
+heard '^ready$'
+t_run "$LKVM" snapshot test two
+t_status 0
+t_stdout_like "^lkvm: guest 'test' saved in 'two': [0-9]+MB of RAM, 1 disk \([01] cloned\); it stood still for [0-9.]+ ms$"
+t_is "nobody else can read it" "$(stat -c '%a' two two/* | paste -sd' ')" '700 600 600 600'
+t_is "RAM has as many bytes as the guest's" "$(stat -c %s two/ram)" $((64 << 20))
+t_ok "what the guest never had takes no space" test "$(stat -c %b two/ram)" -lt 16384
+t_fails 1 "guest 'test' cannot be saved in 'two': it exists (--force replaces an older snapshot)" \
+	"$LKVM" snapshot test two
+old=$(stat -c %i two)
+t_run "$LKVM" snapshot test two --force
+t_status 0
+t_ok "--force replaces it" test "$(stat -c %i two)" != "$old"
+mkdir other
+t_fails 1 "guest 'test' cannot be saved in 'other': it exists and is no snapshot: it is not replaced" \
+	"$LKVM" snapshot test other --force
+t_fails 125 "open the folder of 'nowhere/x': No such file or directory" "$LKVM" snapshot test nowhere/x
+t_fails 125 "snapshot: which guest, and which folder? NAME DIR" "$LKVM" snapshot test
+t_fails 1 "no guest named 'nobody' is running" "$LKVM" snapshot nobody x
+"$LKVM" pause test >/dev/null
+t_run "$LKVM" snapshot test paused
+t_status 0
+t_like "one that is paused stays so" "$("$LKVM" list)" 'paused'
+"$LKVM" resume test >/dev/null
+t_run "$LKVM" snapshot test last --stop
+t_status 0
+g_wait
+exec 4>&-
+t_is "--stop ends it" "$t_rc" 0
+t_is "nothing is left beside the snapshots" "$(find . -name '.*' ! -name .)" ''
+restore paused aq
+t_status 1
+restore last aq
+t_status 1
+
+# ---- a restore of a restore ----
+
+cp -r last deep0
+for i in 1 2 3; do
+	rm -f fifo
+	mkfifo fifo
+	exec 4<>in
+	"$LKVM" run --restore deep$((i - 1)) --name test <in >fifo 2>stderr.test &
+	g_pid=$!
+	exec 3<fifo
+	printf a >&4
+	t_ok "restored $i deep: it runs" heard '^[0-9]+$'
+	t_ok "restored $i deep: saved again" "$LKVM" snapshot test "deep$i" --stop
+	g_wait
+	exec 4>&-
+done
+restore deep3 aq
+t_status 1
+
+# ---- what does not fit ----
+
+t_fails 125 "the machine in 'last' has 64MB of RAM, not 128MB (--mem)" "$LKVM" run --restore last -m 128
+t_fails 125 "the machine in 'last' has 1 CPUs, not 2 (--cpus)" "$LKVM" run --restore last -c 2
+t_fails 125 "the machine in 'last' was made without --no-acpi" "$LKVM" run --restore last --no-acpi
+t_fails 125 "--kernel does not go with --restore: the machine is there already" \
+	"$LKVM" run --restore last -k x
+t_fails 125 "--disk does not go with --restore: the machine is there already" \
+	"$LKVM" run --restore last -d disk0
+t_fails 125 "--disks is about those of --restore" "$LKVM" run --disks rw -k "$GUESTS/echo.bin"
+t_run "$LKVM" run --restore last -m 128 -c 2 --rng=off
+t_status 125
+t_is "each difference is named" "$(grep -c . "$T_TMP/stderr")" 3
+t_fails 125 "'other' is no snapshot" "$LKVM" run --restore other
+t_fails 125 "open snapshot 'nowhere': No such file or directory" "$LKVM" run --restore nowhere
+
+# ---- disks that stay where they are ----
+
+begin witness.mb -d disk0 -p disks=1
+heard '^ready$'
+t_run "$LKVM" snapshot test bare --disks none --stop
+t_status 0
+g_wait
+exec 4>&-
+t_is "no disk is copied" "$(ls bare)" "$(printf 'ram\nstate')"
+cp disk0 saved
+touch disk0
+before=$(identity disk0)
+t_fails 125 "Disk '$T_TMP/disk0' changed since the snapshot (it was written); refusing to restore" \
+	"$LKVM" run --restore bare
+t_is "not a byte of it is touched" "$(identity disk0)" "$before"
+truncate -s 2M disk0
+t_fails 125 "Disk '$T_TMP/disk0' changed since the snapshot (it has another size); refusing to restore" \
+	"$LKVM" run --restore bare
+mv saved disk0
+t_fails 125 "Disk '$T_TMP/disk0' changed since the snapshot (it is another file); refusing to restore" \
+	"$LKVM" run --restore bare
+
+# ---- what cannot be saved ----
+
+mkdir folder
+begin witness.mb -d disk0 -p disks=1 --fs folder,tag
+heard '^ready$'
+t_fails 1 "guest 'test' cannot be saved in 'x': it uses folders of the host, and what it knows of their files cannot be saved yet" \
+	"$LKVM" snapshot test x
+finish 1 "who could not be saved goes on"
+
+(
+	ulimit -f 64
+	exec "$LKVM" run --debug-exit -c 1 -m 64 --name test -k "$GUESTS/echo.bin" <in >out 2>stderr.test
+) &
+g_pid=$!
+exec 3</dev/null 4<>in
+until_true grep -q '>' out
+t_run "$LKVM" snapshot test x
+t_status 1
+t_stderr_like "^lkvm: guest 'test' cannot be saved in 'x': (write RAM|write the state): File too large$"
+finish 1 "nor does it end if the disk is full"
+t_is "of which nothing is left" "$(find . -name '.*' ! -name . ; ls -d x 2>/dev/null)" ''
+
+# ---- damage: refused, or harmless ----
+
+size=$(stat -c %s last/state)
+for at in 0 8 12 16 24 80 96 100 132 $((size / 3)) $((size / 2)) $((size - 1)); do
+	rm -rf broken
+	cp -r last broken
+	byte=$(dd if=broken/state bs=1 skip="$at" count=1 status=none | od -An -tu1)
+	printf '%b' "\\x$(printf %x $((byte ^ 0x10)))" | dd of=broken/state bs=1 seek="$at" conv=notrunc status=none
+	t_run "$LKVM" run --restore broken
+	[ "$t_rc" -eq 125 ] && grep -Eq "^lkvm: (snapshot 'broken' is (damaged|from a newer lkvm)|'broken' is no snapshot)" "$T_TMP/stderr"
+	t_report $? "byte $at flipped: refused" "$t_rc: $(t_stderr)"
+done
+for len in 0 100 104 200 $((size - 1)); do
+	head -c "$len" last/state >broken/state
+	t_run "$LKVM" run --restore broken
+	t_status 125
+done
+cp last/state broken/state
+truncate -s 1M broken/ram
+t_fails 125 "snapshot 'broken' is damaged: 'ram' is not as long as its RAM" "$LKVM" run --restore broken
+rm broken/ram
+t_fails 125 "open 'broken/ram': No such file or directory" "$LKVM" run --restore broken
+cp last/ram broken/ram
+rm broken/disk0
+t_run "$LKVM" run --restore broken
+t_status 125
+t_stderr_like "disk0.*No such file"
+
+# ---- shown ----
+
+t_run "$LKVM" snapshot --show last
+t_status 0
+for section in machine disk0 cpuid serial0 pci-host blk0 interrupts cpu0 clock; do
+	t_stdout_like "^\\[$section\\]$"
+done
+t_stdout_like '^  ram_bytes +0x4000000$'
+t_run "$LKVM" snapshot --show last --json
+t_status 0
+t_is "as JSON" "$(jq -r '.sections[] | select(.name == "machine") | .records[0].fields.cpus' "$T_TMP/stdout")" 1
+t_is "the same parts" "$(jq -r '.sections[].name' "$T_TMP/stdout" | sort)" \
+	"$("$LKVM" snapshot --show last | sed -n 's/^\[\(.*\)\]$/\1/p' | sort)"
+t_done

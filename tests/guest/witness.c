@@ -1,0 +1,190 @@
+/*
+ * Remembers what it has done and looks whether it is so: in RAM, on every disk, in registers of chips and
+ * of PCI, in interrupt state. For tests that save it and let it go on elsewhere: what was lost or is older
+ * or newer than the rest ends it with the line that saw it.
+ *
+ * A byte on the serial port: 'q' ends well; any other prints how many rounds it has made. "packed": rings.
+ * "disks=N": so many.
+ */
+#include "multiboot.h"
+#include "virtio.h"
+
+#define MOST      8
+#define BLOCK     4096
+#define BLOCKS    16 /* of each disk */
+#define SCRATCH   512 /* words */
+#define PIC_MASK  0xa5
+#define CMOS_BYTE 0x40 /* of the clock's battery-backed memory */
+#define VECTOR    0x40
+#define SVR       0x0f0
+#define LVT_TIMER 0x320
+#define TIMER_MASKED (1 << 16)
+#define IRR       0x200
+
+static struct vdev devices[MOST];
+static volatile uint64_t scratch[SCRATCH];
+static volatile uint64_t stamp[MOST][BLOCKS]; /* the round in which each block was written last; 0: never */
+
+static uint64_t mix(uint64_t x)
+{
+	x ^= x << 13;
+	x ^= x >> 7;
+	return x ^ x << 17;
+}
+
+/* ---- memory ---- */
+
+static void change_memory(uint64_t round)
+{
+	for (unsigned i = 0; i < SCRATCH; i++)
+		scratch[i] = mix(round + i);
+}
+
+static void check_memory(uint64_t round)
+{
+	for (unsigned i = 0; i < SCRATCH; i++)
+		CHECK_EQ(scratch[i], mix(round + i));
+}
+
+/* ---- disks: the first and last word of a block tell its place and round ---- */
+
+static void write_block(struct vdev *d, unsigned disk, unsigned block, uint64_t round)
+{
+	volatile uint64_t *data = mem64(BLK_DATA(d));
+
+	for (unsigned i = 0; i < BLOCK / 8; i++)
+		data[i] = mix(round * BLOCKS + block + i);
+	/* In RAM first: who is saved in between finds either of both on the disk. */
+	stamp[disk][block] = round;
+	CHECK_EQ(blk_do(&d->ring[0], BLK_OUT, block * (BLOCK / SECTOR), BLOCK), BLK_OK);
+}
+
+static void check_block(struct vdev *d, unsigned disk, unsigned block)
+{
+	const uint64_t round = stamp[disk][block];
+	volatile uint64_t *data = mem64(BLK_DATA(d));
+
+	if (!round)
+		return;
+	CHECK_EQ(blk_do(&d->ring[0], BLK_IN, block * (BLOCK / SECTOR), BLOCK), BLK_OK);
+	for (unsigned i = 0; i < BLOCK / 8; i++)
+		CHECK_EQ(data[i], mix(round * BLOCKS + block + i));
+}
+
+/* ---- chips: what was written in the round before is there, some of it half-way ---- */
+
+static void cmos_write(uint8_t reg, uint8_t value)
+{
+	out8(0x70, reg);
+	out8(0x71, value);
+}
+
+/* Of what is never read */
+static uint32_t pci_address(uint64_t round)
+{
+	return (uint32_t)(0x80000000 | (round % 32) << 11);
+}
+
+static void change_chips(uint64_t round)
+{
+	out8(COM_SCR, (uint8_t)round);
+	out8(COM_MCR, (uint8_t)(round % 2 ? 0x0b : 0x08));
+	cmos_write(CMOS_BYTE, (uint8_t)mix(round));
+	out8(0x21, (uint8_t)(PIC_MASK ^ round));
+	out32(PCI_ADDRESS, pci_address(round));
+	*mem32(LAPIC + LVT_TIMER) = (uint32_t)(TIMER_MASKED | (VECTOR + round % 16));
+	out8(0x70, CMOS_BYTE); /* the address alone */
+}
+
+static void check_chips(uint64_t round)
+{
+	CHECK_EQ(in8(0x71), (uint8_t)mix(round));
+	CHECK_EQ(in8(COM_SCR), (uint8_t)round);
+	CHECK_EQ(in8(COM_MCR), round % 2 ? 0x0b : 0x08);
+	CHECK_EQ(in8(0x21), (uint8_t)(PIC_MASK ^ round));
+	if (devices[0].pci)
+		CHECK_EQ(in32(PCI_ADDRESS), pci_address(round));
+	CHECK_EQ(*mem32(LAPIC + LVT_TIMER), TIMER_MASKED | (VECTOR + round % 16));
+}
+
+/* ---- PCI: message interrupts that are routed, masked and pending ---- */
+
+static bool is_pending(uint8_t vector)
+{
+	return *mem32(LAPIC + IRR + vector / 32 * 0x10) >> vector % 32 & 1;
+}
+
+static void route(struct vdev *d, unsigned i)
+{
+	if (!d->pci)
+		return;
+	pci_write(d->devfn, d->cap_msix + 2, 2, 0x8000);
+	for (unsigned v = 0; v < 2; v++) {
+		mem_write(d->table + v * 16, 8, LAPIC);
+		mem_write(d->table + v * 16 + 8, 4, VECTOR + 0x20 + i);
+		mem_write(d->table + v * 16 + 12, 4, 0);
+	}
+	reg_write(d, R_QUEUE_SELECT, 0);
+	mem_write(d->reg[R_DEVICE_SELECT] + 26, 2, 1);
+}
+
+static void check_route(struct vdev *d, unsigned i)
+{
+	if (!d->pci)
+		return;
+	for (unsigned v = 0; v < 2; v++) {
+		CHECK_EQ(mem_read(d->table + v * 16, 8), LAPIC);
+		CHECK_EQ(mem_read(d->table + v * 16 + 8, 4), VECTOR + 0x20 + i);
+	}
+	CHECK_EQ(pci_read(d->devfn, d->cap_msix + 2, 2) & 0x8000, 0x8000);
+}
+
+/* ---- */
+
+/* Return: shall it end? */
+static bool is_told_to_end(uint64_t round)
+{
+	if (!(in8(COM_LSR) & LSR_DATA))
+		return false;
+	if (in8(COM_DATA) == 'q')
+		return true;
+	print_decimal(round);
+	print("\n");
+	return false;
+}
+
+static void start(struct vdev *d, unsigned i, bool packed)
+{
+	CHECK(vdev_start(d, packed ? d->offered : d->offered & ~F_PACKED));
+	route(d, i);
+}
+
+void guest_main(void)
+{
+	const bool packed = param_word(mb_cmdline(), "packed");
+	const unsigned disks = (unsigned)param(mb_cmdline(), "disks"), n = vdev_scan(devices, MOST);
+
+	*mem32(LAPIC + SVR) = 0x1ff;
+	CHECK(n >= disks && disks);
+	for (unsigned i = 0; i < disks; i++)
+		start(&devices[i], i, packed);
+	change_memory(0);
+	change_chips(0);
+	print("ready\n");
+	for (uint64_t round = 1; !is_told_to_end(round); round++) {
+		const unsigned disk = (unsigned)(round % disks);
+		struct vdev *d = &devices[disk];
+
+		check_memory(round - 1);
+		check_chips(round - 1);
+		check_route(d, disk);
+		check_block(d, disk, (unsigned)(mix(round) % BLOCKS));
+		change_memory(round);
+		write_block(d, disk, (unsigned)(round % BLOCKS), round);
+		CHECK(!d->pci || is_pending((uint8_t)(VECTOR + 0x20 + disk)));
+		change_chips(round);
+	}
+	for (unsigned i = 0; i < disks; i++)
+		for (unsigned block = 0; block < BLOCKS; block++)
+			check_block(&devices[i], i, block);
+}
