@@ -21,6 +21,12 @@ check-small: $(O)/lkvm ## build a Linux without PCI and one without ACPI and boo
 	$(Q)tests/setup.sh check kernel
 	$(Q)tests/tap.sh tests/testbed/small.sh
 
+# For the same reason, and as it takes that long.
+.PHONY: check-session-long
+check-session-long: $(O)/lkvm ## what of `lkvm run -- CMD` takes long: 1 GiB each way, make and git, fio, a small kernel
+	$(Q)tests/setup.sh check kernel
+	$(Q)TAP_LIMIT=7200 tests/tap.sh tests/testbed/session-long.sh
+
 .PHONY: demo
 demo: ## boot a Debian kernel with lkvm, installing what is missing
 	$(Q)tests/setup.sh demo
