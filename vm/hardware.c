@@ -123,6 +123,11 @@ static const struct part parts[] = {
 		   .memory = { LAYOUT_TEST_DEVICE, TEST_DEVICE_MEMORY } },
 	  .wanted = test_device_wanted },
 
+	/* ISA has given 13 to the coprocessor, which no CPU with long mode wants: nobody else looks there. */
+	{ .row = { .type = &vmgenid_type, .role = HW_VMGENID, .gsi = 13,
+		   .memory = { LAYOUT_VMGENID, VMGENID_BYTES },
+		   .fdt = { "rng", "microsoft,vmgenid", 0, 0 } } },
+
 	/* hw/pci.c; vm/devices.c makes it */
 	{ .row = { .role = HW_PCI, .port = { { PORT_PCI, 8 } }, .memory = { LAYOUT_ECAM, LAYOUT_ECAM_BYTES } },
 	  .wanted = pci_wanted },

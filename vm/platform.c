@@ -149,6 +149,18 @@ int platform_each_state(struct platform *p,
 	return err;
 }
 
+int platform_restored(struct platform *p)
+{
+	for (unsigned i = 0; i < p->hw.n_rows; i++) {
+		const struct device_type *type = p->hw.row[i].type;
+		int err = type && type->restored ? type->restored(p->dev[i]) : 0;
+
+		if (err)
+			return log_err(err, "%s", type->name);
+	}
+	return 0;
+}
+
 bool platform_power_button(struct platform *p)
 {
 	return power_button(p->dev[hw_find(&p->hw, HW_POWER) - p->hw.row]);

@@ -295,6 +295,8 @@ static int restore(struct vm *vm)
 	if (busy)
 		return log_errx(-EBUSY, "%s does not become ready to be restored", busy);
 	err = snapshot_load_parts(vm->cfg->snapshot, vm);
+	if (!err)
+		err = platform_restored(vm->platform);
 	virtio_list_hold_end(vm->virtio);
 	return err;
 }

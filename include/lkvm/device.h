@@ -39,8 +39,13 @@ struct device_type {
 	/* Return: 0 or -errno (logged by the caller with the name); on failure fini() is called too */
 	int (*init)(void *dev, const struct device_env *env);
 	void (*fini)(void *dev); /* may be NULL; takes a half-built device */
-	/* What the guest can observe of it; NULL: nothing ever changes. */
+	/* What the guest can observe of it; NULL: nothing ever changes, or all is new in each machine. */
 	const struct state_type *state;
+	/*
+	 * The guest goes on from a snapshot. All state is loaded, that of the interrupt chips too, so an
+	 * interrupt that is raised here is not lost; no vCPU runs. May be NULL. Return: 0 or -errno
+	 */
+	int (*restored)(void *dev);
 };
 
 #endif

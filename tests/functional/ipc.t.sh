@@ -262,6 +262,7 @@ t_status 0
 t_stdout_like '^RAM: 64MB$'
 t_stdout_like '^  0x000000000000-0x000003ffffff  64MB  0x[0-9a-f]+  0x0  anonymous, private$'
 t_stdout_like '^  0x0000d0000000-0x0000ffffffff$'
+t_stdout_like '^  0x0000fec10000-0x0000fec1000f  vmgenid, GSI 13$'
 t_stdout_like '^  0x03f8-0x03ff  serial, GSI 4$'
 t_run "$LKVM" debug d --memmap --json
 t_status 0

@@ -107,6 +107,25 @@ t_status 1
 restore one aq --disks rw
 t_status 1
 
+# ---- a copy knows that it is one, and is no other's ----
+
+begin witness.mb -d disk0 -p disks=1
+heard '^ready$'
+"$LKVM" snapshot test one --force >/dev/null
+printf a >&4
+IFS= read -r -t 30 line <&3
+t_like "who was saved is no copy" "${line%$'\r'}" '^[0-9]+$'
+finish 1 "and stays none"
+ids=()
+for i in 1 2; do
+	restore one aq
+	t_status 1
+	ids+=("$(tr -d '\r' <"$T_TMP/stdout" | grep '^generation')")
+	t_like "copy $i has a new generation ID, once" "${ids[-1]}" '^generation [^ ]+ [^ ]+$'
+	t_is "copy $i: one line" "$(wc -l <<<"${ids[-1]}")" 1
+done
+t_ok "each copy has its own" test "${ids[0]}" != "${ids[1]}"
+
 # ---- what is saved, and how ----
 
 begin witness.mb -d disk0 -p disks=1

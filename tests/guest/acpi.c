@@ -36,6 +36,21 @@ static void table_ok(uint64_t at, uint32_t signature)
 	CHECK_EQ(sum(at, *mem32(at + 4)), 0);
 }
 
+/* The generation ID: the second term of its device's address is 0, and there is something. */
+static void generation(uint64_t dsdt)
+{
+	const uint64_t end = dsdt + *mem32(dsdt + 4) - 14;
+	uint64_t at = dsdt;
+
+	while (at < end && *mem32(at) != SIG('A', 'D', 'D', 'R'))
+		at++;
+	CHECK(at < end);
+	CHECK_EQ(*mem32(at + 4), 0x0c020812); /* Package () { dword, */
+	CHECK_EQ(*mem32(at + 8), VMGENID);
+	CHECK_EQ(*mem8(at + 12), 0);
+	CHECK(*mem64(VMGENID) + 1 > 1 && *mem64(VMGENID + 8) + 1 > 1);
+}
+
 static void fadt(uint64_t at)
 {
 	uint64_t facs = *mem64(at + 132) ? *mem64(at + 132) : *mem32(at + 36);
@@ -49,6 +64,7 @@ static void fadt(uint64_t at)
 	CHECK_EQ(*mem64(at + 120), PORT_ACPI_RESET);
 	CHECK_EQ(*mem8(at + 128), RESET_ACPI);
 	table_ok(dsdt, SIG('D', 'S', 'D', 'T'));
+	generation(dsdt);
 	if (facs) {
 		CHECK_EQ(*mem32(facs), SIG('F', 'A', 'C', 'S'));
 		CHECK_EQ(facs & 63, 0);

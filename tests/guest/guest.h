@@ -35,6 +35,8 @@
 
 #define GAP_START 0xd0000000
 #define LAPIC     0xfee00000
+#define IOAPIC    0xfec00000
+#define VMGENID   0xfec10000 /* 16 bytes */
 
 #ifdef __ASSEMBLER__
 

@@ -6,7 +6,6 @@
 #define BAR0           0x10
 #define BAR1           0x14 /* the high half of that */
 #define BAR_TYPE       0x4  /* 64 bits */
-#define IOAPIC         0xfec00000ULL
 #define BAR_BYTES      0x4000
 #define STATUS_OFFSET  20 /* of the device status in the common configuration, which is at 0 */
 

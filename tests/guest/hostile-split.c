@@ -1,8 +1,6 @@
 /* Descriptors, chains, indirect tables and indexes of the split ring: virtio 1.2, 2.7 */
 #include "hostile.h"
 
-#define IOAPIC 0xfec00000ULL
-
 /* An indirect table that is good in itself; cases spoil it, or how it is referred to. */
 static struct vdesc *table_of(const struct trial *t, unsigned n)
 {

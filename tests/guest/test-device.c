@@ -6,7 +6,6 @@
 #define TEST_BYTES  0xe8
 #define TEST_LINES  0x2000
 #define TEST_MEMORY 0xff000000ULL
-#define IOAPIC      0xfec00000ULL
 #define PIC_MASTER  0x20
 #define PIC_SLAVE   0xa0
 #define PIC_ELCR    0x4d0

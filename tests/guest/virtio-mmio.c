@@ -34,7 +34,6 @@
 #define FEATURES_OK 8
 #define VERSION_1   1 /* bit 32 */
 
-#define IOAPIC      0xfec00000
 #define IOAPIC_DATA (IOAPIC + 0x10)
 #define APIC_SVR    (LAPIC + 0x0f0)
 #define APIC_IRR    (LAPIC + 0x200)

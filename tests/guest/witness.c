@@ -4,6 +4,7 @@
  * or newer than the rest ends it with the line that saw it.
  *
  * A byte on the serial port: 'q' ends well; any other prints how many rounds it has made. "packed": rings.
+ * A new generation ID is printed, and has come with its interrupt.
  * "disks=N": so many.
  */
 #include "multiboot.h"
@@ -20,6 +21,8 @@
 #define LVT_TIMER 0x320
 #define TIMER_MASKED (1 << 16)
 #define IRR       0x200
+#define VECTOR_VMGENID 0x70
+#define PIN_VMGENID    13
 
 static struct vdev devices[MOST];
 static volatile uint64_t scratch[SCRATCH];
@@ -139,6 +142,44 @@ static void check_route(struct vdev *d, unsigned i)
 	CHECK_EQ(pci_read(d->devfn, d->cap_msix + 2, 2) & 0x8000, 0x8000);
 }
 
+/* ---- the generation ID: another one in each copy ---- */
+
+static uint64_t generation[2];
+static bool is_copy;
+
+static void ioapic_write(uint32_t reg, uint32_t value)
+{
+	*mem32(IOAPIC) = reg;
+	*mem32(IOAPIC + 0x10) = value;
+}
+
+static void read_generation(void)
+{
+	generation[0] = *mem64(VMGENID);
+	generation[1] = *mem64(VMGENID + 8);
+}
+
+static void start_generation(void)
+{
+	read_generation();
+	ioapic_write(0x10 + 2 * PIN_VMGENID + 1, 0);
+	ioapic_write(0x10 + 2 * PIN_VMGENID, VECTOR_VMGENID); /* edge */
+}
+
+static void check_generation(void)
+{
+	if (*mem64(VMGENID) != generation[0] || *mem64(VMGENID + 8) != generation[1]) {
+		is_copy = true;
+		read_generation();
+		print("generation ");
+		print_hex(generation[0]);
+		print(" ");
+		print_hex(generation[1]);
+		print("\n");
+	}
+	CHECK_EQ(is_pending(VECTOR_VMGENID), is_copy); /* for ever: none is taken here */
+}
+
 /* ---- */
 
 /* Return: shall it end? */
@@ -170,11 +211,13 @@ void guest_main(void)
 		start(&devices[i], i, packed);
 	change_memory(0);
 	change_chips(0);
+	start_generation();
 	print("ready\n");
 	for (uint64_t round = 1; !is_told_to_end(round); round++) {
 		const unsigned disk = (unsigned)(round % disks);
 		struct vdev *d = &devices[disk];
 
+		check_generation();
 		check_memory(round - 1);
 		check_chips(round - 1);
 		check_route(d, disk);

@@ -8,7 +8,8 @@
 #include "lkvm/types.h"
 #include "lkvm/x86/hardware.h"
 
-enum { RIG_COM1 = 1, RIG_COM2 = 2, RIG_COM3 = 4, RIG_COM4 = 8, RIG_PVPANIC = 16, RIG_PCI = 32, RIG_ALL = 63 };
+enum { RIG_COM1 = 1, RIG_COM2 = 2, RIG_COM3 = 4, RIG_COM4 = 8, RIG_PVPANIC = 16, RIG_PCI = 32, RIG_VMGENID = 64,
+       RIG_ALL = 127 };
 
 #define RIG_COM(n, at, irq)                                                                        \
 	{ .port = { { at, 8 } }, .gsi = irq, .tty = n, .acpi = { "COM" #n, "PNP0501", n },         \
@@ -29,6 +30,8 @@ static inline struct hardware rig_hardware(unsigned cpus, unsigned which)
 		       .fdt = { "rtc", "motorola,mc146818", 0, 0 } } },
 		{ 0, { .role = HW_POWER, .port = { { 0x600, 16 } }, .gsi = 9 } },
 		{ RIG_PVPANIC, { .port = { { 0x505, 1 } }, .acpi = { "PEVT", "QEMU0001", 0 } } },
+		{ RIG_VMGENID, { .role = HW_VMGENID, .gsi = 13, .memory = { 0xfec10000, 16 },
+				 .fdt = { "rng", "microsoft,vmgenid", 0, 0 } } },
 		{ RIG_PCI, { .role = HW_PCI, .port = { { 0xcf8, 8 } }, .memory = { 0xe0000000, 0x100000 } } },
 		{ RIG_PCI, { .shown_as = "PCI window", .role = HW_PCI_WINDOW, .port = { { 0xc000, 0x4000 } },
 			     .memory = { 0xd0000000, 0x10000000 } } },

@@ -1,4 +1,4 @@
-/* Links: x86/tables/acpi.o x86/tables/acpi-pci.o x86/tables/acpi-virtio.o x86/tables/aml.o hw/ram.o hw/ram-fault.o */
+/* Links: x86/tables/acpi.o x86/tables/acpi-pci.o x86/tables/acpi-virtio.o x86/tables/acpi-vmgenid.o x86/tables/aml.o hw/ram.o hw/ram-fault.o */
 #include "lkvm/x86/acpi.h"
 
 #include <errno.h>
@@ -374,7 +374,7 @@ START_TEST(test_devices_follow_the_machine)
 {
 	static const char *const com[4] = { "COM1", "COM2", "COM3", "COM4" };
 
-	for (unsigned mask = 0; mask < 64; mask++) {
+	for (unsigned mask = 0; mask <= RIG_ALL; mask++) {
 		struct hardware hw = rig_hardware(1, mask);
 
 		build(&hw);
@@ -383,6 +383,8 @@ START_TEST(test_devices_follow_the_machine)
 		ck_assert_int_eq(has_device("PEVT"), !!(mask & RIG_PVPANIC));
 		ck_assert_int_eq(has_device("PCI0"), !!(mask & RIG_PCI));
 		ck_assert_int_eq(has_device("ECAM"), !!(mask & RIG_PCI));
+		ck_assert_int_eq(has_device("VGEN"), !!(mask & RIG_VMGENID));
+		ck_assert_int_eq(has_device("GED0"), !!(mask & RIG_VMGENID));
 		ck_assert(has_device("RTC0"));
 		ck_assert_uint_eq(sum(find("DSDT"), get(find("DSDT") + 4, 4)), 0);
 		ram_free(ram);
@@ -426,6 +428,33 @@ START_TEST(test_virtio_mmio)
 	hw.n_virtio_mmio = 0;
 	build(&hw);
 	ck_assert(!has_device("VR00"));
+}
+END_TEST
+
+START_TEST(test_vmgenid)
+{
+	/* clang-format off */
+	static const uint8_t devices[] = {
+		'V', 'G', 'E', 'N',
+		0x08, '_', 'H', 'I', 'D', 0x0d, 'L', 'K', 'V', 'M', '0', '0', '0', '1', 0,
+		0x08, '_', 'C', 'I', 'D', 0x12, 0x1c, 0x02,
+		0x0d, 'V', 'M', 'G', 'E', 'N', 'C', 'T', 'R', 0,
+		0x0d, 'V', 'M', '_', 'G', 'e', 'n', '_', 'C', 'o', 'u', 'n', 't', 'e', 'r', 0,
+		0x08, '_', 'D', 'D', 'N', 0x0d, 'V', 'M', '_', 'G', 'e', 'n', '_', 'C', 'o', 'u', 'n', 't', 'e', 'r', 0,
+		0x08, 'A', 'D', 'D', 'R', 0x12, 0x08, 0x02, 0x0c, 0x00, 0x00, 0xc1, 0xfe, 0x00,
+		0x5b, 0x82, 0x3c, 'G', 'E', 'D', '0',
+		0x08, '_', 'H', 'I', 'D', 0x0d, 'A', 'C', 'P', 'I', '0', '0', '1', '3', 0,
+		0x08, '_', 'U', 'I', 'D', 0x00,
+		0x08, '_', 'C', 'R', 'S', 0x11, 0x0e, 0x0a, 0x0b,
+		0x89, 6, 0, 0x0b, 1, 13, 0, 0, 0, /* consumer, edge, high, shared; GSI 13 */
+		0x79, 0,
+		0x14, 0x0d, '_', 'E', 'V', 'T', 0x01, /* one argument */
+		0x86, 'V', 'G', 'E', 'N', 0x0a, 0x80,
+	};
+	/* clang-format on */
+
+	build_full();
+	find_bytes(devices, sizeof(devices));
 }
 END_TEST
 
@@ -674,6 +703,6 @@ START_TEST(test_iasl_reads_the_tables)
 END_TEST
 
 UNIT_MAIN("acpi", test_rsdp, test_headers, test_fadt, test_madt, test_most_cpus, test_dsdt,
-	  test_mcfg, test_pci_bridge, test_devices_follow_the_machine, test_virtio_mmio, test_no_ram_there, test_int, test_pkg_length,
+	  test_mcfg, test_pci_bridge, test_devices_follow_the_machine, test_virtio_mmio, test_vmgenid, test_no_ram_there, test_int, test_pkg_length,
 	  test_string_and_eisa_id, test_align, test_full_buffer_is_not_passed,
 	  test_full_buffer_stays_full, test_iasl_reads_the_tables)

@@ -271,6 +271,22 @@ START_TEST(test_virtio_mmio)
 }
 END_TEST
 
+/* What drivers/virt/vmgenid.c looks for. */
+START_TEST(test_vmgenid)
+{
+	struct hardware hw = rig_hardware(2, RIG_ALL & ~RIG_VMGENID);
+
+	make_ram(64 * MIB);
+	build_full();
+	ck_assert_str_eq(string("/soc/rng@fec10000", "compatible"), "microsoft,vmgenid");
+	check_cells("/soc/rng@fec10000", "reg", 0, 0xfec10000, 0, 16);
+	check_cells("/soc/rng@fec10000", "interrupts", 13, 0);
+	dtc();
+	build(&hw);
+	ck_assert(!has_node("/soc/rng@fec10000"));
+}
+END_TEST
+
 START_TEST(test_pci)
 {
 	struct hardware hw = full();
@@ -350,4 +366,4 @@ START_TEST(test_too_large)
 END_TEST
 
 UNIT_MAIN("fdt", test_root, test_memory, test_cpus, test_interrupt_controllers, test_isa,
-	  test_serial_follows_the_machine, test_virtio_mmio, test_pci, test_chosen, test_too_large)
+	  test_serial_follows_the_machine, test_virtio_mmio, test_vmgenid, test_pci, test_chosen, test_too_large)

@@ -308,11 +308,14 @@ static void put_devices(struct bytebuf *b, const struct hardware *hw)
 static size_t put_dsdt(struct bytebuf *b, const struct hardware *hw)
 {
 	size_t at = table_begin(b, "DSDT", 2); /* 2: integers have 64 bits */
+	const struct hw_row *vmgenid = hw_find(hw, HW_VMGENID);
 	size_t scope;
 
 	put_s5(b);
 	scope = aml_scope(b, "_SB_");
 	put_devices(b, hw);
+	if (vmgenid)
+		acpi_put_vmgenid(b, vmgenid);
 	if (hw_find(hw, HW_PCI))
 		acpi_put_pci(b, hw);
 	acpi_put_virtio_mmio(b, hw->virtio_mmio, hw->n_virtio_mmio);

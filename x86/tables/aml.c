@@ -20,7 +20,9 @@ enum {
 	OP_SCOPE = 0x10,
 	OP_BUFFER = 0x11,
 	OP_PACKAGE = 0x12,
+	OP_METHOD = 0x14,
 	OP_EXT = 0x5b,
+	OP_NOTIFY = 0x86,
 	OP_EXT_DEVICE = 0x82,
 };
 
@@ -192,6 +194,18 @@ size_t aml_package(struct bytebuf *b, uint8_t n_elements)
 	return mark;
 }
 
+/* Flags: the number of arguments; not serialized, as it creates nothing. */
+size_t aml_method(struct bytebuf *b, const char *name, uint8_t n_args)
+{
+	size_t mark;
+
+	put8(b, OP_METHOD);
+	mark = b->len;
+	put_name(b, name);
+	put8(b, n_args);
+	return mark;
+}
+
 void aml_end(struct bytebuf *b, size_t mark)
 {
 	uint8_t bytes[4];
@@ -216,6 +230,13 @@ void aml_string(struct bytebuf *b, const char *text)
 {
 	put8(b, OP_STRING);
 	bytebuf_put(b, text, strlen(text) + 1);
+}
+
+void aml_notify(struct bytebuf *b, const char *name, uint8_t value)
+{
+	put8(b, OP_NOTIFY);
+	put_name(b, name);
+	aml_int(b, value);
 }
 
 static uint32_t hex_digit(char c)

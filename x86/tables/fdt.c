@@ -221,6 +221,15 @@ static void put_isa_device(struct tree *t, const struct hw_row *row)
 	end(t);
 }
 
+static void put_vmgenid(struct tree *t, const struct hw_row *row)
+{
+	begin_at(t, row->fdt.name, row->memory.base);
+	put_string(t, "compatible", row->fdt.compatible);
+	put_cells(t, "reg", CELLS64(row->memory.base), CELLS64(row->memory.size));
+	put_irq(t, row->gsi);
+	end(t);
+}
+
 /* Devices whose numbers are equal modulo GSI_PCI_PINS share an interrupt. */
 static void put_pci_interrupts(struct tree *t)
 {
@@ -282,6 +291,8 @@ static void put_isa(struct tree *t, const struct hardware *hw)
 
 static void put_soc(struct tree *t, const struct hardware *hw)
 {
+	const struct hw_row *vmgenid = hw_find(hw, HW_VMGENID);
+
 	begin(t, "soc");
 	put_string(t, "compatible", "simple-bus");
 	put_cells(t, "#address-cells", 2);
@@ -291,6 +302,8 @@ static void put_soc(struct tree *t, const struct hardware *hw)
 	if (hw_find(hw, HW_PCI))
 		put_pci(t, hw);
 	put_virtio_mmio(t, hw);
+	if (vmgenid)
+		put_vmgenid(t, vmgenid);
 	put_isa(t, hw);
 	end(t);
 }

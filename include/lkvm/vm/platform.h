@@ -36,6 +36,12 @@ int platform_each_state(struct platform *platform,
 			int (*visit)(void *ctx, const char *name, const struct state_type *type, void *dev),
 			void *ctx);
 
+/**
+ * platform_restored() - tell every chip that wants to know: the machine is a copy, and all of it is loaded
+ * Return: 0, or -errno after one logged line
+ */
+int platform_restored(struct platform *platform);
+
 /** platform_power_button() - Return: true if the guest listens to it */
 bool platform_power_button(struct platform *platform);
 

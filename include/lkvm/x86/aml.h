@@ -48,12 +48,15 @@ uint8_t bytebuf_sum(const struct bytebuf *b, size_t at, size_t n);
 size_t aml_scope(struct bytebuf *b, const char *name);
 size_t aml_device(struct bytebuf *b, const char *name);
 size_t aml_package(struct bytebuf *b, uint8_t n_elements);
+size_t aml_method(struct bytebuf *b, const char *name, uint8_t n_args);
 void aml_end(struct bytebuf *b, size_t mark);
 
 /** aml_name() - Name (@name, ...): the data object that comes next is its value */
 void aml_name(struct bytebuf *b, const char *name);
 void aml_int(struct bytebuf *b, uint64_t value);
 void aml_string(struct bytebuf *b, const char *text);
+/** aml_notify() - within a method: the object that is called so, here or further up, has changed */
+void aml_notify(struct bytebuf *b, const char *name, uint8_t value);
 /** aml_eisa_id() - "PNP0501": three capitals and four upper-case hexadecimal digits */
 void aml_eisa_id(struct bytebuf *b, const char *id);
 

@@ -24,6 +24,7 @@ enum hw_role {
 	HW_PCI_WINDOW,   /* where BARs are, as lkvm and its tables place them */
 	HW_PCI_WINDOW64, /* the same above RAM, for those that are too large; not there if RAM has it all */
 	HW_VIRTIO_WINDOW, /* above RAM, for memory that devices on MMIO share; not there if none does */
+	HW_VMGENID,
 	HW_IOAPIC,
 	HW_LAPIC,
 };

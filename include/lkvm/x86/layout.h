@@ -39,6 +39,7 @@
 #define LAYOUT_CHIPS     0xfec00000    /* from here to 4 GB no BAR is decoded: below, and KVM's pages */
 #define LAYOUT_CHIPS_END 0x100000000ULL
 #define LAYOUT_IOAPIC   0xfec00000
+#define LAYOUT_VMGENID  0xfec10000 /* with a page of its own: it can be cached */
 #define LAYOUT_LAPIC    0xfee00000
 #define LAYOUT_TEST_DEVICE 0xff000000 /* --test-device: 64 KB */
 #define LAYOUT_IDENTITY 0xfffbc000 /* KVM_SET_IDENTITY_MAP_ADDR, 1 page */
