@@ -60,6 +60,14 @@ bool virtio_notify_me(struct virtio_dev *dev, unsigned index)
 	       virtq_notify_on(&q->vq);
 }
 
+void virtio_notify_not(struct virtio_dev *dev, unsigned index)
+{
+	struct virtio_queue *q = &dev->queue[index];
+
+	if (is_served(q))
+		virtq_notify_off(&q->vq);
+}
+
 struct virtq_chain *virtio_keep(struct virtio_dev *dev, struct virtq_chain *spare)
 {
 	struct virtq_chain *kept = dev->chain;

@@ -12,6 +12,7 @@
 #define SHARE_QUEUE_SIZE    VIRTQ_MAX_SIZE /* in Linux it limits how much one request can carry */
 #define SHARE_MOST_REQUESTS 64             /* out of the rings at a time; each has 16 KiB */
 #define SHARE_THREADS       8
+#define SHARE_MOST_QUICK    32 /* replies that nobody waits for and that the driver is not told of yet */
 
 struct share_request {
 	struct file_request req;
@@ -20,6 +21,7 @@ struct share_request {
 	bool is_served;
 	bool quick; /* served under the lock, by who took it */
 	unsigned queue;
+	pthread_t thread; /* who serves it */
 	struct virtq_chain *chain;
 };
 
@@ -36,6 +38,7 @@ struct virtio_share {
 	pthread_cond_t idle;
 	struct share_request *all[SHARE_MOST_REQUESTS], *free;
 	unsigned n_all;
+	unsigned n_quick; /* since the driver was told of all */
 	unsigned n_begun, n_failed; /* threads */
 	unsigned n_busy;            /* threads that are at work */
 	bool woken;                 /* one is on its way, and will look at everything */

@@ -54,6 +54,16 @@ static void wake_one(struct virtio_share *s)
 	s->woken = true;
 }
 
+/*
+ * Who has served a request looks at all queues again, and before anybody else could have woken up: what the
+ * guest does with the reply, at once if it shares this CPU, need not kick.
+ */
+static void look_again(struct virtio_share *s)
+{
+	for (unsigned i = 0; i < s->dev.n_queues; i++)
+		virtio_notify_not(&s->dev, i);
+}
+
 static void give_back(struct share_request *r, uint32_t written)
 {
 	struct virtio_share *s = r->share;
@@ -77,6 +87,8 @@ static void request_done(struct file_request *req, uint32_t written)
 		return;
 	}
 	pthread_mutex_lock(&s->lock);
+	if (pthread_equal(r->thread, pthread_self()))
+		look_again(s);
 	give_back(r, written);
 	virtio_complete(&s->dev, r->queue);
 	pthread_mutex_unlock(&s->lock);
@@ -112,22 +124,30 @@ static struct share_request *pop(struct virtio_share *s, unsigned index)
 	return r;
 }
 
-/* Return: one that is to be served; NULL: there is none left */
+static void complete_all(struct virtio_share *s)
+{
+	for (unsigned i = 0; s->n_quick && i < s->dev.n_queues; i++)
+		virtio_complete(&s->dev, i);
+	s->n_quick = 0;
+}
+
+/*
+ * Nobody waits for what is served quickly: the driver is told of it with the next reply, which saves it an
+ * interrupt. Return: one that is to be served; NULL: there is none left
+ */
 static struct share_request *take(struct virtio_share *s, unsigned index)
 {
 	struct share_request *r;
-	bool pushed = false;
 
 	while ((r = pop(s, index))) {
 		r->quick = true;
 		if (!s->server->ops->quick(s->server, &r->req))
 			break;
-		pushed = true;
+		if (++s->n_quick >= SHARE_MOST_QUICK)
+			complete_all(s);
 	}
 	if (r)
 		r->quick = false;
-	if (pushed)
-		virtio_complete(&s->dev, index);
 	return r;
 }
 
@@ -149,18 +169,27 @@ static void work_end(struct virtio_share *s)
 		event_signal(s->finished.fd); /* the worker waits until nobody is busy */
 }
 
-static void serve_queue(struct virtio_share *s, struct file_worker *worker, unsigned index)
+/* Return: of all queues; NULL: there is none, and there will be a kick for the next */
+static struct share_request *take_any(struct virtio_share *s)
 {
-	struct share_request *r;
+	struct share_request *r = NULL;
 
-	while ((r = take(s, index))) {
-		r->is_served = true;
-		if (virtio_notify_me(&s->dev, index))
-			wake_one(s);
-		work_begin(s);
-		s->server->ops->serve(s->server, worker, &r->req);
-		work_end(s);
-	}
+	for (unsigned i = 0; !r && i < s->dev.n_queues; i++)
+		r = take(s, i);
+	if (!r)
+		complete_all(s);
+	return r;
+}
+
+static void serve_one(struct virtio_share *s, struct file_worker *worker, struct share_request *r)
+{
+	r->is_served = true;
+	r->thread = pthread_self();
+	if (virtio_notify_me(&s->dev, r->queue))
+		wake_one(s);
+	work_begin(s);
+	s->server->ops->serve(s->server, worker, &r->req);
+	work_end(s);
 }
 
 static void do_chores(struct virtio_share *s)
@@ -218,10 +247,14 @@ static void rest(struct virtio_share *s)
 
 static void serve_all(struct virtio_share *s, struct file_worker *worker)
 {
+	struct share_request *r;
+
 	while (!s->end) {
-		for (unsigned i = 0; i < s->dev.n_queues; i++)
-			serve_queue(s, worker, i);
-		rest(s);
+		r = take_any(s);
+		if (r)
+			serve_one(s, worker, r);
+		else
+			rest(s);
 	}
 	event_signal(s->wake); /* for the next one */
 }
@@ -313,6 +346,7 @@ void share_drain(struct virtio_dev *dev, int index)
 	struct virtio_share *s = share_of(dev);
 
 	pthread_mutex_lock(&s->lock);
+	complete_all(s);
 	while (is_served(s, index)) {
 		const struct timespec until = clock_at(now_ms() + FILE_SOON_MS);
 

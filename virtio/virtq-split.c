@@ -122,8 +122,10 @@ void virtq_split_notify_off(struct virtq *q)
 {
 	struct vring_used *used = q->used;
 
-	/* An event index that is left behind asks for nothing. */
-	if (!q->setup.event_idx)
+	/* An event index that the driver has left behind asks for nothing. */
+	if (q->setup.event_idx)
+		store((uint16_t *)&used->ring[q->setup.size], (uint16_t)(q->next_avail - 1));
+	else
 		store(&used->flags, VRING_USED_F_NO_NOTIFY);
 }
 

@@ -345,6 +345,8 @@ bool virtio_pop(struct virtio_dev *dev, unsigned index);
  * Return: is there something already? Then no kick may come for it.
  */
 bool virtio_notify_me(struct virtio_dev *dev, unsigned index);
+/** virtio_notify_not() - no kicks of queue @index are needed for now: virtio_notify_me() will be called */
+void virtio_notify_not(struct virtio_dev *dev, unsigned index);
 
 /** virtio_pushed() - of virtio_push() alone: what virtq_push() has said is not 0 */
 void virtio_pushed(struct virtio_dev *dev, unsigned index, int ret) __attribute__((cold));

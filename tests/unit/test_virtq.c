@@ -339,6 +339,30 @@ START_TEST(test_notify)
 }
 END_TEST
 
+/* Off at a time when one was asked for and has not come yet: the driver is not to send it. */
+START_TEST(test_notify_taken_back)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+		rig_init(&r, 8, formats[i]);
+		for (unsigned round = 0; round < 30; round++) {
+			ck_assert(!virtq_notify_on(&r.vq));
+			virtq_notify_off(&r.vq);
+			for (unsigned n = 0; n < 1 + round % 3; n++) {
+				ck_assert_int_ge(rig_add(&r), 0);
+				ck_assert(!fake_must_notify(&r.q));
+			}
+			ck_assert(virtq_notify_on(&r.vq));
+			while (virtq_pop(&r.vq, &r.c) == 1)
+				virtq_push(&r.vq, r.c.token, 0);
+			virtq_flush(&r.vq);
+			for (uint32_t written; fake_used(&r.q, &written) >= 0;)
+				;
+		}
+		rig_fini(&r);
+	}
+}
+END_TEST
+
 /* ---- a chain's bytes ---- */
 
 /* Of 3 + 4 + 5 readable and 1 + 2 + 6 writable bytes. */
@@ -1051,6 +1075,7 @@ END_TEST
 
 UNIT_MAIN("virtq", test_place, test_place_with_some_out, test_bad_place, test_log, test_log_of_a_ring, test_init, test_chain, test_wrap, test_large_ids, test_push_not_out,
 	  test_one_entry, test_zero_length, test_interrupt_flag, test_interrupt_event, test_notify,
+	  test_notify_taken_back,
 	  test_read_write, test_slice, test_split_malformed, test_split_head, test_split_head_twice,
 	  test_split_index, test_split_address, test_split_table, test_split_bad_table,
 	  test_split_table_contents, test_table_without_feature, test_most_buffers, test_most_bytes,
