@@ -14,24 +14,24 @@
 
 #define MOST_COPY (16U << 20) /* at a time, so that no request takes for ever */
 
-/* The flags with which the guest is told of an open file. */
-static uint32_t cache_flags(struct call *c, struct node *n)
+/* The flags with which the guest is told of an open file. @st: of it, NULL: not known yet */
+static uint32_t cache_flags(struct call *c, struct node *n, const struct statx *st)
 {
-	struct statx st;
+	struct statx now;
 
 	if (c->fuse->cache == FS_CACHE_NONE)
 		return FOPEN_DIRECT_IO;
 	if (c->fuse->keep)
 		return FOPEN_KEEP_CACHE;
-	if (!tree_stat(c->tree, n, &st) && node_seen(c->tree, n, &st))
-		return FOPEN_KEEP_CACHE;
-	return 0;
+	if (!st && !tree_stat(c->tree, n, &now))
+		st = &now;
+	return st && node_seen(c->tree, n, st) ? FOPEN_KEEP_CACHE : 0;
 }
 
-static int reply_open(struct call *c, struct node *n, int fd, uint32_t flags,
+static int reply_open(struct call *c, struct node *n, int fd, uint32_t flags, const struct statx *st,
 		      struct fuse_open_out *out)
 {
-	*out = (struct fuse_open_out){ .open_flags = cache_flags(c, n) };
+	*out = (struct fuse_open_out){ .open_flags = cache_flags(c, n, st) };
 	return handle_new(c->fuse, n, fd, (flags & O_ACCMODE) != O_RDONLY, &out->fh);
 }
 
@@ -54,7 +54,7 @@ int op_open(struct call *c)
 		tree_fd_give(c->tree);
 		return fd;
 	}
-	err = reply_open(c, c->node, fd, arg->flags, c->out);
+	err = reply_open(c, c->node, fd, arg->flags, NULL, c->out);
 	return err ? err : (int)sizeof(struct fuse_open_out);
 }
 
@@ -77,7 +77,7 @@ static int reply_create(struct call *c, int fd, uint32_t flags, const struct tre
 		close(fd);
 		tree_fd_give(c->tree);
 	} else {
-		err = reply_open(c, n, fd, flags, &out->open);
+		err = reply_open(c, n, fd, flags, &e->st, &out->open);
 		node_put(c->tree, n);
 	}
 	if (err) {

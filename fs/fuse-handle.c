@@ -138,11 +138,53 @@ int handle_close(struct fuse *f, uint64_t fh, const struct node *node)
 	return 0;
 }
 
+bool handle_leave(struct fuse *f, uint64_t fh, uint64_t node)
+{
+	struct fuse_handle *h;
+
+	pthread_mutex_lock(&f->lock);
+	h = fh < f->cap_handles ? f->handles[fh] : NULL;
+	if (h && node_id(h->node) != node)
+		h = NULL;
+	if (h) {
+		take_out(f, (unsigned)fh);
+		h->next = f->left;
+		f->left = h;
+	}
+	pthread_mutex_unlock(&f->lock);
+	return h;
+}
+
+bool handle_has_left(struct fuse *f)
+{
+	bool has;
+
+	pthread_mutex_lock(&f->lock);
+	has = f->left;
+	pthread_mutex_unlock(&f->lock);
+	return has;
+}
+
+void handle_close_left(struct fuse *f)
+{
+	struct fuse_handle *h, *next;
+
+	pthread_mutex_lock(&f->lock);
+	h = f->left;
+	f->left = NULL;
+	pthread_mutex_unlock(&f->lock);
+	for (; h; h = next) {
+		next = h->next;
+		handle_put(f, h);
+	}
+}
+
 void handle_close_all(struct fuse *f)
 {
 	struct fuse_handle *h;
 	bool more = true;
 
+	handle_close_left(f);
 	for (unsigned i = 0; more; i++) {
 		pthread_mutex_lock(&f->lock);
 		more = i < f->cap_handles;

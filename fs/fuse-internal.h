@@ -25,6 +25,7 @@ struct fuse_handle {
 	unsigned uses;     /* with the table's own */
 	bool may_write;
 	struct dir_reader dir; /* a folder's */
+	struct fuse_handle *next; /* of those that are to be closed */
 };
 
 struct fuse {
@@ -43,6 +44,7 @@ struct fuse {
 	pthread_mutex_t lock; /* of handles */
 	struct fuse_handle **handles;
 	unsigned n_handles, cap_handles, first_free;
+	struct fuse_handle *left;
 	struct lock_table locks;
 };
 
@@ -150,5 +152,10 @@ void handle_put(struct fuse *f, struct fuse_handle *h);
 /** handle_close() - Return: 0 or -EBADF */
 int handle_close(struct fuse *f, uint64_t fh, const struct node *node);
 void handle_close_all(struct fuse *f);
+/** handle_leave() - it is no more, but closed later, as that may wait; Return: false: there is none such */
+bool handle_leave(struct fuse *f, uint64_t fh, uint64_t node);
+/** handle_has_left(), handle_close_left() - is there one that was left?; close those */
+bool handle_has_left(struct fuse *f);
+void handle_close_left(struct fuse *f);
 
 #endif

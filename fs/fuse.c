@@ -373,6 +373,8 @@ void fuse_serve(struct fuse *f, struct file_worker *w, struct file_request *req)
 		interrupt(&c);
 		return;
 	}
+	if (handle_has_left(f))
+		handle_close_left(f);
 	ret = serve(&c);
 	if (tree_has_dead(f->tree))
 		tree_reap(f->tree);
@@ -384,7 +386,7 @@ void fuse_serve(struct fuse *f, struct file_worker *w, struct file_request *req)
 		fuse_reply(req, c.in.unique, ret, c.out);
 }
 
-/* ---- without a reply ---- */
+/* ---- quickly: what nobody waits for ---- */
 
 static void batch_forget(struct fuse *f, const struct file_request *req, const struct fuse_in_header *in)
 {
@@ -401,13 +403,30 @@ static void batch_forget(struct fuse *f, const struct file_request *req, const s
 	}
 }
 
+/* Not of a file that somebody may wait to lock: he may ask for that next. Return: false: it is for serve() */
+static bool release(struct fuse *f, struct file_request *req, const struct fuse_in_header *in)
+{
+	struct fuse_release_in arg;
+
+	if (in->len != IN_BYTES + sizeof(arg) || !atomic_load(&f->ready))
+		return false;
+	iov_read(req->out, req->n_out, IN_BYTES, &arg, sizeof(arg));
+	if (arg.release_flags & FUSE_RELEASE_FLOCK_UNLOCK || !handle_leave(f, arg.fh, in->nodeid))
+		return false;
+	fuse_reply(req, in->unique, 0, NULL);
+	return true;
+}
+
 bool fuse_quick(struct fuse *f, struct file_request *req)
 {
 	struct fuse_in_header in;
 	uint64_t arg;
 
-	if (!fetch_header(req, &in) ||
-	    (in.opcode != FUSE_FORGET && in.opcode != FUSE_BATCH_FORGET))
+	if (!fetch_header(req, &in))
+		return false;
+	if (in.opcode == FUSE_RELEASE || in.opcode == FUSE_RELEASEDIR)
+		return release(f, req, &in);
+	if (in.opcode != FUSE_FORGET && in.opcode != FUSE_BATCH_FORGET)
 		return false;
 	if (in.opcode == FUSE_BATCH_FORGET) {
 		batch_forget(f, req, &in);
@@ -421,7 +440,8 @@ bool fuse_quick(struct fuse *f, struct file_request *req)
 
 enum file_chores fuse_has_chores(struct fuse *f)
 {
-	const enum file_chores chores = folder_has_chores(&f->locks);
+	const enum file_chores chores =
+		handle_has_left(f) ? FILE_CHORES_NOW : folder_has_chores(&f->locks);
 
 	if (chores != FILE_CHORES_NONE)
 		return chores;
@@ -430,6 +450,7 @@ enum file_chores fuse_has_chores(struct fuse *f)
 
 void fuse_chores(struct fuse *f)
 {
+	handle_close_left(f);
 	folder_chores(&f->locks);
 	fuse_look(f);
 }

@@ -404,6 +404,58 @@ END_TEST
 #define FILES 3000
 
 /* Every entry once, whatever the buffers' size, while others come and go; offsets stay good. */
+/* The guest does not wait for it: it is answered at once, and closed later. */
+START_TEST(test_quick_release)
+{
+	struct {
+		struct fuse_in_header in;
+		struct fuse_release_in arg;
+	} rq = { .in = { .len = sizeof(rq), .opcode = FUSE_RELEASE } };
+	struct fuse_out_header out;
+	struct iovec to = { &rq, sizeof(rq) }, from = { &out, sizeof(out) };
+	struct file_request req = { .out = &to, .in = &from, .n_out = 1, .n_in = 1, .done = rig_is_done };
+	unsigned fds;
+
+	folder_make();
+	rig_new(false, FS_CACHE_AUTO, 0);
+	rq.in.nodeid = rig_look(ROOT, "big");
+	ck_assert_int_eq(rig_open(rq.in.nodeid, O_RDONLY, &rq.arg.fh), 0);
+	fds = fuse_count(fuse).fds;
+	/* Not if it was locked: the next request may be for that lock. Nor if it is another's, or too short. */
+	rq.arg.release_flags = FUSE_RELEASE_FLOCK_UNLOCK;
+	ck_assert(!fuse_quick(fuse, &req));
+	rq.arg.release_flags = 0;
+	rq.arg.fh++;
+	ck_assert(!fuse_quick(fuse, &req));
+	rq.arg.fh--;
+	rq.in.nodeid++;
+	ck_assert(!fuse_quick(fuse, &req));
+	rq.in.nodeid--;
+	rq.in.len--;
+	ck_assert(!fuse_quick(fuse, &req));
+	rq.in.len++;
+	ck_assert_uint_eq(fuse_count(fuse).handles, 1);
+	for (int chore = 0; chore < 2; chore++) {
+		ck_assert(fuse_quick(fuse, &req));
+		ck_assert_int_eq(out.error, 0);
+		ck_assert_uint_eq(fuse_count(fuse).handles, 0);
+		ck_assert_uint_eq(fuse_count(fuse).fds, fds);
+		ck_assert(!fuse_quick(fuse, &req)); /* once too often */
+		ck_assert_int_eq(fuse_has_chores(fuse), FILE_CHORES_NOW);
+		if (chore)
+			fuse_chores(fuse);
+		else
+			ck_assert_int_eq(rig_release(FUSE_RELEASE, rq.in.nodeid, rq.arg.fh), -EBADF);
+		ck_assert_uint_eq(fuse_count(fuse).fds, fds - 1);
+		ck_assert_int_eq(fuse_has_chores(fuse), FILE_CHORES_NONE);
+		ck_assert_int_eq(rig_open(rq.in.nodeid, O_RDONLY, &rq.arg.fh), 0);
+	}
+	ck_assert(fuse_quick(fuse, &req)); /* and never closed, but for the end */
+	rig_free();
+	folder_remove();
+}
+END_TEST
+
 static void check_dir(uint32_t op, uint32_t room)
 {
 	static bool seen[FILES];
@@ -781,4 +833,4 @@ START_TEST(test_mounts)
 END_TEST
 
 UNIT_MAIN("fuse", test_mounts, test_init, test_malformed, test_names, test_attributes, test_xattrs, test_data,
-	  test_create, test_plain, test_dirs, test_forget, test_locks, test_read_only, test_cache, test_shortage)
+	  test_create, test_plain, test_quick_release, test_dirs, test_forget, test_locks, test_read_only, test_cache, test_shortage)
