@@ -11,20 +11,49 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lkvm/fs.h"
+
 #define MOST_FDS  65536
 #define SPARE_FDS 256 /* left to the rest of lkvm */
+#define FIRST_FDS 4096 /* a table of 32 KiB */
+
+/* As many as the process may have */
+static bool raise_limit(struct rlimit *ret)
+{
+	if (getrlimit(RLIMIT_NOFILE, ret) < 0)
+		return false;
+	if (ret->rlim_cur < ret->rlim_max) {
+		ret->rlim_cur = ret->rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, ret);
+	}
+	return true;
+}
+
+/*
+ * Each time that the table of descriptors of a process with threads becomes twice as large, Linux waits until all
+ * CPUs have seen it, for some ms. A table is never made smaller.
+ */
+void folders_expect(void)
+{
+	struct rlimit limit;
+	int fd = open("/", O_PATH | O_CLOEXEC), high = -1;
+
+	if (fd >= 0 && raise_limit(&limit))
+		high = fcntl(fd, F_DUPFD_CLOEXEC,
+			     limit.rlim_cur < FIRST_FDS ? (int)limit.rlim_cur - 1 : FIRST_FDS - 1);
+	if (high >= 0)
+		close(high);
+	if (fd >= 0)
+		close(fd);
+}
 
 /* Half of them, whatever is open already. What is not there after all is -ENFILE for a request. */
 unsigned tree_default_fds(unsigned n_trees)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+	if (!raise_limit(&limit))
 		return 256;
-	if (limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
 	limit.rlim_max -= limit.rlim_max > 2 * SPARE_FDS ? SPARE_FDS : limit.rlim_max / 2;
 	limit.rlim_max /= 2 * (n_trees ? n_trees : 1);
 	return limit.rlim_max < MOST_FDS ? (unsigned)limit.rlim_max : MOST_FDS;

@@ -235,6 +235,8 @@ static int add_devices(struct virtio_list *list)
 		total += kinds[k].count(cfg);
 	if (list->pci)
 		pci_host_expect(list->pci, total);
+	if (!list->env.to_be_shown && fs_count(cfg) + p9_count_devices(cfg))
+		folders_expect();
 	list->slot = calloc(total, sizeof(*list->slot));
 	if (!list->slot && total)
 		return log_err(-ENOMEM, "virtio devices");

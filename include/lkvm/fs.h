@@ -108,6 +108,9 @@ struct file_server {
 	const struct file_server_ops *ops;
 };
 
+/** folders_expect() - there will be folders: many files will be open. Best before there are threads. */
+void folders_expect(void);
+
 /* ---- FUSE ---- */
 
 struct fuse;
@@ -120,7 +123,7 @@ void fuse_free(struct fuse *f);
 struct file_server *fuse_server(struct fuse *f);
 
 /**
- * fuse_quick() - serve a request that needs no worker and never waits: forgetting
+ * fuse_quick() - serve a request that needs no worker and never waits: forgetting, and closing, which is put off
  * Any thread. Return: done, or false: it is for fuse_serve()
  */
 bool fuse_quick(struct fuse *f, struct file_request *req);
@@ -129,7 +132,7 @@ void fuse_serve(struct fuse *f, struct file_worker *w, struct file_request *req)
 
 /** fuse_has_chores() - when is there something for fuse_chores()? */
 enum file_chores fuse_has_chores(struct fuse *f);
-/** fuse_chores() - close what was forgotten; look for locks that are waited for, and for files that were cut */
+/** fuse_chores() - close what was forgotten or is open no more; look for locks that are waited for, and for files that were cut */
 void fuse_chores(struct fuse *f);
 
 /** fuse_reset() - forget everything that the guest has open or looked up; no request is being served */

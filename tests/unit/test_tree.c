@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -582,6 +583,25 @@ START_TEST(test_made)
 }
 END_TEST
 
-UNIT_MAIN("tree", test_names, test_lookup, test_links_lead_nowhere, test_race, test_many_by_handle,
+/* The table of descriptors is large before there are many. */
+START_TEST(test_expect)
+{
+	struct rlimit limit;
+	unsigned slots = 0;
+	char line[128];
+	FILE *f;
+
+	folders_expect();
+	f = fopen("/proc/self/status", "r");
+	ck_assert_ptr_nonnull(f);
+	while (!slots && fgets(line, sizeof(line), f))
+		sscanf(line, "FDSize: %u", &slots);
+	fclose(f);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert_uint_ge(slots, limit.rlim_cur < 4096 ? limit.rlim_cur : 4096);
+}
+END_TEST
+
+UNIT_MAIN("tree", test_expect, test_names, test_lookup, test_links_lead_nowhere, test_race, test_many_by_handle,
 	  test_many_by_name, test_moved, test_unopened, test_read_only, test_ids, test_open_and_tmpfile,
 	  test_made)
