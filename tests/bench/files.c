@@ -1,9 +1,10 @@
 /*
- * files make DIR    make what is measured: many empty files, some small ones and a large one
- * files cached DIR  measure: one line each, "guest: files: NAME NANOSECONDS-A-FILE", for streams a MiB
- * files run DIR     the same, each with nothing in the caches of this system
+ * files make DIR             make what is measured: many empty files, some small ones and a large one
+ * files cached DIR [ROW]...  measure all, or these: one line each, "guest: files: ROW NANOSECONDS-A-FILE", for
+ *                            streams a MiB
+ * files run DIR [ROW]...     the same, each with nothing in the caches of this system
  *
- * A row ends after a quarter of a second, with what was done by then.
+ * No row needs another one to be measured before it. A row ends after a quarter of a second, with what was done by then.
  *
  * Run by fs-job.sh, in the emulated host, and by guests there (word_files of guest-files). DIR/repository is a
  * repository of git's, if it is there.
@@ -204,10 +205,20 @@ static void measure(const struct row *row)
 	fflush(stdout);
 }
 
-static void run(int cached)
+static int is_wanted(const struct row *row, char **wanted)
+{
+	if (row->one == git_status && access("repository", F_OK))
+		return 0;
+	for (unsigned i = 0; wanted[i]; i++)
+		if (!strcmp(wanted[i], row->name))
+			return 1;
+	return !wanted[0];
+}
+
+static void run(int cached, char **wanted)
 {
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		if (rows[i].one == git_status && access("repository", F_OK))
+		if (!is_wanted(&rows[i], wanted))
 			continue;
 		if (!cached)
 			drop_caches();
@@ -218,14 +229,14 @@ static void run(int cached)
 int main(int argc, char **argv)
 {
 	memset(block, 'x', sizeof(block));
-	if (argc != 3) {
-		fprintf(stderr, "usage: files make|cached|run DIR\n");
+	if (argc < 3) {
+		fprintf(stderr, "usage: files make|cached|run DIR [ROW]...\n");
 		return 2;
 	}
 	must(!chdir(argv[2]), "chdir", argv[2]);
 	if (!strcmp(argv[1], "make"))
 		make();
 	else
-		run(!strcmp(argv[1], "cached"));
+		run(!strcmp(argv[1], "cached"), argv + 3);
 	return 0;
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# fs-job.sh PROGRAM: the fs part of the benchmark, inside the emulated host, whose root is this machine's tree.
-# PROGRAM (host, lkvm-fs, lkvm-dax, lkvm-9p, before-fs, before-9p, qemu-fs, qemu-9p) measures the files of files.c on
+# fs-job.sh PROGRAM ROW...: the fs part of the benchmark, inside the emulated host, whose root is this machine's tree.
+# PROGRAM (host, lkvm-fs, lkvm-dax, lkvm-9p, before-fs, before-9p, qemu-fs, qemu-9p) measures these rows of files.c on
 # the host's last disk; all that is there is in its page cache. Lines on standard output:
 #	guest: files: ROW NANOSECONDS
 set -u
+program=$1 rows=$(echo "${*:2}" | tr ' ' +) n_rows=$(($# - 1))
 work=/tmp/bench
 share=$work/share
 export HOME=$work
@@ -24,12 +25,18 @@ into_peers()
 	mount --rbind /tmp "$1/tmp"
 }
 
-run_host() { "$BENCH/files" cached "$share"; }
+# git, too, is to be in the page cache.
+run_host()
+{
+	git -C "$share/repository" version >/dev/null
+	# shellcheck disable=SC2046 # words
+	"$BENCH/files" cached "$share" $(echo "$rows" | tr + ' ')
+}
 
 # lkvm PROGRAM OPTION TYPE [OPTIONS [KEYS]]
 lkvm()
 {
-	"$1" run -c 1 -m 512 -k "$KERNEL" -i "$work/initrd" -p "quiet lkvm.test=files:$3:${4-},poweroff" \
+	"$1" run -c 1 -m 512 -k "$KERNEL" -i "$work/initrd" -p "quiet lkvm.test=files:$3:$rows:${4-},poweroff" \
 		"$2" "$share,share${5-}" </dev/null
 }
 
@@ -50,16 +57,17 @@ qemu()
 		-append "console=ttyS0 quiet lkvm.test=$words,poweroff" "$@" </dev/null
 }
 
+# With extended attributes, which lkvm always has: a guest asks for one of each file that it writes.
 run_qemu-fs()
 {
 	into_peers "$PEERS"
-	chroot "$PEERS" /usr/libexec/virtiofsd --socket-path "$work/socket" --shared-dir "$share" --sandbox none \
+	chroot "$PEERS" /usr/libexec/virtiofsd --socket-path "$work/socket" --shared-dir "$share" --sandbox none --xattr \
 		>"$work/virtiofsd" 2>&1 &
 	while [ ! -e "$work/socket" ]; do
 		kill -0 $! || return
 		sleep 0.1
 	done
-	qemu files:virtiofs -object memory-backend-memfd,id=mem,size=512M,share=on -numa node,memdev=mem \
+	qemu "files:virtiofs:$rows" -object memory-backend-memfd,id=mem,size=512M,share=on -numa node,memdev=mem \
 		-chardev "socket,id=files,path=$work/socket" \
 		-device vhost-user-fs-pci,chardev=files,tag=share,queue-size=1024
 }
@@ -67,7 +75,7 @@ run_qemu-fs()
 run_qemu-9p()
 {
 	into_peers "$PEERS"
-	qemu "files:9p:$options" -fsdev "local,id=files,path=$share,security_model=passthrough,multidevs=remap" \
+	qemu "files:9p:$rows:$options" -fsdev "local,id=files,path=$share,security_model=passthrough,multidevs=remap" \
 		-device virtio-9p-pci,fsdev=files,mount_tag=share
 }
 
@@ -76,9 +84,9 @@ mount /dev/vdb "$share"
 cp "$INITRD" "$work/initrd"
 find "$share" -type f -size +0 -exec cat {} + | wc -c # into the page cache,
 find "$share" -size +1000M                             # and what is known of all others
-"run_$1" 2>"$work/errors" | sed -u 's/\r$//' | tee "$work/out"
-[ "$(grep -c '^guest: files: ' "$work/out")" -eq 7 ] || {
-	echo "fs-job: $1 did not end well:"
+"run_$program" 2>"$work/errors" | sed -u 's/\r$//' | tee "$work/out"
+[ "$(grep -c '^guest: files: ' "$work/out")" -eq "$n_rows" ] || {
+	echo "fs-job: $program did not end well:"
 	tail -n 5 "$work/errors" "$work/virtiofsd"
 	exit 1
 }

@@ -19,7 +19,10 @@
 #   --hosts N         run the job in N hosts side by side; LANE, 1/N to N/N, says to each what its
 #                     part is, and output is mixed by lines
 #   --icount          one CPU, and its clock counts instructions: times are then the same on every run;
-#                     output comes when the job is over
+#                     output comes when the job is over. The emulator has a fault that makes such a host
+#                     stand still now and then; it is then started again.
+#   --attempts N      with --icount: start it so often at most (default 5); what the last one said comes out
+#   --silence SECONDS with --icount: it stands still if it says nothing for so much time of a CPU (default 120)
 #   --module NAME     load this module too
 #   --image FILE      the last disk, which is FILE at first: what is written is gone with the host
 #   --tree            SCRIPT is any command, and it runs in this machine's own file tree, in the current
@@ -34,7 +37,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 
-auto=0 lkvm=${LKVM:-$top/build/lkvm} seconds=600 terminal=0 memory=3072 cpus=1 hosts=1 icount=0 verbose=0
+auto=0 lkvm=${LKVM:-$top/build/lkvm} seconds=600 terminal=0 memory=3072 cpus=1 hosts=1 icount=0 attempts=5 silence=120 verbose=0
 tree=0 disk=0 image='' files=() programs=() modules=(irqbypass kvm kvm-amd)
 
 fail()
@@ -62,7 +65,8 @@ parse()
 		--icount) icount=1 ;;
 		--tree) tree=1 ;;
 		--verbose) verbose=1 ;;
-		--file | --program | --disk | --lkvm | --timeout | --memory | --cpus | --hosts | --module | --image)
+		--file | --program | --disk | --lkvm | --timeout | --memory | --cpus | --hosts | --module | --image | \
+			--attempts | --silence)
 			[ $# -ge 2 ] || fail "$1 needs an argument"
 			case $1 in
 			--file) files+=("$2") ;;
@@ -75,6 +79,8 @@ parse()
 			--hosts) hosts=$2 ;;
 			--module) modules+=("$2") ;;
 			--image) image=$2 ;;
+			--attempts) attempts=$2 ;;
+			--silence) silence=$2 ;;
 			esac
 			shift
 			;;
@@ -249,7 +255,7 @@ spent_seconds()
 # that would be plenty, or for long did not even want one. The time on the wall tells how busy this machine is.
 lines_of()
 {
-	local line part='' ended silence=120 step=10 quiet=0 heard spent
+	local line part='' ended step=10 quiet=0 heard spent
 	heard=$(spent_seconds)
 	while :; do
 		ended=0
@@ -280,7 +286,7 @@ lines_of()
 counting_host()
 {
 	local attempt host lines ended status
-	for attempt in 1 2 3 4 5; do
+	for ((attempt = 1; attempt <= attempts; attempt++)); do
 		exec {lines}< <(emulated_host 1)
 		host=$! children=($!) ended=1 status=0
 		lines_of "$lines" >"$work/output" || ended=0
@@ -295,6 +301,7 @@ counting_host()
 		echo "host: stood still, attempt $attempt; the last it said: $(tail -n 1 "$work/output")" >&2
 		rm -rf "$work/host1"
 	done
+	cat "$work/output"
 	fail "the emulated host stood still each time"
 }
 
