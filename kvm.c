@@ -365,6 +365,12 @@ void kvm_describe_busy(struct kvm *kvm, char *ret, size_t cap)
 		snprintf(ret, cap, "no vCPU is busy any more");
 }
 
+void kvm_tell_pause(struct kvm *kvm)
+{
+	for (unsigned i = 0; i < kvm->n_cpus; i++)
+		ioctl(kvm->cpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
 int kvm_resume(struct kvm *kvm)
 {
 	bool paused;
@@ -372,12 +378,9 @@ int kvm_resume(struct kvm *kvm)
 	pthread_mutex_lock(&kvm->lock);
 	paused = kvm->state == KVM_PAUSED;
 	pthread_mutex_unlock(&kvm->lock);
-	/*
-	 * The guest's watchdogs must not take the pause for a lock-up; a guest without kvm-clock has
-	 * none. A vCPU that is in the guest would keep the ioctl waiting for ever.
-	 */
-	for (unsigned i = 0; paused && i < kvm->n_cpus; i++)
-		ioctl(kvm->cpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
+	/* A vCPU that is in the guest would keep it waiting for ever. */
+	if (paused)
+		kvm_tell_pause(kvm);
 	return kvm_change_state(kvm, KVM_PAUSED, KVM_RUNNING);
 }
 

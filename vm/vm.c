@@ -252,7 +252,7 @@ static int restore_cpuid(struct vm *vm)
 {
 	int err = snapshot_take_cpuid(vm->cfg->snapshot, &vm->cpuid);
 
-	return err ? err : cpuid_check(vm->kvm.dev_fd, vm->kvm.tsc_deadline, vm->cpuid);
+	return err ? err : cpuid_check(vm->kvm.dev_fd, vm->cfg->cpus, vm->kvm.tsc_deadline, vm->cpuid);
 }
 
 static int make_cpus(struct vm *vm)
@@ -298,6 +298,7 @@ static int restore(struct vm *vm)
 	if (!err)
 		err = platform_restored(vm->platform);
 	virtio_list_hold_end(vm->virtio);
+	kvm_tell_pause(&vm->kvm);
 	return err;
 }
 

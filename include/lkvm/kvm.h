@@ -102,6 +102,11 @@ int kvm_pause(struct kvm *kvm);
 bool kvm_outside(struct kvm *kvm);
 /** kvm_describe_busy() - "vCPU 1 is still in blk0 (address 0xd0001014)": the first not parked or ended */
 void kvm_describe_busy(struct kvm *kvm, char *ret, size_t cap);
+/**
+ * kvm_tell_pause() - main thread, while no vCPU is in the guest: it was not there for a while
+ * So that its watchdogs do not take that for a lock-up; a guest without kvm-clock cannot be told.
+ */
+void kvm_tell_pause(struct kvm *kvm);
 /** kvm_resume() - Return: 0, -EALREADY if it runs, -ESHUTDOWN while stopping */
 int kvm_resume(struct kvm *kvm);
 /**

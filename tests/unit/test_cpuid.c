@@ -570,8 +570,30 @@ START_TEST(test_build_fails)
 }
 END_TEST
 
+/* What a guest has seen elsewhere, against what this host has */
+START_TEST(test_check)
+{
+	struct cpu_config extra;
+	struct kvm_cpuid2 *built;
+
+	intel();
+	ck_assert_int_eq(features_of(&extra, "+monitor"), 0); /* off by default, but there */
+	ck_assert_int_eq(cpuid_build(42, 2, &extra, true, &built), 0);
+	cpuid_set_apic_id(built, 1);
+	ck_assert_int_eq(cpuid_check(42, 2, true, built), 0);
+	ck_assert_int_eq(cpuid_check(42, 2, false, built), -ENOTSUP); /* the timer's deadline */
+	cpuid_clear(kvm, "avx2", false);
+	ck_assert_int_eq(cpuid_check(42, 2, true, built), -ENOTSUP);
+	cpuid_clear(built, "avx2", false);
+	ck_assert_int_eq(cpuid_check(42, 2, true, built), 0);
+	refusal = EPERM;
+	ck_assert_int_eq(cpuid_check(42, 2, true, built), -EPERM);
+	free(built);
+}
+END_TEST
+
 UNIT_MAIN("cpuid", test_features, test_tsc_deadline, test_kvms_answer_is_left_alone, test_package,
 	  test_levels, test_levels_need_the_leaf, test_intel_caches, test_amd_caches,
 	  test_amd_package, test_amd_nodes_follow_topoext, test_apic_id, test_minus,
 	  test_minus_in_both_places, test_plus, test_single_features, test_xsave_state,
-	  test_names, test_too_many, test_poor_table, test_build, test_build_fails)
+	  test_names, test_too_many, test_poor_table, test_build, test_build_fails, test_check)

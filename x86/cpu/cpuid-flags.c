@@ -226,14 +226,20 @@ bool cpuid_has(const struct kvm_cpuid2 *table, const char *name)
 	return false;
 }
 
-const char *cpuid_lacks(const struct kvm_cpuid2 *offer, const struct kvm_cpuid2 *table)
+static bool is_set(const struct kvm_cpuid2 *table, unsigned pos)
+{
+	const uint32_t *reg = register_of(table, &rows[pos / 32]);
+
+	return reg && *reg >> (pos % 32) & 1;
+}
+
+const char *cpuid_lacks(const struct kvm_cpuid2 *offer, const struct kvm_cpuid2 *other_offer,
+			const struct kvm_cpuid2 *table)
 {
 	for (unsigned pos = 0; pos < ARRAY_SIZE(rows) * 32; pos++) {
-		const struct row *row = &rows[pos / 32];
-		const uint32_t *has = register_of(table, row), *can = register_of(offer, row);
-		const char *name = row->bit[pos % 32];
+		const char *name = rows[pos / 32].bit[pos % 32];
 
-		if (name && has && *has >> (pos % 32) & 1 && !(can && *can >> (pos % 32) & 1))
+		if (name && is_set(table, pos) && !is_set(offer, pos) && !is_set(other_offer, pos))
 			return name;
 	}
 	return NULL;

@@ -352,16 +352,24 @@ int cpuid_build(int kvm_fd, unsigned cpus, const struct cpu_config *cfg, bool ts
 	return err;
 }
 
-int cpuid_check(int kvm_fd, bool tsc_deadline, const struct kvm_cpuid2 *table)
+int cpuid_check(int kvm_fd, unsigned cpus, bool tsc_deadline, const struct kvm_cpuid2 *table)
 {
-	struct kvm_cpuid2 *supported = get_supported(kvm_fd);
-	const char *lacks;
+	static const struct cpu_config as_usual;
+	struct kvm_cpuid2 *supported = get_supported(kvm_fd), *usual = NULL;
+	const char *lacks = NULL;
+	int err;
 
 	if (!supported)
 		return log_err(-errno, "KVM_GET_SUPPORTED_CPUID");
-	add_capabilities(supported, tsc_deadline);
-	lacks = cpuid_lacks(supported, table);
+	err = cpuid_adapt(supported, cpus, &as_usual, tsc_deadline, &usual);
+	if (err)
+		log_err(err, "CPUID table");
+	else
+		lacks = cpuid_lacks(supported, usual, table);
 	free(supported);
+	free(usual);
+	if (err)
+		return err;
 	return lacks ? log_errx(-ENOTSUP, "CPU feature '%s', which the guest has: not supported by this host's KVM",
 				lacks) : 0;
 }

@@ -31,8 +31,9 @@ extern const struct opt_key cpu_keys[];
 
 /** cpuid_has() - is feature @name set in @table? An unknown name is not. */
 bool cpuid_has(const struct kvm_cpuid2 *table, const char *name);
-/** cpuid_lacks() - the name of a feature of @table that @offer has not, or NULL */
-const char *cpuid_lacks(const struct kvm_cpuid2 *offer, const struct kvm_cpuid2 *table);
+/** cpuid_lacks() - the name of a feature of @table that neither offer has, or NULL */
+const char *cpuid_lacks(const struct kvm_cpuid2 *offer, const struct kvm_cpuid2 *other_offer,
+			const struct kvm_cpuid2 *table);
 /** cpuid_clear() - clear feature @name, and with @dependents all that cannot work without it */
 void cpuid_clear(struct kvm_cpuid2 *table, const char *name, bool dependents);
 /** cpuid_set() - set feature @name as in @offer; Return: 0, or -ENOTSUP if @offer has it nowhere */
@@ -65,7 +66,7 @@ int cpuid_adapt(const struct kvm_cpuid2 *supported, unsigned cpus, const struct 
  * cpuid_check() - can vCPUs of this host have the table of another one's?
  * Return: 0, or -ENOTSUP for a feature in @table that this host's KVM lacks, or -errno; logged
  */
-int cpuid_check(int kvm_fd, bool tsc_deadline, const struct kvm_cpuid2 *table);
+int cpuid_check(int kvm_fd, unsigned cpus, bool tsc_deadline, const struct kvm_cpuid2 *table);
 
 /** cpuid_set_apic_id() - make the shared table vCPU @id's own (leaves 1, 0xb, 0x1f, 0x8000001e) */
 void cpuid_set_apic_id(struct kvm_cpuid2 *table, unsigned id);
