@@ -1,6 +1,8 @@
 /* The guests that a command is for: names, patterns, or all of them; see guests.h. */
 #include <errno.h>
 #include <fnmatch.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +12,7 @@
 #include "lkvm/types.h"
 
 #define PATTERN_MAX 256
+#define SAVE_PATIENCE_MS 10000 /* then the user hears what is being waited for */
 
 static bool is_pattern(const char *text)
 {
@@ -125,4 +128,38 @@ int guests_choose_one(const char *command, const char *option, char **words, int
 		return EXIT_USAGE;
 	}
 	return status;
+}
+
+/* ---- to save one ---- */
+
+static int not_saved(const struct ipc_peer *guest, const char *dir, int err, const struct ipc_reply *reply)
+{
+	if (!reply->len)
+		return ipc_failed(guest->name, guest->pid, err);
+	return log_errx(err, "guest '%s' cannot be saved in '%s': %.*s", guest->name, dir, (int)reply->len,
+			(const char *)reply->body);
+}
+
+int guests_save(const struct ipc_peer *guest, const char *dir, int folder_fd, const char *name, uint32_t flags,
+		struct ipc_snapshot_end *ret)
+{
+	struct pollfd answer = { .fd = guest->fd, .events = POLLIN };
+	struct ipc_snapshot req = { .flags = flags };
+	struct ipc_reply reply;
+	int err;
+
+	snprintf(req.name, sizeof(req.name), "%s", name);
+	reply.len = 0;
+	err = ipc_send(guest->fd, IPC_SNAPSHOT, &req, sizeof(req), &folder_fd, 1);
+	if (err)
+		return not_saved(guest, dir, err, &reply);
+	while (!poll(&answer, 1, SAVE_PATIENCE_MS))
+		log_info("still saving guest '%s'", guest->name);
+	err = ipc_receive(guest->fd, &reply);
+	if (err)
+		return not_saved(guest, dir, err, &reply);
+	if (reply.len != sizeof(*ret))
+		return ipc_failed(guest->name, guest->pid, -EPROTO);
+	memcpy(ret, reply.body, sizeof(*ret));
+	return 0;
 }

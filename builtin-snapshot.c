@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +15,6 @@
 #include "lkvm/log.h"
 #include "lkvm/types.h"
 #include "lkvm/vm/snapshot.h"
-
-#define PATIENCE_MS 10000 /* then the user hears what is being waited for */
 
 struct snapshot_config {
 	const char *name, *show;
@@ -122,37 +119,14 @@ static void tell_done(const struct ipc_peer *guest, const char *dir, const struc
 	printf("; it stood still for %.1f ms\n", (double)end->pause_ns / 1e6);
 }
 
-static int failed(const struct ipc_peer *guest, const char *dir, int err, const struct ipc_reply *reply)
-{
-	if (!reply->len)
-		return ipc_failed(guest->name, guest->pid, err);
-	return log_errx(err, "guest '%s' cannot be saved in '%s': %.*s", guest->name, dir, (int)reply->len,
-			(const char *)reply->body);
-}
-
 static int save(const struct ipc_peer *guest, const char *dir, const struct place *place, uint32_t flags)
 {
-	struct pollfd answer = { .fd = guest->fd, .events = POLLIN };
-	struct ipc_snapshot req = { .flags = flags };
 	struct ipc_snapshot_end end;
-	struct ipc_reply reply;
-	int err;
+	int err = guests_save(guest, dir, place->folder_fd, place->name, flags, &end);
 
-	snprintf(req.name, sizeof(req.name), "%s", place->name);
-	reply.len = 0;
-	err = ipc_send(guest->fd, IPC_SNAPSHOT, &req, sizeof(req), &place->folder_fd, 1);
-	if (err)
-		return failed(guest, dir, err, &reply);
-	while (!poll(&answer, 1, PATIENCE_MS))
-		log_info("still saving guest '%s'", guest->name);
-	err = ipc_receive(guest->fd, &reply);
-	if (err)
-		return failed(guest, dir, err, &reply);
-	if (reply.len != sizeof(end))
-		return failed(guest, dir, -EPROTO, &(struct ipc_reply){ 0 });
-	memcpy(&end, reply.body, sizeof(end));
-	tell_done(guest, dir, &end);
-	return 0;
+	if (!err)
+		tell_done(guest, dir, &end);
+	return err;
 }
 
 /* ---- all together ---- */

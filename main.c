@@ -19,6 +19,7 @@ const struct command *const commands[] = {
 	&pause_command,
 	&resume_command,
 	&snapshot_command,
+	&fork_command,
 	&stat_command,
 	&debug_command,
 	&check_command,

@@ -120,7 +120,8 @@ static int say(struct ipc_reply *reply, int err, const char *why)
 static int check(const struct control *ctl, struct ipc_snapshot *req, struct ipc_reply *reply)
 {
 	const char *name = req->name;
-	const uint32_t known = IPC_SNAPSHOT_STOP | IPC_SNAPSHOT_FORCE | IPC_SNAPSHOT_NO_DISKS;
+	const uint32_t known = IPC_SNAPSHOT_STOP | IPC_SNAPSHOT_FORCE | IPC_SNAPSHOT_NO_DISKS |
+			       IPC_SNAPSHOT_BRIEF;
 
 	req->name[sizeof(req->name) - 1] = '\0';
 	if ((req->flags & ~known) || !*name || strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, ".."))
@@ -215,6 +216,7 @@ static int start(struct control_snapshot *s, const struct ipc_snapshot *req, int
 		.folder_fd = folder_fd,
 		.name = req->name,
 		.replace = req->flags & IPC_SNAPSHOT_FORCE,
+		.brief = req->flags & IPC_SNAPSHOT_BRIEF,
 		.shared_ram = ram_backing_shared(&vm->cfg->ram),
 		.ram = vm->ram,
 		.copied = copied,

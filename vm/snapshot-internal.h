@@ -14,6 +14,9 @@ extern const struct state_type snapshot_machine_type, snapshot_disk_type, snapsh
  */
 int snapshot_take(struct snapshot *snap, const char *section, const struct state_type *type, void *ret_state);
 
+/** snapshot_describe_cpuid() - a section for it; Return: 0 or -ENOMEM, not logged */
+int snapshot_describe_cpuid(struct snapshot_writer *w, const struct kvm_cpuid2 *table);
+
 /** snapshot_bad() - log what is wrong with a section, which is where the reader came from; Return: @err */
 int snapshot_bad(const struct snapshot *snap, const char *section, const struct state_reader *in, int err);
 

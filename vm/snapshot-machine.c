@@ -196,107 +196,46 @@ static int identify(const char *path, struct disk_state *st)
 	return 0;
 }
 
-static int describe_disk(struct snapshot_writer *w, const struct disk_config *disk, unsigned i, bool copied)
+/* Of one that is copied its file is of no more use, and may be gone. @disk: as it is now */
+static int describe_file(const struct disk_config *cfg, const struct disk *disk, struct disk_state *st)
 {
-	char *path = realpath(disk->path, NULL), name[SNAPSHOT_DISK_BYTES];
-	struct disk_state *st = calloc(1, sizeof(*st));
+	char *path = st->copied ? strdup(cfg->path) : realpath(cfg->path, NULL);
 	int err = path ? 0 : -errno;
 
-	if (!st || (path && strlen(path) >= sizeof(st->path)))
-		err = -ENOMEM;
+	if (!err && strlen(path) >= sizeof(st->path))
+		err = -ENAMETOOLONG;
 	if (!err) {
-		st->queues = disk->queues;
-		st->read_only = disk->read_only;
-		st->direct = disk->direct;
-		st->packed = disk->packed;
-		st->copied = copied;
-		snprintf((char *)st->serial, sizeof(st->serial), "%s", disk->serial ? disk->serial : "");
-		snprintf((char *)st->format, sizeof(st->format), "%s", disk->format ? disk->format : "");
 		st->path_n = (uint32_t)strlen(path) + 1;
 		memcpy(st->path, path, st->path_n);
-		err = identify(path, st);
+		st->size_bytes = disk->size_bytes;
+		err = st->copied ? 0 : identify(path, st);
 	}
+	free(path);
+	return err;
+}
+
+static int describe_disk(struct snapshot_writer *w, const struct vm *vm, unsigned i, bool copied)
+{
+	const struct disk_config *disk = &vm->cfg->disks[i];
+	struct disk_state *st = calloc(1, sizeof(*st));
+	char name[SNAPSHOT_DISK_BYTES];
+	int err;
+
+	if (!st)
+		return -ENOMEM;
+	st->queues = disk->queues;
+	st->read_only = disk->read_only;
+	st->direct = disk->direct;
+	st->packed = disk->packed;
+	st->copied = copied;
+	snprintf((char *)st->serial, sizeof(st->serial), "%s", disk->serial ? disk->serial : "");
+	snprintf((char *)st->format, sizeof(st->format), "%s", disk->format ? disk->format : "");
+	err = describe_file(disk, virtio_list_disk(vm->virtio, i), st);
 	snprintf(name, sizeof(name), "disk%u", i);
 	if (!err)
 		err = snapshot_begin(w, name);
 	if (!err)
 		err = state_pack(&w->buf, &snapshot_disk_type, st);
-	free(st);
-	free(path);
-	return err;
-}
-
-/* ---- CPUID ---- */
-
-#define MAX_LEAVES 512
-
-struct cpuid_state {
-	uint32_t n;
-	uint32_t function[MAX_LEAVES], index[MAX_LEAVES], flags[MAX_LEAVES];
-	uint32_t eax[MAX_LEAVES], ebx[MAX_LEAVES], ecx[MAX_LEAVES], edx[MAX_LEAVES];
-};
-
-static const struct state_field cpuid_fields[] = {
-	STATE_ONE(struct cpuid_state, n, .max = MAX_LEAVES),
-	STATE_SOME(struct cpuid_state, function, n),
-	STATE_SOME(struct cpuid_state, index, n),
-	STATE_SOME(struct cpuid_state, flags, n, .bits = KVM_CPUID_FLAG_SIGNIFCANT_INDEX),
-	STATE_SOME(struct cpuid_state, eax, n),
-	STATE_SOME(struct cpuid_state, ebx, n),
-	STATE_SOME(struct cpuid_state, ecx, n),
-	STATE_SOME(struct cpuid_state, edx, n),
-};
-
-const struct state_type snapshot_cpuid_type = {
-	STATE_TYPE("cpuid", 1, struct cpuid_state, cpuid_fields),
-};
-
-static int describe_cpuid(struct snapshot_writer *w, const struct kvm_cpuid2 *table)
-{
-	struct cpuid_state *st = calloc(1, sizeof(*st));
-	int err;
-
-	if (!st || table->nent > MAX_LEAVES) {
-		free(st);
-		return -ENOMEM;
-	}
-	st->n = table->nent;
-	for (uint32_t i = 0; i < table->nent; i++) {
-		const struct kvm_cpuid_entry2 *e = &table->entries[i];
-
-		st->function[i] = e->function;
-		st->index[i] = e->index;
-		st->flags[i] = e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
-		st->eax[i] = e->eax;
-		st->ebx[i] = e->ebx;
-		st->ecx[i] = e->ecx;
-		st->edx[i] = e->edx;
-	}
-	err = snapshot_begin(w, "cpuid");
-	if (!err)
-		err = state_pack(&w->buf, &snapshot_cpuid_type, st);
-	free(st);
-	return err;
-}
-
-int snapshot_take_cpuid(struct snapshot *snap, struct kvm_cpuid2 **ret)
-{
-	struct cpuid_state *st = calloc(1, sizeof(*st));
-	struct kvm_cpuid2 *table = calloc(1, sizeof(*table) + MAX_LEAVES * sizeof(table->entries[0]));
-	int err = st && table ? snapshot_take(snap, "cpuid", &snapshot_cpuid_type, st) :
-				log_err(-ENOMEM, "CPUID table");
-
-	for (uint32_t i = 0; !err && i < st->n; i++)
-		table->entries[i] = (struct kvm_cpuid_entry2){
-			.function = st->function[i], .index = st->index[i], .flags = st->flags[i],
-			.eax = st->eax[i], .ebx = st->ebx[i], .ecx = st->ecx[i], .edx = st->edx[i],
-		};
-	if (!err) {
-		table->nent = st->n;
-		*ret = table;
-		table = NULL;
-	}
-	free(table);
 	free(st);
 	return err;
 }
@@ -489,6 +428,6 @@ int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool
 	if (!err)
 		err = state_pack(&w->buf, &snapshot_machine_type, &st);
 	for (unsigned i = 0; !err && i < vm->cfg->n_disks; i++)
-		err = describe_disk(w, &vm->cfg->disks[i], i, copied[i]);
-	return err ? err : describe_cpuid(w, vm->cpuid);
+		err = describe_disk(w, vm, i, copied[i]);
+	return err ? err : snapshot_describe_cpuid(w, vm->cpuid);
 }

@@ -97,7 +97,13 @@ static int write_state(const struct snapshot_job *job)
 			return -errno;
 		at += n > 0 ? (size_t)n : 0;
 	}
-	return fsync(job->state_fd) ? -errno : 0;
+	return 0;
+}
+
+/* On the disk, before it has its name */
+static int sync_file(const struct snapshot_job *job, int fd)
+{
+	return !job->cfg.brief && fsync(fd) ? -errno : 0;
 }
 
 /* The step in which it comes to be. */
@@ -105,8 +111,10 @@ static int give_name(const struct snapshot_job *job)
 {
 	const unsigned how = job->exchange ? RENAME_EXCHANGE : RENAME_NOREPLACE;
 
-	if (fsync(job->dir_fd))
-		return -errno;
+	int err = sync_file(job, job->dir_fd);
+
+	if (err)
+		return err;
 	if (renameat2(job->cfg.folder_fd, job->temp, job->cfg.folder_fd, job->name, how)) {
 		/* Not every file system knows how to do without replacing. An empty folder is all that it could. */
 		if (errno != EINVAL || job->exchange ||
@@ -114,7 +122,7 @@ static int give_name(const struct snapshot_job *job)
 			return -errno;
 	}
 	/* The name itself: a file system that cannot be asked for that has none that is lost. */
-	fsync(job->cfg.folder_fd);
+	sync_file(job, job->cfg.folder_fd);
 	return 0;
 }
 
@@ -158,12 +166,17 @@ __attribute__((noreturn)) static void child(struct snapshot_job *job, int pipe_f
 	say_copied(job, pipe_fd);
 	if (!job->cfg.shared_ram)
 		save_ram(job, pipe_fd);
-	if (fsync(job->ram_fd))
-		leave(job, pipe_fd, STEP_RAM, -errno, 0);
-	for (unsigned i = 0; i < job->n_disks; i++)
-		if (job->disk_fd[i] >= 0 && fsync(job->disk_fd[i]))
-			leave(job, pipe_fd, STEP_DISK, -errno, i);
+	err = sync_file(job, job->ram_fd);
+	if (err)
+		leave(job, pipe_fd, STEP_RAM, err, 0);
+	for (unsigned i = 0; !err && i < job->n_disks; i++) {
+		err = job->disk_fd[i] < 0 ? 0 : sync_file(job, job->disk_fd[i]);
+		if (err)
+			leave(job, pipe_fd, STEP_DISK, err, i);
+	}
 	err = write_state(job);
+	if (!err)
+		err = sync_file(job, job->state_fd);
 	if (err)
 		leave(job, pipe_fd, STEP_STATE, err, 0);
 	err = give_name(job);
@@ -182,8 +195,7 @@ static bool is_part(const char *name)
 	return !strcmp(name, SNAPSHOT_STATE) || !strcmp(name, SNAPSHOT_RAM) || !strncmp(name, "disk", 4);
 }
 
-/* A snapshot's files, and the folder if there is nothing else in it. */
-static void remove_folder(int folder_fd, const char *name)
+void snapshot_remove(int folder_fd, const char *name)
 {
 	int dir_fd = openat(folder_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *dir = dir_fd < 0 ? NULL : fdopendir(dir_fd);
@@ -442,7 +454,7 @@ void snapshot_job_free(struct snapshot_job *job)
 	}
 	/* What has the other name now: what was not finished, or the one that was replaced. */
 	if (job->temp)
-		remove_folder(job->cfg.folder_fd, job->temp);
+		snapshot_remove(job->cfg.folder_fd, job->temp);
 	for (unsigned i = 0; i < job->n_disks; i++)
 		if (job->disk_fd[i] >= 0)
 			close(job->disk_fd[i]);

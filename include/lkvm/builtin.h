@@ -15,6 +15,7 @@ extern const struct command stop_command;
 extern const struct command pause_command;
 extern const struct command resume_command;
 extern const struct command snapshot_command;
+extern const struct command fork_command;
 extern const struct command stat_command;
 extern const struct command debug_command;
 extern const struct command check_command;

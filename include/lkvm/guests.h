@@ -23,6 +23,16 @@ struct guest_choice {
  */
 int guests_choose(const struct guest_choice *choice, struct ipc_peers *ret);
 
+/**
+ * guests_save() - have a guest saved, and wait until it is; says now and then what is being waited for
+ * @dir:  the snapshot's folder as the user knows it, for messages
+ * @folder_fd, @name: the folder that it is made in, and its name there
+ * @flags: IPC_SNAPSHOT_...
+ * Return: 0, or -errno, logged
+ */
+int guests_save(const struct ipc_peer *guest, const char *dir, int folder_fd, const char *name, uint32_t flags,
+		struct ipc_snapshot_end *ret);
+
 /** guests_choose_one() - for a command that is about a single one; the same */
 int guests_choose_one(const char *command, const char *option, char **words, int n, struct ipc_peers *ret);
 

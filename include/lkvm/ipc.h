@@ -124,7 +124,8 @@ struct ipc_console_end {
 enum {
 	IPC_SNAPSHOT_STOP = 1,    /* the guest does not go on; it ends */
 	IPC_SNAPSHOT_FORCE = 2,   /* an older snapshot of that name is replaced */
-	IPC_SNAPSHOT_NO_DISKS = 4 /* disks are not copied: they must be as they are, later */
+	IPC_SNAPSHOT_NO_DISKS = 4, /* disks are not copied: they must be as they are, later */
+	IPC_SNAPSHOT_BRIEF = 8,   /* it need not outlive the host */
 };
 
 struct ipc_snapshot {

@@ -6,6 +6,8 @@
 
 cd "$T_TMP" || exit
 mkfifo in
+mkdir tmp
+export TMPDIR=$T_TMP/tmp
 
 # begin PROGRAM [OPTION]...: in the background as guest "test"; what is written to fd 4 is its input, and fd 3
 # has its output
@@ -182,6 +184,42 @@ for i in 1 2 3; do
 done
 restore deep3 aq
 t_status 1
+
+# ---- copies that run on ----
+
+begin witness.mb -d disk0 -p disks=1
+heard '^ready$'
+t_run "$LKVM" fork test --count 3
+t_status 0
+t_stdout_is $'test-1\ntest-2\ntest-3'
+t_stderr_is ''
+t_run "$LKVM" fork test-2 # whose files have no names any more
+t_status 0
+t_stdout_is test-2-1
+t_run "$LKVM" fork test --prefix other
+t_status 0
+t_stdout_is other-1
+for name in test-1 test-2 test-3 test-2-1 other-1; do
+	t_run "$LKVM" console --lines 0 "$name" < <(printf aq)
+	t_status 0
+	t_stdout_like '^[0-9]+.?$'
+done
+t_is "they have ended" "$("$LKVM" list --quiet)" test
+t_fails 125 "'test/' is not a guest name (1 to 64 of A-Z a-z 0-9 . _ -)" "$LKVM" fork test --prefix test/
+finish 1 "the guest itself goes on"
+t_is "nothing is left of it" "$(find "$TMPDIR" -mindepth 1)" ''
+t_fails 1 "no guest named 'nobody' is running" "$LKVM" fork nobody
+
+# Many, which wait for nothing
+begin halt.bin
+until_true "$LKVM" stat test >/dev/null 2>&1
+t_run "$LKVM" fork test --count 40
+t_status 0
+t_is "40 copies" "$(grep -c . "$T_TMP/stdout") $("$LKVM" list --quiet | grep -c .)" '40 41'
+t_run "$LKVM" stop --all
+t_status 0
+g_wait
+exec 4>&-
 
 # ---- what does not fit ----
 

@@ -2,7 +2,7 @@
 # host that they use where this machine's KVM cannot run Linux.
 
 LINUX := tests/testbed/linux.sh tests/testbed/virtio.sh tests/testbed/blk.sh \
-	tests/testbed/console.sh tests/testbed/fs.sh tests/testbed/session.sh
+	tests/testbed/console.sh tests/testbed/fs.sh tests/testbed/session.sh tests/testbed/snapshot.sh
 
 CHECKS += $(LINUX)
 $(LINUX): $(O)/lkvm
