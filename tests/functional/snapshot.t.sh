@@ -199,12 +199,15 @@ t_stdout_is test-2-1
 t_run "$LKVM" fork test --prefix other
 t_status 0
 t_stdout_is other-1
+ids=()
 for name in test-1 test-2 test-3 test-2-1 other-1; do
-	t_run "$LKVM" console --lines 0 "$name" < <(printf aq)
+	t_run "$LKVM" console --lines 9 "$name" < <(printf aq)
 	t_status 0
+	ids+=("$(grep '^generation' "$T_TMP/stdout")")
 	t_stdout_like '^[0-9]+.?$'
 done
 t_is "they have ended" "$("$LKVM" list --quiet)" test
+t_is "each has a generation ID of its own" "$(printf '%s\n' "${ids[@]}" | sort -u | grep -c '^generation')" 5
 t_fails 125 "'test/' is not a guest name (1 to 64 of A-Z a-z 0-9 . _ -)" "$LKVM" fork test --prefix test/
 finish 1 "the guest itself goes on"
 t_is "nothing is left of it" "$(find "$TMPDIR" -mindepth 1)" ''

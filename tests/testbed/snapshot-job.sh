@@ -8,6 +8,7 @@ mmio       the same over MMIO, with Linux 6.12
 rt         the same with PREEMPT_RT
 boot       saved in early boot, and as it loads modules
 clock      the guest's clocks do not go back, and do not count the time that it was not there
+random     each copy knows that it is one, and has random numbers of its own
 button     the power button of a guest that goes on
 "
 
@@ -134,6 +135,27 @@ test_clock()
 	expect_status clock-on 0
 	expect_line clock-on "guest: clock ends after .*"
 	expect_no_line clock-on "guest: .* went back .*"
+}
+
+# drawn NAME: what its word "random" has printed
+drawn() { tr -d '\r' <"$1.out" | sed -n 's/^guest: random //p'; }
+
+test_random()
+{
+	local i
+	linux random BACKPORT random,poweroff
+	wait_line random "guest: waits until it is a copy"
+	saved random random.saved
+	killed random
+	expect_no_line random "guest: random .*"
+	for i in 1 2; do
+		restored "random-$i" random.saved
+		wait_end "random-$i"
+		expect_status "random-$i" 0
+		expect_line "random-$i" "guest: random [0-9a-f]{32}"
+		expect_line "random-$i" "guest: told 1"
+	done
+	expect "others in each" [ "$(drawn random-1)" != "$(drawn random-2)" ]
 }
 
 test_button()
