@@ -1,5 +1,5 @@
 /*
- * The generation ID: 128 random bits in memory that only read. A guest that goes on from a snapshot
+ * The generation ID: 128 random bits, which the guest can only read. A guest that goes on from a snapshot
  * finds others there, and is told by an interrupt: it is a copy, and must not use the random numbers
  * that the other copies use. So they are no state: nothing of them is saved. They are written while no
  * vCPU runs, and thus need no lock.

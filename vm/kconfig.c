@@ -34,6 +34,8 @@ const struct kconfig_need kconfig_needs[] = {
 	{ "disks", "-d has no effect", { "VIRTIO_BLK" }, "BLOCK BLK_DEV VIRTIO_MENU" },
 	{ "random numbers of the host", "the guest starts with little entropy",
 	  { "HW_RANDOM HW_RANDOM_VIRTIO" }, "VIRTIO_MENU" },
+	{ "the generation ID", "guests that go on from one snapshot draw the same random numbers",
+	  { "VMGENID" }, "VIRT_DRIVERS ACPI" },
 	{ "virtio-fs with a window", "each guest has a copy of the host's page cache", { "!FUSE_DAX" },
 	  "FUSE_FS VIRTIO_FS DAX ZONE_DEVICE" },
 	{ "panics told by a device", "a panic is known by its message only",
