@@ -39,6 +39,8 @@ saved()
 	timeout 60 lkvm snapshot "$1" "$2" >>"$1.log" 2>&1 || complain "guest $1 cannot be saved: $(tail -n 1 "$1.log")"
 }
 
+is_up() { ended "$1" || lkvm stat "$1" >/dev/null 2>&1; }
+
 killed()
 {
 	pkill -KILL -f "run --name $1 " # lkvm itself, not the timeout around it
@@ -165,6 +167,7 @@ test_button()
 	saved button button.saved
 	killed button
 	restored button-on button.saved
+	wait_until "guest button-on" is_up button-on
 	expect "its power button" timeout 120 lkvm stop --graceful 100 button-on
 	wait_end button-on
 	expect_status button-on 0
