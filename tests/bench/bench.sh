@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench.sh [startup|memory|serial|block|fio|fs|boot|session|vng]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
+# bench.sh [startup|memory|serial|snapshot|block|fio|fs|boot|session|vng]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
 # Prints tables; every comparison is between commands that were run in turn. LKVM_BENCH_ROUNDS (50)
 # is how often. LKVM_BENCH_BASE names another build of lkvm: it has a row beside this one's in startup, memory,
 # serial and boot, a column in block, and in fs what it costs in times of this one. Ends with one line: which aims are met and which missed.
@@ -198,6 +198,14 @@ block()
 	"${0%/*}/block.sh"
 }
 
+# snapshot.sh says how it is measured.
+snapshot()
+{
+	echo
+	echo "Snapshot: a guest that goes on, $ROUNDS rounds in turn; 64 MB of its RAM are in use, 1 CPU"
+	"${0%/*}/snapshot.sh" "$ROUNDS"
+}
+
 # fio.sh says how it is measured.
 fio()
 {
@@ -212,7 +220,7 @@ tables()
 	local name here=()
 	for name; do
 		case $name in
-		startup | memory | serial | block)
+		startup | memory | serial | snapshot | block)
 			if ! "$testbed/tree.sh"; then
 				here+=("$name")
 				continue
@@ -220,7 +228,7 @@ tables()
 			;;
 		fio | fs | boot | session | vng) ;;
 		*)
-			echo "bench: no table '$name': startup, memory, serial, block, fio, fs, boot, session, vng" >&2
+			echo "bench: no table '$name': startup, memory, serial, snapshot, block, fio, fs, boot, session, vng" >&2
 			return 2
 			;;
 		esac
@@ -248,7 +256,7 @@ if [ "${1-}" = --tables ]; then # inside an emulated host
 	exit
 fi
 # fs and vng only by name: they have not been seen to their end yet.
-[ $# -gt 0 ] || set -- startup memory serial block fio boot session
+[ $# -gt 0 ] || set -- startup memory serial snapshot block fio boot session
 tables "$@" | tee "$tmp/tables"
 status=${PIPESTATUS[0]}
 aims "$tmp/tables"

@@ -6,7 +6,7 @@ GUEST := $(O)/tests/guest
 
 GUEST_REAL := $(filter-out start guest.lds,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
 GUEST_FLAT := i8042 rtc serial serial-burst serial-poll serial-shared test-device timers unclaimed virtio-mmio
-GUEST_MULTIBOOT := acpi attacks bios cpuid disks hammer hostile hvc multiboot ram smp witness
+GUEST_MULTIBOOT := acpi attacks bios copy cpuid disks hammer hostile hvc multiboot ram smp witness
 GUEST_LOW := multiboot
 GUEST_MULTIBOOT2 := multiboot2
 GUEST_PVH := blk-bench pvh quit serial-burst serial-poll
