@@ -41,6 +41,8 @@ g_start halt.bin --result "$T_TMP/result.stopped" --virtio-transport mmio
 "$LKVM" debug --memmap --json test >"$T_TMP/memmap"
 "$LKVM" debug --regs --json test >"$T_TMP/regs"
 "$LKVM" stat --all --json >"$T_TMP/stat.all"
+"$LKVM" snapshot test "$T_TMP/saved" >"$T_TMP/said"
+"$LKVM" snapshot --show "$T_TMP/saved" --json | jq '.sections[].records[].fields = {}' >"$T_TMP/snapshot"
 "$LKVM" stop test
 g_wait
 g_start halt.bin --result "$T_TMP/result.signal"
@@ -58,11 +60,12 @@ wait
 see Result "$T_TMP"/result.*
 see List "$T_TMP/list" "$T_TMP/list.command"
 see Stat "$T_TMP/stat" "$T_TMP/stat.all"
+see Snapshot "$T_TMP/snapshot"
 see Regs "$T_TMP/regs"
 sed -i 's/^\(ds\|es\|fs\|gs\|ss\|ldt\|tr\)\./cs./' "$seen.Regs" # what one segment has, all have
 see Memmap "$T_TMP/memmap"
 
-for section in Result List Stat Regs Memmap; do
+for section in Result List Stat Regs Memmap Snapshot; do
 	t_is "$section: the fields" "$(in_page "$section" Va)" "$(sort -u "$seen.$section")"
 done
 t_is 'each reason that was seen is explained' \
