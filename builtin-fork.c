@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,7 @@ static bool is_taken(const char *name)
 }
 
 /* Its name goes to standard output once it runs. Return: 0 or -ECHILD, logged by it; or -errno, logged */
-static int start_copy(const struct place *place, const char *name)
+static int start_copy(const struct place *place, const char *name, const sigset_t *mask)
 {
 	char *const argv[] = { "lkvm", "run", "--restore", (char *)place->path, "--detach", "--name", (char *)name,
 			       NULL };
@@ -98,6 +99,7 @@ static int start_copy(const struct place *place, const char *name)
 	pid_t pid = fork();
 
 	if (!pid) {
+		pthread_sigmask(SIG_SETMASK, mask, NULL);
 		execv("/proc/self/exe", argv);
 		log_err(-errno, "run lkvm");
 		_exit(EXIT_USAGE);
@@ -110,7 +112,16 @@ static int start_copy(const struct place *place, const char *name)
 	return status ? -ECHILD : 0;
 }
 
-static int start_copies(const struct place *place, const char *prefix, unsigned count)
+/* One of those that would end this process waits until what is not to stay is removed. */
+static bool is_interrupted(void)
+{
+	sigset_t pending;
+
+	return !sigpending(&pending) && (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) ||
+					 sigismember(&pending, SIGHUP));
+}
+
+static int start_copies(const struct place *place, const char *prefix, unsigned count, const sigset_t *mask)
 {
 	unsigned number = 0;
 	int err = 0;
@@ -123,7 +134,7 @@ static int start_copies(const struct place *place, const char *prefix, unsigned 
 		} while (is_taken(name));
 		if (!ipc_name_valid(name))
 			return log_errx(-EINVAL, "'%s' is too long for a guest's name", name);
-		err = start_copy(place, name);
+		err = is_interrupted() ? -EINTR : start_copy(place, name, mask);
 	}
 	return err;
 }
@@ -134,14 +145,23 @@ static int fork_guest(const struct fork_config *cfg, const struct ipc_peer *gues
 {
 	struct place place = { .folder_fd = -1 };
 	struct ipc_snapshot_end end;
+	sigset_t ending, mask;
 	int err = open_place(&place);
 
+	sigemptyset(&ending);
+	sigaddset(&ending, SIGINT);
+	sigaddset(&ending, SIGTERM);
+	sigaddset(&ending, SIGHUP);
+	/* Until here nothing is left behind; if it is interrupted while it waits, the guest's lkvm cleans up. */
 	if (!err)
 		err = guests_save(guest, place.path, place.folder_fd, place.name, IPC_SNAPSHOT_BRIEF, &end);
+	pthread_sigmask(SIG_BLOCK, &ending, &mask);
 	if (!err) {
-		err = start_copies(&place, cfg->prefix ? cfg->prefix : guest->name, cfg->count ? cfg->count : 1);
+		err = start_copies(&place, cfg->prefix ? cfg->prefix : guest->name, cfg->count ? cfg->count : 1,
+				   &mask);
 		snapshot_remove(place.folder_fd, place.name);
 	}
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	if (place.folder_fd >= 0)
 		close(place.folder_fd);
 	return err;

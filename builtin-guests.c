@@ -146,15 +146,16 @@ int guests_save(const struct ipc_peer *guest, const char *dir, int folder_fd, co
 	struct pollfd answer = { .fd = guest->fd, .events = POLLIN };
 	struct ipc_snapshot req = { .flags = flags };
 	struct ipc_reply reply;
-	int err;
+	int err, n;
 
 	snprintf(req.name, sizeof(req.name), "%s", name);
 	reply.len = 0;
 	err = ipc_send(guest->fd, IPC_SNAPSHOT, &req, sizeof(req), &folder_fd, 1);
 	if (err)
 		return not_saved(guest, dir, err, &reply);
-	while (!poll(&answer, 1, SAVE_PATIENCE_MS))
-		log_info("still saving guest '%s'", guest->name);
+	while ((n = poll(&answer, 1, SAVE_PATIENCE_MS)) < 1)
+		if (!n)
+			log_info("still saving guest '%s'", guest->name);
 	err = ipc_receive(guest->fd, &reply);
 	if (err)
 		return not_saved(guest, dir, err, &reply);

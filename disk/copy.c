@@ -10,6 +10,9 @@
 #include <unistd.h>
 
 #include "lkvm/disk.h"
+#include "lkvm/types.h"
+
+#define PAGE_BYTES 4096
 
 struct copy {
 	int to_fd;
@@ -39,49 +42,52 @@ static bool is_zero(const uint8_t *bytes, uint64_t len)
 	return !len || (!bytes[0] && !memcmp(bytes, bytes + 1, len - 1));
 }
 
-/* At most DISK_COPY_BYTES. Return: how many, 0 at the end of the file, or -errno */
+/*
+ * At most DISK_COPY_BYTES, and of those what the file has. It is asked for in whole pages: it may be open for
+ * direct I/O. Return: how many, or -errno
+ */
 static int64_t copy_by_hand(const struct copy *c, int fd, uint64_t at, uint64_t len)
 {
 	ssize_t n;
 	int err;
 
 	do {
-		n = pread(fd, c->buf, len < DISK_COPY_BYTES ? len : DISK_COPY_BYTES, (off_t)at);
+		n = pread(fd, c->buf, ALIGN_UP(len, PAGE_BYTES), (off_t)at);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
+	if ((uint64_t)n > len)
+		n = (ssize_t)len;
 	err = !c->all && is_zero(c->buf, (uint64_t)n) ? 0 : write_all(c->to_fd, c->buf, (uint64_t)n, at);
 	return err ? err : n;
 }
 
-static int64_t copy_some(struct copy *c, int fd, uint64_t at, uint64_t len)
+/* Return: how many of @len, 0: the kernel does not, or -errno */
+static int64_t copy_by_kernel(const struct copy *c, int fd, uint64_t at, uint64_t len)
 {
 	off_t from = (off_t)at, to = (off_t)at;
 	ssize_t n;
 
-	if (c->by_hand)
-		return copy_by_hand(c, fd, at, len);
-	n = copy_file_range(fd, &from, c->to_fd, &to, len, 0);
-	if (n >= 0 || errno == EINTR)
-		return n < 0 ? 0 : n;
-	if (errno == ENOSPC || errno == EFBIG || errno == EIO || errno == EDQUOT)
-		return -errno;
-	c->by_hand = true;
-	return copy_by_hand(c, fd, at, len);
+	do {
+		n = copy_file_range(fd, &from, c->to_fd, &to, len, 0);
+	} while (n < 0 && errno == EINTR);
+	if (n >= 0)
+		return n;
+	return errno == ENOSPC || errno == EFBIG || errno == EIO || errno == EDQUOT ? -errno : 0;
 }
 
+/* Files that are shorter than they were said to be are zeros from there on. */
 static int copy_range(struct copy *c, int fd, uint64_t at, uint64_t end)
 {
 	while (at < end) {
-		int64_t n = copy_some(c, fd, at, end - at);
+		const uint64_t left = end - at, part = left < DISK_COPY_BYTES ? left : DISK_COPY_BYTES;
+		int64_t n = c->by_hand ? copy_by_hand(c, fd, at, part) : copy_by_kernel(c, fd, at, left);
 
 		if (n < 0)
 			return (int)n;
-		/* Files that are shorter than they were said to be are zeros from there on. */
-		if (!n && c->by_hand)
+		if (c->by_hand && (uint64_t)n < part)
 			return 0;
-		if (!n)
-			c->by_hand = true; /* a file without a length, as /proc has them, or a signal */
+		c->by_hand |= !n;
 		at += (uint64_t)n;
 	}
 	return 0;

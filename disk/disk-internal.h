@@ -39,12 +39,6 @@ void disk_scatter(const struct iovec *iov, unsigned n, uint64_t off, const void 
 
 #define DISK_HEADER_BYTES 512
 
-/**
- * disk_format() - by `format=` or the extension of the path, never by content
- * Return: "raw", "qcow2", ..., "nbd" for a URI, or NULL: format= names none that goes with the path
- */
-const char *disk_format(const struct disk_config *cfg);
-
 /** disk_foreign_uri() - is it a URI, but none of a network block device, and no file of that name? */
 bool disk_foreign_uri(const char *path);
 

@@ -341,6 +341,7 @@ static void overlay_source(struct disk *disk, struct disk_source *ret)
 
 	if (disk_source(o->top, &top) || disk_source(o->base, ret))
 		return;
+	ret->bytes = disk->size_bytes; /* of when it was opened: the map is no larger */
 	ret->top_fd = top.fd;
 	ret->written = o->written;
 }

@@ -141,10 +141,7 @@ static void raw_close(struct disk *disk)
 
 static void raw_source(struct disk *disk, struct disk_source *ret)
 {
-	const struct raw *raw = raw_of(disk);
-
-	ret->fd = raw->fd;
-	ret->bytes = raw->file_bytes;
+	ret->fd = raw_of(disk)->fd;
 }
 
 static const struct disk_ops raw_ops = { raw_attach, raw_submit, raw_commit, raw_drain,

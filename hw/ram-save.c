@@ -43,7 +43,7 @@ static int write_all(struct saver *s, const uint8_t *from, uint64_t len, off_t a
 	return 0;
 }
 
-/* Does the file that RAM began as have anything here? */
+/* Does the file that RAM is, or began as, have anything here? */
 static bool is_in_file(const struct ram *ram, off_t at, uint64_t bytes)
 {
 	off_t data;
@@ -120,10 +120,13 @@ int ram_save(const struct ram *ram, int fd, uint64_t *ret_bytes)
 	return err;
 }
 
+int ram_file(const struct ram *ram)
+{
+	return ram->fd;
+}
+
 int ram_let_fork(const struct ram *ram, bool on)
 {
-	if (ram->shared)
-		return -ENOTSUP;
 	if (ram->advice->fork)
 		return 0;
 	for (unsigned i = 0; i < ram->map.n_parts; i++)

@@ -71,8 +71,10 @@ static void over(void *ctx, int err, const char *why)
 	const bool stop = s->stop && !err;
 
 	/* One that is to end does not run on for a moment: what it did then would be in no snapshot. */
-	if (stop)
+	if (stop) {
 		kvm_stop(kvm, STOP_REQUEST, 0);
+		s->held = false;
+	}
 	snapshot_free(s);
 	if (err)
 		ipc_answer(client, err, why, strlen(why));
@@ -116,6 +118,14 @@ static int say(struct ipc_reply *reply, int err, const char *why)
 	return err;
 }
 
+static int say_error(struct ipc_reply *reply, int err, const char *what)
+{
+	char why[256];
+
+	snprintf(why, sizeof(why), "%s: %s", what, strerror(-err));
+	return say(reply, err, why);
+}
+
 /* Return: 0, or -errno with the reason in @reply */
 static int check(const struct control *ctl, struct ipc_snapshot *req, struct ipc_reply *reply)
 {
@@ -149,8 +159,13 @@ static int find_disks(const struct vm *vm, bool copy, struct disk_source *disks,
 				 cfg->path);
 			return say(reply, -EOPNOTSUPP, why);
 		}
+		if (cfg->backing_on || cfg->n_backing || cfg->key_file) {
+			snprintf(why, sizeof(why), "disk '%s' needs backing= or key-file=, which is not kept", cfg->path);
+			return say(reply, -EOPNOTSUPP, why);
+		}
 		if (ret_copied[i] && disk_source(virtio_list_disk(vm->virtio, i), &disks[i])) {
-			snprintf(why, sizeof(why), "disk '%s' is on a server: it cannot be copied", cfg->path);
+			snprintf(why, sizeof(why), "disk '%s' is no raw image: it can be read-only, but not be copied",
+				 cfg->path);
 			return say(reply, -EOPNOTSUPP, why);
 		}
 	}
@@ -161,11 +176,10 @@ static int find_disks(const struct vm *vm, bool copy, struct disk_source *disks,
 static int note_state(struct vm *vm, const bool *is_copied, struct snapshot_writer *w, struct ipc_reply *reply)
 {
 	char why[256];
-	int err = snapshot_describe(w, vm, is_copied);
+	int err = snapshot_describe(w, vm, is_copied, why, sizeof(why));
 
-	if (err)
-		return say(reply, err, err == -ENOMEM ? "out of memory" : "a disk's file cannot be read");
-	err = snapshot_save_parts(w, vm, why, sizeof(why));
+	if (!err)
+		err = snapshot_save_parts(w, vm, why, sizeof(why));
 	if (err)
 		return say(reply, err, why);
 	return snapshot_end(w);
@@ -184,8 +198,11 @@ static int save_held(struct control_snapshot *s, uint32_t flags, struct ipc_repl
 		err = find_disks(vm, !(flags & IPC_SNAPSHOT_NO_DISKS), disks, is_copied, reply);
 	if (!err)
 		err = note_state(vm, is_copied, &w, reply);
-	if (!err)
+	if (!err) {
 		err = snapshot_job_start(s->job, &w.buf, disks, n);
+		if (err)
+			say_error(reply, err, "start a process that writes it");
+	}
 	state_buf_free(&w.buf);
 	free(disks);
 	free(is_copied);
@@ -217,7 +234,8 @@ static int start(struct control_snapshot *s, const struct ipc_snapshot *req, int
 		.name = req->name,
 		.replace = req->flags & IPC_SNAPSHOT_FORCE,
 		.brief = req->flags & IPC_SNAPSHOT_BRIEF,
-		.shared_ram = ram_backing_shared(&vm->cfg->ram),
+		/* Where huge pages are short, the host takes them from a child for the guest. */
+		.ram_first = ram_backing_shared(&vm->cfg->ram) || vm->cfg->ram.hugepages,
 		.ram = vm->ram,
 		.copied = copied,
 		.over = over,

@@ -89,6 +89,10 @@ static void describe_kernel(FILE *out, const struct vm_config *cfg, const struct
 			    const char *cmdline)
 {
 	fprintf(out, "name:     %s\n", cfg->name);
+	if (cfg->restore) {
+		fprintf(out, "restored: %s\n", cfg->restore);
+		return;
+	}
 	fprintf(out, "kernel:   %s: %s at %#" PRIx64, cfg->kernel, entry->protocol, entry->rip);
 	if (*entry->release)
 		fprintf(out, ", release %s", entry->release);

@@ -20,11 +20,11 @@
 #include "lkvm/file.h"
 #include "lkvm/json.h"
 #include "lkvm/log.h"
+#include "lkvm/mask.h"
 #include "lkvm/types.h"
 #include "lkvm/version.h"
 #include "snapshot-internal.h"
 
-#define MAGIC        "lkvmsnap"
 #define VERSION      1
 #define STATE_MOST   (256 * MIB) /* a machine of 255 CPUs and as many disks takes a tenth of that */
 #define MAX_SECTIONS 4096
@@ -104,7 +104,7 @@ int snapshot_begin(struct snapshot_writer *w, const char *name)
 int snapshot_end(struct snapshot_writer *w)
 {
 	struct header header = {
-		.magic = MAGIC, .version = VERSION, .n = w->n, .bytes = w->buf.len, .seconds = time(NULL),
+		.magic = SNAPSHOT_MAGIC, .version = VERSION, .n = w->n, .bytes = w->buf.len, .seconds = time(NULL),
 	};
 
 	if (!w->n)
@@ -147,7 +147,7 @@ static int check_header(struct snapshot *snap, size_t len)
 {
 	const struct header *h = (const struct header *)snap->file;
 
-	if (memcmp(h->magic, MAGIC, sizeof(h->magic)))
+	if (memcmp(h->magic, SNAPSHOT_MAGIC, sizeof(h->magic)))
 		return log_errx(-EBADMSG, "'%s' is no snapshot", snap->path);
 	if (h->crc != header_crc(h))
 		return damaged(snap, "its header");
@@ -160,6 +160,14 @@ static int check_header(struct snapshot *snap, size_t len)
 		return damaged(snap, "it is cut short, or something is behind it");
 	snap->header = h;
 	return 0;
+}
+
+/* It is shown to people. */
+static bool is_section_name(const char *name, size_t bytes)
+{
+	const size_t len = strnlen(name, bytes);
+
+	return len && len < bytes && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == len;
 }
 
 static int check_sections(struct snapshot *snap)
@@ -177,7 +185,7 @@ static int check_sections(struct snapshot *snap)
 			return damaged(snap, "a section is missing");
 		memcpy(&head, name, sizeof(head));
 		off += sizeof(head);
-		if (head.bytes > len - off || head.name[sizeof(head.name) - 1] ||
+		if (head.bytes > len - off || !is_section_name(head.name, sizeof(head.name)) ||
 		    head.crc != section_crc(&head, snap->file + off))
 			return damaged(snap, "a section");
 		snap->section[i] = (struct section){ name, snap->file + off, head.bytes, false };
@@ -194,7 +202,7 @@ static int open_parts(struct snapshot *snap)
 	snap->dir_fd = open(snap->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (snap->dir_fd < 0)
 		return log_err(-errno, "open snapshot '%s'", snap->path);
-	fd = openat(snap->dir_fd, SNAPSHOT_STATE, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	fd = openat(snap->dir_fd, SNAPSHOT_STATE, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT ? log_errx(-EBADMSG, "'%s' is no snapshot", snap->path) :
 					 log_err(-errno, "open '%s/%s'", snap->path, SNAPSHOT_STATE);
@@ -202,7 +210,7 @@ static int open_parts(struct snapshot *snap)
 	close(fd);
 	if (err)
 		return err;
-	snap->ram_fd = openat(snap->dir_fd, SNAPSHOT_RAM, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	snap->ram_fd = openat(snap->dir_fd, SNAPSHOT_RAM, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
 	if (snap->ram_fd < 0)
 		return log_err(-errno, "open '%s/%s'", snap->path, SNAPSHOT_RAM);
 	err = check_header(snap, len);
@@ -291,6 +299,8 @@ int snapshot_bad(const struct snapshot *snap, const char *section, const struct 
 {
 	if (err == -ENOMEM)
 		return log_err(err, "snapshot '%s'", snap->path);
+	if (err == -ENODEV)
+		return log_errx(err, "snapshot '%s': this machine's %s is not what it was", snap->path, section);
 	if (err == -ENOTSUP)
 		return log_errx(err, "snapshot '%s': this lkvm or this host cannot take %s: %s", snap->path,
 				section, *in->why ? in->why : strerror(-err));
@@ -315,7 +325,10 @@ int snapshot_take(struct snapshot *snap, const char *section, const struct state
 
 int snapshot_print(struct snapshot *snap, FILE *out)
 {
-	fprintf(out, "# lkvm %s\n", snap->header->lkvm);
+	char version[sizeof(snap->header->lkvm)];
+
+	memcpy(version, snap->header->lkvm, sizeof(version));
+	fprintf(out, "# lkvm %.*s\n", (int)mask_text(version, strlen(version), ""), version);
 	for (uint32_t i = 0; i < snap->header->n; i++) {
 		const struct section *s = &snap->section[i];
 		struct state_reader in = reader_of(s);

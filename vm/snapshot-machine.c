@@ -190,8 +190,8 @@ static int identify(const char *path, struct disk_state *st)
 	if (err)
 		return err;
 	st->size_bytes = (uint64_t)end;
-	st->device = is.st_dev;
-	st->inode = is.st_ino;
+	st->device = S_ISBLK(is.st_mode) ? is.st_rdev : is.st_dev;
+	st->inode = S_ISBLK(is.st_mode) ? 0 : is.st_ino;
 	st->mtime_ns = (uint64_t)is.st_mtim.tv_sec * NS_PER_S + (uint64_t)is.st_mtim.tv_nsec;
 	return 0;
 }
@@ -229,7 +229,8 @@ static int describe_disk(struct snapshot_writer *w, const struct vm *vm, unsigne
 	st->packed = disk->packed;
 	st->copied = copied;
 	snprintf((char *)st->serial, sizeof(st->serial), "%s", disk->serial ? disk->serial : "");
-	snprintf((char *)st->format, sizeof(st->format), "%s", disk->format ? disk->format : "");
+	/* Where it is may have another extension than how it was called. */
+	snprintf((char *)st->format, sizeof(st->format), "%s", disk_format(disk) ? disk_format(disk) : "");
 	err = describe_file(disk, virtio_list_disk(vm->virtio, i), st);
 	snprintf(name, sizeof(name), "disk%u", i);
 	if (!err)
@@ -258,7 +259,7 @@ static int refuse_options(const struct vm_config *cfg)
 		{ cfg->dry_run, "dry-run" },
 		{ cfg->n_disks, "disk" },
 		{ cfg->n_folders, "fs" },
-		{ cfg->session.wanted, "root" },
+		{ cfg->session.wanted && !cfg->session.has_command, "root" },
 		{ cfg->ram.path, "mem-path" },
 		{ cfg->ram.share, "mem-share" },
 		{ cfg->ram.hugetlbfs, "hugetlbfs" },
@@ -266,6 +267,8 @@ static int refuse_options(const struct vm_config *cfg)
 	};
 	int err = 0;
 
+	if (cfg->session.has_command)
+		err = log_errx(-EINVAL, "a command does not go with --restore yet");
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		if (all[i].given)
 			err = log_errx(-EINVAL, "--%s does not go with --restore: the machine is there already",
@@ -359,6 +362,39 @@ static int check_unchanged(const struct disk_state *st)
 			       what) : 0;
 }
 
+static int check_copy(const struct vm_config *cfg, const struct disk_state *st, unsigned i)
+{
+	const int dir_fd = snapshot_folder(cfg->snapshot);
+	char name[SNAPSHOT_DISK_BYTES];
+	struct stat is;
+
+	snprintf(name, sizeof(name), "disk%u", i);
+	if (fstatat(dir_fd, name, &is, AT_SYMLINK_NOFOLLOW))
+		return log_err(-errno, "'%s/%s'", cfg->restore, name);
+	if (!S_ISREG(is.st_mode) || (uint64_t)is.st_size != st->size_bytes)
+		return log_errx(-EBADMSG, "snapshot '%s' is damaged: '%s' is not as long as the disk", cfg->restore,
+				name);
+	return 0;
+}
+
+/* RAM and disks are of one instant until the disks are written. */
+static int check_written(const struct vm_config *cfg)
+{
+	const int dir_fd = snapshot_folder(cfg->snapshot);
+	int fd;
+
+	if (!faccessat(dir_fd, SNAPSHOT_WRITTEN, F_OK, AT_SYMLINK_NOFOLLOW))
+		return log_errx(-ESTALE, "The disks of snapshot '%s' were written since (--disks rw); refusing to restore",
+				cfg->restore);
+	if (!cfg->disks_rw)
+		return 0;
+	fd = openat(dir_fd, SNAPSHOT_WRITTEN, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return log_err(-errno, "create '%s/%s'", cfg->restore, SNAPSHOT_WRITTEN);
+	close(fd);
+	return 0;
+}
+
 /* The strings are one block of memory, which begins with the path: run_free_disks(). */
 static int take_disk(struct vm_config *cfg, const struct disk_state *st, unsigned i)
 {
@@ -369,7 +405,7 @@ static int take_disk(struct vm_config *cfg, const struct disk_state *st, unsigne
 	*disk = (struct disk_config){
 		.queues = st->queues,
 		.read_only = st->read_only,
-		.direct = st->direct,
+		.direct = st->direct && !st->copied, /* not each file system has it */
 		.packed = st->packed,
 		.ephemeral = st->copied && !cfg->disks_rw,
 	};
@@ -384,7 +420,7 @@ static int take_disk(struct vm_config *cfg, const struct disk_state *st, unsigne
 	disk->serial = *text ? text : NULL;
 	text += strlen(text) + 1;
 	disk->format = *text ? text : NULL;
-	return st->copied ? 0 : check_unchanged(st);
+	return st->copied ? check_copy(cfg, st, i) : check_unchanged(st);
 }
 
 static int take_disks(struct vm_config *cfg, uint32_t n)
@@ -414,12 +450,15 @@ int snapshot_take_config(struct vm_config *cfg)
 	uint32_t n_disks;
 	int err = take_machine(cfg, &n_disks);
 
-	return err ? err : take_disks(cfg, n_disks);
+	if (!err)
+		err = take_disks(cfg, n_disks);
+	return err ? err : check_written(cfg);
 }
 
 /* ---- all of it ---- */
 
-int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool *copied)
+int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool *copied, char *ret_why,
+		      size_t cap)
 {
 	struct machine_state st;
 	int err = snapshot_begin(w, "machine");
@@ -427,7 +466,11 @@ int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool
 	describe_machine(vm->cfg, &st);
 	if (!err)
 		err = state_pack(&w->buf, &snapshot_machine_type, &st);
-	for (unsigned i = 0; !err && i < vm->cfg->n_disks; i++)
+	snprintf(ret_why, cap, "its description: %s", strerror(ENOMEM));
+	for (unsigned i = 0; !err && i < vm->cfg->n_disks; i++) {
 		err = describe_disk(w, vm, i, copied[i]);
+		if (err)
+			snprintf(ret_why, cap, "disk '%s': %s", vm->cfg->disks[i].path, strerror(-err));
+	}
 	return err ? err : snapshot_describe_cpuid(w, vm->cpuid);
 }

@@ -4,10 +4,8 @@
  */
 #include "lkvm/vm/snapshot-write.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +43,8 @@ struct snapshot_job {
 	bool exchange;     /* there is an older one */
 	struct state_buf state;
 	struct disk_source *disks;
-	int *disk_fd; /* of the copies */
+	int *disk_fd; /* of the copies, */
+	char (*part)[PART_BYTES]; /* and their names */
 	unsigned n_disks;
 	int ram_fd, state_fd;
 	void *buf; /* DISK_COPY_BYTES */
@@ -57,13 +56,25 @@ struct snapshot_job {
 
 /* ---- the child ---- */
 
+/* Nobody is there who would remove it. */
+__attribute__((noreturn)) static void abandon(const struct snapshot_job *job)
+{
+	unlinkat(job->dir_fd, SNAPSHOT_RAM, 0);
+	unlinkat(job->dir_fd, SNAPSHOT_STATE, 0);
+	for (unsigned i = 0; i < job->n_disks; i++)
+		unlinkat(job->dir_fd, job->part[i], 0);
+	unlinkat(job->cfg.folder_fd, job->temp, AT_REMOVEDIR);
+	_exit(2);
+}
+
 __attribute__((noreturn)) static void leave(const struct snapshot_job *job, int pipe_fd, enum step step, int err,
 					    unsigned disk)
 {
 	const struct report report = { .step = step, .err = err, .disk = disk, .done = job->done };
 
-	if (write(pipe_fd, &report, sizeof(report)) < 0)
-		_exit(2);
+	/* One that is there stays: it was asked for. */
+	if (write(pipe_fd, &report, sizeof(report)) < 0 && step != STEP_DONE)
+		abandon(job);
 	_exit(0);
 }
 
@@ -152,7 +163,7 @@ static void say_copied(struct snapshot_job *job, int pipe_fd)
 	const struct report copied = { .step = STEP_COPIED, .done = job->done };
 
 	if (write(pipe_fd, &copied, sizeof(copied)) < 0)
-		_exit(2);
+		abandon(job);
 }
 
 __attribute__((noreturn)) static void child(struct snapshot_job *job, int pipe_fd, int *keep, unsigned n_keep)
@@ -161,10 +172,10 @@ __attribute__((noreturn)) static void child(struct snapshot_job *job, int pipe_f
 
 	close_all_but(keep, n_keep);
 	copy_disks(job, pipe_fd);
-	if (job->cfg.shared_ram)
+	if (job->cfg.ram_first)
 		save_ram(job, pipe_fd);
 	say_copied(job, pipe_fd);
-	if (!job->cfg.shared_ram)
+	if (!job->cfg.ram_first)
 		save_ram(job, pipe_fd);
 	err = sync_file(job, job->ram_fd);
 	if (err)
@@ -185,34 +196,6 @@ __attribute__((noreturn)) static void child(struct snapshot_job *job, int pipe_f
 
 /* ---- the parent ---- */
 
-static void part_name(char ret[PART_BYTES], unsigned i)
-{
-	snprintf(ret, PART_BYTES, "disk%u", i);
-}
-
-static bool is_part(const char *name)
-{
-	return !strcmp(name, SNAPSHOT_STATE) || !strcmp(name, SNAPSHOT_RAM) || !strncmp(name, "disk", 4);
-}
-
-void snapshot_remove(int folder_fd, const char *name)
-{
-	int dir_fd = openat(folder_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *dir = dir_fd < 0 ? NULL : fdopendir(dir_fd);
-	const struct dirent *entry;
-
-	if (!dir) {
-		if (dir_fd >= 0)
-			close(dir_fd);
-		return;
-	}
-	while ((entry = readdir(dir)))
-		if (is_part(entry->d_name))
-			unlinkat(dir_fd, entry->d_name, 0);
-	closedir(dir);
-	unlinkat(folder_fd, name, AT_REMOVEDIR);
-}
-
 static int failed(int err, char *ret_why, size_t cap, const char *what)
 {
 	snprintf(ret_why, cap, "%s: %s", what, strerror(-err));
@@ -222,7 +205,6 @@ static int failed(int err, char *ret_why, size_t cap, const char *what)
 /* Is there something of that name? Return: 0, or -errno with @ret_why */
 static int look_at_old(struct snapshot_job *job, char *ret_why, size_t cap)
 {
-	char state[NAME_MAX + sizeof("/" SNAPSHOT_STATE)];
 	struct stat st;
 
 	if (fstatat(job->cfg.folder_fd, job->name, &st, AT_SYMLINK_NOFOLLOW))
@@ -231,8 +213,7 @@ static int look_at_old(struct snapshot_job *job, char *ret_why, size_t cap)
 		snprintf(ret_why, cap, "it exists (--force replaces an older snapshot)");
 		return -EEXIST;
 	}
-	snprintf(state, sizeof(state), "%s/%s", job->name, SNAPSHOT_STATE);
-	if (!S_ISDIR(st.st_mode) || fstatat(job->cfg.folder_fd, state, &st, AT_SYMLINK_NOFOLLOW)) {
+	if (!snapshot_is_there(job->cfg.folder_fd, job->name)) {
 		snprintf(ret_why, cap, "it exists and is no snapshot: it is not replaced");
 		return -ENOTEMPTY;
 	}
@@ -312,14 +293,13 @@ static int take_disks(struct snapshot_job *job, const struct disk_source *disks,
 {
 	job->disks = calloc(n + 1, sizeof(*job->disks));
 	job->disk_fd = calloc(n + 1, sizeof(*job->disk_fd));
-	if (!job->disks || !job->disk_fd)
+	job->part = calloc(n + 1, sizeof(*job->part));
+	if (!job->disks || !job->disk_fd || !job->part)
 		return -ENOMEM;
 	for (unsigned i = 0; i < n; i++) {
-		char part[PART_BYTES];
-
-		part_name(part, i);
+		snprintf(job->part[i], sizeof(job->part[i]), "disk%u", i);
 		job->disks[i] = disks[i];
-		job->disk_fd[i] = disks[i].fd < 0 ? -1 : create(job, part);
+		job->disk_fd[i] = disks[i].fd < 0 ? -1 : create(job, job->part[i]);
 		job->n_disks++;
 		if (disks[i].fd >= 0 && job->disk_fd[i] < 0)
 			return job->disk_fd[i];
@@ -342,6 +322,8 @@ static void tell_failed(struct snapshot_job *job, const struct report *report)
 
 	if (report->step == STEP_DISK)
 		snprintf(why, sizeof(why), "copy disk %u: %s", report->disk, strerror(-report->err));
+	else if (report->step == STEP_FOLDER && report->err == -EINVAL)
+		snprintf(why, sizeof(why), "this file system cannot exchange folders: remove the older one");
 	else
 		snprintf(why, sizeof(why), "%s: %s", what[report->step], strerror(-report->err));
 	tell_over(job, report->err, why);
@@ -371,11 +353,12 @@ static void child_says(struct loop_source *src, uint32_t events)
 	}
 }
 
-/* Those that the child needs: three of its own, the folder's, and two or three of each disk. */
+/* Those that the child needs; -1 is none. */
 static int *kept(const struct snapshot_job *job, int pipe_fd, unsigned *ret_n)
 {
-	int *keep = calloc(5 + 3 * (size_t)job->n_disks, sizeof(*keep));
-	const int own[] = { pipe_fd, job->ram_fd, job->state_fd, job->dir_fd, job->cfg.folder_fd };
+	const int own[] = { pipe_fd,	 job->ram_fd,	     job->state_fd,
+			    job->dir_fd, job->cfg.folder_fd, ram_file(job->cfg.ram) };
+	int *keep = calloc(ARRAY_SIZE(own) + 3 * (size_t)job->n_disks, sizeof(*keep));
 
 	if (!keep)
 		return NULL;
@@ -389,11 +372,10 @@ static int *kept(const struct snapshot_job *job, int pipe_fd, unsigned *ret_n)
 	return keep;
 }
 
-/* RAM that began as a saved one is read by its file, which the child has then, too: ram_save() asks for it. */
 static int make_child(struct snapshot_job *job)
 {
 	unsigned n_keep = 0;
-	int fds[2], *keep, err = 0;
+	int fds[2], *keep, err;
 
 	if (pipe2(fds, O_CLOEXEC))
 		return -errno;
@@ -403,16 +385,14 @@ static int make_child(struct snapshot_job *job)
 		close(fds[1]);
 		return -ENOMEM;
 	}
-	if (!job->cfg.shared_ram)
-		err = ram_let_fork(job->cfg.ram, true);
+	err = ram_let_fork(job->cfg.ram, true);
 	if (!err) {
 		job->child = fork();
 		if (!job->child)
 			child(job, fds[1], keep, n_keep);
 		err = job->child < 0 ? -errno : 0;
 	}
-	if (!job->cfg.shared_ram)
-		ram_let_fork(job->cfg.ram, false);
+	ram_let_fork(job->cfg.ram, false);
 	free(keep);
 	close(fds[1]);
 	return err ? err : loop_add(job->cfg.loop, &job->pipe, EPOLLIN);
@@ -470,6 +450,7 @@ void snapshot_job_free(struct snapshot_job *job)
 	state_buf_free(&job->state);
 	free(job->disks);
 	free(job->disk_fd);
+	free(job->part);
 	free(job->temp);
 	free(job->name);
 	free(job);

@@ -297,9 +297,11 @@ static int restore(struct vm *vm)
 	err = snapshot_load_parts(vm->cfg->snapshot, vm);
 	if (!err)
 		err = platform_restored(vm->platform);
+	if (err)
+		return err; /* what waits in the rings of the devices that are loaded must not be done */
 	virtio_list_hold_end(vm->virtio);
 	kvm_tell_pause(&vm->kvm);
-	return err;
+	return 0;
 }
 
 static int make_registers(struct vm *vm)

@@ -76,7 +76,7 @@ struct disk;
 /* Where the contents of a disk are, for who copies them. */
 struct disk_source {
 	int fd;                  /* of a file or block device */
-	uint64_t bytes;          /* so much of it; behind its end there are zeros */
+	uint64_t bytes;          /* of the disk; behind the file's end there are zeros */
 	int top_fd;              /* of what was written since, which is on top of it; -1: nothing is */
 	const uint64_t *written; /* of that, a bit a sector */
 };
@@ -146,6 +146,12 @@ int disk_none(const struct disk_config *cfg, struct disk **ret);
 void disk_leave(struct disk *disk);
 /** disk_close() - nothing is in flight; takes NULL */
 void disk_close(struct disk *disk);
+
+/**
+ * disk_format() - by `format=` or the extension of the path, never by content
+ * Return: "raw", "qcow2", ..., "nbd" for a URI, or NULL: format= names none that goes with the path
+ */
+const char *disk_format(const struct disk_config *cfg);
 
 /** disk_format_known(), disk_format_names() - what `format=` may be; the names for messages */
 bool disk_format_known(const char *format);

@@ -199,10 +199,13 @@ int ram_discard(struct ram *ram, gpa_t at, uint64_t bytes);
  */
 int ram_save(const struct ram *ram, int fd, uint64_t *ret_bytes);
 /**
- * ram_let_fork() - does a child of this process have the RAM, as it was when it was made? Main thread.
- * Return: 0; -ENOTSUP: it would see what comes later, as other processes do (--mem-share); or -errno
+ * ram_let_fork() - does a child of this process have the RAM? Main thread.
+ * As it was when the child was made; but as it is if it is shared (ram_backing_shared()).
+ * Return: 0 or -errno
  */
 int ram_let_fork(const struct ram *ram, bool on);
+/** ram_file() - the descriptor of the file that it is in, or began as, which ram_save() needs; -1: none */
+int ram_file(const struct ram *ram);
 
 /**
  * ram_fault_report() - from now on a SIGSEGV or SIGBUS within @ram names the guest address

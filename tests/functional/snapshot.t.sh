@@ -93,6 +93,7 @@ t_ok "the guest has written its disk" grep -q . disk0
 truncate -s 1M disk2
 witness "packed rings, PCI" -d disk2,packed -p "disks=1 packed"
 witness "MMIO" --virtio-transport mmio -d disk0 -d disk1,ephemeral -p disks=2
+witness "RAM that others share" --mem-share -d disk0 -p disks=1
 
 # ---- disk and memory are of the same instant, whatever came after it ----
 
@@ -108,6 +109,8 @@ restore one aq
 t_status 1
 restore one aq --disks rw
 t_status 1
+t_fails 125 "The disks of snapshot 'one' were written since (--disks rw); refusing to restore" \
+	"$LKVM" run --restore one
 
 # ---- a copy knows that it is one, and is no other's ----
 
@@ -147,6 +150,13 @@ t_ok "--force replaces it" test "$(stat -c %i two)" != "$old"
 mkdir other
 t_fails 1 "guest 'test' cannot be saved in 'other': it exists and is no snapshot: it is not replaced" \
 	"$LKVM" snapshot test other --force
+cp two/state other
+touch other/disk.img # is somebody's
+t_fails 1 "guest 'test' cannot be saved in 'other': it exists and is no snapshot: it is not replaced" \
+	"$LKVM" snapshot test other --force
+t_is "nothing of it is touched" "$(ls other)" "$(printf 'disk.img\nstate')"
+rm -r other
+mkdir other
 t_fails 125 "open the folder of 'nowhere/x': No such file or directory" "$LKVM" snapshot test nowhere/x
 t_fails 125 "snapshot: which guest, and which folder? NAME DIR" "$LKVM" snapshot test
 t_fails 1 "no guest named 'nobody' is running" "$LKVM" snapshot nobody x
@@ -165,6 +175,20 @@ restore paused aq
 t_status 1
 restore last aq
 t_status 1
+
+# ---- a disk whose file becomes longer, or shorter, under a layer ----
+
+for size in 4G 8K; do
+	begin witness.mb -d disk1,ephemeral -p disks=1
+	heard '^ready$'
+	truncate -s $size disk1
+	t_run "$LKVM" snapshot test layer
+	t_status 0
+	t_is "base of $size: as long as the disk was" "$(stat -c %s layer/disk0)" $((1 << 20))
+	truncate -s 1M disk1
+	finish 1 "base of $size: the guest goes on"
+	rm -r layer
+done
 
 # ---- a restore of a restore ----
 
@@ -307,10 +331,12 @@ t_fails 125 "snapshot 'broken' is damaged: 'ram' is not as long as its RAM" "$LK
 rm broken/ram
 t_fails 125 "open 'broken/ram': No such file or directory" "$LKVM" run --restore broken
 cp last/ram broken/ram
+ln -sf "$T_TMP/disk0" broken/disk0
+t_fails 125 "snapshot 'broken' is damaged: 'disk0' is not as long as the disk" "$LKVM" run --restore broken
 rm broken/disk0
-t_run "$LKVM" run --restore broken
-t_status 125
-t_stderr_like "disk0.*No such file"
+t_fails 125 "'broken/disk0': No such file or directory" "$LKVM" run --restore broken
+restore last q --verbose
+t_stderr_like '^restored: last$'
 
 # ---- shown ----
 

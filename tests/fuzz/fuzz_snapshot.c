@@ -1,4 +1,4 @@
-/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-cpuid.o util/crc32c.o util/file.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o */
+/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-cpuid.o util/crc32c.o util/file.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
 
 /*
  * A snapshot's state as an enemy would write it. The first byte: 0: the rest is the file as it is; else the

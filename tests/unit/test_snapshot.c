@@ -1,4 +1,4 @@
-/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-cpuid.o util/crc32c.o util/file.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o */
+/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-cpuid.o util/crc32c.o util/file.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
 /* The file of a snapshot's state: what is written is read, and no byte of it can be another. */
 #include <errno.h>
 #include <fcntl.h>

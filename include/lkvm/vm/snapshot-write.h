@@ -24,7 +24,7 @@ struct snapshot_job_config {
 	const char *name; /* that of the snapshot is made */
 	bool replace;     /* an older one of that name is replaced, */
 	bool brief;       /* it need not outlive the host, */
-	bool shared_ram;  /* a child would see what others do with the RAM: it is written first, too */
+	bool ram_first;   /* a child's RAM does not stay as it was: it is written before copied(), */
 	const struct ram *ram;
 	/* The guest may go on: all that changes then has been copied. Once, if it comes so far */
 	void (*copied)(void *ctx);
@@ -55,9 +55,14 @@ int snapshot_job_start(struct snapshot_job *job, struct state_buf *state, const 
 		       unsigned n_disks);
 /** snapshot_job_done() - in over() */
 const struct snapshot_job_done *snapshot_job_done(const struct snapshot_job *job);
-/** snapshot_remove() - a snapshot's files in the folder @name, and that if there is nothing else in it */
-void snapshot_remove(int folder_fd, const char *name);
 /** snapshot_job_free() - what is not there yet never will be; takes NULL */
 void snapshot_job_free(struct snapshot_job *job);
+
+/* vm/snapshot-folder.c */
+
+/** snapshot_is_there() - is the folder @name a snapshot, with nothing else in it? */
+bool snapshot_is_there(int folder_fd, const char *name);
+/** snapshot_remove() - a snapshot's files in the folder @name, and that if there is nothing else in it */
+void snapshot_remove(int folder_fd, const char *name);
 
 #endif

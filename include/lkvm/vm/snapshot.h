@@ -20,7 +20,9 @@
 
 #include "lkvm/state.h"
 
-#define SNAPSHOT_STATE "state"
+#define SNAPSHOT_STATE   "state"
+#define SNAPSHOT_MAGIC   "lkvmsnap" /* begins it */
+#define SNAPSHOT_WRITTEN "written"  /* an empty file: its disks have been written since, by --disks rw */
 #define SNAPSHOT_RAM   "ram"
 #define SNAPSHOT_NAME_BYTES 32 /* of a section, with a NUL */
 #define SNAPSHOT_DISK_BYTES 16 /* "disk65535" */
@@ -73,9 +75,10 @@ int snapshot_json(struct snapshot *snap, struct json *json);
 /**
  * snapshot_describe() - the first sections
  * @copied: of each disk: the snapshot has a copy of its contents
- * Return: 0, or -errno, not logged
+ * Return: 0, or -errno, and @ret_why says in words what cannot be described
  */
-int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool *copied);
+int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool *copied, char *ret_why,
+		      size_t cap);
 /**
  * snapshot_take_config() - the configuration of the machine that was saved
  * @cfg: with the options that the user gave, which cfg->snapshot is one of; what these say otherwise is
