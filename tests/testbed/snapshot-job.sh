@@ -139,13 +139,13 @@ test_clock()
 	expect_no_line clock-on "guest: .* went back .*"
 }
 
-# drawn NAME: what its word "random" has printed
+# drawn NAME: what its word "copy" has printed
 drawn() { tr -d '\r' <"$1.out" | sed -n 's/^guest: random //p'; }
 
 test_random()
 {
 	local i
-	linux random BACKPORT random,poweroff
+	linux random BACKPORT copy,poweroff
 	wait_line random "guest: waits until it is a copy"
 	saved random random.saved
 	killed random
