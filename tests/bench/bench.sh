@@ -255,7 +255,7 @@ if [ "${1-}" = --tables ]; then # inside an emulated host
 	tables "$@"
 	exit
 fi
-# fs and vng only by name: they have not been seen to their end yet.
+# fs and vng only by name: they take half an hour, and more where hosts stand still (fs.sh).
 [ $# -gt 0 ] || set -- startup memory serial snapshot block fio boot session
 tables "$@" | tee "$tmp/tables"
 status=${PIPESTATUS[0]}
