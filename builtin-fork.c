@@ -113,15 +113,15 @@ static int start_copy(const struct place *place, const char *name, const sigset_
 }
 
 /* One of those that would end this process waits until what is not to stay is removed. */
-static bool is_interrupted(void)
+static bool is_interrupted(const sigset_t *ending)
 {
 	sigset_t pending;
 
-	return !sigpending(&pending) && (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) ||
-					 sigismember(&pending, SIGHUP));
+	return !sigpending(&pending) && !sigandset(&pending, &pending, ending) && !sigisemptyset(&pending);
 }
 
-static int start_copies(const struct place *place, const char *prefix, unsigned count, const sigset_t *mask)
+static int start_copies(const struct place *place, const char *prefix, unsigned count, const sigset_t *ending,
+			const sigset_t *mask)
 {
 	unsigned number = 0;
 	int err = 0;
@@ -134,7 +134,7 @@ static int start_copies(const struct place *place, const char *prefix, unsigned 
 		} while (is_taken(name));
 		if (!ipc_name_valid(name))
 			return log_errx(-EINVAL, "'%s' is too long for a guest's name", name);
-		err = is_interrupted() ? -EINTR : start_copy(place, name, mask);
+		err = is_interrupted(ending) ? -EINTR : start_copy(place, name, mask);
 	}
 	return err;
 }
@@ -158,7 +158,7 @@ static int fork_guest(const struct fork_config *cfg, const struct ipc_peer *gues
 	pthread_sigmask(SIG_BLOCK, &ending, &mask);
 	if (!err) {
 		err = start_copies(&place, cfg->prefix ? cfg->prefix : guest->name, cfg->count ? cfg->count : 1,
-				   &mask);
+				   &ending, &mask);
 		snapshot_remove(place.folder_fd, place.name);
 	}
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);

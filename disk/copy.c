@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lkvm/disk.h"
+#include "lkvm/file.h"
 #include "lkvm/types.h"
 
 #define PAGE_BYTES 4096
@@ -20,22 +21,6 @@ struct copy {
 	bool by_hand; /* the kernel does not copy between these files */
 	bool all;     /* zeros, too: there may be something else in their place */
 };
-
-static int write_all(int fd, const uint8_t *from, uint64_t len, uint64_t at)
-{
-	while (len) {
-		ssize_t n = pwrite(fd, from, len, (off_t)at);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n <= 0)
-			continue;
-		from += n;
-		at += (uint64_t)n;
-		len -= (uint64_t)n;
-	}
-	return 0;
-}
 
 static bool is_zero(const uint8_t *bytes, uint64_t len)
 {
@@ -58,7 +43,7 @@ static int64_t copy_by_hand(const struct copy *c, int fd, uint64_t at, uint64_t 
 		return -errno;
 	if ((uint64_t)n > len)
 		n = (ssize_t)len;
-	err = !c->all && is_zero(c->buf, (uint64_t)n) ? 0 : write_all(c->to_fd, c->buf, (uint64_t)n, at);
+	err = !c->all && is_zero(c->buf, (uint64_t)n) ? 0 : file_write(c->to_fd, c->buf, (size_t)n, at);
 	return err ? err : n;
 }
 

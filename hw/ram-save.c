@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "lkvm/file.h"
 #include "ram-internal.h"
 
 #define CHUNK_PAGES   512
@@ -25,23 +26,6 @@ struct saver {
 };
 
 static const uint8_t zeros[RAM_PAGE_BYTES];
-
-static int write_all(struct saver *s, const uint8_t *from, uint64_t len, off_t at)
-{
-	while (len) {
-		ssize_t n = pwrite(s->fd, from, len, at);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n <= 0)
-			continue;
-		from += n;
-		at += n;
-		len -= (uint64_t)n;
-		s->written += (uint64_t)n;
-	}
-	return 0;
-}
 
 /* Does the file that RAM is, or began as, have anything here? */
 static bool is_in_file(const struct ram *ram, off_t at, uint64_t bytes)
@@ -74,15 +58,17 @@ static bool has_data(const struct saver *s, const uint8_t *host, unsigned page)
 /* At most CHUNK_PAGES; as few writes as there are runs of pages */
 static int save_chunk(struct saver *s, const uint8_t *host, unsigned n, off_t at)
 {
-	unsigned first;
+	unsigned first, bytes;
 	int err = 0;
 
 	look_up(s, host, n, at);
 	for (unsigned page = 0; !err && page < n; page++) {
 		for (first = page; page < n && has_data(s, host, page); page++)
 			;
-		err = write_all(s, host + first * RAM_PAGE_BYTES, (page - first) * RAM_PAGE_BYTES,
-				at + (off_t)first * RAM_PAGE_BYTES);
+		bytes = (page - first) * RAM_PAGE_BYTES;
+		err = file_write(s->fd, host + first * RAM_PAGE_BYTES, bytes,
+				 (uint64_t)at + first * RAM_PAGE_BYTES);
+		s->written += bytes;
 	}
 	return err;
 }

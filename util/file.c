@@ -1,4 +1,4 @@
-/* Reading a part of a file; see file.h. */
+/* Reading and writing a part of a file; see file.h. */
 #include "lkvm/file.h"
 
 #include <errno.h>
@@ -21,6 +21,22 @@ ssize_t file_read(int fd, void *dst, size_t len, uint64_t at)
 		done += (size_t)n;
 	}
 	return (ssize_t)done;
+}
+
+int file_write(int fd, const void *src, size_t len, uint64_t at)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pwrite(fd, (const char *)src + done, len - done, (off_t)(at + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		done += (size_t)n;
+	}
+	return 0;
 }
 
 bool file_is_in(const char *path, const char *folder)

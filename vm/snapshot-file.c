@@ -26,7 +26,7 @@
 #include "snapshot-internal.h"
 
 #define VERSION      1
-#define STATE_MOST   (256 * MIB) /* a machine of 255 CPUs and as many disks takes a tenth of that */
+#define STATE_MOST   (256 * MIB) /* one of 255 CPUs and 20 disks has 2.5 MB */
 #define MAX_SECTIONS 4096
 
 struct header {
@@ -261,11 +261,6 @@ int snapshot_folder(const struct snapshot *snap)
 int snapshot_ram(const struct snapshot *snap)
 {
 	return snap->ram_fd;
-}
-
-int64_t snapshot_time(const struct snapshot *snap)
-{
-	return snap->header->seconds;
 }
 
 static struct state_reader reader_of(const struct section *s)

@@ -232,7 +232,7 @@ static int describe_disk(struct snapshot_writer *w, const struct vm *vm, unsigne
 	/* Where it is may have another extension than how it was called. */
 	snprintf((char *)st->format, sizeof(st->format), "%s", disk_format(disk) ? disk_format(disk) : "");
 	err = describe_file(disk, virtio_list_disk(vm->virtio, i), st);
-	snprintf(name, sizeof(name), "disk%u", i);
+	snapshot_disk_name(name, i);
 	if (!err)
 		err = snapshot_begin(w, name);
 	if (!err)
@@ -368,7 +368,7 @@ static int check_copy(const struct vm_config *cfg, const struct disk_state *st, 
 	char name[SNAPSHOT_DISK_BYTES];
 	struct stat is;
 
-	snprintf(name, sizeof(name), "disk%u", i);
+	snapshot_disk_name(name, i);
 	if (fstatat(dir_fd, name, &is, AT_SYMLINK_NOFOLLOW))
 		return log_err(-errno, "'%s/%s'", cfg->restore, name);
 	if (!S_ISREG(is.st_mode) || (uint64_t)is.st_size != st->size_bytes)
@@ -434,7 +434,7 @@ static int take_disks(struct vm_config *cfg, uint32_t n)
 	for (unsigned i = 0; !err && i < n; i++) {
 		char name[SNAPSHOT_DISK_BYTES];
 
-		snprintf(name, sizeof(name), "disk%u", i);
+		snapshot_disk_name(name, i);
 		err = snapshot_take(cfg->snapshot, name, &snapshot_disk_type, st);
 		if (err)
 			break;

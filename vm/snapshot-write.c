@@ -18,11 +18,11 @@
 #include <unistd.h>
 
 #include "lkvm/disk.h"
+#include "lkvm/file.h"
 #include "lkvm/ram.h"
 #include "lkvm/types.h"
 #include "lkvm/vm/snapshot.h"
 
-#define PART_BYTES 32 /* "disk65535", "state" */
 #define MODE_FILE  0600 /* RAM is full of secrets */
 #define MODE_DIR   0700
 
@@ -44,7 +44,7 @@ struct snapshot_job {
 	struct state_buf state;
 	struct disk_source *disks;
 	int *disk_fd; /* of the copies, */
-	char (*part)[PART_BYTES]; /* and their names */
+	char (*part)[SNAPSHOT_DISK_BYTES]; /* and their names */
 	unsigned n_disks;
 	int ram_fd, state_fd;
 	void *buf; /* DISK_COPY_BYTES */
@@ -97,20 +97,6 @@ static void close_all_but(const int *keep, unsigned n)
 	}
 }
 
-static int write_state(const struct snapshot_job *job)
-{
-	size_t at = 0;
-
-	while (at < job->state.len) {
-		ssize_t n = write(job->state_fd, job->state.data + at, job->state.len - at);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		at += n > 0 ? (size_t)n : 0;
-	}
-	return 0;
-}
-
 /* On the disk, before it has its name */
 static int sync_file(const struct snapshot_job *job, int fd)
 {
@@ -121,7 +107,6 @@ static int sync_file(const struct snapshot_job *job, int fd)
 static int give_name(const struct snapshot_job *job)
 {
 	const unsigned how = job->exchange ? RENAME_EXCHANGE : RENAME_NOREPLACE;
-
 	int err = sync_file(job, job->dir_fd);
 
 	if (err)
@@ -137,25 +122,36 @@ static int give_name(const struct snapshot_job *job)
 	return 0;
 }
 
+/* It cannot go on without. */
+static void need(const struct snapshot_job *job, int pipe_fd, enum step step, int err, unsigned disk)
+{
+	if (err)
+		leave(job, pipe_fd, step, err, disk);
+}
+
 static void copy_disks(struct snapshot_job *job, int pipe_fd)
 {
 	for (unsigned i = 0; i < job->n_disks; i++) {
-		bool shared = false;
-		int err = job->disk_fd[i] < 0 ? 0 : disk_copy(&job->disks[i], job->disk_fd[i], job->buf, &shared);
+		bool shared;
 
-		if (err)
-			leave(job, pipe_fd, STEP_DISK, err, i);
-		job->done.disks += job->disk_fd[i] >= 0;
+		if (job->disk_fd[i] < 0)
+			continue;
+		need(job, pipe_fd, STEP_DISK, disk_copy(&job->disks[i], job->disk_fd[i], job->buf, &shared), i);
+		job->done.disks++;
 		job->done.shared += shared;
 	}
 }
 
+static void sync_disks(const struct snapshot_job *job, int pipe_fd)
+{
+	for (unsigned i = 0; i < job->n_disks; i++)
+		if (job->disk_fd[i] >= 0)
+			need(job, pipe_fd, STEP_DISK, sync_file(job, job->disk_fd[i]), i);
+}
+
 static void save_ram(struct snapshot_job *job, int pipe_fd)
 {
-	int err = ram_save(job->cfg.ram, job->ram_fd, &job->done.ram_bytes);
-
-	if (err)
-		leave(job, pipe_fd, STEP_RAM, err, 0);
+	need(job, pipe_fd, STEP_RAM, ram_save(job->cfg.ram, job->ram_fd, &job->done.ram_bytes), 0);
 }
 
 static void say_copied(struct snapshot_job *job, int pipe_fd)
@@ -168,8 +164,6 @@ static void say_copied(struct snapshot_job *job, int pipe_fd)
 
 __attribute__((noreturn)) static void child(struct snapshot_job *job, int pipe_fd, int *keep, unsigned n_keep)
 {
-	int err = 0;
-
 	close_all_but(keep, n_keep);
 	copy_disks(job, pipe_fd);
 	if (job->cfg.ram_first)
@@ -177,21 +171,12 @@ __attribute__((noreturn)) static void child(struct snapshot_job *job, int pipe_f
 	say_copied(job, pipe_fd);
 	if (!job->cfg.ram_first)
 		save_ram(job, pipe_fd);
-	err = sync_file(job, job->ram_fd);
-	if (err)
-		leave(job, pipe_fd, STEP_RAM, err, 0);
-	for (unsigned i = 0; !err && i < job->n_disks; i++) {
-		err = job->disk_fd[i] < 0 ? 0 : sync_file(job, job->disk_fd[i]);
-		if (err)
-			leave(job, pipe_fd, STEP_DISK, err, i);
-	}
-	err = write_state(job);
-	if (!err)
-		err = sync_file(job, job->state_fd);
-	if (err)
-		leave(job, pipe_fd, STEP_STATE, err, 0);
-	err = give_name(job);
-	leave(job, pipe_fd, err ? STEP_FOLDER : STEP_DONE, err, 0);
+	need(job, pipe_fd, STEP_RAM, sync_file(job, job->ram_fd), 0);
+	sync_disks(job, pipe_fd);
+	need(job, pipe_fd, STEP_STATE, file_write(job->state_fd, job->state.data, job->state.len, 0), 0);
+	need(job, pipe_fd, STEP_STATE, sync_file(job, job->state_fd), 0);
+	need(job, pipe_fd, STEP_FOLDER, give_name(job), 0);
+	leave(job, pipe_fd, STEP_DONE, 0, 0);
 }
 
 /* ---- the parent ---- */
@@ -297,7 +282,7 @@ static int take_disks(struct snapshot_job *job, const struct disk_source *disks,
 	if (!job->disks || !job->disk_fd || !job->part)
 		return -ENOMEM;
 	for (unsigned i = 0; i < n; i++) {
-		snprintf(job->part[i], sizeof(job->part[i]), "disk%u", i);
+		snapshot_disk_name(job->part[i], i);
 		job->disks[i] = disks[i];
 		job->disk_fd[i] = disks[i].fd < 0 ? -1 : create(job, job->part[i]);
 		job->n_disks++;

@@ -1,4 +1,4 @@
-/* Links: disk/copy.o */
+/* Links: disk/copy.o util/file.o */
 /* Contents of a disk in a file of their own: holes, overlays, files that end early. */
 #include <errno.h>
 #include <fcntl.h>

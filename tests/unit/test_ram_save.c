@@ -1,4 +1,4 @@
-/* Links: hw/ram.o hw/ram-save.o hw/ram-discard.o */
+/* Links: hw/ram.o hw/ram-save.o hw/ram-discard.o util/file.o */
 /* RAM as a file, by a child too, and RAM that begins as one. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,16 +1,13 @@
 /* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-cpuid.o util/crc32c.o util/file.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
 /* The file of a snapshot's state: what is written is read, and no byte of it can be another. */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "../../vm/snapshot-internal.h"
 #include "lkvm/log.h"
 #include "lkvm/version.h"
 #include "lkvm/vm/devices.h"
+#include "own-folder.h"
 #include "state.h"
 #include "unit.h"
 
@@ -33,36 +30,11 @@ struct disk *virtio_list_disk(const struct virtio_list *list, unsigned index)
 	ck_abort_msg("no machine is saved here");
 }
 
-static char folder[] = "/tmp/lkvm-snapshot-XXXXXX";
-
-static void put_file(const char *name, const void *bytes, size_t len)
-{
-	char path[64];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	f = fopen(path, "w");
-	ck_assert_ptr_nonnull(f);
-	ck_assert_uint_eq(fwrite(bytes, 1, len, f), len);
-	ck_assert_int_eq(fclose(f), 0);
-}
-
 static void make_folder(void)
 {
-	ck_assert_ptr_nonnull(mkdtemp(folder));
-	put_file(SNAPSHOT_RAM, "", 0);
+	enter_own_folder();
+	put(SNAPSHOT_RAM, "", 0);
 	log_hold_errors(true);
-}
-
-static void remove_folder(void)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "%s/%s", folder, SNAPSHOT_RAM);
-	unlink(path);
-	snprintf(path, sizeof(path), "%s/%s", folder, SNAPSHOT_STATE);
-	unlink(path);
-	ck_assert_int_eq(rmdir(folder), 0);
 }
 
 static void add_thing(struct snapshot_writer *w, const char *section, uint32_t a, uint32_t b)
@@ -99,9 +71,9 @@ START_TEST(test_sections)
 
 	make_folder();
 	make_state(&w);
-	put_file(SNAPSHOT_STATE, w.buf.data, w.buf.len);
-	ck_assert_int_eq(snapshot_open(folder, &snap), 0);
-	ck_assert_str_eq(snapshot_path(snap), folder);
+	put(SNAPSHOT_STATE, w.buf.data, w.buf.len);
+	ck_assert_int_eq(snapshot_open(own_folder, &snap), 0);
+	ck_assert_str_eq(snapshot_path(snap), own_folder);
 	ck_assert_str_eq(snapshot_unused(snap), "one");
 	assert_thing(snap, "two", 3, 4);
 	assert_thing(snap, "one", 1, 2);
@@ -114,7 +86,7 @@ START_TEST(test_sections)
 	ck_assert_int_eq(snapshot_find(snap, "one", &in), -ENOENT);
 	snapshot_close(snap);
 	state_buf_free(&w.buf);
-	remove_folder();
+	leave_own_folder();
 }
 END_TEST
 
@@ -131,20 +103,20 @@ START_TEST(test_damage)
 
 		for (unsigned bit = 0; bit < 8; bit++) {
 			w.buf.data[i] = (uint8_t)(was ^ 1 << bit);
-			put_file(SNAPSHOT_STATE, w.buf.data, w.buf.len);
-			ck_assert_msg(snapshot_open(folder, &snap) == -EBADMSG, "byte %zu, bit %u", i, bit);
+			put(SNAPSHOT_STATE, w.buf.data, w.buf.len);
+			ck_assert_msg(snapshot_open(own_folder, &snap) == -EBADMSG, "byte %zu, bit %u", i, bit);
 		}
 		w.buf.data[i] = was;
 	}
 	for (size_t len = 0; len < w.buf.len; len++) {
-		put_file(SNAPSHOT_STATE, w.buf.data, len);
-		ck_assert_msg(snapshot_open(folder, &snap) == -EBADMSG, "%zu bytes", len);
+		put(SNAPSHOT_STATE, w.buf.data, len);
+		ck_assert_msg(snapshot_open(own_folder, &snap) == -EBADMSG, "%zu bytes", len);
 	}
 	ck_assert_int_eq(state_buf_add(&w.buf, "", 1), 0);
-	put_file(SNAPSHOT_STATE, w.buf.data, w.buf.len);
-	ck_assert_int_eq(snapshot_open(folder, &snap), -EBADMSG);
+	put(SNAPSHOT_STATE, w.buf.data, w.buf.len);
+	ck_assert_int_eq(snapshot_open(own_folder, &snap), -EBADMSG);
 	state_buf_free(&w.buf);
-	remove_folder();
+	leave_own_folder();
 }
 END_TEST
 
@@ -163,8 +135,8 @@ START_TEST(test_hostile)
 	ck_assert_int_eq(state_buf_add(&w.buf, "no record", 9), 0);
 	ck_assert_int_eq(snapshot_begin(&w, "four"), 0);
 	ck_assert_int_eq(snapshot_end(&w), 0);
-	put_file(SNAPSHOT_STATE, w.buf.data, w.buf.len);
-	ck_assert_int_eq(snapshot_open(folder, &snap), 0);
+	put(SNAPSHOT_STATE, w.buf.data, w.buf.len);
+	ck_assert_int_eq(snapshot_open(own_folder, &snap), 0);
 	ck_assert_int_eq(snapshot_take(snap, "one", &thing_type, &st), -ERANGE);
 	ck_assert_int_eq(snapshot_take(snap, "two", &thing_type, &st), -EBADMSG);
 	ck_assert_int_eq(snapshot_take(snap, "three", &thing_type, &st), -EBADMSG);
@@ -172,7 +144,7 @@ START_TEST(test_hostile)
 	ck_assert_int_eq(snapshot_take(snap, "five", &thing_type, &st), -EBADMSG);
 	snapshot_close(snap);
 	state_buf_free(&w.buf);
-	remove_folder();
+	leave_own_folder();
 }
 END_TEST
 
@@ -182,9 +154,9 @@ START_TEST(test_not_there)
 
 	make_folder();
 	ck_assert_int_eq(snapshot_open("/nowhere", &snap), -ENOENT);
-	ck_assert_int_eq(snapshot_open(folder, &snap), -EBADMSG);
+	ck_assert_int_eq(snapshot_open(own_folder, &snap), -EBADMSG);
 	ck_assert_int_eq(snapshot_open("/dev/null", &snap), -ENOTDIR);
-	remove_folder();
+	leave_own_folder();
 }
 END_TEST
 

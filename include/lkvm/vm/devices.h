@@ -10,6 +10,9 @@
 #include "lkvm/virtio-console.h"
 #include "lkvm/vm/config.h"
 
+struct disk;
+struct pci_host;
+struct virtio_dev;
 struct virtio_list;
 
 /* What devices and transports are made from; copied, but not what it points to. */
@@ -53,10 +56,6 @@ const char *virtio_list_stop_wait(struct virtio_list *list, int64_t deadline_ms)
 void virtio_list_hold_begin(struct virtio_list *list);
 const char *virtio_list_hold_wait(struct virtio_list *list, int64_t deadline_ms);
 void virtio_list_hold_end(struct virtio_list *list);
-
-struct disk;
-struct pci_host;
-struct virtio_dev;
 
 /** virtio_list_each() - visit every device, by its name; Return: 0, or the first error of @visit(), which ends it */
 int virtio_list_each(struct virtio_list *list,

@@ -33,6 +33,12 @@ struct snapshot;
 struct vm;
 struct vm_config;
 
+/** snapshot_disk_name() - what the copy of a disk is called, and the section about it */
+static inline void snapshot_disk_name(char ret[SNAPSHOT_DISK_BYTES], unsigned index)
+{
+	snprintf(ret, SNAPSHOT_DISK_BYTES, "disk%u", index);
+}
+
 /* ---- vm/snapshot-file.c: the state's file ---- */
 
 /* One that is being written; zeroed at first. Then state_buf_free(). */
@@ -59,8 +65,6 @@ void snapshot_close(struct snapshot *snap); /* takes NULL */
 const char *snapshot_path(const struct snapshot *snap);
 int snapshot_folder(const struct snapshot *snap);
 int snapshot_ram(const struct snapshot *snap);
-/** snapshot_time() - when it was made, by the time of day */
-int64_t snapshot_time(const struct snapshot *snap);
 
 /** snapshot_find() - the records of a section, which is in use from now on; Return: 0 or -ENOENT, not logged */
 int snapshot_find(struct snapshot *snap, const char *name, struct state_reader *ret);
