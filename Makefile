@@ -40,7 +40,7 @@ archive = $(or $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a 2>/dev/null)
 NEEDED_LIBS := $(call archive,aio) $(call archive,fdt)
 LIBS := -pthread -ldl $(NEEDED_LIBS)
 
-FOLDERS := vm x86/boot x86/tables x86/cpu virtio hw disk net fs console ipc util
+FOLDERS := vm linux gdb x86/boot x86/tables x86/cpu virtio hw disk net vsock fs console ipc util
 SRC := $(sort $(wildcard *.c $(FOLDERS:%=%/*.c)))
 OBJ := $(SRC:%.c=$(O)/%.o) $(patsubst %.S,$(O)/%.o,$(sort $(wildcard $(FOLDERS:%=%/*.S))))
 
@@ -100,7 +100,7 @@ help: ## show this list
 
 # TAP programs that `make check` runs; each tests/*/*.mk adds its own. KVM_CHECKS need /dev/kvm and go to
 # an emulated host where there is none.
-CHECKS := tests/lint.sh tests/build.sh
+CHECKS := tests/lint.sh tests/build.sh tests/state.sh
 KVM_CHECKS :=
 export CC
 
@@ -108,10 +108,12 @@ export CC
 brings_util/options.o := util/options-help.o util/options-choice.o
 brings_util/log.o := util/mask.o util/stream.o
 brings_disk/image.o := util/file.o
+brings_fs/tree-fd.o := util/file.o
 brings_vm/hardware.o := x86/cpu/phys-bits.o
 brings_vm/initramfs.o := util/file.o
 brings_vm/kconfig-read.o := util/file.o x86/boot/find.o
 brings_vm/kernel.o := x86/boot/banner.o
+brings_x86/tables/fdt.o := x86/tables/numa.o
 brings_x86/boot/vmlinux.o := x86/boot/banner.o
 brings_vm/modinfo.o := util/file.o
 brings_vm/modules.o := vm/modinfo.o vm/module-needs.o
@@ -128,11 +130,17 @@ brings_vm/session.o := util/byte-ring.o
 brings_hw/pci-msix.o := util/event.o
 brings_kvm.o := util/event.o
 brings_hw/ram.o := hw/ram-log.o hw/ram-beside.o util/copy.o
-brings_fs/fuse.o := fs/fuse-window.o fs/window.o
+brings_fs/fuse.o := fs/fuse-window.o fs/window.o fs/fuse-state.o fs/window-state.o
+brings_fs/locks.o := fs/locks-state.o
+brings_fs/p9.o := fs/p9-state.o
+brings_fs/tree.o := fs/tree-state.o hw/state.o
 brings_kvm-cpu.o := util/thread.o
 brings_virtio/blk.o := virtio/blk-state.o
 brings_virtio/console.o := virtio/console-state.o
 brings_virtio/fs.o := virtio/fs-state.o
+brings_net/net.o := $(patsubst %.c,%.o,$(sort $(wildcard net/*.c))) util/lib.o util/loop.o util/event.o util/timer.o \
+	util/byte-ring.o util/keys.o util/options.o util/options-help.o util/options-choice.o util/log.o util/mask.o util/stream.o
+brings_virtio/net.o := virtio/net-rx.o virtio/net-tx.o virtio/net-control.o virtio/net-filter.o virtio/net-state.o
 brings_virtio/p9.o := virtio/p9-state.o
 brings_virtio/pci.o := virtio/pci-state.o
 brings_virtio/virtq.o := virtio/virtq-loan.o

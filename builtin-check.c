@@ -128,6 +128,7 @@ static bool try_guest(const struct trial *trial)
 			.debug_exit_port = PORT_DEBUG_EXIT,
 			.limit[LIMIT_RUN].ns = TRIAL_TIMEOUT_NS,
 			.no_rng = true,
+			.no_balloon = true,
 			.no_socket = true,
 		},
 	};

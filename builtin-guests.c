@@ -10,6 +10,7 @@
 #include "lkvm/log.h"
 #include "lkvm/options.h"
 #include "lkvm/types.h"
+#include "lkvm/vm/snapshot-write.h"
 
 #define PATTERN_MAX 256
 #define SAVE_PATIENCE_MS 10000 /* then the user hears what is being waited for */
@@ -145,9 +146,10 @@ int guests_save(const struct ipc_peer *guest, const char *dir, int folder_fd, co
 {
 	struct pollfd answer = { .fd = guest->fd, .events = POLLIN };
 	struct ipc_snapshot req = { .flags = flags };
-	struct ipc_reply reply;
+	static struct ipc_reply reply;
 	int err, n;
 
+	snapshot_sweep(folder_fd);
 	snprintf(req.name, sizeof(req.name), "%s", name);
 	reply.len = 0;
 	err = ipc_send(guest->fd, IPC_SNAPSHOT, &req, sizeof(req), &folder_fd, 1);

@@ -1,6 +1,6 @@
 /* `lkvm list`: the running guests. */
+#include <arpa/inet.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +11,7 @@
 #include "lkvm/json.h"
 #include "lkvm/log.h"
 #include "lkvm/mask.h"
+#include "lkvm/net-forward.h"
 #include "lkvm/ram.h"
 #include "lkvm/types.h"
 
@@ -33,35 +34,33 @@ static const struct opt options[] = {
 	OPT_END,
 };
 
-/* Two units are enough: "3d04h", "2h05m", "1m07s", "12s". */
-static const char *uptime_text(uint64_t ns, char *buf, size_t cap)
-{
-	static const struct {
-		uint64_t s;
-		char unit;
-	} part[] = { { 86400, 'd' }, { 3600, 'h' }, { 60, 'm' }, { 1, 's' } };
-	uint64_t s = ns / NS_PER_S;
-	unsigned i = 0;
-
-	while (i < ARRAY_SIZE(part) - 1 && s < part[i].s)
-		i++;
-	if (i == ARRAY_SIZE(part) - 1)
-		snprintf(buf, cap, "%" PRIu64 "s", s);
-	else
-		snprintf(buf, cap, "%" PRIu64 "%c%02" PRIu64 "%c", s / part[i].s, part[i].unit,
-			 s % part[i].s / part[i + 1].s, part[i + 1].unit);
-	return buf;
-}
-
 static const char *silent_state(const struct ipc_peer *p)
 {
 	return ipc_peer_stopped(p) ? "stopped" : "unresponsive";
 }
 
-/* The words behind the info; the body has a NUL behind it. Return: the first, or the one after @word; or NULL */
+static unsigned n_forwards(const struct ipc_peer *p)
+{
+	const size_t room = (p->len - sizeof(struct ipc_info)) / sizeof(struct ipc_forward);
+	struct ipc_info info;
+
+	memcpy(&info, p->body, sizeof(info));
+	return info.n_forwards < room ? info.n_forwards : (unsigned)room;
+}
+
+static struct ipc_forward forward_at(const struct ipc_peer *p, unsigned i)
+{
+	struct ipc_forward forward;
+
+	memcpy(&forward, (const char *)p->body + sizeof(struct ipc_info) + i * sizeof(forward), sizeof(forward));
+	return forward;
+}
+
+/* The words behind all that; the body has a NUL behind it. Return: the first, or the one after @word; or NULL */
 static const char *next_word(const struct ipc_peer *p, const char *word)
 {
-	const char *next = word ? word + strlen(word) + 1 : (const char *)p->body + sizeof(struct ipc_info);
+	const size_t first = sizeof(struct ipc_info) + n_forwards(p) * sizeof(struct ipc_forward);
+	const char *next = word ? word + strlen(word) + 1 : (const char *)p->body + first;
 
 	return next < (const char *)p->body + p->len ? next : NULL;
 }
@@ -83,16 +82,49 @@ static void show_command(const struct ipc_peer *p)
 	printf(" %.*s%s", (int)shown, text, shown < len ? "..." : "");
 }
 
+/* A line each, below the guest's */
+static void show_forwards(const struct ipc_peer *p)
+{
+	char text[NET_FORWARD_TEXT_BYTES];
+
+	for (unsigned i = 0; i < n_forwards(p); i++) {
+		const struct ipc_forward at = forward_at(p, i);
+		const struct net_forward f = { at.udp, { at.host }, { at.guest }, at.host_port, at.guest_port };
+
+		printf("  %s\n", net_forward_text(&f, f.guest, text));
+	}
+}
+
+static void show_json_forwards(struct json *json, const struct ipc_peer *p)
+{
+	char text[INET_ADDRSTRLEN];
+
+	json_array(json, "forwards");
+	for (unsigned i = 0; i < n_forwards(p); i++) {
+		const struct ipc_forward f = forward_at(p, i);
+
+		json_object(json, NULL);
+		json_str(json, "protocol", f.udp ? "udp" : "tcp");
+		json_str(json, "host_address", inet_ntop(AF_INET, &f.host, text, sizeof(text)));
+		json_u64(json, "host_port", f.host_port);
+		json_str(json, "guest_address", inet_ntop(AF_INET, &f.guest, text, sizeof(text)));
+		json_u64(json, "guest_port", f.guest_port);
+		json_end(json);
+	}
+	json_end(json);
+}
+
 static void show_row(const struct ipc_peer *p, const struct ipc_info *info)
 {
 	char ram[24], uptime[32];
 
 	if (info) {
 		printf("%-20s %10d %-12s %8s %10s %5u", p->name, p->pid, ipc_state_name(info->state),
-		       uptime_text(info->uptime_ns, uptime, sizeof(uptime)),
+		       duration_text(info->uptime_ns, uptime, sizeof(uptime)),
 		       ram_mb_text(info->ram_bytes, ram, sizeof(ram)), info->cpus);
 		show_command(p);
 		putchar('\n');
+		show_forwards(p);
 	} else {
 		printf("%-20s %10d %-12s %8s %10s %5s\n", p->name, p->pid, silent_state(p), "-", "-",
 		       "-");
@@ -109,6 +141,14 @@ static void show_json(struct json *json, const struct ipc_peer *p, const struct 
 		json_u64(json, "ram_bytes", info->ram_bytes);
 		json_u64(json, "cpus", info->cpus);
 		json_u64(json, "uptime_ns", info->uptime_ns);
+		if (n_forwards(p))
+			show_json_forwards(json, p);
+		if (info->vsock_cid) {
+			json_object(json, "vsock");
+			json_u64(json, "cid", info->vsock_cid);
+			json_str(json, "path", info->vsock_path);
+			json_end(json);
+		}
 		if (next_word(p, NULL))
 			json_array(json, "command");
 		for (const char *word = next_word(p, NULL); word; word = next_word(p, word))
@@ -126,10 +166,12 @@ static void show(struct json *json, struct ipc_peer *p)
 
 	if (p->err == -ECONNRESET || p->err == -ECONNREFUSED) /* it has ended */
 		return;
-	if (known)
+	if (known) {
 		memcpy(&info, p->body, sizeof(info));
-	else if (!p->err)
+		info.vsock_path[sizeof(info.vsock_path) - 1] = '\0';
+	} else if (!p->err) {
 		p->err = -EPROTO;
+	}
 	if (json)
 		show_json(json, p, known ? &info : NULL);
 	else

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include "lkvm/log.h"
 #include "lkvm/vm/vm.h"
 
+#define LARGE_BYTES (128 << 10)
 #define GRACE_S 2 /* between the end's own limit and that of the process */
 
 struct run {
@@ -454,6 +456,8 @@ static int run_command_run(const struct command *cmd, int argc, char **argv)
 
 	if (!dry && options_peek(cmd, argc, argv, "detach") && !detach(&run))
 		return run.result.status;
+	/* What is large and only needed while the machine is made goes back to the host, however much of it there was. */
+	mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
 	run.result.argv = copy_arguments(argc, argv);
 	if (!run.result.argv) {
 		log_err(-ENOMEM, "command line");

@@ -3,29 +3,26 @@
  * that it gets from here: so the path is the caller's.
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lkvm/builtin.h"
+#include "lkvm/file.h"
 #include "lkvm/guests.h"
 #include "lkvm/json.h"
 #include "lkvm/log.h"
 #include "lkvm/types.h"
 #include "lkvm/vm/snapshot.h"
 
+#define PATIENCE_MS 10000 /* then the user hears what is being waited for */
+
 struct snapshot_config {
 	const char *name, *show;
 	bool stop, force, no_disks, json;
-};
-
-/* Where the folder is to be: in this one, by this name. */
-struct place {
-	int folder_fd;
-	char *path; /* heap; @name is in it */
-	const char *name;
 };
 
 /* ---- options ---- */
@@ -50,7 +47,7 @@ static int parse_disks(void *config, const struct opt *opt, const char *arg)
 static const struct opt options[] = {
 	{ OPT_STRING, 'n', "name", "NAME", FIELD(name), .complete = COMPLETE_GUEST,
 	  .help = "The guest; the same as NAME without the option." },
-	{ OPT_FLAG, 0, "stop", FIELD(stop), .help = "Stop the guest once it is saved: it does not go on in between." },
+	{ OPT_FLAG, 0, "stop", FIELD(stop), .help = "Stop the guest once it is saved, and wait until it is gone: it does not go on in between." },
 	{ OPT_FLAG, 0, "force", FIELD(force), .help = "Replace an older snapshot in this folder." },
 	{ OPT_PARSE, 0, "disks", "clone|none", .parse = parse_disks, .complete = COMPLETE_WORDS,
 	  .values = disks_values, .help = "What becomes of the disks (clone)." },
@@ -76,36 +73,23 @@ static int show(const struct snapshot_config *cfg)
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-/* ---- the place ---- */
+/* ---- the guest's end, with --stop ---- */
 
-static int place_find(struct place *place, const char *dir)
+/* Of a guest that is still connected; -1: this kernel has none */
+static int gone_fd(const struct ipc_peer *guest)
 {
-	size_t len = strlen(dir);
-	char *slash;
-
-	while (len > 1 && dir[len - 1] == '/')
-		len--;
-	place->path = strndup(dir, len);
-	if (!place->path)
-		return log_err(-ENOMEM, "'%s'", dir);
-	slash = strrchr(place->path, '/');
-	place->name = slash ? slash + 1 : place->path;
-	if (!*place->name || !strcmp(place->name, ".") || !strcmp(place->name, ".."))
-		return log_errx(-EINVAL, "'%s' is no name for a snapshot's folder", dir);
-	if (strlen(place->name) >= sizeof(((struct ipc_snapshot *)0)->name))
-		return log_err(-ENAMETOOLONG, "'%s'", dir);
-	if (slash)
-		*slash = '\0';
-	place->folder_fd = open(!slash ? "." : slash == place->path ? "/" : place->path,
-				O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return place->folder_fd < 0 ? log_err(-errno, "open the folder of '%s'", dir) : 0;
+	return guest->pid > 0 ? (int)syscall(SYS_pidfd_open, guest->pid, 0) : -1;
 }
 
-static void place_fini(struct place *place)
+/* Only then its name is free, and its disks are. */
+static void wait_gone(const struct ipc_peer *guest, int fd)
 {
-	if (place->folder_fd >= 0)
-		close(place->folder_fd);
-	free(place->path);
+	struct pollfd gone = { .fd = fd, .events = POLLIN };
+
+	if (fd >= 0 && !poll(&gone, 1, PATIENCE_MS))
+		log_info("still waiting for guest '%s' (PID %d) to end", guest->name, guest->pid);
+	while (fd >= 0 && poll(&gone, 1, -1) < 0 && errno == EINTR)
+		;
 }
 
 /* ---- the request ---- */
@@ -119,13 +103,19 @@ static void tell_done(const struct ipc_peer *guest, const char *dir, const struc
 	printf("; it stood still for %.1f ms\n", (double)end->pause_ns / 1e6);
 }
 
-static int save(const struct ipc_peer *guest, const char *dir, const struct place *place, uint32_t flags)
+static int save(const struct ipc_peer *guest, const char *dir, const struct file_place *place, uint32_t flags)
 {
+	const int fd = flags & IPC_SNAPSHOT_STOP ? gone_fd(guest) : -1;
 	struct ipc_snapshot_end end;
 	int err = guests_save(guest, dir, place->folder_fd, place->name, flags, &end);
 
-	if (!err)
+	if (!err) {
 		tell_done(guest, dir, &end);
+		fflush(stdout);
+		wait_gone(guest, fd);
+	}
+	if (fd >= 0)
+		close(fd);
 	return err;
 }
 
@@ -139,18 +129,18 @@ static uint32_t flags_of(const struct snapshot_config *cfg)
 
 static int save_guest(const struct command *cmd, const struct snapshot_config *cfg, char **words, int n)
 {
-	struct place place = { .folder_fd = -1 };
+	struct file_place place = { .folder_fd = -1 };
 	struct ipc_peers peers = { 0 };
 	int status;
 
 	if (n != 2 - !!cfg->name)
 		return log_errx(EXIT_USAGE, "%s: which guest, and which folder? NAME DIR", cmd->name);
 	status = guests_choose_one(cmd->name, cfg->name, words, n - 1, &peers);
-	if (!status && place_find(&place, words[n - 1]))
+	if (!status && file_place_find(&place, words[n - 1]))
 		status = EXIT_USAGE;
 	if (!status && save(&peers.list[0], words[n - 1], &place, flags_of(cfg)))
 		status = EXIT_FAILURE;
-	place_fini(&place);
+	file_place_fini(&place);
 	ipc_peers_free(&peers);
 	return status;
 }

@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "kvm-cpu-loop.h"
 #include "lkvm/log.h"
 #include "lkvm/x86/cpu.h"
 
@@ -17,12 +17,12 @@ static const struct thread_type vcpu_threads = {
 	.signal = KVM_KICK_SIGNAL,
 };
 
-int kvm_cpu_init(struct kvm_cpu *cpu, struct kvm *kvm, unsigned id)
+int kvm_cpu_init(struct kvm_cpu *cpu, struct kvm *kvm, unsigned id, uint32_t apic_id)
 {
 	void *run;
 
 	*cpu = (struct kvm_cpu){ .kvm = kvm, .id = id };
-	cpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)id);
+	cpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)apic_id);
 	if (cpu->fd < 0)
 		return log_err(-errno, "KVM_CREATE_VCPU %u", id);
 	run = mmap(NULL, kvm->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, cpu->fd, 0);
@@ -63,6 +63,12 @@ void kvm_cpu_kick(struct kvm_cpu *cpu)
 	thread_signal(cpu->thread);
 }
 
+/* Under the lock: for the debugger, whatever others do */
+static bool is_held(const struct kvm_cpu *cpu)
+{
+	return cpu->held || atomic_load(&cpu->trapped) || atomic_load(&cpu->kvm->caught);
+}
+
 /* Wait until the VM runs. Return: false once it stops. */
 static bool cpu_enter(struct kvm_cpu *cpu)
 {
@@ -70,7 +76,7 @@ static bool cpu_enter(struct kvm_cpu *cpu)
 	bool run;
 
 	pthread_mutex_lock(&kvm->lock);
-	while (kvm->state == KVM_CREATED || kvm->state == KVM_PAUSED)
+	while (kvm->state == KVM_CREATED || kvm->state == KVM_PAUSED || (kvm->state == KVM_RUNNING && is_held(cpu)))
 		pthread_cond_wait(&kvm->changed, &kvm->lock);
 	run = kvm->state == KVM_RUNNING;
 	kvm->n_running += run;
@@ -91,13 +97,6 @@ static void cpu_leave(struct kvm_cpu *cpu)
 	pthread_mutex_unlock(&kvm->lock);
 }
 
-static void count(_Atomic(uint64_t) *counter)
-{
-	/* One writer: no locked instruction needed. */
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
-}
-
 /*
  * A string instruction brings many elements in one exit: reads only on KVM, and no more than fill a
  * page. It is complete when KVM_RUN is called again, so a pause has to wait for all of them; after a
@@ -109,7 +108,7 @@ static void exit_io(struct kvm_cpu *cpu)
 	const bool write = run->io.direction == KVM_EXIT_IO_OUT;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 
-	count(&cpu->stats.io);
+	kvm_cpu_count(&cpu->stats.io);
 	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
 		if (i && atomic_load_explicit(&cpu->kvm->stop, memory_order_relaxed))
 			break;
@@ -128,7 +127,7 @@ static void exit_mmio(struct kvm_cpu *cpu)
 	/* An access that crosses a page comes in two pieces of any length: devices see bytes then. */
 	unsigned step = len & (len - 1) ? 1 : len;
 
-	count(&cpu->stats.mmio);
+	kvm_cpu_count(&cpu->stats.mmio);
 	for (unsigned off = 0; off < len; off += step) {
 		if (!bus_rw(&cpu->kvm->mmio, run->mmio.phys_addr + off, run->mmio.data + off, step,
 			    write))
@@ -156,9 +155,9 @@ static void exit_system_event(struct kvm_cpu *cpu)
 }
 
 /* Everything that cannot be gone on from ends the VM; kvm_cpu_print_fault() tells what it was. */
-static void cpu_exit(struct kvm_cpu *cpu)
+void kvm_cpu_exit(struct kvm_cpu *cpu)
 {
-	count(&cpu->stats.exits);
+	kvm_cpu_count(&cpu->stats.exits);
 	switch (cpu->run->exit_reason) {
 	case KVM_EXIT_IO:
 		exit_io(cpu);
@@ -170,10 +169,13 @@ static void cpu_exit(struct kvm_cpu *cpu)
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 	case KVM_EXIT_SET_TPR:
 	case KVM_EXIT_IOAPIC_EOI:
-		count(&cpu->stats.other);
+		kvm_cpu_count(&cpu->stats.other);
 		break;
 	case KVM_EXIT_SYSTEM_EVENT:
 		exit_system_event(cpu);
+		break;
+	case KVM_EXIT_DEBUG:
+		kvm_trap(cpu);
 		break;
 	default:
 		/* HLT is among these: with the in-kernel LAPIC KVM itself waits for the interrupt. */
@@ -181,37 +183,9 @@ static void cpu_exit(struct kvm_cpu *cpu)
 	}
 }
 
-/* The guest has touched memory of a slot that is not there: a file that is its memory was cut short. */
-static bool mended(const struct kvm *kvm)
+static void plain_loop(struct kvm_cpu *cpu)
 {
-	return errno == EFAULT && kvm->mend && kvm->mend(kvm->mend_ctx);
-}
-
-/* In the guest until the VM is paused or stops. */
-static void cpu_loop(struct kvm_cpu *cpu)
-{
-	int err;
-
-	while (!atomic_load_explicit(&cpu->kvm->stop, memory_order_relaxed)) {
-		if (!ioctl(cpu->fd, KVM_RUN, 0)) {
-			atomic_store_explicit(&cpu->outside, true, memory_order_release);
-			cpu_exit(cpu);
-			atomic_store_explicit(&cpu->outside, false, memory_order_release);
-			continue;
-		}
-		if (errno == EINTR) {
-			count(&cpu->stats.intr);
-			/* Cleared before the state is looked at: a kick from now on is seen by KVM_RUN. */
-			__atomic_store_n(&cpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-			return;
-		}
-		/* EAGAIN: a processor that waits for its start-up IPI was woken for nothing. */
-		err = errno;
-		if (err != EAGAIN && !mended(cpu->kvm)) {
-			cpu->run_errno = err;
-			kvm_stop(cpu->kvm, STOP_FAULT, cpu->id);
-		}
-	}
+	kvm_cpu_loop(cpu, kvm_cpu_exit);
 }
 
 static void cpu_thread(void *arg)
@@ -219,9 +193,18 @@ static void cpu_thread(void *arg)
 	struct kvm_cpu *cpu = arg;
 
 	while (cpu_enter(cpu)) {
-		cpu_loop(cpu);
+		cpu->loop(cpu);
 		cpu_leave(cpu);
 	}
+}
+
+static int pin(const struct kvm_cpu *cpu)
+{
+	const struct kvm *kvm = cpu->kvm;
+	const unsigned host = kvm->n_pin ? kvm->pin[cpu->id % kvm->n_pin] : 0;
+	int err = kvm->n_pin ? thread_pin(cpu->thread, host) : 0;
+
+	return err ? log_err(err, "--pin: vCPU %u on the host's CPU %u", cpu->id, host) : 0;
 }
 
 int kvm_cpu_start(struct kvm_cpu *cpu)
@@ -229,9 +212,11 @@ int kvm_cpu_start(struct kvm_cpu *cpu)
 	char name[16];
 	int err;
 
+	if (!cpu->loop)
+		cpu->loop = plain_loop;
 	snprintf(name, sizeof(name), "%u", cpu->id);
 	err = thread_new(&vcpu_threads, name, cpu_thread, cpu, &cpu->thread);
-	return err ? log_err(err, "start the thread of vCPU %u", cpu->id) : 0;
+	return err ? log_err(err, "start the thread of vCPU %u", cpu->id) : pin(cpu);
 }
 
 static const char *const internal_error[] = {

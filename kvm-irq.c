@@ -25,6 +25,9 @@ struct kvm_irq {
 	uint8_t *msi_used;             /* by GSI - IOAPIC_PINS */
 	struct kvm_irq_routing *table; /* fixed routes, then one a used MSI, in no order */
 	pthread_mutex_t line_lock;
+	void (*drive)(struct kvm_irq *irq, unsigned gsi, unsigned source, bool level);
+	kvm_irq_watch_fn watch; /* of drive_watched() */
+	void *watch_ctx;
 	/* Who holds each line up: set anew by each device whose state is loaded. */
 	uint64_t line_sources[IOAPIC_PINS][LINE_SOURCES / 64];
 };
@@ -101,6 +104,27 @@ static int fill(struct kvm_irq *irq, unsigned routes)
 	return irq->has_pci ? set_level_triggered(irq->kvm) : 0;
 }
 
+static void drive(struct kvm_irq *irq, unsigned gsi, unsigned source, bool level)
+{
+	(void)source;
+	kvm_irq_line(irq->kvm, gsi, level);
+}
+
+static void drive_watched(struct kvm_irq *irq, unsigned gsi, unsigned source, bool level)
+{
+	irq->watch(irq->watch_ctx, gsi, source, level);
+	drive(irq, gsi, source, level);
+}
+
+void kvm_irq_watch(struct kvm_irq *irq, kvm_irq_watch_fn watch, void *ctx)
+{
+	pthread_mutex_lock(&irq->line_lock);
+	irq->watch = watch;
+	irq->watch_ctx = ctx;
+	irq->drive = watch ? drive_watched : drive;
+	pthread_mutex_unlock(&irq->line_lock);
+}
+
 int kvm_irq_new(struct kvm *kvm, bool has_pci, struct kvm_irq **ret)
 {
 	const unsigned n_fixed = ISA_GSIS + IOAPIC_PINS + (has_pci ? GSI_PCI_PINS : 0);
@@ -117,6 +141,7 @@ int kvm_irq_new(struct kvm *kvm, bool has_pci, struct kvm_irq **ret)
 	irq->kvm = kvm;
 	irq->has_pci = has_pci;
 	irq->n_fixed = n_fixed;
+	irq->drive = drive;
 	err = fill(irq, (unsigned)routes);
 	if (err) {
 		kvm_irq_free(irq);
@@ -276,13 +301,27 @@ static int msi_route_locked(struct kvm_irq *irq, int *gsi, uint64_t addr, uint32
 	return err;
 }
 
+/*
+ * A guest that found KVM_FEATURE_MSI_EXT_DEST_ID writes bits 14:8 of the APIC id where an interrupt
+ * remapper would have an index; KVM wants them with the upper ones, in the address' upper half.
+ */
+#define MSI_EXT_ID_MASK  0xfe0u
+#define MSI_EXT_ID_SHIFT 35
+
+static uint64_t msi_address(const struct kvm_irq *irq, uint64_t addr)
+{
+	if (!irq->kvm->wide_ids)
+		return addr;
+	return (addr & ~(uint64_t)MSI_EXT_ID_MASK) | (addr & MSI_EXT_ID_MASK) << MSI_EXT_ID_SHIFT;
+}
+
 static int msi_route(void *ctx, int *gsi, uint64_t addr, uint32_t data)
 {
 	struct kvm_irq *irq = ctx;
 	int err;
 
 	pthread_mutex_lock(&irq->lock);
-	err = msi_route_locked(irq, gsi, addr, data);
+	err = msi_route_locked(irq, gsi, msi_address(irq, addr), data);
 	pthread_mutex_unlock(&irq->lock);
 	return err;
 }
@@ -319,7 +358,7 @@ static void line(void *ctx, unsigned gsi, unsigned source, bool level)
 	old = line_level(irq, gsi);
 	*word = level ? *word | bit : *word & ~bit;
 	if (line_level(irq, gsi) != old)
-		kvm_irq_line(irq->kvm, gsi, !old);
+		irq->drive(irq, gsi, source, !old);
 	pthread_mutex_unlock(&irq->line_lock);
 }
 

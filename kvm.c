@@ -90,7 +90,7 @@ int kvm_open(struct kvm *kvm)
 {
 	int err;
 
-	*kvm = (struct kvm){ .dev_fd = -1, .vm_fd = -1, .wake_fd = -1 };
+	*kvm = (struct kvm){ .dev_fd = -1, .vm_fd = -1, .wake_fd = -1, .debug_fd = -1 };
 	pthread_mutex_init(&kvm->lock, NULL);
 	clock_cond_init(&kvm->changed);
 	bus_init(&kvm->pio);
@@ -157,6 +157,23 @@ int kvm_create_irqchip(struct kvm *kvm)
 	return 0;
 }
 
+int kvm_use_wide_ids(struct kvm *kvm, unsigned max_id)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_X2APIC_API,
+		.args = { KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK },
+	};
+	unsigned ids = kvm_capability(kvm, KVM_CAP_MAX_VCPU_ID, kvm_max_vcpus(kvm));
+
+	if (max_id >= ids)
+		return log_errx(-EINVAL, "APIC id %u is too large (this host's KVM_CAP_MAX_VCPU_ID is %u): "
+				"fewer CPUs, or sockets, dies and cores in powers of two", max_id, ids);
+	if (ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &cap) < 0)
+		return log_err(-errno, "KVM_CAP_X2APIC_API, which APIC ids above %d need", XAPIC_IDS - 1);
+	kvm->wide_ids = true;
+	return 0;
+}
+
 int kvm_check_ram_size(unsigned phys_bits, uint64_t size_bytes)
 {
 	const uint64_t limit = 1ULL << phys_bits;
@@ -198,11 +215,97 @@ static uint64_t pack_cause(enum stop_cause cause, uint32_t value)
 	return (uint64_t)value << 32 | (uint32_t)cause;
 }
 
+/* From @from to @to, waking every parked thread. */
+static int kvm_change_state(struct kvm *kvm, enum kvm_state from, enum kvm_state to)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&kvm->lock);
+	if (kvm->state == KVM_STOPPING)
+		ret = -ESHUTDOWN;
+	else if (kvm->state != from)
+		ret = -EALREADY;
+	else
+		kvm->state = to;
+	pthread_cond_broadcast(&kvm->changed);
+	pthread_mutex_unlock(&kvm->lock);
+	return ret;
+}
+
+/* Who asks for an end on its thread handles an exit. Return: a vCPU that does */
+static unsigned likely_cpu(const struct kvm *kvm)
+{
+	for (unsigned i = 0; i < kvm->n_cpus; i++)
+		if (atomic_load(&kvm->cpus[i].outside))
+			return i;
+	return 0;
+}
+
+static void pause_for_debugger(struct kvm *kvm)
+{
+	if (!kvm_change_state(kvm, KVM_RUNNING, KVM_PAUSED))
+		kvm_kick_all(kvm);
+	event_signal(atomic_load(&kvm->debug_fd));
+}
+
+void kvm_trap(struct kvm_cpu *cpu)
+{
+	if (atomic_load(&cpu->kvm->debug_fd) < 0) {
+		if (!cpu->kvm->debugged) /* else it is of one that has just left */
+			kvm_stop(cpu->kvm, STOP_FAULT, cpu->id);
+		return;
+	}
+	cpu->debug = cpu->run->debug.arch;
+	atomic_store(&cpu->trapped, true);
+	pause_for_debugger(cpu->kvm);
+}
+
+/* Ends that somebody who debugs the guest wants to see. Return: is it held up? */
+static bool caught(struct kvm *kvm, enum stop_cause cause, uint32_t value)
+{
+	const unsigned cpu = cause == STOP_FAULT ? value : likely_cpu(kvm);
+
+	if (atomic_load(&kvm->debug_fd) < 0 ||
+	    (cause != STOP_PANIC && cause != STOP_FAULT && cause != STOP_RESET))
+		return false;
+	if (cause == STOP_PANIC)
+		kvm_note_panic(kvm);
+	/* Of two vCPUs the first one counts; who looks at the copy waits until both are parked. */
+	if (!atomic_exchange(&kvm->catching, true)) {
+		kvm->caught_run = *kvm->cpus[cpu].run;
+		atomic_store(&kvm->caught, pack_cause(cause, cpu));
+		pause_for_debugger(kvm);
+	}
+	return true;
+}
+
+enum stop_cause kvm_caught(struct kvm *kvm, uint32_t *ret_value, unsigned *ret_cpu)
+{
+	const uint64_t what = atomic_exchange(&kvm->caught, 0);
+	const enum stop_cause cause = (enum stop_cause)(uint32_t)what;
+
+	if (what)
+		atomic_store(&kvm->catching, false);
+
+	*ret_cpu = (unsigned)(what >> 32);
+	*ret_value = cause == STOP_FAULT ? *ret_cpu : 0;
+	return cause;
+}
+
+void kvm_hold_cpu(struct kvm_cpu *cpu, bool held)
+{
+	pthread_mutex_lock(&cpu->kvm->lock);
+	cpu->held = held;
+	pthread_mutex_unlock(&cpu->kvm->lock);
+}
+
 void kvm_stop(void *opaque, enum stop_cause cause, uint32_t value)
 {
 	struct kvm *kvm = opaque;
 	uint64_t none = 0;
 
+	if (caught(kvm, cause, value))
+		return;
 	if (!atomic_compare_exchange_strong(&kvm->stop, &none, pack_cause(cause, value)))
 		return;
 	pthread_mutex_lock(&kvm->lock);
@@ -229,23 +332,6 @@ enum stop_cause kvm_stop_cause(const struct kvm *kvm, uint32_t *ret_value)
 	return (enum stop_cause)(uint32_t)stop;
 }
 
-/* From @from to @to, waking every parked thread. */
-static int kvm_change_state(struct kvm *kvm, enum kvm_state from, enum kvm_state to)
-{
-	int ret = 0;
-
-	pthread_mutex_lock(&kvm->lock);
-	if (kvm->state == KVM_STOPPING)
-		ret = -ESHUTDOWN;
-	else if (kvm->state != from)
-		ret = -EALREADY;
-	else
-		kvm->state = to;
-	pthread_cond_broadcast(&kvm->changed);
-	pthread_mutex_unlock(&kvm->lock);
-	return ret;
-}
-
 int kvm_start(struct kvm *kvm)
 {
 	kvm_cpu_kick_handler();
@@ -266,10 +352,10 @@ static uint64_t exits_of(const struct kvm_cpu *cpu)
 	return atomic_load_explicit(&cpu->stats.exits, memory_order_relaxed);
 }
 
-/* Has it been waited for in vain already, in the exit that it still handles? */
+/* Has it been waited for in vain already, in the exit that it still handles? One in the guest only needs its turn. */
 static bool is_stuck(const struct kvm_cpu *cpu)
 {
-	return cpu->stuck_exits == exits_of(cpu) + 1;
+	return atomic_load(&cpu->outside) && cpu->stuck_exits == exits_of(cpu) + 1;
 }
 
 /* Under the lock: is there a vCPU that is neither parked nor known to be stuck? */

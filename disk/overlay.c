@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "lkvm/file.h"
 #include "lkvm/log.h"
 #include "lkvm/types.h"
 
@@ -352,25 +353,17 @@ static const struct disk_ops overlay_ops = { overlay_attach, overlay_submit, ove
 
 /* ---- opening ---- */
 
-/*
- * Where the user wants it, or nowhere; else on a disk rather than in memory: /tmp is often the latter.
- * @ret_where: the user's folder, or ""
- */
+/* @ret_where: the user's folder, or "" */
 static int open_unnamed(const char **ret_where)
 {
-	const char *const folders[] = { "/var/tmp", "/tmp" };
-	const char *own = getenv("TMPDIR");
-	int fd;
+	const char *folders[FILE_TEMP_FOLDERS];
+	const unsigned n = file_temp_folders(folders);
+	int fd = -1;
 
-	*ret_where = own ? own : "";
-	if (**ret_where)
-		return open(own, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	for (unsigned i = 0; i < ARRAY_SIZE(folders); i++) {
+	*ret_where = n == 1 ? folders[0] : "";
+	for (unsigned i = 0; fd < 0 && i < n; i++)
 		fd = open(folders[i], O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-		if (fd >= 0)
-			return fd;
-	}
-	return memfd_create("ephemeral", MFD_CLOEXEC);
+	return fd < 0 && n > 1 ? memfd_create("ephemeral", MFD_CLOEXEC) : fd;
 }
 
 static int make_map(struct overlay *o)

@@ -55,9 +55,9 @@ int op_setattr(struct call *c)
 	int err;
 
 	if ((valid & FATTR_SIZE) && (valid & FATTR_FH)) {
-		h = handle_get(c->fuse, arg->fh, c->node);
-		if (!h)
-			return -EBADF;
+		err = handle_get(c->fuse, arg->fh, c->node, &h);
+		if (err)
+			return err;
 		change.fd = h->fd;
 	}
 	err = file_change(c->tree, c->node, &change);

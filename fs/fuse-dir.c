@@ -19,8 +19,9 @@ int op_opendir(struct call *c)
 		tree_fd_give(c->tree);
 		return fd;
 	}
-	*out = (struct fuse_open_out){ .open_flags = c->fuse->keep ?
-			FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR : 0 };
+	*out = (struct fuse_open_out){ .open_flags = c->fuse->keep ? FOPEN_CACHE_DIR : 0 };
+	if (c->fuse->keep && !node_first_seen(c->tree, c->node))
+		out->open_flags |= FOPEN_KEEP_CACHE;
 	err = handle_new(c->fuse, c->node, fd, false, &out->fh);
 	return err ? err : (int)sizeof(*out);
 }
@@ -78,11 +79,11 @@ static int read_entries(struct call *c, struct fuse_handle *h, size_t room, bool
 static int readdir_of(struct call *c, bool plus)
 {
 	const struct fuse_read_in *arg = c->arg;
-	struct fuse_handle *h = handle_get(c->fuse, arg->fh, c->node);
-	int ret;
+	struct fuse_handle *h;
+	int ret = handle_get(c->fuse, arg->fh, c->node, &h);
 
-	if (!h)
-		return -EBADF;
+	if (ret)
+		return ret;
 	if (node_type(h->node) != S_IFDIR) {
 		ret = -ENOTDIR;
 	} else {

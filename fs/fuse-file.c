@@ -22,7 +22,7 @@ static uint32_t cache_flags(struct call *c, struct node *n, const struct statx *
 	if (c->fuse->cache == FS_CACHE_NONE)
 		return FOPEN_DIRECT_IO;
 	if (c->fuse->keep)
-		return FOPEN_KEEP_CACHE;
+		return node_first_seen(c->tree, n) ? 0 : FOPEN_KEEP_CACHE;
 	if (!st && !tree_stat(c->tree, n, &now))
 		st = &now;
 	return st && node_seen(c->tree, n, st) ? FOPEN_KEEP_CACHE : 0;
@@ -122,12 +122,13 @@ int op_read(struct call *c)
 	uint64_t size = arg->size;
 	ssize_t got = 0;
 	unsigned n;
+	int err;
 
 	if (size > c->wide_room || size > FUSE_MAX_IO || arg->offset > (uint64_t)INT64_MAX - size)
 		return -EINVAL;
-	h = handle_get(c->fuse, arg->fh, c->node);
-	if (!h)
-		return -EBADF;
+	err = handle_get(c->fuse, arg->fh, c->node, &h);
+	if (err)
+		return err;
 	n = iov_part(c->req->in, c->req->n_in, sizeof(struct fuse_out_header), size, c->w->iov);
 	got = preadv(h->fd, c->w->iov, (int)n, (off_t)arg->offset);
 	if (got < 0)
@@ -165,13 +166,14 @@ int op_write(struct call *c)
 	struct fuse_handle *h;
 	bool was = false;
 	ssize_t got;
+	int err;
 
 	if (arg->size > c->data_bytes || arg->size > FUSE_MAX_IO ||
 	    arg->offset > (uint64_t)INT64_MAX - arg->size)
 		return -EINVAL;
-	h = handle_get(c->fuse, arg->fh, c->node);
-	if (!h)
-		return -EBADF;
+	err = handle_get(c->fuse, arg->fh, c->node, &h);
+	if (err)
+		return err;
 	if (arg->write_flags & FUSE_WRITE_KILL_SUIDGID)
 		was = ids_plain_begin();
 	got = write_all(c, h->fd, arg);
@@ -188,11 +190,11 @@ int op_write(struct call *c)
 int op_flush(struct call *c)
 {
 	const struct fuse_flush_in *arg = c->arg;
-	struct fuse_handle *h = handle_get(c->fuse, arg->fh, c->node);
-	int err = 0, again = -1;
+	struct fuse_handle *h;
+	int err = handle_get(c->fuse, arg->fh, c->node, &h), again = -1;
 
-	if (!h)
-		return -EBADF;
+	if (err)
+		return err;
 	locks_drop(&c->fuse->locks, node_id(c->node), arg->lock_owner);
 	/* Some filesystems say only then what became of the data. */
 	if (h->may_write)
@@ -215,11 +217,11 @@ int op_release(struct call *c)
 int op_fsync(struct call *c)
 {
 	const struct fuse_fsync_in *arg = c->arg;
-	struct fuse_handle *h = handle_get(c->fuse, arg->fh, c->node);
-	int err;
+	struct fuse_handle *h;
+	int err = handle_get(c->fuse, arg->fh, c->node, &h);
 
-	if (!h)
-		return -EBADF;
+	if (err)
+		return err;
 	err = arg->fsync_flags & FUSE_FSYNC_FDATASYNC ? fdatasync(h->fd) : fsync(h->fd);
 	err = err < 0 ? -errno : 0;
 	handle_put(c->fuse, h);
@@ -241,9 +243,9 @@ int op_fallocate(struct call *c)
 
 	if (arg->offset > INT64_MAX || arg->length > INT64_MAX || arg->mode > INT_MAX)
 		return -EINVAL;
-	h = handle_get(c->fuse, arg->fh, c->node);
-	if (!h)
-		return -EBADF;
+	err = handle_get(c->fuse, arg->fh, c->node, &h);
+	if (err)
+		return err;
 	was = plain_for_user(c);
 	err = fallocate(h->fd, (int)arg->mode, (off_t)arg->offset, (off_t)arg->length) < 0 ? -errno :
 											     0;
@@ -260,14 +262,15 @@ int op_lseek(struct call *c)
 	struct fuse_lseek_out *out = c->out;
 	struct fuse_handle *h;
 	off_t at;
+	int err;
 
 	/* A folder's position is its reader's. */
 	if (node_type(c->node) != S_IFREG || (arg->whence != SEEK_DATA && arg->whence != SEEK_HOLE) ||
 	    arg->offset > INT64_MAX)
 		return -EINVAL;
-	h = handle_get(c->fuse, arg->fh, c->node);
-	if (!h)
-		return -EBADF;
+	err = handle_get(c->fuse, arg->fh, c->node, &h);
+	if (err)
+		return err;
 	at = lseek(h->fd, (off_t)arg->offset, (int)arg->whence);
 	at = at < 0 ? -errno : at;
 	handle_put(c->fuse, h);
@@ -280,13 +283,14 @@ int op_lseek(struct call *c)
 static ssize_t copy_between(struct call *c, const struct fuse_copy_file_range_in *arg,
 			    struct node *to_node)
 {
-	struct fuse_handle *from = handle_get(c->fuse, arg->fh_in, c->node);
-	struct fuse_handle *to = handle_get(c->fuse, arg->fh_out, to_node);
+	struct fuse_handle *from, *to = NULL;
 	off_t in = (off_t)arg->off_in, out = (off_t)arg->off_out;
 	size_t len = arg->len < MOST_COPY ? (size_t)arg->len : MOST_COPY;
-	ssize_t got = -EBADF;
+	ssize_t got = handle_get(c->fuse, arg->fh_in, c->node, &from);
 
-	if (from && to) {
+	if (!got)
+		got = handle_get(c->fuse, arg->fh_out, to_node, &to);
+	if (!got) {
 		const bool was = plain_for_user(c);
 
 		got = copy_file_range(from->fd, &in, to->fd, &out, len, 0);

@@ -1,5 +1,6 @@
 /* The files that a guest has open, by the number that it was given. See fuse-internal.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -7,8 +8,10 @@
 
 static void handle_free(struct fuse *f, struct fuse_handle *h)
 {
-	close(h->fd);
-	tree_fd_give(f->tree);
+	if (h->fd >= 0) {
+		close(h->fd);
+		tree_fd_give(f->tree);
+	}
 	node_put(f->tree, h->node);
 	dir_fini(&h->dir);
 	free(h);
@@ -67,6 +70,49 @@ int handle_new(struct fuse *f, struct node *node, int fd, bool may_write, uint64
 	return -ENOMEM;
 }
 
+static bool make_room(struct fuse *f, uint32_t fh)
+{
+	while (fh >= f->cap_handles) {
+		const unsigned first = f->first_free;
+
+		f->first_free = f->cap_handles;
+		if (find_place(f) < 0)
+			return false;
+		f->first_free = first;
+	}
+	return true;
+}
+
+int handle_revive(struct fuse *f, uint32_t fh, struct node *node, int fd, uint32_t flags, bool has_flock)
+{
+	struct fuse_handle *h = calloc(1, sizeof(*h));
+	int err = h && make_room(f, fh) ? 0 : -ENOMEM;
+
+	if (!err && f->handles[fh])
+		err = -EINVAL;
+	if (err) {
+		free(h);
+		if (fd >= 0) {
+			close(fd);
+			tree_fd_give(f->tree);
+		}
+		return err;
+	}
+	dir_init(&h->dir);
+	h->fd = fd;
+	h->node = node;
+	h->uses = 1;
+	h->may_write = (flags & O_ACCMODE) != O_RDONLY;
+	h->had_flock = has_flock;
+	h->lost_flags = flags;
+	node_again(f->tree, node);
+	f->handles[fh] = h;
+	f->n_handles++;
+	while (f->first_free < f->cap_handles && f->handles[f->first_free])
+		f->first_free++;
+	return 0;
+}
+
 /* With the lock held */
 static struct fuse_handle *find(const struct fuse *f, uint64_t fh, const struct node *node)
 {
@@ -75,16 +121,32 @@ static struct fuse_handle *find(const struct fuse *f, uint64_t fh, const struct 
 	return h && h->node == node ? h : NULL;
 }
 
-struct fuse_handle *handle_get(struct fuse *f, uint64_t fh, const struct node *node)
+int handle_get(struct fuse *f, uint64_t fh, const struct node *node, struct fuse_handle **ret)
 {
 	struct fuse_handle *h;
+	int err = 0;
 
 	pthread_mutex_lock(&f->lock);
 	h = find(f, fh, node);
-	if (h)
+	if (!h)
+		err = -EBADF;
+	else if (h->fd < 0)
+		err = -ESTALE;
+	else
 		h->uses++;
 	pthread_mutex_unlock(&f->lock);
-	return h;
+	*ret = err ? NULL : h;
+	return err;
+}
+
+bool handle_is_lost(struct fuse *f, uint64_t fh)
+{
+	bool is;
+
+	pthread_mutex_lock(&f->lock);
+	is = fh < f->cap_handles && f->handles[fh] && f->handles[fh]->fd < 0;
+	pthread_mutex_unlock(&f->lock);
+	return is;
 }
 
 struct fuse_handle *handle_of(struct fuse *f, const struct node *node, bool writable)
@@ -94,7 +156,7 @@ struct fuse_handle *handle_of(struct fuse *f, const struct node *node, bool writ
 	pthread_mutex_lock(&f->lock);
 	for (unsigned i = 0; !h && i < f->cap_handles; i++) {
 		h = find(f, i, node);
-		if (h && h->may_write < writable)
+		if (h && (h->fd < 0 || h->may_write < writable))
 			h = NULL;
 	}
 	if (h)

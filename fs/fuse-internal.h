@@ -16,14 +16,17 @@
 #include "tree.h"
 #include "window.h"
 
+#define FUSE_MOST_HANDLES (1U << 20) /* more than a process may have open */
 #define FUSE_MAX_IO (1U << 20) /* bytes of one READ or WRITE */
 
 /* An open file or folder. */
 struct fuse_handle {
-	int fd;
+	int fd; /* -1: its file is gone, or another one, since the session was loaded */
 	struct node *node; /* in use */
 	unsigned uses;     /* with the table's own */
 	bool may_write;
+	bool had_flock; /* once; only then the host is asked */
+	uint32_t lost_flags; /* with which such a one was open */
 	struct dir_reader dir; /* a folder's */
 	struct fuse_handle *next; /* of those that are to be closed */
 };
@@ -129,6 +132,10 @@ int op_setlkw(struct call *c);
 /** fuse_interrupt() - the request with this number does not wait for a lock any longer */
 void fuse_interrupt(struct fuse *f, uint64_t unique);
 
+/* ---- fuse-state.c: for the test of their tables ---- */
+
+extern const struct state_type fuse_session_type, fuse_handles_type;
+
 /* ---- fuse-reply.c: what they share ---- */
 
 /** fuse_reply() - @len: of @body, or -errno; what has no room is not written, and done() is called */
@@ -144,14 +151,18 @@ void fuse_fill_entry(struct fuse *f, struct fuse_entry_out *ret, const struct tr
 
 /** handle_new() - @fd is counted (tree_fd_take()) and taken over, also on failure; Return: 0, -errno */
 int handle_new(struct fuse *f, struct node *node, int fd, bool may_write, uint64_t *ret_fh);
-/** handle_get() - the open file @fh of c->node; Return: NULL: there is none such; else handle_put() */
-struct fuse_handle *handle_get(struct fuse *f, uint64_t fh, const struct node *node);
-/** handle_of() - any open file of @node, to write if @writable; likewise */
+/** handle_revive() - one with this number; as handle_new(), but @fd may be -1; Return: 0, -EINVAL: it is used, -ENOMEM */
+int handle_revive(struct fuse *f, uint32_t fh, struct node *node, int fd, uint32_t flags, bool has_flock);
+/** handle_get() - the open file @fh of c->node; Return: 0, then handle_put(); -EBADF: there is none such; -ESTALE */
+int handle_get(struct fuse *f, uint64_t fh, const struct node *node, struct fuse_handle **ret);
+/** handle_of() - any open file of @node, to write if @writable; Return: NULL: there is none */
 struct fuse_handle *handle_of(struct fuse *f, const struct node *node, bool writable);
 void handle_put(struct fuse *f, struct fuse_handle *h);
 /** handle_close() - Return: 0 or -EBADF */
 int handle_close(struct fuse *f, uint64_t fh, const struct node *node);
 void handle_close_all(struct fuse *f);
+/** handle_is_lost() - is there one, without a file? */
+bool handle_is_lost(struct fuse *f, uint64_t fh);
 /** handle_leave() - it is no more, but closed later, as that may wait; Return: false: there is none such */
 bool handle_leave(struct fuse *f, uint64_t fh, uint64_t node);
 /** handle_has_left(), handle_close_left() - is there one that was left?; close those */

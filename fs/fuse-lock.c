@@ -31,12 +31,13 @@ static int to_host(const struct fuse_file_lock *lk, struct flock *ret)
 
 static int try_flock(struct fuse *f, struct node *n, const struct fuse_lk_in *arg)
 {
-	struct fuse_handle *h = handle_get(f, arg->fh, n);
 	int op = arg->lk.type == F_RDLCK ? LOCK_SH : arg->lk.type == F_WRLCK ? LOCK_EX : LOCK_UN;
-	int err;
+	struct fuse_handle *h;
+	int err = handle_get(f, arg->fh, n, &h);
 
-	if (!h)
-		return -EBADF;
+	if (err)
+		return err;
+	h->had_flock = true;
 	err = flock(h->fd, op | LOCK_NB) < 0 ? -errno : 0;
 	handle_put(f, h);
 	return err;
@@ -103,10 +104,12 @@ int op_getlk(struct call *c)
 {
 	const struct fuse_lk_in *arg = c->arg;
 	struct fuse_lk_out *out = c->out;
-	struct fuse_handle *h = handle_get(c->fuse, arg->fh, c->node);
+	struct fuse_handle *h;
 	struct flock lock;
-	int err = h ? to_host(&arg->lk, &lock) : -EBADF;
+	int err = handle_get(c->fuse, arg->fh, c->node, &h);
 
+	if (!err)
+		err = to_host(&arg->lk, &lock);
 	if (!err)
 		err = locks_look(&c->fuse->locks, c->node, arg->owner, h->fd, &lock);
 	if (h)

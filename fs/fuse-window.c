@@ -11,13 +11,17 @@
 /* As it was opened, even if lkvm itself could not open it any more; else anew. */
 static int map_open_file(struct call *c, const struct fuse_setupmapping_in *arg, struct window_file *file)
 {
-	struct fuse_handle *h = arg->fh == ANY_HANDLE ? handle_of(c->fuse, c->node, file->writable) :
-							handle_get(c->fuse, arg->fh, c->node);
-	int err = -EACCES;
+	struct fuse_handle *h;
+	int err = 0;
 
-	if (!h)
-		return -EBADF;
+	if (arg->fh == ANY_HANDLE)
+		h = handle_of(c->fuse, c->node, file->writable);
+	else
+		err = handle_get(c->fuse, arg->fh, c->node, &h);
+	if (err || !h)
+		return err ? err : -EBADF;
 	file->fd = h->fd;
+	err = -EACCES;
 	if (h->may_write >= file->writable)
 		err = window_map(c->fuse->window, arg->moffset, arg->len, file);
 	handle_put(c->fuse, h);

@@ -150,11 +150,6 @@ bool fuse_is_mounted(const struct fuse *f)
 	return atomic_load(&f->ready);
 }
 
-void fuse_mount_again(struct fuse *f)
-{
-	atomic_store(&f->ready, true);
-}
-
 /* ---- as one of many servers ---- */
 
 static struct fuse *fuse_of(struct file_server *s)
@@ -411,7 +406,8 @@ static bool release(struct fuse *f, struct file_request *req, const struct fuse_
 	if (in->len != IN_BYTES + sizeof(arg) || !atomic_load(&f->ready))
 		return false;
 	iov_read(req->out, req->n_out, IN_BYTES, &arg, sizeof(arg));
-	if (arg.release_flags & FUSE_RELEASE_FLOCK_UNLOCK || !handle_leave(f, arg.fh, in->nodeid))
+	if ((arg.release_flags & FUSE_RELEASE_FLOCK_UNLOCK && !handle_is_lost(f, arg.fh)) ||
+	    !handle_leave(f, arg.fh, in->nodeid))
 		return false;
 	fuse_reply(req, in->unique, 0, NULL);
 	return true;

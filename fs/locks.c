@@ -14,14 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "server.h"
-
-struct lock_owner {
-	struct lock_owner *next;
-	struct node *node; /* in use */
-	uint64_t owner;
-	int fd;
-};
+#include "locks-internal.h"
 
 void locks_init(struct lock_table *t)
 {

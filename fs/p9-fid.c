@@ -52,6 +52,28 @@ void fid_opened(struct p9 *p9, struct p9_fid *fid, int fd, struct node *n, bool 
 	dir_init(&fid->reader);
 }
 
+int fid_judge_open(const struct p9_fid *fid)
+{
+	if (fid->fd >= 0)
+		return 0;
+	return fid->lost_flags ? -ESTALE : -EBADF;
+}
+
+/* Values cost memory of the host: there are few at a time. */
+struct p9_xattr *xattr_new(struct p9 *p9, size_t bytes)
+{
+	struct p9_xattr *x = NULL;
+
+	pthread_mutex_lock(&p9->lock);
+	if (p9->n_xattrs < P9_XATTRS)
+		x = calloc(1, sizeof(*x) + bytes);
+	p9->n_xattrs += x != NULL;
+	pthread_mutex_unlock(&p9->lock);
+	if (x)
+		x->bytes = (uint32_t)bytes;
+	return x;
+}
+
 static void xattr_free(struct p9 *p9, struct p9_xattr *x)
 {
 	if (!x)

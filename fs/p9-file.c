@@ -111,11 +111,13 @@ int p9_read(struct p9_call *c)
 	const uint64_t most = c->n[1] < c->wide_room - 4 ? c->n[1] : c->wide_room - 4;
 	ssize_t got;
 	unsigned n;
+	int err;
 
 	if (c->fid->xattr)
 		return xattr_read(c);
-	if (c->fid->fd < 0)
-		return -EBADF;
+	err = fid_judge_open(c->fid);
+	if (err)
+		return err;
 	if (c->n[0] > INT64_MAX - most)
 		return -EINVAL;
 	n = iov_part(c->req->in, c->req->n_in, DATA_OFFSET, most, c->w->iov);
@@ -132,11 +134,13 @@ int p9_write(struct p9_call *c)
 	bool was = false;
 	ssize_t got;
 	unsigned n;
+	int err;
 
 	if (c->fid->xattr)
 		return xattr_write(c);
-	if (c->fid->fd < 0)
-		return -EBADF;
+	err = fid_judge_open(c->fid);
+	if (err)
+		return err;
 	if (c->n[1] > c->data_bytes || c->n[1] > P9_MSIZE_MAX || c->n[0] > INT64_MAX - c->n[1])
 		return -EINVAL;
 	n = iov_part(c->req->out, c->req->n_out, WRITE_FIXED, c->n[1], c->w->iov);
@@ -153,8 +157,10 @@ int p9_write(struct p9_call *c)
 
 int p9_fsync(struct p9_call *c)
 {
-	if (c->fid->fd < 0)
-		return -EBADF;
+	const int err = fid_judge_open(c->fid);
+
+	if (err)
+		return err;
 	return (c->n[0] ? fdatasync(c->fid->fd) : fsync(c->fid->fd)) < 0 ? -errno : 0;
 }
 
@@ -200,11 +206,10 @@ int p9_readdir(struct p9_call *c)
 	const uint32_t most = c->n[1] < c->room - 4 ? (uint32_t)c->n[1] + 4 : c->room;
 	struct statx st;
 	uint32_t count;
-	int err;
+	int err = fid_judge_open(c->fid);
 
-	if (c->fid->fd < 0)
-		return -EBADF;
-	err = tree_stat(c->tree, c->node, &st);
+	if (!err)
+		err = tree_stat(c->tree, c->node, &st);
 	if (err)
 		return err;
 	put_int(c, 0, 4);

@@ -22,6 +22,7 @@
 #define P9_XATTR_MAX (64U << 10)
 #define P9_BUCKETS   (1U << 14)
 #define P9_NOFID     UINT32_MAX
+#define P9_LOST      (1U << 31)
 
 enum p9_type {
 	P9_RLERROR = 7,
@@ -73,6 +74,8 @@ struct p9_fid {
 	int fd;
 	struct node *open; /* in use */
 	bool may_write;
+	uint32_t lost_flags; /* P9_LOST and those with which it was open, before the session was loaded: its file is
+				gone, or another one; 0: it is not so */
 	struct dir_reader reader; /* a folder's */
 	struct p9_xattr *xattr;
 };
@@ -173,6 +176,10 @@ struct tree_ids p9_ids(const struct p9_call *c, uint64_t gid);
 /** p9_qid_type() - of a file of this mode */
 uint8_t p9_qid_type(mode_t mode);
 
+/* ---- p9-state.c: for the test of their tables ---- */
+
+extern const struct state_type p9_session_type, p9_fids_type, p9_xattr_type;
+
 /* ---- fids: p9-fid.c ---- */
 
 /** fid_new() - @node is looked up for it, and forgotten on failure; Return: not in the table, or NULL */
@@ -183,6 +190,10 @@ struct p9_fid *fid_again(struct p9 *p9, const struct p9_fid *fid);
 int fid_named(struct p9 *p9, struct p9_fid *fid, uint64_t dir, const char *name);
 /** fid_opened() - it has @fd, which was counted, of @n */
 void fid_opened(struct p9 *p9, struct p9_fid *fid, int fd, struct node *n, bool may_write);
+/** fid_judge_open() - Return: 0: it is open; -EBADF; -ESTALE: it was, elsewhere */
+int fid_judge_open(const struct p9_fid *fid);
+/** xattr_new() - a value of @bytes, zeroed; Return: NULL: there are too many, or no memory */
+struct p9_xattr *xattr_new(struct p9 *p9, size_t bytes);
 /** fid_free() - one that is not in the table */
 void fid_free(struct p9 *p9, struct p9_fid *fid);
 /** fid_add() - into the table, taken over also on failure; Return: 0, -EBADF: used, -ENFILE */

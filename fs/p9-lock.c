@@ -59,10 +59,10 @@ int p9_lock(struct p9_call *c)
 		.owner = c->n[4],
 	};
 	struct lock_table *t = &c->p9->locks;
-	int err = to_host(c->n[0], c->n[2], c->n[3], &asked.lock);
+	int err = fid_judge_open(c->fid);
 
-	if (c->fid->fd < 0)
-		return -EBADF;
+	if (!err)
+		err = to_host(c->n[0], c->n[2], c->n[3], &asked.lock);
 	if (err)
 		return err;
 	err = locks_set(t, &asked.w, sizeof(asked), c->n[1] & FLAG_WAIT);
@@ -88,8 +88,9 @@ int p9_getlock(struct p9_call *c)
 	if (c->room < 23 + name)
 		return -EMSGSIZE;
 	if (!err)
-		err = c->fid->fd < 0 ? -EBADF :
-				       locks_look(&c->p9->locks, c->node, c->n[3], c->fid->fd, &lock);
+		err = fid_judge_open(c->fid);
+	if (!err)
+		err = locks_look(&c->p9->locks, c->node, c->n[3], c->fid->fd, &lock);
 	if (err)
 		return err;
 	while (type < ARRAY_SIZE(types) - 1 && types[type] != lock.l_type)

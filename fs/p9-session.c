@@ -63,11 +63,6 @@ struct p9_counts p9_count(struct p9 *p9)
 	return ret;
 }
 
-void p9_go_on(struct p9 *p9, uint32_t msize)
-{
-	atomic_store(&p9->msize, msize);
-}
-
 /* ---- as one of many servers ---- */
 
 static struct p9 *p9_of(struct file_server *s)

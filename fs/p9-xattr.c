@@ -4,26 +4,12 @@
  * nothing, if it is there, so that this is what that means.
  */
 #include <errno.h>
+#include <linux/limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
 
 #include "p9-internal.h"
-
-/* Values cost memory of the host: there are few at a time. */
-static struct p9_xattr *xattr_new(struct p9 *p9, size_t bytes)
-{
-	struct p9_xattr *x = NULL;
-
-	pthread_mutex_lock(&p9->lock);
-	if (p9->n_xattrs < P9_XATTRS)
-		x = calloc(1, sizeof(*x) + bytes);
-	p9->n_xattrs += x != NULL;
-	pthread_mutex_unlock(&p9->lock);
-	if (x)
-		x->bytes = (uint32_t)bytes;
-	return x;
-}
 
 /* Without a name: the list of all */
 static ssize_t look(struct p9_call *c, void *ret, size_t cap)
@@ -61,6 +47,8 @@ int p9_xattrcreate(struct p9_call *c)
 		return -EROFS;
 	if (c->n[0] > P9_XATTR_MAX)
 		return -E2BIG;
+	if (strlen(c->s[0]) > XATTR_NAME_MAX)
+		return -ERANGE;
 	if (c->n[1] & ~(uint64_t)(XATTR_CREATE | XATTR_REPLACE) || c->fid->fd >= 0 || c->fid->xattr)
 		return -EINVAL;
 	fid = fid_again(c->p9, c->fid);

@@ -56,6 +56,16 @@ int folder_open(const struct fs_config *cfg, struct lock_table *locks, uint32_t 
 	return err ? err : root_dev(locks->tree, ret_root_dev);
 }
 
+void folder_lost(const struct tree *t, unsigned files, unsigned locks)
+{
+	if (files)
+		log_warn("folder '%s': %u open file%s of the guest %s not there any more, or others: stale", tree_path(t),
+			 files, files == 1 ? "" : "s", files == 1 ? "is" : "are");
+	if (locks)
+		log_warn("folder '%s': the guest has lost %u lock%s, which others have, or whose files are gone",
+			 tree_path(t), locks, locks == 1 ? "" : "s");
+}
+
 enum file_chores folder_has_chores(const struct lock_table *locks)
 {
 	if (tree_has_dead(locks->tree))

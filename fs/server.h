@@ -146,6 +146,26 @@ void locks_cancel_requests(struct lock_table *t, bool (*match)(const struct file
 /** locks_waiting() - how many wait? */
 unsigned locks_waiting(const struct lock_table *t);
 
+/* ---- locks-state.c ---- */
+
+/* A lock that a descriptor has. */
+struct fd_lock {
+	bool whole; /* by flock() */
+	bool write;
+	uint64_t start, end; /* the last byte, INT64_MAX: all behind @start */
+};
+
+/** fd_locks() - each lock of an open file, as the host has it; Return: 0, -errno, or what @each returned but 0 */
+int fd_locks(int fd, int (*each)(void *arg, const struct fd_lock *lock), void *arg);
+/** locks_save() - append those of POSIX; nobody waits for one; Return: 0 or -errno */
+int locks_save(struct lock_table *t, struct state_buf *buf);
+/**
+ * locks_load() - take them again, into a table that has none
+ * @ret_lost: is increased by those that somebody else has, or whose file is gone
+ * Return: 0, -ENOMEM, or of state_unpack()
+ */
+int locks_load(struct lock_table *t, struct state_reader *in, unsigned *ret_lost);
+
 /* ---- a folder as a whole: its tree, and the locks in it ---- */
 
 /**
@@ -155,6 +175,8 @@ unsigned locks_waiting(const struct lock_table *t);
  * Return: 0, or -errno after one logged line
  */
 int folder_open(const struct fs_config *cfg, struct lock_table *locks, uint32_t *ret_root_dev);
+/** folder_lost() - say how many open files and locks of the guest are not there any more, if any */
+void folder_lost(const struct tree *t, unsigned files, unsigned locks);
 /** folder_has_chores(), folder_chores() - as struct file_server_ops has them */
 enum file_chores folder_has_chores(const struct lock_table *locks);
 void folder_chores(struct lock_table *locks);

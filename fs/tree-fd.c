@@ -7,27 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lkvm/file.h"
 #include "lkvm/fs.h"
 
 #define MOST_FDS  65536
 #define SPARE_FDS 256 /* left to the rest of lkvm */
 #define FIRST_FDS 4096 /* a table of 32 KiB */
-
-/* As many as the process may have */
-static bool raise_limit(struct rlimit *ret)
-{
-	if (getrlimit(RLIMIT_NOFILE, ret) < 0)
-		return false;
-	if (ret->rlim_cur < ret->rlim_max) {
-		ret->rlim_cur = ret->rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, ret);
-	}
-	return true;
-}
 
 /*
  * Each time that the table of descriptors of a process with threads becomes twice as large, Linux waits until all
@@ -35,12 +23,11 @@ static bool raise_limit(struct rlimit *ret)
  */
 void folders_expect(void)
 {
-	struct rlimit limit;
+	const uint64_t most = file_raise_limit();
 	int fd = open("/", O_PATH | O_CLOEXEC), high = -1;
 
-	if (fd >= 0 && raise_limit(&limit))
-		high = fcntl(fd, F_DUPFD_CLOEXEC,
-			     limit.rlim_cur < FIRST_FDS ? (int)limit.rlim_cur - 1 : FIRST_FDS - 1);
+	if (fd >= 0 && most)
+		high = fcntl(fd, F_DUPFD_CLOEXEC, most < FIRST_FDS ? (int)most - 1 : FIRST_FDS - 1);
 	if (high >= 0)
 		close(high);
 	if (fd >= 0)
@@ -50,13 +37,13 @@ void folders_expect(void)
 /* Half of them, whatever is open already. What is not there after all is -ENFILE for a request. */
 unsigned tree_default_fds(unsigned n_trees)
 {
-	struct rlimit limit;
+	uint64_t most = file_raise_limit();
 
-	if (!raise_limit(&limit))
+	if (!most)
 		return 256;
-	limit.rlim_max -= limit.rlim_max > 2 * SPARE_FDS ? SPARE_FDS : limit.rlim_max / 2;
-	limit.rlim_max /= 2 * (n_trees ? n_trees : 1);
-	return limit.rlim_max < MOST_FDS ? (unsigned)limit.rlim_max : MOST_FDS;
+	most -= most > 2 * SPARE_FDS ? SPARE_FDS : most / 2;
+	most /= 2 * (n_trees ? n_trees : 1);
+	return most < MOST_FDS ? (unsigned)most : MOST_FDS;
 }
 
 int tree_stat_fd(int fd, struct statx *ret)
@@ -177,14 +164,14 @@ static bool is_shortage(int err)
 
 /* ---- opening ---- */
 
-static int open_beneath(int dir, const char *name)
+int tree_open_beneath(int dir, const char *path)
 {
-	/* One name, and not what it leads to: no way out of the folder. */
+	/* And not what it leads to: no way out of the folder. */
 	const struct open_how how = {
 		.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS,
 	};
-	long fd = syscall(SYS_openat2, dir, name, &how, sizeof(how));
+	long fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
 
 	return fd < 0 ? -errno : (int)fd;
 }
@@ -196,7 +183,7 @@ int tree_open_child(struct tree *t, int dir, const char *name)
 	if (err)
 		return err;
 	do {
-		fd = open_beneath(dir, name);
+		fd = tree_open_beneath(dir, name);
 	} while (is_shortage(fd) && make_room(t));
 	if (fd < 0)
 		tree_fd_give(t);
@@ -298,7 +285,7 @@ bool tree_same_handle(const struct node *n, int fd)
 
 /* ---- opening again ---- */
 
-static int open_by_handle(const struct node *n)
+int tree_open_handle(const struct node *n)
 {
 	int fd = open_by_handle_at(n->mount->fd, n->handle, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 
@@ -331,7 +318,7 @@ static int judge_found(const struct node *n, int err, const struct statx *st)
 
 static int open_by_name(const struct node *n, int parent, const char *name)
 {
-	int fd = open_beneath(parent, name), err;
+	int fd = tree_open_beneath(parent, name), err;
 	struct statx st;
 
 	if (fd < 0)
@@ -349,7 +336,7 @@ static int open_again(struct tree *t, const struct node *n, int parent, const ch
 	int fd;
 
 	do {
-		fd = n->handle ? open_by_handle(n) : open_by_name(n, parent, name);
+		fd = n->handle ? tree_open_handle(n) : open_by_name(n, parent, name);
 	} while (is_shortage(fd) && make_room(t));
 	return is_shortage(fd) ? -ENFILE : fd;
 }

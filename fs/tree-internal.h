@@ -7,6 +7,7 @@
 
 #include "tree.h"
 
+#define TREE_MOST_NODES (4U << 20) /* about 700 MB */
 #define TREE_DEPTH 4096 /* folders in each other whose way from the root is remembered */
 
 /* A mount of the host that nodes are on. */
@@ -33,6 +34,8 @@ struct node {
 	uint16_t type;
 	bool keyed;        /* can be found by its key; else another file has that now */
 	bool pinned;       /* there is no way back to it */
+	bool made;         /* by struct fs_made, as name: it has no parent */
+	bool is_revived;   /* node_first_seen() */
 	/* How to open it again: by one of these */
 	struct file_handle *handle;
 	struct node *parent;
@@ -45,6 +48,7 @@ struct node {
 
 struct tree {
 	bool read_only, no_handles, change_ids;
+	char *path; /* as it was given */
 	const struct fs_made *made;
 	unsigned max_fds;
 	pthread_mutex_t lock; /* of all that follows */
@@ -88,7 +92,28 @@ bool tree_enter_seen(struct tree *t, struct node *dir, const char *name, struct 
 /** tree_goes_by_name() - is its name the way back to it, now or when it loses its descriptor? */
 bool tree_goes_by_name(const struct node *n);
 
+/* ---- tree.c: for tree-state.c ---- */
+
+struct tree_where {
+	struct node *dir; /* NULL: it is no node */
+	const char *name;
+};
+
+/** tree_revive() - a node that was there, lost so far; Return: NULL: that cannot be its id, or no memory */
+struct node *tree_revive(struct tree *t, uint64_t id, uint64_t lookups, mode_t type);
+/**
+ * tree_found() - the file of one that was lost, and where; it takes the lock
+ * @fd: counted, taken over; -1: to be opened only if it has to be
+ * Return: false: another node has that file already, or it has to be opened: it is still lost, @fd the caller's
+ */
+bool tree_found(struct tree *t, struct node *n, const struct statx *st, int fd, const struct tree_where *where);
+
 /* ---- tree-fd.c ---- */
+
+/** tree_open_beneath() - names from @dir down, of which none is a link; O_PATH, not counted; Return: fd, -errno */
+int tree_open_beneath(int dir, const char *path);
+/** tree_open_handle() - of a node that goes by its handle; likewise */
+int tree_open_handle(const struct node *n);
 
 /** tree_default_fds() - how many descriptors a tree may keep; raises the process's limit */
 unsigned tree_default_fds(unsigned n_trees);

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <linux/fs.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -52,6 +53,23 @@ static int lookup_open(struct tree *t, struct node *dir, const char *name, struc
 	return fd < 0 ? fd : tree_enter(t, dir, name, fd, e);
 }
 
+/* By which name it is made again, elsewhere. */
+static void note_made(struct tree *t, uint64_t id, const char *name)
+{
+	char *copy = strdup(name);
+	struct node *n;
+
+	pthread_mutex_lock(&t->lock);
+	n = tree_find_id(t, id);
+	if (n && copy && !n->name) {
+		n->made = true;
+		n->name = copy;
+		copy = NULL;
+	}
+	pthread_mutex_unlock(&t->lock);
+	free(copy);
+}
+
 /* Nothing leads back to it but its descriptor: it is entered without a name, and keeps that. */
 static int lookup_made(struct tree *t, struct node *dir, const char *name, struct tree_entry *ret)
 {
@@ -63,10 +81,14 @@ static int lookup_made(struct tree *t, struct node *dir, const char *name, struc
 	if (err)
 		return err;
 	fd = t->made->open(t->made->ctx, name);
-	if (fd >= 0)
-		return tree_enter(t, dir, NULL, fd, ret);
-	tree_fd_give(t);
-	return fd;
+	if (fd < 0) {
+		tree_fd_give(t);
+		return fd;
+	}
+	err = tree_enter(t, dir, NULL, fd, ret);
+	if (!err)
+		note_made(t, ret->id, name);
+	return err;
 }
 
 int tree_lookup(struct tree *t, struct node *dir, const char *name, struct tree_entry *ret)
@@ -103,7 +125,7 @@ static struct node *peek(struct tree *t, const struct node *dir, const char *nam
 	key = tree_key_of(&st);
 	pthread_mutex_lock(&t->lock);
 	n = tree_find_key(t, &key);
-	if (n && (!tree_same(n, &st) || !tree_goes_by_name(n)))
+	if (n && (!tree_same(n, &st) || (removed && !tree_goes_by_name(n))))
 		n = NULL;
 	if (n && removed && n->fd < 0 && st.stx_nlink == 1 && (S_ISREG(n->type) || S_ISLNK(n->type)))
 		n = NULL;

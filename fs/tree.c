@@ -15,7 +15,6 @@
 #include "lkvm/log.h"
 
 #define FIRST_BUCKETS 1024
-#define MOST_NODES    (4U << 20) /* about 700 MB */
 
 /* ---- buckets ---- */
 
@@ -205,11 +204,11 @@ void tree_place(struct tree *t, struct node *n, struct node *dir, const char *na
 	struct node *old = n->parent;
 	char *copy;
 
-	if (n == t->root || !tree_goes_by_name(n) || (old && old == dir && !strcmp(n->name, name)))
+	if (n == t->root || (old && old == dir && !strcmp(n->name, name)))
 		return;
 	copy = is_above(n, dir) ? NULL : strdup(name);
 	if (!copy) {
-		n->pinned = true;
+		n->pinned |= tree_goes_by_name(n);
 		return;
 	}
 	free(n->name);
@@ -228,21 +227,31 @@ bool tree_same(const struct node *n, const struct statx *st)
 	       n->born.tv_nsec == st->stx_btime.tv_nsec;
 }
 
-static struct node *node_new(struct tree *t, const struct statx *st, int fd)
+static struct node *node_alloc(struct tree *t, uint64_t id, mode_t type, int fd)
 {
-	struct node *n = t->n_nodes < MOST_NODES ? calloc(1, sizeof(*n)) : NULL;
+	struct node *n = t->n_nodes < TREE_MOST_NODES ? calloc(1, sizeof(*n)) : NULL;
 
 	if (!n)
 		return NULL;
-	n->id = t->next_id++;
-	n->key = tree_key_of(st);
-	n->born = st->stx_btime;
-	n->type = st->stx_mode & S_IFMT;
+	n->id = id;
+	n->type = type & S_IFMT;
 	n->fd = fd;
 	t->n_nodes++;
 	if (t->n_nodes > t->n_buckets)
 		grow(t);
 	link_id(t, n);
+	return n;
+}
+
+static struct node *node_new(struct tree *t, const struct statx *st, int fd)
+{
+	struct node *n = node_alloc(t, t->next_id, st->stx_mode, fd);
+
+	if (!n)
+		return NULL;
+	t->next_id++;
+	n->key = tree_key_of(st);
+	n->born = st->stx_btime;
 	link_key(t, n);
 	return n;
 }
@@ -275,19 +284,25 @@ static struct node *known_by_stat(struct tree *t, const struct statx *st)
 	return n;
 }
 
+/* What has to be opened only if it is used. */
+static bool may_be_unopened(const struct statx *st)
+{
+	const mode_t type = st->stx_mode & S_IFMT;
+
+	return st->stx_mask & STATX_BTIME && (type == S_IFREG || type == S_IFDIR || type == S_IFLNK);
+}
+
 /*
  * One that is not opened before it has to be. What is neither a file, a folder nor a link is only ever
  * asked about: it is better opened while it is there.
  */
 static struct node *unopened_new(struct tree *t, struct node *dir, const char *name, const struct statx *st)
 {
-	const mode_t type = st->stx_mode & S_IFMT;
 	const struct tree_key key = tree_key_of(st);
 	const struct tree_mount *mount = tree_find_mount(t, key.mount);
 	struct node *n = NULL;
 
-	if (mount && st->stx_mask & STATX_BTIME && (type == S_IFREG || type == S_IFDIR || type == S_IFLNK) &&
-	    !tree_find_key(t, &key))
+	if (mount && may_be_unopened(st) && !tree_find_key(t, &key))
 		n = node_new(t, st, -1);
 	if (!n)
 		return NULL;
@@ -369,7 +384,71 @@ int tree_enter(struct tree *t, struct node *dir, const char *name, int fd, struc
 	return err;
 }
 
+/* ---- as it was elsewhere ---- */
+
+struct node *tree_revive(struct tree *t, uint64_t id, uint64_t lookups, mode_t type)
+{
+	struct node *n;
+
+	if (id <= TREE_ROOT || id >= t->next_id || tree_find_id(t, id))
+		return NULL;
+	n = node_alloc(t, id, type, -1);
+	if (!n)
+		return NULL;
+	n->lookups = lookups;
+	n->is_revived = true;
+	return n;
+}
+
+/* With the lock held */
+static bool found(struct tree *t, struct node *n, const struct statx *st, int fd, const struct tree_where *where)
+{
+	const struct tree_key key = tree_key_of(st);
+	const struct tree_mount *mount = fd < 0 ? tree_find_mount(t, key.mount) : tree_mount_of(t, st, fd);
+
+	if (!mount || tree_find_key(t, &key) || (fd < 0 && (!where->dir || !may_be_unopened(st))))
+		return false;
+	n->key = key;
+	n->mount = mount;
+	n->fd = fd;
+	if (where->dir)
+		tree_place(t, n, where->dir, where->name);
+	if (fd < 0 && !n->parent) {
+		n->pinned = false;
+		return false; /* no memory, or it would be above itself */
+	}
+	if (fd >= 0 && mount->fd < 0 && !n->parent)
+		n->pinned = true;
+	link_key(t, n);
+	if (fd >= 0 && !n->pinned)
+		lru_add(t, n);
+	return true;
+}
+
+bool tree_found(struct tree *t, struct node *n, const struct statx *st, int fd, const struct tree_where *where)
+{
+	bool ok;
+
+	pthread_mutex_lock(&t->lock);
+	ok = found(t, n, st, fd, where);
+	pthread_mutex_unlock(&t->lock);
+	return ok;
+}
+
 /* ---- use ---- */
+
+int node_hold(struct tree *t, uint64_t id, struct node **ret)
+{
+	struct node *n;
+
+	pthread_mutex_lock(&t->lock);
+	n = tree_find_id(t, id);
+	if (n)
+		tree_hold(n);
+	pthread_mutex_unlock(&t->lock);
+	*ret = n;
+	return n ? 0 : -ESTALE;
+}
 
 int node_get(struct tree *t, uint64_t id, struct node **ret)
 {
@@ -440,6 +519,17 @@ bool node_seen(struct tree *t, struct node *n, const struct statx *st)
 	return same;
 }
 
+bool node_first_seen(struct tree *t, struct node *n)
+{
+	bool first;
+
+	pthread_mutex_lock(&t->lock);
+	first = n->is_revived;
+	n->is_revived = false;
+	pthread_mutex_unlock(&t->lock);
+	return first;
+}
+
 int tree_remember(struct tree *t, uint64_t id)
 {
 	struct node *n;
@@ -465,18 +555,15 @@ void tree_forget(struct tree *t, uint64_t id, uint64_t lookups)
 	pthread_mutex_unlock(&t->lock);
 }
 
-void tree_forget_all(struct tree *t)
+void tree_settle(struct tree *t)
 {
 	struct node *next;
 
 	pthread_mutex_lock(&t->lock);
-	for (size_t i = 0; i < t->n_buckets; i++)
-		for (struct node *n = t->by_id[i]; n; n = n->next_id)
-			n->lookups = 0;
 	/* Of a bucket those behind @n stay where they are, but for parents: begin again then. */
 	for (size_t i = 0; i < t->n_buckets; i++)
 		for (struct node *n = t->by_id[i]; n; n = next) {
-			bool goes = !n->uses && !n->children && n != t->root;
+			bool goes = !n->uses && !n->lookups && !n->children && n != t->root;
 
 			next = n->next_id;
 			settle(t, n);
@@ -485,6 +572,16 @@ void tree_forget_all(struct tree *t)
 		}
 	pthread_mutex_unlock(&t->lock);
 	tree_reap(t);
+}
+
+void tree_forget_all(struct tree *t)
+{
+	pthread_mutex_lock(&t->lock);
+	for (size_t i = 0; i < t->n_buckets; i++)
+		for (struct node *n = t->by_id[i]; n; n = n->next_id)
+			n->lookups = 0;
+	pthread_mutex_unlock(&t->lock);
+	tree_settle(t);
 }
 
 static void node_free(struct node *n)
@@ -538,6 +635,11 @@ struct tree_counts tree_count(struct tree *t)
 	return counts;
 }
 
+const char *tree_path(const struct tree *t)
+{
+	return t->path;
+}
+
 bool tree_is_read_only(const struct tree *t)
 {
 	return t->read_only;
@@ -571,9 +673,10 @@ static int tree_init(struct tree *t, const struct tree_config *cfg)
 	t->lru.newer = t->lru.older = &t->lru;
 	t->next_id = TREE_ROOT;
 	t->n_buckets = FIRST_BUCKETS;
+	t->path = strdup(cfg->path);
 	t->by_id = calloc(FIRST_BUCKETS, sizeof(struct node *));
 	t->by_key = calloc(FIRST_BUCKETS, sizeof(struct node *));
-	if (!t->by_id || !t->by_key)
+	if (!t->by_id || !t->by_key || !t->path)
 		return -ENOMEM;
 	err = root_new(t, cfg->path);
 	if (!err)
@@ -619,6 +722,7 @@ void tree_close(struct tree *t)
 			close(mount->fd);
 		free(mount);
 	}
+	free(t->path);
 	free(t->by_id);
 	free(t->by_key);
 	pthread_mutex_destroy(&t->lock);

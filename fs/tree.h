@@ -40,6 +40,10 @@ struct fs_made;
 
 #define TREE_ROOT 1 /* the id of the folder itself */
 
+struct state_buf;
+struct state_reader;
+struct state_type;
+
 struct tree_config {
 	const char *path;
 	bool read_only;
@@ -86,6 +90,8 @@ bool tree_name_ok(const char *name);
  * Return: 0; -ESTALE: there is none, or its file is gone; -ENFILE
  */
 int node_get(struct tree *t, uint64_t id, struct node **ret);
+/** node_hold() - the same, but it may be lost: it is good for its number, and for node_put(); Return: 0 or -ESTALE */
+int node_hold(struct tree *t, uint64_t id, struct node **ret);
 /** node_again() - one more node_put() will be needed */
 void node_again(struct tree *t, struct node *n);
 void node_put(struct tree *t, struct node *n);
@@ -100,6 +106,9 @@ mode_t node_type(const struct node *n);
 void tree_reap(struct tree *t);
 /** tree_has_dead() - is there something for tree_reap()? */
 bool tree_has_dead(struct tree *t);
+
+/** tree_path() - as it was given */
+const char *tree_path(const struct tree *t);
 
 /* How many of each there are. */
 struct tree_counts {
@@ -176,6 +185,24 @@ bool tree_is_read_only(const struct tree *t);
  * Return: was it the same when it was opened before? Then what the guest has cached is still right.
  */
 bool node_seen(struct tree *t, struct node *n, const struct statx *st);
+
+/** node_first_seen() - is it one that was loaded, and is opened for the first time? The guest may have old contents. */
+bool node_first_seen(struct tree *t, struct node *n);
+
+/* ---- tree-state.c: nobody else uses the tree meanwhile ---- */
+
+extern const struct state_type tree_head_type, tree_files_type; /* for the test of their tables */
+/** tree_save() - append what it knows of files; Return: 0 or -ENOMEM */
+int tree_save(struct tree *t, struct state_buf *buf);
+/**
+ * tree_load() - the way back, into a tree of the same folder that has forgotten all
+ * What was looked up is as it was, but that a file which is not there, or is another one, is -ESTALE in
+ * every use. When those who use nodes have them again, it wants tree_settle().
+ * Return: 0; -errno with in->why: -ESTALE: it is another folder; -ENFILE, -ENOMEM; of state_unpack()
+ */
+int tree_load(struct tree *t, struct state_reader *in);
+/** tree_settle() - nodes that nobody has looked up or uses go */
+void tree_settle(struct tree *t);
 
 /* ---- ids.c: rights of the calling thread ---- */
 

@@ -166,9 +166,11 @@ static int file_size(int fd, uint64_t *ret)
 static int map(struct window *w, uint64_t at, uint64_t bytes, const struct window_file *file)
 {
 	const uint64_t whole = ALIGN_UP(bytes, (uint64_t)WINDOW_UNIT);
-	uint64_t size, have;
-	int err = file_size(file->fd, &size);
+	uint64_t size = 0, have;
+	int err = 0;
 
+	if (file->fd >= 0)
+		err = file_size(file->fd, &size);
 	if (err)
 		return err;
 	have = part_there(file->off, bytes, size);
@@ -225,6 +227,31 @@ unsigned window_mapped(struct window *w)
 	return n;
 }
 
+static struct unit unit_get(struct window *w, uint64_t i)
+{
+	struct unit unit;
+
+	pthread_mutex_lock(&w->lock);
+	unit = w->unit[i];
+	pthread_mutex_unlock(&w->lock);
+	return unit;
+}
+
+int window_each(struct window *w, int (*each)(void *arg, uint64_t at, uint32_t bytes, const struct window_file *file),
+		void *arg)
+{
+	int err = 0;
+
+	for (uint64_t i = 0; !err && i < w->bytes / WINDOW_UNIT; i++) {
+		const struct unit u = unit_get(w, i);
+		const struct window_file file = { .node = u.node, .fd = -1, .off = u.off, .writable = u.writable };
+
+		if (u.bytes)
+			err = each(arg, i * WINDOW_UNIT, u.bytes, &file);
+	}
+	return err;
+}
+
 /* ---- what is missing ---- */
 
 /* Is it shorter than the unit knows? */
@@ -244,16 +271,6 @@ static bool mend(struct window *w, uint64_t i, uint64_t size)
 	u.there = now;
 	unit_set(w, i, &u);
 	return true;
-}
-
-static struct unit unit_get(struct window *w, uint64_t i)
-{
-	struct unit unit;
-
-	pthread_mutex_lock(&w->lock);
-	unit = w->unit[i];
-	pthread_mutex_unlock(&w->lock);
-	return unit;
 }
 
 /*

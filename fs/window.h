@@ -29,11 +29,14 @@
 _Static_assert(WINDOW_UNIT == FS_WINDOW_UNIT, "both");
 
 struct window;
+struct state_buf;
+struct state_reader;
+struct state_type;
 
 /* What is to be mapped. */
 struct window_file {
 	uint64_t node; /* its number, for those below that look for it */
-	int fd;        /* open to read and, for @writable, to write; may be closed afterwards */
+	int fd;        /* open to read and, for @writable, to write; may be closed afterwards; -1: zeros, it is gone */
 	uint64_t off;  /* a multiple of WINDOW_UNIT */
 	bool writable;
 };
@@ -59,6 +62,10 @@ void window_clear(struct window *w);
 /** window_mapped() - how many units are of files */
 unsigned window_mapped(struct window *w);
 
+/** window_each() - of each unit that is of a file, where it is, how much, of what; Return: 0, or what @each did */
+int window_each(struct window *w, int (*each)(void *arg, uint64_t at, uint32_t bytes, const struct window_file *file),
+		void *arg);
+
 /**
  * window_look() - has a file become shorter? What was there of it is zeros then
  * @size_of: how long the file @node is; UINT64_MAX: it is not known. It may wait for the host.
@@ -76,5 +83,18 @@ bool window_is_behind(struct window *w, uint64_t node, uint64_t size);
  * Return: 0; -errno: it is as it was
  */
 int window_grown(struct window *w, const struct window_file *file);
+
+/* ---- window-state.c ---- */
+
+extern const struct state_type window_state_type; /* for the test of its table */
+/** window_save() - append what is mapped; Return: 0 or -ENOMEM */
+int window_save(struct window *w, struct state_buf *buf);
+/**
+ * window_load() - map it again, in one in which nothing is
+ * @open: the file, for a moment; Return: a descriptor, or -1: there are zeros then; @close: as it was opened
+ * Return: 0, -ENOMEM, -errno of window_map() or state_unpack(), with in->why
+ */
+int window_load(struct window *w, struct state_reader *in, int (*open)(void *arg, const struct window_file *file),
+		void (*close)(void *arg, int fd), void *arg);
 
 #endif

@@ -2,6 +2,7 @@
 #include "channel.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 
 void channel_broken(const char *what)
 {
@@ -57,13 +58,34 @@ bool channel_next(struct channel *ch, struct session_frame *ret, uint8_t **ret_b
 	memcpy(ret, ch->in + ch->in_at, FRAME_HEAD);
 	if (ret->len > SESSION_MOST)
 		channel_broken("a frame is too long");
-	if (ret->zero || ret->flags & ~SESSION_MORE || (ret->flags && ret->type != SESSION_EXEC))
+	if (ret->zero || ret->flags & ~SESSION_MORE ||
+	    (ret->flags && ret->type != SESSION_EXEC && ret->type != SESSION_PLAN))
 		channel_broken("a frame has unknown flags");
 	if (have - FRAME_HEAD < ret->len)
 		return false;
 	*ret_body = ch->in + ch->in_at + FRAME_HEAD;
 	ch->in_at += FRAME_HEAD + ret->len;
 	return true;
+}
+
+/* ---- in parts ---- */
+
+void channel_collect(struct channel_parts *parts, const struct session_frame *frame, const uint8_t *body)
+{
+	if (!parts->body)
+		parts->body = map_memory(CHANNEL_PARTS);
+	if (!parts->body)
+		channel_broken("no memory");
+	if (frame->len > CHANNEL_PARTS - parts->len)
+		channel_broken(frame->type == SESSION_EXEC ? "a command is too long" : "a plan is too long");
+	memcpy(parts->body + parts->len, body, frame->len);
+	parts->len += frame->len;
+}
+
+void channel_forget(struct channel_parts *parts)
+{
+	SYS(munmap, parts->body, CHANNEL_PARTS);
+	*parts = (struct channel_parts){ 0 };
 }
 
 /* ---- out ---- */

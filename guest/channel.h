@@ -13,6 +13,7 @@
 
 #define FRAME_HEAD    sizeof(struct session_frame)
 #define CHANNEL_BYTES (4 * SESSION_MOST)
+#define CHANNEL_PARTS SESSION_EXEC_MOST
 #define CHANNEL_SPARE (32u << 10) /* of the way out: kept free for frames that do not wait for room */
 
 struct channel {
@@ -34,6 +35,15 @@ void channel_flush(struct channel *ch);
 
 /* The next whole frame; its body stays where it is until channel_fill(). False: there is none */
 bool channel_next(struct channel *ch, struct session_frame *ret, uint8_t **ret_body);
+
+/* The body of a frame that may come in parts (SESSION_MORE), as far as it has arrived. Zeroed: nothing */
+struct channel_parts {
+	uint8_t *body;
+	size_t len;
+};
+
+void channel_collect(struct channel_parts *parts, const struct session_frame *frame, const uint8_t *body);
+void channel_forget(struct channel_parts *parts);
 
 /* A frame with a small body. It always fits, unless channel_tight(). */
 void channel_send(struct channel *ch, unsigned type, uint32_t command, unsigned stream, const void *body,

@@ -9,17 +9,20 @@
  *	                root-disk=SERIAL root-writable=         instead: a disk, and its file system is found out
  *	                overlay=SIZE    of memory over it, so that it can be written ("size=" of tmpfs)
  *	                tmpfs= bind= link= share= hide=    mount.h; in their order
+ *	                net= resolv=    network.h
  *	                hostname=
  *	                channel-fd=N    the channel is an inherited descriptor, for tests
+ *	                plan=channel    all else of this list comes in a plan for which lkvm is asked: then
+ *	                                nothing in the guest is of this session yet, and it can be saved
  *	                cwd=  user=  env=NAME=VALUE  arg=WORD        a command; env and arg may come often
  *
  * With arg= that command runs on the console, how it ended is told in one line there, and the machine is
  * switched off. Without, commands come over the channel (lkvm/session.h, session.c). What goes wrong
  * before that is told on the console.
  *
- * The other files: module.c modules, disk.c a root on a disk, mount.c the file systems, port.c finds the
- * channel, channel.c its frames, session.c the loop, command.c stream.c spawn.c commands, words.c user.c
- * what they are made of, lib.c everything else.
+ * The other files: module.c modules, disk.c a root on a disk, mount.c the file systems, network.c networks, port.c
+ * finds the channel, channel.c its frames, ask.c the plan, session.c the loop, command.c stream.c spawn.c commands,
+ * words.c user.c what they are made of, lib.c everything else.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,9 +31,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "ask.h"
 #include "disk.h"
 #include "module.h"
 #include "mount.h"
+#include "network.h"
 #include "port.h"
 #include "session.h"
 #include "sys.h"
@@ -39,7 +44,7 @@
 struct plan {
 	char *text;
 	size_t len;
-	const char *root_type, *root_source, *root_options, *root_disk, *root_writable, *overlay, *hostname, *channel_fd;
+	const char *root_type, *root_source, *root_options, *root_disk, *root_writable, *overlay, *hostname, *channel_fd, *plan;
 	struct words words;
 };
 
@@ -93,6 +98,7 @@ static void take_record(struct plan *p, const char *record)
 		{ "root-options=", &p->root_options }, { "overlay=", &p->overlay },
 		{ "root-disk=", &p->root_disk },       { "root-writable=", &p->root_writable },
 		{ "hostname=", &p->hostname },         { "channel-fd=", &p->channel_fd },
+		{ "plan=", &p->plan },
 	};
 	const char *value;
 
@@ -101,13 +107,11 @@ static void take_record(struct plan *p, const char *record)
 			*word[i].value = value;
 }
 
-static bool read_plan(struct plan *p)
+/* Of p->text. False: there is no memory */
+static bool parse_plan(struct plan *p)
 {
 	size_t n = 0;
 
-	p->text = read_all("/lkvm/session", &p->len);
-	if (!p->text)
-		return false;
 	for (size_t i = 0; i < p->len; i++)
 		n += !p->text[i];
 	if (!words_init(&p->words, n + 1))
@@ -194,33 +198,49 @@ static long find_root(const struct plan *p)
 	return err ? err : mount_root(disk.type, disk.device, disk.options, p->root_writable, p->overlay);
 }
 
-static void run_plan(const struct plan *p, int events)
+/* Return: 0, or what has failed was told */
+static long mount_all(const struct plan *p)
 {
-	const bool console = p->words.argc;
-	int channel = -1;
-	long kmsg;
+	long err;
 
 	if (p->hostname)
 		SYS(sethostname, p->hostname, text_len(p->hostname));
-	if (find_root(p))
-		return;
-	if (!console)
-		channel = find_channel(p, events);
-	if (!console && channel < 0)
-		return;
-	kmsg = console ? -1 : SYS(open, "/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (has_root(p)) {
-		if (enter_root(p->overlay))
-			return;
-		mount_base();
+	err = find_root(p);
+	if (!err && has_root(p)) {
+		err = enter_root(p->overlay);
+		if (!err)
+			mount_base();
 	}
+	if (err)
+		return err;
 	mount_rest();
-	if (mount_records(p->text, p->len))
+	err = mount_records(p->text, p->len);
+	if (!err)
+		network_records(p->text, p->len, p->overlay);
+	return err;
+}
+
+static void run_session(const struct plan *first, int events)
+{
+	struct plan asked = { 0 };
+	const struct plan *p = first;
+	struct channel ch;
+	const int fd = find_channel(first, events);
+	long kmsg;
+
+	if (fd < 0)
 		return;
-	if (console)
-		run_on_console(p);
-	else
-		session_run(channel, kmsg < 0 ? -1 : (int)kmsg);
+	channel_init(&ch, fd);
+	if (first->plan) {
+		mount_rest(); /* what is made at the first mount is there then, also for who goes on from here */
+		asked.text = ask_plan(&ch, &asked.len);
+		p = &asked;
+		if (!parse_plan(&asked))
+			return;
+	}
+	kmsg = SYS(open, "/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (!mount_all(p))
+		session_run(&ch, kmsg < 0 ? -1 : (int)kmsg);
 }
 
 _Noreturn void init_main(void);
@@ -238,10 +258,13 @@ _Noreturn void init_main(void)
 	load_modules("/lkvm/modules");
 	open_console();
 	loopback_up();
-	if (read_plan(&plan))
-		run_plan(&plan, events);
-	else
+	plan.text = read_all("/lkvm/session", &plan.len);
+	if (!plan.text || !parse_plan(&plan))
 		say("lkvm init: /lkvm/session: there is none\n");
+	else if (!plan.words.argc)
+		run_session(&plan, events);
+	else if (!mount_all(&plan))
+		run_on_console(&plan);
 	power_off();
 }
 

@@ -95,8 +95,7 @@ long enter_root(const char *overlay)
 
 /* ---- what the plan adds ---- */
 
-/* With all folders above it. Where there can be none, the mount will fail and say so. */
-static void make_folder(const char *path)
+void make_folder(const char *path)
 {
 	size_t len = text_len(path);
 	char part[PATH_MOST];

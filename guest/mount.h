@@ -10,6 +10,9 @@ void mount_base(void);
 /* All others that programs expect to find, and links in /dev; after the root has been entered */
 void mount_rest(void);
 
+/* With all folders above it. Where there can be none, what is mounted there fails and says so. */
+void make_folder(const char *path);
+
 /* The functions below complain, and return 0 or -errno. */
 
 /* @overlay: the size of memory over it; NULL: none */

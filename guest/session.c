@@ -6,12 +6,12 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 
+#include "ask.h"
 #include "command.h"
 
 #define RECORD_MOST 8192        /* of the kernel's log, as it has it */
@@ -26,11 +26,8 @@ struct session {
 	bool more;         /* frames have arrived that were not taken: the way out was full */
 	unsigned turn;     /* which command is served first */
 	uint64_t asked_ns; /* when end_commands() looked */
-	struct {           /* an EXEC of which parts have arrived */
-		uint8_t *body;
-		size_t len;
-		uint32_t number;
-	} exec;
+	struct channel_parts exec; /* an EXEC of which parts have arrived, */
+	uint32_t exec_number;      /* and whose it is */
 	struct command command[SESSION_COMMANDS];
 	struct pollfd fds[3 + SESSION_COMMANDS * COMMAND_FDS];
 };
@@ -60,27 +57,18 @@ static void start(struct session *s, uint32_t number, uint8_t *body, size_t len)
 
 static void take_exec(struct session *s, const struct session_frame *frame, uint8_t *body)
 {
-	if (!frame->command || find(s, frame->command) || (s->exec.body && s->exec.number != frame->command))
+	if (!frame->command || find(s, frame->command) || (s->exec.body && s->exec_number != frame->command))
 		channel_broken("a command with a number that cannot be");
 	if (!s->exec.body && !(frame->flags & SESSION_MORE)) {
 		start(s, frame->command, body, frame->len);
 		return;
 	}
-	if (!s->exec.body)
-		s->exec.body = map_memory(SESSION_EXEC_MOST);
-	if (!s->exec.body)
-		channel_broken("no memory");
-	if (frame->len > SESSION_EXEC_MOST - s->exec.len)
-		channel_broken("a command is too long");
-	memcpy(s->exec.body + s->exec.len, body, frame->len);
-	s->exec.len += frame->len;
-	s->exec.number = frame->command;
+	channel_collect(&s->exec, frame, body);
+	s->exec_number = frame->command;
 	if (frame->flags & SESSION_MORE)
 		return;
 	start(s, frame->command, s->exec.body, s->exec.len);
-	SYS(munmap, s->exec.body, SESSION_EXEC_MOST);
-	s->exec.body = NULL;
-	s->exec.len = 0;
+	channel_forget(&s->exec);
 }
 
 static void take_frame(struct session *s, const struct session_frame *frame, uint8_t *body)
@@ -99,6 +87,9 @@ static void take_frame(struct session *s, const struct session_frame *frame, uin
 		c = find(s, frame->command);
 		if (c) /* else: it met the command's EXIT on its way */
 			command_frame(c, &s->ch, frame, body);
+		break;
+	case SESSION_WAKE:
+		take_wake(body, frame->len);
 		break;
 	case SESSION_BYE:
 		s->bye = true;
@@ -281,7 +272,7 @@ static int open_signals(void)
 	return (int)SYS(signalfd4, -1, &mask, sizeof(mask), SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-void session_run(int channel, int kmsg)
+void session_run(const struct channel *ch, int kmsg)
 {
 	struct session s;
 	uint8_t *rings = map_memory((size_t)SESSION_COMMANDS * SESSION_WINDOW);
@@ -295,7 +286,7 @@ void session_run(int channel, int kmsg)
 	s.signals = open_signals();
 	if (s.signals < 0)
 		channel_broken("no descriptor for signals");
-	channel_init(&s.ch, channel);
+	s.ch = *ch;
 	say_hello(&s);
 	while (!s.bye && !s.ch.closed)
 		serve(&s);

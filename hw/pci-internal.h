@@ -54,6 +54,8 @@ void pci_msix_fini(struct pci_function *fn);
  * pending or not, whatever was signalled before.
  */
 bool pci_msix_pending(struct pci_vector *v);
+/* Is there one that is pending because the guest lets it not through? The first of them */
+bool pci_msix_withheld(struct pci_function *fn, unsigned *ret_vector);
 void pci_msix_load(struct pci_function *fn, unsigned vector, const uint32_t *entry, bool pending);
 /* Which BARs are decoded? Bit n: BAR n. Decode these, where the configuration space says. */
 uint32_t pci_bars_on(const struct pci_function *fn);

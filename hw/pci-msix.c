@@ -42,6 +42,16 @@ bool pci_msix_pending(struct pci_vector *v)
 	return atomic_load(&v->pending);
 }
 
+bool pci_msix_withheld(struct pci_function *fn, unsigned *ret_vector)
+{
+	for (unsigned i = 0; i < fn->n_vectors && pci_msix_enabled(fn); i++)
+		if (pci_msix_pending(&fn->vector[i]) && !deliverable(fn, &fn->vector[i])) {
+			*ret_vector = i;
+			return true;
+		}
+	return false;
+}
+
 static void unbind(struct pci_function *fn, struct pci_vector *v)
 {
 	const struct board *b = fn->board;

@@ -190,6 +190,18 @@ struct pci_function *pci_function_at(struct pci_host *host, unsigned devfn)
 	return host->fn[devfn];
 }
 
+const char *pci_withheld(struct pci_host *host, unsigned *ret_vector)
+{
+	const char *name = NULL;
+
+	pthread_mutex_lock(&host->lock);
+	for (unsigned i = 0; !name && i < PCI_MAX_FUNCTIONS; i++)
+		if (host->fn[i] && pci_msix_withheld(host->fn[i], ret_vector))
+			name = host->fn[i]->name;
+	pthread_mutex_unlock(&host->lock);
+	return name;
+}
+
 void pci_config_get(struct pci_function *fn, unsigned off, void *ret, unsigned len)
 {
 	pthread_mutex_lock(&fn->host->lock);

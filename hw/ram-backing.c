@@ -233,6 +233,8 @@ int ram_backing_failed(const struct ram_backing *backing, uint64_t size_bytes, i
 	unsigned long long needed, unused, all;
 	char how[128];
 
+	if (backing->unbound)
+		return log_err(err, "bind guest RAM to the host's NUMA nodes (mbind)");
 	if (err != -ENOMEM || !page)
 		return log_err(err, "map %lluMB of guest RAM", mib);
 	needed = (size_bytes + page - 1) / page;

@@ -11,30 +11,44 @@ static off_t file_offset(const struct ram *ram, gpa_t at)
 	return (off_t)(at.v < RAM_GAP_END ? at.v : at.v - RAM_GAP_END + ram->map.part[0].size_bytes);
 }
 
+/* Each may be a mapping more, and a process has 65530: a guest must not use them up. */
+#define MOST_HOLES 8192
+
+static bool began_as_file(const struct ram *ram)
+{
+	return ram->fd >= 0 && !ram->shared && ram->page_bytes == RAM_PAGE_BYTES;
+}
+
 /* A page of a file that only began as the RAM would come back as it was. */
-static int forget_file(const struct ram *ram, uint8_t *host, uint64_t bytes)
+static int forget_file(struct ram *ram, uint8_t *host, uint64_t bytes)
 {
 	char refused[64] = "";
+	int err;
 
+	if (atomic_fetch_add(&ram->holes, 1) >= MOST_HOLES) {
+		atomic_store(&ram->holes, MOST_HOLES);
+		return -ENOSPC;
+	}
 	if (mmap(host, bytes, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
 		return -errno;
+	err = ram_bind(ram, (uint64_t)(host - ram->map.base), bytes);
+	if (err)
+		return err;
 	ram_advise(ram, host, bytes, refused, sizeof(refused));
 	return 0;
 }
 
-static int discard_pages(struct ram *ram, gpa_t at, uint8_t *host, uint64_t bytes)
+static int drop_pages(struct ram *ram, gpa_t at, uint8_t *host, uint64_t bytes)
 {
 	/* Dropping our mapping of a shared file would leave the pages to the file. */
 	if (ram->fd >= 0 && ram->shared)
 		return fallocate(ram->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 				 file_offset(ram, at), (off_t)bytes) ? -errno : 0;
-	if (ram->fd >= 0 && ram->page_bytes == RAM_PAGE_BYTES)
-		return forget_file(ram, host, bytes);
 	return madvise(host, bytes, MADV_DONTNEED) ? -errno : 0;
 }
 
-int ram_discard(struct ram *ram, gpa_t at, uint64_t bytes)
+static int give_back(struct ram *ram, gpa_t at, uint64_t bytes, bool zeros)
 {
 	const uint64_t page = ram->page_bytes;
 	uint64_t first = ALIGN_UP(at.v, page), end;
@@ -47,5 +61,17 @@ int ram_discard(struct ram *ram, gpa_t at, uint64_t bytes)
 		return 0;
 	host = ram->map.base + first;
 	ram_wrote(ram, host, end - first);
-	return discard_pages(ram, GPA(first), host, end - first);
+	if (zeros && began_as_file(ram))
+		return forget_file(ram, host, end - first);
+	return drop_pages(ram, GPA(first), host, end - first);
+}
+
+int ram_discard(struct ram *ram, gpa_t at, uint64_t bytes)
+{
+	return give_back(ram, at, bytes, true);
+}
+
+int ram_drop(struct ram *ram, gpa_t at, uint64_t bytes)
+{
+	return give_back(ram, at, bytes, false);
 }

@@ -23,6 +23,7 @@ struct ram {
 	bool shared;         /* what is in the file is what is in the RAM */
 	uint64_t page_bytes; /* the least that can be given back */
 	const struct ram_config *advice;
+	atomic_uint holes; /* made in memory that began as a file */
 	atomic_bool logging;
 	_Atomic(uint64_t) *log; /* a bit a page of the span, gap included; kept once it was made */
 	struct ram_besides besides;
@@ -30,5 +31,8 @@ struct ram {
 
 /** ram_advise() - as the configuration has it; the names of what the host refuses are added to @refused */
 void ram_advise(const struct ram *ram, uint8_t *host, uint64_t bytes, char *refused, size_t cap);
+
+/** ram_bind() - the policies of the RAM for what is mapped anew at [@start, @start + @bytes); Return: 0 or -errno */
+int ram_bind(const struct ram *ram, uint64_t start, uint64_t bytes);
 
 #endif

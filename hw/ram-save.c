@@ -18,10 +18,11 @@
 #define CHUNK_BYTES   (CHUNK_PAGES * RAM_PAGE_BYTES)
 #define PAGE_IS_THERE (3ULL << 62) /* in memory, or swapped out */
 
-struct saver {
+struct walker {
 	const struct ram *ram;
-	int fd, pagemap_fd; /* -1: the host does not tell */
-	uint64_t written;
+	ram_run_fn run;
+	void *ctx;
+	int pagemap_fd; /* -1: the host does not tell */
 	uint64_t pagemap[CHUNK_PAGES];
 };
 
@@ -39,7 +40,7 @@ static bool is_in_file(const struct ram *ram, off_t at, uint64_t bytes)
 }
 
 /* Which pages of a chunk need not be looked at: those whose pagemap is 0 then. */
-static void look_up(struct saver *s, const uint8_t *host, unsigned n, off_t at)
+static void look_up(struct walker *s, const uint8_t *host, unsigned n, off_t at)
 {
 	const off_t where = (off_t)((uintptr_t)host / RAM_PAGE_BYTES * sizeof(s->pagemap[0]));
 	const ssize_t bytes = (ssize_t)(n * sizeof(s->pagemap[0]));
@@ -49,31 +50,31 @@ static void look_up(struct saver *s, const uint8_t *host, unsigned n, off_t at)
 		memset(s->pagemap, 0xff, sizeof(s->pagemap));
 }
 
-static bool has_data(const struct saver *s, const uint8_t *host, unsigned page)
+static bool has_data(const struct walker *s, const uint8_t *host, unsigned page)
 {
 	return (s->pagemap[page] & PAGE_IS_THERE) &&
 	       memcmp(host + page * RAM_PAGE_BYTES, zeros, RAM_PAGE_BYTES);
 }
 
-/* At most CHUNK_PAGES; as few writes as there are runs of pages */
-static int save_chunk(struct saver *s, const uint8_t *host, unsigned n, off_t at)
+/* At most CHUNK_PAGES; as few calls as there are runs of pages */
+static int walk_chunk(struct walker *s, const uint8_t *host, unsigned n, off_t at)
 {
-	unsigned first, bytes;
+	const uint64_t gpa = (uint64_t)(host - s->ram->map.base);
+	unsigned first;
 	int err = 0;
 
 	look_up(s, host, n, at);
 	for (unsigned page = 0; !err && page < n; page++) {
 		for (first = page; page < n && has_data(s, host, page); page++)
 			;
-		bytes = (page - first) * RAM_PAGE_BYTES;
-		err = file_write(s->fd, host + first * RAM_PAGE_BYTES, bytes,
-				 (uint64_t)at + first * RAM_PAGE_BYTES);
-		s->written += bytes;
+		if (page > first)
+			err = s->run(s->ctx, GPA(gpa + first * RAM_PAGE_BYTES), host + first * RAM_PAGE_BYTES,
+				     (page - first) * RAM_PAGE_BYTES);
 	}
 	return err;
 }
 
-static int save_part(struct saver *s, const struct ram_part *part, off_t at)
+static int walk_part(struct walker *s, const struct ram_part *part, off_t at)
 {
 	const uint8_t *host = s->ram->map.base + part->start.v;
 	int err = 0;
@@ -82,26 +83,49 @@ static int save_part(struct saver *s, const struct ram_part *part, off_t at)
 		uint64_t left = part->size_bytes - off;
 		unsigned n = left < CHUNK_BYTES ? (unsigned)(left / RAM_PAGE_BYTES) : CHUNK_PAGES;
 
-		err = save_chunk(s, host + off, n, at + (off_t)off);
+		err = walk_chunk(s, host + off, n, at + (off_t)off);
 	}
 	return err;
 }
 
-int ram_save(const struct ram *ram, int fd, uint64_t *ret_bytes)
+int ram_each_run(const struct ram *ram, ram_run_fn run, void *ctx)
 {
-	struct saver s = { .ram = ram, .fd = fd };
+	struct walker s = { .ram = ram, .run = run, .ctx = ctx };
 	off_t at = 0;
 	int err = 0;
 
-	if (ftruncate(fd, (off_t)ram_bytes(ram)))
-		return -errno;
 	s.pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	for (unsigned i = 0; !err && i < ram->map.n_parts; i++) {
-		err = save_part(&s, &ram->map.part[i], at);
+		err = walk_part(&s, &ram->map.part[i], at);
 		at += (off_t)ram->map.part[i].size_bytes;
 	}
 	if (s.pagemap_fd >= 0)
 		close(s.pagemap_fd);
+	return err;
+}
+
+struct saver {
+	int fd;
+	uint64_t at, written;
+};
+
+static int save_run(void *ctx, gpa_t at, const uint8_t *host, size_t bytes)
+{
+	const uint64_t off = at.v < RAM_GAP_END ? at.v : at.v - RAM_GAP_SIZE;
+	struct saver *s = ctx;
+
+	s->written += bytes;
+	return file_write(s->fd, host, bytes, s->at + off);
+}
+
+int ram_save(const struct ram *ram, int fd, uint64_t at, uint64_t *ret_bytes)
+{
+	struct saver s = { .fd = fd, .at = at };
+	int err;
+
+	if (ftruncate(fd, (off_t)(at + ram_bytes(ram))))
+		return -errno;
+	err = ram_each_run(ram, save_run, &s);
 	*ret_bytes = s.written;
 	return err;
 }

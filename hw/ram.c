@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "ram-internal.h"
 
@@ -72,6 +74,22 @@ static int map_range(const struct ram *ram, uint64_t start, uint64_t len, uint64
 	return 0;
 }
 
+/* Before anything touches it, as a page stays where it is. */
+int ram_bind(const struct ram *ram, uint64_t start, uint64_t bytes)
+{
+	for (unsigned i = 0; i < ram->advice->n_policies; i++) {
+		const struct ram_policy *p = &ram->advice->policy[i];
+		uint64_t from = p->start > start ? p->start : start;
+		uint64_t end = p->start + p->bytes < start + bytes ? p->start + p->bytes : start + bytes;
+
+		/* The number of bits is counted from one. */
+		if (from < end && syscall(SYS_mbind, ram->map.base + from, end - from, p->mode, p->nodes,
+					  RAM_HOST_NODES + 1, 0))
+			return -errno;
+	}
+	return 0;
+}
+
 void ram_advise(const struct ram *ram, uint8_t *host, uint64_t bytes, char *refused, size_t cap)
 {
 	const struct ram_config *cfg = ram->advice;
@@ -137,6 +155,10 @@ static int map_part(struct ram *ram, unsigned i, struct ram_backing *backing)
 				backing);
 	if (err)
 		return err;
+	err = ram_bind(ram, part->start.v, part->size_bytes);
+	backing->unbound = err;
+	if (err)
+		return err;
 	advise_part(ram, i, backing);
 	if (backing->prealloc &&
 	    madvise(ram->map.base + part->start.v, part->size_bytes, MADV_POPULATE_WRITE))
@@ -150,6 +172,7 @@ int ram_new(uint64_t size_bytes, struct ram_backing *backing, struct ram **ret)
 	int err;
 
 	backing->refused[0] = '\0';
+	backing->unbound = false;
 	if (size_bytes > UINT64_MAX - RAM_GAP_SIZE)
 		return -ENOMEM;
 	ram = calloc(1, sizeof(*ram));

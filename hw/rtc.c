@@ -414,6 +414,20 @@ static void rtc_write(void *dev, uint64_t off, unsigned len, uint64_t value)
 	pthread_mutex_unlock(&rtc->lock);
 }
 
+void rtc_look(void *dev, struct rtc_view *ret)
+{
+	struct rtc *rtc = dev;
+	int alarm_s;
+
+	pthread_mutex_lock(&rtc->lock);
+	ret->time_s = host_now().tv_sec + rtc->st.offset_s;
+	ret->held = rtc->st.ram[REG_B] & B_SET;
+	ret->has_alarm = rtc->st.ram[REG_B] & ALARM;
+	alarm_s = seconds_to_alarm(rtc, ret->time_s - rtc->st.offset_s);
+	ret->alarm_s = alarm_s ? ret->time_s + alarm_s : 0;
+	pthread_mutex_unlock(&rtc->lock);
+}
+
 static uint64_t min_u64(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;

@@ -132,8 +132,7 @@ int state_save(struct state_buf *buf, const struct state_type *type, void *dev)
 
 /* ---- read ---- */
 
-__attribute__((format(printf, 3, 4))) static int refuse(struct state_reader *in, int err,
-							const char *fmt, ...)
+int state_refuse(struct state_reader *in, int err, const char *fmt, ...)
 {
 	va_list args;
 
@@ -213,11 +212,11 @@ int state_take_record(struct state_reader *in, struct record *ret)
 	uint32_t behind;
 
 	if (!take_u32(&all, &behind) || behind > (size_t)(all.end - all.at))
-		return refuse(in, -EBADMSG, "a record is cut short");
+		return state_refuse(in, -EBADMSG, "a record is cut short");
 	*ret = (struct record){ .at = all.at, .end = all.at + behind };
 	if (!take_name(ret, ret->name) || !take_u32(ret, &ret->version) ||
 	    !take_u32(ret, &ret->n) || ret->n > MAX_FIELDS)
-		return refuse(in, -EBADMSG, "a record has a damaged head");
+		return state_refuse(in, -EBADMSG, "a record has a damaged head");
 	in->at = ret->end;
 	return 0;
 }
@@ -232,7 +231,7 @@ int state_next(struct state_reader *in, char ret_name[STATE_NAME_MAX + 1])
 		return -ENODATA;
 	err = state_take_record(&ahead, &r);
 	if (err)
-		return refuse(in, err, "%s", ahead.why);
+		return state_refuse(in, err, "%s", ahead.why);
 	memcpy(ret_name, r.name, sizeof(r.name));
 	return 0;
 }
@@ -240,13 +239,13 @@ int state_next(struct state_reader *in, char ret_name[STATE_NAME_MAX + 1])
 int state_take_field(struct state_reader *in, struct record *r, struct field *ret)
 {
 	if (!take_field(r, ret))
-		return refuse(in, -EBADMSG, "%s: a field is damaged or cut short", r->name);
+		return state_refuse(in, -EBADMSG, "%s: a field is damaged or cut short", r->name);
 	return 0;
 }
 
 int state_judge_end(struct state_reader *in, const struct record *r)
 {
-	return r->at == r->end ? 0 : refuse(in, -EBADMSG, "%s: more than its fields", r->name);
+	return r->at == r->end ? 0 : state_refuse(in, -EBADMSG, "%s: more than its fields", r->name);
 }
 
 /* ---- load ---- */
@@ -264,15 +263,15 @@ static int judge_shape(struct state_reader *in, const struct state_type *type,
 {
 	if (strcmp(got->name, want->name))
 		return has_field(type, got->name)
-			       ? refuse(in, -EBADMSG, "%s: field '%s' is missing", type->name,
+			       ? state_refuse(in, -EBADMSG, "%s: field '%s' is missing", type->name,
 					want->name)
-			       : refuse(in, -EBADMSG, "%s: unknown field '%s'", type->name,
+			       : state_refuse(in, -EBADMSG, "%s: unknown field '%s'", type->name,
 					got->name);
 	if (got->bytes != want->bytes)
-		return refuse(in, -EBADMSG, "%s: field '%s' has values of %u bytes, not %u",
+		return state_refuse(in, -EBADMSG, "%s: field '%s' has values of %u bytes, not %u",
 			      type->name, want->name, got->bytes, want->bytes);
 	if (got->count != used(want, state))
-		return refuse(in, -EBADMSG, "%s: field '%s' has %u values, not %u", type->name,
+		return state_refuse(in, -EBADMSG, "%s: field '%s' has %u values, not %u", type->name,
 			      want->name, got->count, used(want, state));
 	return 0;
 }
@@ -281,10 +280,10 @@ static int judge_value(struct state_reader *in, const char *type, const struct s
 		       uint64_t value)
 {
 	if (want->max && value > want->max)
-		return refuse(in, -ERANGE, "%s: field '%s' is 0x%llx, at most 0x%llx can be", type,
+		return state_refuse(in, -ERANGE, "%s: field '%s' is 0x%llx, at most 0x%llx can be", type,
 			      want->name, (unsigned long long)value, (unsigned long long)want->max);
 	if (want->bits && value & ~want->bits)
-		return refuse(in, -ERANGE, "%s: field '%s' is 0x%llx, bits of 0x%llx can be", type,
+		return state_refuse(in, -ERANGE, "%s: field '%s' is 0x%llx, bits of 0x%llx can be", type,
 			      want->name, (unsigned long long)value,
 			      (unsigned long long)want->bits);
 	return 0;
@@ -314,7 +313,7 @@ static int unpack_fields(struct state_reader *in, struct record *r, const struct
 		if (type->fields[i].since > r->version)
 			continue;
 		if (!left)
-			return refuse(in, -EBADMSG, "%s: field '%s' is missing", type->name,
+			return state_refuse(in, -EBADMSG, "%s: field '%s' is missing", type->name,
 				      type->fields[i].name);
 		left--;
 		err = state_take_field(in, r, &got);
@@ -324,7 +323,7 @@ static int unpack_fields(struct state_reader *in, struct record *r, const struct
 			return err;
 	}
 	if (left)
-		return refuse(in, -EBADMSG, "%s: a field too many", type->name);
+		return state_refuse(in, -EBADMSG, "%s: a field too many", type->name);
 	return state_judge_end(in, r);
 }
 
@@ -337,17 +336,17 @@ int state_unpack(struct state_reader *in, const struct state_type *type, void *r
 	if (err)
 		return err;
 	if (strcmp(r.name, type->name))
-		return refuse(in, -EBADMSG, "a record of '%s' where '%s' is expected", r.name,
+		return state_refuse(in, -EBADMSG, "a record of '%s' where '%s' is expected", r.name,
 			      type->name);
 	if (!r.version || r.version > type->version)
-		return refuse(in, -ENOTSUP, "%s: version %u, this lkvm reads 1 to %u", type->name,
+		return state_refuse(in, -ENOTSUP, "%s: version %u, this lkvm reads 1 to %u", type->name,
 			      r.version, type->version);
 	memset(ret_state, 0, type->size);
 	err = unpack_fields(in, &r, type, ret_state);
 	if (err)
 		return err;
 	bad = type->check ? type->check(ret_state) : NULL;
-	return bad ? refuse(in, -ERANGE, "%s: field '%s' has a value that cannot be", type->name,
+	return bad ? state_refuse(in, -ERANGE, "%s: field '%s' has a value that cannot be", type->name,
 			    bad)
 		   : 0;
 }
@@ -358,12 +357,12 @@ int state_load(struct state_reader *in, const struct state_type *type, void *dev
 	int err;
 
 	if (!state)
-		return refuse(in, -ENOMEM, "%s: no memory", type->name);
+		return state_refuse(in, -ENOMEM, "%s: no memory", type->name);
 	err = state_unpack(in, type, state);
 	if (!err) {
 		err = type->load(dev, state);
 		if (err)
-			refuse(in, err, "%s: %s", type->name, strerror(-err));
+			state_refuse(in, err, "%s: %s", type->name, strerror(-err));
 	}
 	free(state);
 	return err;

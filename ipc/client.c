@@ -212,6 +212,17 @@ int ipc_call(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_re
 	return wait_for_answer(fd) ? ipc_receive(fd, ret) : -ETIMEDOUT;
 }
 
+int ipc_call_again(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_reply *ret)
+{
+	int err;
+
+	do {
+		ret->len = 0;
+		err = ipc_call(fd, op, body, len, ret);
+	} while (err == -EAGAIN);
+	return err;
+}
+
 bool ipc_print(const void *text, size_t len)
 {
 	char *masked = malloc(len + 1);

@@ -14,6 +14,7 @@
 
 #include "lkvm/clock.h"
 #include "lkvm/log.h"
+#include "lkvm/types.h"
 
 bool ipc_name_valid(const char *name)
 {
@@ -122,6 +123,18 @@ int ipc_folder_open(struct ipc_folder *folder, bool create)
 	return err;
 }
 
+int ipc_folder_make(char *ret, size_t cap)
+{
+	struct ipc_folder folder;
+	int err = ipc_folder_open(&folder, true);
+
+	if (err)
+		return err;
+	snprintf(ret, cap, "%s", folder.path);
+	ipc_folder_close(&folder);
+	return 0;
+}
+
 bool ipc_folder_lock(const struct ipc_folder *folder)
 {
 	const int64_t until = now_ms() + IPC_LOCK_MS;
@@ -215,7 +228,8 @@ int ipc_socket_connect(const struct ipc_folder *folder, const char *file, int fl
 	return err;
 }
 
-int ipc_remove_dead(const struct ipc_folder *folder, const char *file)
+/* Return: 0: the name is free now; -EEXIST: it is alive; -ENOTSOCK; -errno */
+static int remove_dead(const struct ipc_folder *folder, const char *file)
 {
 	int fd = ipc_socket_connect(folder, file, SOCK_NONBLOCK);
 
@@ -228,4 +242,33 @@ int ipc_remove_dead(const struct ipc_folder *folder, const char *file)
 	if (fd != -ECONNREFUSED)
 		return fd;
 	return unlinkat(folder->fd, file, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* What it had beside it goes with it. */
+int ipc_remove_dead(const struct ipc_folder *folder, const char *file)
+{
+	static const char *const beside[] = { IPC_VSOCK_SUFFIX, IPC_VSOCK_SUFFIX ".seqpacket" };
+	const size_t name = strlen(file) - strlen(IPC_SUFFIX);
+	char other[IPC_FILE_BYTES + sizeof(IPC_VSOCK_SUFFIX ".seqpacket")];
+	int err = remove_dead(folder, file);
+
+	for (size_t i = 0; !err && i < ARRAY_SIZE(beside); i++) {
+		snprintf(other, sizeof(other), "%.*s%s", (int)name, file, beside[i]);
+		remove_dead(folder, other);
+	}
+	return err;
+}
+
+int ipc_path(const char *name, const char *suffix, char *ret, size_t cap)
+{
+	struct ipc_folder folder;
+	int err = ipc_folder_open(&folder, true), n;
+
+	if (err)
+		return err;
+	n = snprintf(ret, cap, "%s/%s%s", folder.path, name, suffix);
+	ipc_folder_close(&folder);
+	return n > 0 && (size_t)n < cap ? 0 :
+		       log_errx(-ENAMETOOLONG, "'%s%s' in the control folder: the path is too long for a socket", name,
+				suffix);
 }

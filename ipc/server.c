@@ -153,6 +153,13 @@ static void fds_take(struct ipc_client *c, struct msghdr *msg)
 			memcpy(c->fds, CMSG_DATA(head), head->cmsg_len - CMSG_LEN(0));
 }
 
+int ipc_say(struct ipc_reply *reply, int err, const char *why)
+{
+	snprintf((char *)reply->body, sizeof(reply->body), "%s", why);
+	reply->len = strlen((char *)reply->body);
+	return err;
+}
+
 int ipc_take_fd(struct ipc_client *client, unsigned i)
 {
 	int fd = client->fds[i];
@@ -236,7 +243,8 @@ static void client_handle(struct ipc_client *c, const struct request *req)
 	int err;
 
 	if (c->late) {
-		c->late->more(c->late_ctx, req->head.op, req->body, req->head.body_bytes);
+		if (c->late->more)
+			c->late->more(c->late_ctx, req->head.op, req->body, req->head.body_bytes);
 		return;
 	}
 	reply.len = 0;

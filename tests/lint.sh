@@ -6,15 +6,15 @@ cd "${0%/*}/.." || exit
 
 CPPFLAGS=(-std=gnu11 -D_GNU_SOURCE -Iinclude '-DLKVM_VERSION="lint"')
 shopt -s nullglob
-folders=(vm x86/boot x86/tables x86/cpu virtio hw disk net fs console ipc util)
+folders=(vm linux gdb x86/boot x86/tables x86/cpu virtio hw disk net vsock fs console ipc util)
 sources=(*.c)
 for folder in "${folders[@]}"; do
 	sources+=("$folder"/*.c)
 done
 headers=(include/lkvm/*.h include/lkvm/*/*.h)
-scripts=(tests/*.sh tests/*/*.sh Documentation/*.bash .ci/*)
+scripts=(tests/*.sh tests/*/*.sh Documentation/*.bash .ci/* examples/*)
 tests=(tests/*/*.c tests/*/*.h tests/*/*.S)
-texts=("${sources[@]}" "${headers[@]}" "${scripts[@]}" "${tests[@]}" {x86/*,hw,disk,fs,virtio,ipc}/*.[hS] guest/*.[chS] Makefile README
+texts=("${sources[@]}" "${headers[@]}" "${scripts[@]}" "${tests[@]}" {linux,x86/*,hw,disk,net,vsock,fs,virtio,ipc}/*.[hS] guest/*.[chS] Makefile README
 	*/*.mk tests/*/*.mk Documentation/*.in)
 # shellcheck source=tests/report.sh
 . tests/report.sh
@@ -66,13 +66,18 @@ check_layers()
 	only "util includes nothing but util" "lkvm/(types|clock|$util_headers)\.h" util/*.c
 	only "RAM and bus include nothing but util" "lkvm/(types|clock|access|ram|bus|irq|$util_headers)\.h" hw/ram*.c hw/bus.c
 	only "state tables include nothing but util" "lkvm/(types|clock|state|$util_headers)\.h" hw/state*.c
-	only "disks include nothing but util" "lkvm/(types|clock|disk|$util_headers)\.h" disk/*.c
-	only "shared folders include nothing but util" "lkvm/(types|clock|fs|$util_headers)\.h" fs/*.c
+	only "disks include nothing but util" "lkvm/(types|clock|disk|pmem|$util_headers)\.h" disk/*.c
+	only "networks include nothing but util" "lkvm/(types|clock|net|net-forward|net-pcap|$util_headers)\.h" net/*.c
+	only "vsock's end on the host includes nothing but util" "lkvm/(types|clock|vsock|$util_headers)\.h" vsock/*.c
+	only "shared folders include nothing but util" "lkvm/(types|clock|fs|state|$util_headers)\.h" fs/*.c
 	only "consoles include nothing but util" "lkvm/(types|clock|console|console/.*|$util_headers)\.h" console/*.c
 	only "the guest's init includes nothing but the session" 'lkvm/session\.h' guest/*.c
+	only "gdb's protocol includes nothing but itself" "lkvm/gdb/.*\.h" gdb/*.c
 	only "the control socket includes nothing but util" "lkvm/(types|clock|ipc|$util_headers)\.h" ipc/*.c
 	never "chips know neither KVM nor the machine" "$above|linux/kvm\.h" hw/*.c
 	never "virtio devices know neither KVM nor the machine" "$above|linux/kvm\.h" virtio/*.c
+	only "looking into Linux includes RAM and page tables only" \
+		"lkvm/(types|clock|ram|linux/.*|x86/(cpu|boot|topology)|$util_headers)\.h" linux/*.c
 	never "x86 does not know the machine" "$above" x86/*/*.c
 	never "the VM does not know the machine, commands and devices" \
 		'lkvm/(builtin|guests|options|vm/.*|chips|console|disk|virtio.*|ipc)\.h' kvm*.c

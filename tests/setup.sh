@@ -8,6 +8,7 @@
 #   check   every test: host, plus test libraries, fuzzers and linters
 #   bench   make bench: host, plus what is measured with (newer peers: tests/bench/peers.sh)
 #   kernel  build a Linux kernel
+#   debuggers  of dumps, which make check-dump-long needs beside those of check
 #
 # Says what it installs. Where nothing is missing it prints nothing and needs no network.
 # On a system without apt-get it checks for the programs and names the missing ones.
@@ -34,6 +35,7 @@ table()
 		build   libaio-dev            -
 		build   libfdt-dev            -
 		build   libnbd-dev            -
+		build   libslirp-dev          -
 		guests  busybox-static        busybox
 		guests  xz-utils              xz
 		guests  zstd                  zstd
@@ -52,15 +54,22 @@ table()
 		check   nbdkit                nbdkit
 		check   fio                   fio
 		check   e2fsprogs             mke2fs
+		check   ethtool               ethtool
+		check   perl-base             perl
 		check   procps                pgrep
+		check   python3               python3
 		check   kmod                  modprobe
 		check   seabios               -
+		check   gdb                   gdb
 		check   lzop                  lzop
+		check   makedumpfile          makedumpfile
 		check   zsh                   zsh
 		check   fish                  fish
 		bench   strace                strace
 		bench   fio                   fio
 		bench   e2fsprogs             mke2fs
+		debuggers crash               crash
+		debuggers python3-drgn        drgn
 		kernel  xz-utils              xz
 		kernel  bc                    bc
 		kernel  bison                 bison
@@ -79,13 +88,14 @@ includes()
 	check) echo build guests host check ;;
 	bench) echo build guests host bench ;;
 	kernel) echo build kernel ;;
+	debuggers) echo build debuggers ;;
 	*) return 1 ;;
 	esac
 }
 
 usage()
 {
-	echo "usage: $0 build|guests|host|demo|check|bench|kernel ..." >&2
+	echo "usage: $0 build|guests|host|demo|check|bench|kernel|debuggers ..." >&2
 	exit 2
 }
 

@@ -2,7 +2,9 @@
 #include "lkvm/file.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 ssize_t file_read(int fd, void *dst, size_t len, uint64_t at)
@@ -46,4 +48,27 @@ bool file_is_in(const char *path, const char *folder)
 	if (len == 1) /* the root */
 		return true;
 	return !strncmp(path, folder, len) && (path[len] == '/' || !path[len]);
+}
+
+unsigned file_temp_folders(const char *ret[FILE_TEMP_FOLDERS])
+{
+	const char *own = getenv("TMPDIR");
+
+	ret[0] = own && *own ? own : "/var/tmp";
+	ret[1] = "/tmp";
+	return own && *own ? 1 : 2;
+}
+
+uint64_t file_raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return 0;
+	if (limit.rlim_cur == limit.rlim_max)
+		return limit.rlim_cur;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) && getrlimit(RLIMIT_NOFILE, &limit))
+		return 0;
+	return limit.rlim_cur;
 }

@@ -134,6 +134,12 @@ void json_bool(struct json *json, const char *key, bool value)
 	fputs(value ? "true" : "false", json->out);
 }
 
+void json_us(struct json *json, const char *key, uint64_t ns)
+{
+	put_key(json, key);
+	fprintf(json->out, "%" PRIu64 ".%03u", ns / 1000, (unsigned)(ns % 1000));
+}
+
 void json_hex(struct json *json, const char *key, uint64_t value)
 {
 	put_key(json, key);

@@ -37,6 +37,14 @@ static void print_commands(void)
 		printf(" %s", (*cmd)->name);
 }
 
+static void print_operands(const struct command *cmd)
+{
+	if (cmd->words)
+		printf(" %s", cmd->words);
+	else
+		print_commands();
+}
+
 /* For a shell's single quotes; characters of @special get a backslash. At most @len bytes. */
 static void print_quoted(const char *text, size_t len, const char *special, const char *quote)
 {
@@ -87,8 +95,14 @@ static void bash_names(const struct command *cmd, const struct opt *opt)
 		printf("-%c ", opt->short_name);
 	if (opt->name)
 		printf("--%s ", opt->name);
-	if (opt->name && opt->arg_optional)
+	if (opt->name && opt->arg_optional && !opt->arg_next)
 		printf("--%s= ", opt->name);
+}
+
+/* May its argument be the next word? */
+static bool takes_word(const struct opt *opt)
+{
+	return !opt->arg_optional || opt->arg_next;
 }
 
 /* One line of the case: the ways to write the option, and what its argument may be. */
@@ -98,11 +112,11 @@ static void bash_argument(const struct command *cmd, const struct opt *opt)
 
 	if (!opt->arg)
 		return;
-	if (opt->short_name && !opt->arg_optional) {
+	if (opt->short_name && takes_word(opt)) {
 		printf("%s%s:-%c", sep, cmd->name, opt->short_name);
 		sep = " | ";
 	}
-	if (opt->name && !opt->arg_optional) {
+	if (opt->name && takes_word(opt)) {
 		printf("%s%s:--%s", sep, cmd->name, opt->name);
 		sep = " | ";
 	}
@@ -118,7 +132,7 @@ static void bash_command(const struct command *cmd)
 {
 	printf("\t%s:) kind='%s' words='", cmd->name, bash_kind(cmd->operand_complete));
 	if (cmd->operand_complete == COMPLETE_WORDS)
-		print_commands();
+		print_operands(cmd);
 	printf("' options='");
 	each_option(cmd, bash_names);
 	printf("' ;;\n");
@@ -153,7 +167,7 @@ static void zsh_choice(void *ctx, const struct opt_choice *choice)
 }
 
 /* What offers the argument; the blank before a function keeps _arguments from adding words to it. */
-static void zsh_action(enum opt_complete complete, const struct opt *opt)
+static void zsh_action(enum opt_complete complete, const struct command *cmd, const struct opt *opt)
 {
 	switch (complete) {
 	case COMPLETE_NONE:
@@ -181,8 +195,8 @@ static void zsh_action(enum opt_complete complete, const struct opt *opt)
 	if (opt) {
 		print_words(opt);
 		options_choices(opt, true, NULL, zsh_choice);
-	} else {
-		print_commands();
+	} else if (cmd) {
+		print_operands(cmd);
 	}
 }
 
@@ -196,7 +210,7 @@ static void zsh_spec(const struct opt *opt, const char *name, const char *joint)
 		printf(opt->arg_optional ? "::" : ":");
 		print_quoted(opt->arg, strlen(opt->arg), ":\\", "'\\''");
 		printf(":");
-		zsh_action(opt->complete, opt);
+		zsh_action(opt->complete, NULL, opt);
 	}
 	printf("'");
 }
@@ -208,11 +222,11 @@ static void zsh_option(const struct command *cmd, const struct opt *opt)
 	(void)cmd;
 	if (opt->short_name) {
 		snprintf(name, sizeof(name), "-%c", opt->short_name);
-		zsh_spec(opt, name, opt->arg_optional ? "-" : "+");
+		zsh_spec(opt, name, takes_word(opt) ? "+" : "-");
 	}
 	if (opt->name) {
 		snprintf(name, sizeof(name), "--%s", opt->name);
-		zsh_spec(opt, name, opt->arg_optional ? "=-" : "=");
+		zsh_spec(opt, name, takes_word(opt) ? "=" : "=-");
 	}
 }
 
@@ -230,7 +244,7 @@ static void zsh(void)
 		each_option(*cmd, zsh_option);
 		if ((*cmd)->operand_complete != COMPLETE_NONE) {
 			printf(" \\\n\t\t'*:operand:");
-			zsh_action((*cmd)->operand_complete, NULL);
+			zsh_action((*cmd)->operand_complete, *cmd, NULL);
 			printf("'");
 		}
 		printf("\n}\n");
@@ -269,7 +283,7 @@ static void fish_choices(const char *before, const struct opt *opt, const char *
 static void fish_argument(const struct opt *opt)
 {
 	/* An argument that may be left out is offered behind the '=' only. */
-	const char *required = opt->arg_optional ? " -f" : " -x";
+	const char *required = takes_word(opt) ? " -x" : " -f";
 
 	switch (opt->complete) {
 	case COMPLETE_FILE:
@@ -324,7 +338,7 @@ static void fish_operands(const struct command *cmd)
 		break;
 	case COMPLETE_WORDS:
 		printf("' -f -a '");
-		print_commands();
+		print_operands(cmd);
 		printf("'\n");
 		break;
 	default:

@@ -87,14 +87,18 @@ static void man_option(const struct opt *opt)
 	printf(".It");
 	if (opt->short_name) {
 		printf(" Fl %c", opt->short_name);
-		if (opt->arg && !opt->arg_optional)
+		if (opt->arg_next)
+			printf(" Op Ar \"\\&%s\"", opt->arg);
+		else if (opt->arg && !opt->arg_optional)
 			printf(" Ar \"\\&%s\"", opt->arg);
 		if (opt->name)
 			printf(" ,");
 	}
 	if (opt->name) {
 		printf(" Fl -%s", opt->name);
-		if (opt->arg_optional)
+		if (opt->arg_next)
+			printf(" Op Ar \"\\&%s\"", opt->arg);
+		else if (opt->arg_optional)
 			printf(" Ns Oo = Ns Ar \"\\&%s\" Oc", opt->arg);
 		else if (opt->arg)
 			printf(" Ar \"\\&%s\"", opt->arg);

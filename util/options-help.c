@@ -111,7 +111,7 @@ static unsigned print_label(const struct opt *opt)
 	else
 		n = printf("      --%s", opt->name);
 	if (opt->arg)
-		n += printf(opt->arg_optional ? "[=%s]" : " %s", opt->arg);
+		n += printf(opt->arg_next ? " [%s]" : opt->arg_optional ? "[=%s]" : " %s", opt->arg);
 	return (unsigned)n;
 }
 

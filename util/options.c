@@ -250,12 +250,24 @@ static bool is_value(const struct opt_value *values, const char *word)
 	return false;
 }
 
+/* Up to a comma: "3", "3,path=FILE"; a kernel's release, "6.1.0", is none. */
+static bool is_number(const char *word)
+{
+	const size_t digits = strspn(word, "0123456789");
+
+	return digits && (!word[digits] || word[digits] == ',');
+}
+
 /* `--hugepages 2M`: would take 2M for an operand, which is nothing that anybody wants. */
 static enum options_result apply_optional(struct parser *p, const struct opt *opt, const char *shown,
 					  const char *arg)
 {
 	const char *next = p->at < p->argc ? p->argv[p->at] : "";
 
+	if (!arg && opt->arg_next && *next && *next != '-')
+		return apply(p, opt, shown, p->argv[p->at++]);
+	if (!arg && opt->number_follows && is_number(next))
+		return apply_next(p, opt, shown);
 	if (arg || (!is_choice(opt->words, next) && !is_value(opt->values, next)))
 		return apply(p, opt, shown, arg);
 	log_errx(0, "option '%s': its argument follows an equals sign: --%s=%s", shown, opt->name, next);
@@ -309,6 +321,8 @@ static enum options_result parse_short(struct parser *p, const char *word)
 			return unknown_short(p->cmd, *word);
 		if (opt->arg && !opt->arg_optional)
 			return word[1] ? apply(p, opt, shown, word + 1) : apply_next(p, opt, shown);
+		if (opt->arg_next && word[1])
+			return apply(p, opt, shown, word + 1);
 		result = apply_optional(p, opt, shown, NULL);
 		if (result != OPTIONS_OK)
 			return result;

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,6 +99,17 @@ int thread_join(struct thread *thread, int64_t deadline_ms)
 		return -ETIMEDOUT;
 	free(thread);
 	return 0;
+}
+
+int thread_pin(const struct thread *thread, unsigned cpu)
+{
+	cpu_set_t set;
+
+	if (cpu >= CPU_SETSIZE)
+		return -EINVAL;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return -pthread_setaffinity_np(thread->id, sizeof(set), &set);
 }
 
 void thread_signal(const struct thread *thread)

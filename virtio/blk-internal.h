@@ -78,6 +78,9 @@ bool blk_is_writeback(const struct virtio_blk *blk);
  */
 int blk_parse(struct blk_request *r, const struct virtq_chain *c);
 
+/** blk_describe() - for struct virtio_type */
+void blk_describe(unsigned index, const struct virtq_chain *c, struct virtio_asked *ret);
+
 /* ---- blk-state.c: of a struct virtio_dev that is one ---- */
 
 extern const struct state_type blk_state_type;

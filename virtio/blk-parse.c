@@ -136,3 +136,24 @@ int blk_parse(struct blk_request *r, const struct virtq_chain *c)
 		return VIRTIO_BLK_S_UNSUPP;
 	}
 }
+
+void blk_describe(unsigned index, const struct virtq_chain *c, struct virtio_asked *ret)
+{
+	static const char *const names[] = {
+		[VIRTIO_BLK_T_IN] = "read",	     [VIRTIO_BLK_T_OUT] = "write",
+		[VIRTIO_BLK_T_FLUSH] = "flush",	     [VIRTIO_BLK_T_GET_ID] = "get id",
+		[VIRTIO_BLK_T_DISCARD] = "discard",  [VIRTIO_BLK_T_WRITE_ZEROES] = "write zeroes",
+	};
+	struct virtio_blk_outhdr head;
+	uint32_t type;
+
+	(void)index;
+	if (virtq_read(c, 0, &head, sizeof(head)) != sizeof(head))
+		return;
+	type = le32toh(head.type);
+	if (type < ARRAY_SIZE(names) && names[type])
+		ret->what = names[type];
+	ret->has_sector = type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_OUT;
+	ret->sector = le64toh(head.sector);
+	ret->bytes = c->out_bytes - HEADER_BYTES + (c->in_bytes ? c->in_bytes - 1 : 0);
+}

@@ -373,6 +373,7 @@ static const struct virtio_type blk_type = {
 	.queue_size = QUEUE_SIZE,
 	.activate = activate,
 	.kick = kick,
+	.describe = blk_describe,
 	.commit = commit,
 	.drain = drain,
 	.hold = hold,

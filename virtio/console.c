@@ -201,12 +201,22 @@ static void config_write(struct virtio_dev *dev, unsigned off, unsigned width, u
 		port->ops->put(port->end, &byte, 1);
 }
 
+static void describe(unsigned index, const struct virtq_chain *c, struct virtio_asked *ret)
+{
+	(void)c;
+	if (index == CONTROL_RX || index == CONTROL_TX)
+		ret->what = "control";
+	else
+		ret->what = index % 2 ? "output" : "input";
+}
+
 static const struct virtio_type console_type = {
 	.name = "console",
 	.id = VIRTIO_ID_CONSOLE,
 	.queue_size = QUEUE_SIZE,
 	.activate = activate,
 	.kick = kick,
+	.describe = describe,
 	.drain = drain,
 	.hold = hold,
 	.reset = reset,

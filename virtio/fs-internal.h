@@ -27,5 +27,8 @@ static inline struct virtio_fs *fs_of(struct virtio_dev *dev)
 /* ---- fs-state.c: of a struct virtio_dev that is one ---- */
 
 extern const struct state_type fs_state_type;
+/** fs_save_session(), fs_load_session() - for struct virtio_type */
+int fs_save_session(struct virtio_dev *dev, struct state_buf *buf);
+int fs_load_session(struct virtio_dev *dev, struct state_reader *in);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,13 +28,45 @@ static bool mend(struct virtio_dev *dev)
 	return fuse_mend(fs_of(dev)->fuse);
 }
 
+/* What it asks of the server stands in the request's head. */
+static void describe(unsigned index, const struct virtq_chain *c, struct virtio_asked *ret)
+{
+#define NAME(op, name) [FUSE_##op] = name
+	static const char *const names[] = {
+		NAME(LOOKUP, "lookup"), NAME(FORGET, "forget"), NAME(GETATTR, "getattr"), NAME(SETATTR, "setattr"),
+		NAME(READLINK, "readlink"), NAME(SYMLINK, "symlink"), NAME(MKNOD, "mknod"), NAME(MKDIR, "mkdir"),
+		NAME(UNLINK, "unlink"), NAME(RMDIR, "rmdir"), NAME(RENAME, "rename"), NAME(LINK, "link"),
+		NAME(OPEN, "open"), NAME(READ, "read"), NAME(WRITE, "write"), NAME(STATFS, "statfs"),
+		NAME(RELEASE, "release"), NAME(FSYNC, "fsync"), NAME(SETXATTR, "setxattr"),
+		NAME(GETXATTR, "getxattr"), NAME(LISTXATTR, "listxattr"), NAME(REMOVEXATTR, "removexattr"),
+		NAME(FLUSH, "flush"), NAME(INIT, "init"), NAME(OPENDIR, "opendir"), NAME(READDIR, "readdir"),
+		NAME(RELEASEDIR, "releasedir"), NAME(FSYNCDIR, "fsyncdir"), NAME(GETLK, "getlk"),
+		NAME(SETLK, "setlk"), NAME(SETLKW, "setlkw"), NAME(ACCESS, "access"), NAME(CREATE, "create"),
+		NAME(INTERRUPT, "interrupt"), NAME(DESTROY, "destroy"), NAME(IOCTL, "ioctl"), NAME(POLL, "poll"),
+		NAME(BATCH_FORGET, "batch forget"), NAME(FALLOCATE, "fallocate"), NAME(READDIRPLUS, "readdirplus"),
+		NAME(RENAME2, "rename2"), NAME(LSEEK, "lseek"), NAME(COPY_FILE_RANGE, "copy_file_range"),
+		NAME(SETUPMAPPING, "setupmapping"), NAME(REMOVEMAPPING, "removemapping"), NAME(SYNCFS, "syncfs"),
+		NAME(TMPFILE, "tmpfile"),
+	};
+#undef NAME
+	struct fuse_in_header head;
+
+	(void)index;
+	if (virtq_read(c, 0, &head, sizeof(head)) == sizeof(head) && head.opcode < ARRAY_SIZE(names) &&
+	    names[head.opcode])
+		ret->what = names[head.opcode];
+}
+
 static const struct virtio_type fs_type = {
 	.name = "fs",
 	.id = VIRTIO_ID_FS,
 	SHARE_OPS,
 	.config_read = config_read,
+	.describe = describe,
 	.mend = mend,
 	.state = &fs_state_type,
+	.save_more = fs_save_session,
+	.load_more = fs_load_session,
 };
 
 int virtio_fs_new(const struct ram *ram, const char *name, const struct fs_config *config,

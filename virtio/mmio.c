@@ -89,15 +89,15 @@ static void interrupt_ack(struct virtio_mmio *vm, uint32_t bits)
 	atomic_fetch_and(&vm->interrupt, ~(bits << SHOWN_SHIFT));
 }
 
-static void queue_irq(void *transport, unsigned index)
+static void queue_irq(struct virtio_dev *dev, unsigned index)
 {
 	(void)index;
-	interrupt_raise(transport, VIRTIO_MMIO_INT_VRING);
+	interrupt_raise(dev->transport, VIRTIO_MMIO_INT_VRING);
 }
 
-static void config_irq(void *transport)
+static void config_irq(struct virtio_dev *dev)
 {
-	interrupt_raise(transport, VIRTIO_MMIO_INT_CONFIG);
+	interrupt_raise(dev->transport, VIRTIO_MMIO_INT_CONFIG);
 }
 
 /* ---- notifications ---- */

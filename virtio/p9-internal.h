@@ -25,5 +25,8 @@ static inline struct virtio_p9 *p9_of(struct virtio_dev *dev)
 /* ---- p9-state.c: of a struct virtio_dev that is one ---- */
 
 extern const struct state_type p9_state_type;
+/** p9_save_session(), p9_load_session() - for struct virtio_type */
+int p9_save_session(struct virtio_dev *dev, struct state_buf *buf);
+int p9_load_session(struct virtio_dev *dev, struct state_reader *in);
 
 #endif

@@ -24,6 +24,8 @@ static const struct virtio_type p9_type = {
 	SHARE_OPS,
 	.config_read = config_read,
 	.state = &p9_state_type,
+	.save_more = p9_save_session,
+	.load_more = p9_load_session,
 };
 
 int virtio_p9_new(const struct ram *ram, const char *name, const struct fs_config *config,

@@ -61,9 +61,9 @@ static void signal_vector(struct virtio_pci *vp, unsigned vector)
 		pci_msix_signal(&vp->fn, vector);
 }
 
-static void queue_irq(void *transport, unsigned index)
+static void queue_irq(struct virtio_dev *dev, unsigned index)
 {
-	struct virtio_pci *vp = transport;
+	struct virtio_pci *vp = dev->transport;
 
 	if (pci_msix_enabled(&vp->fn))
 		signal_vector(vp, atomic_load(&vp->queue[index].vector));
@@ -72,9 +72,9 @@ static void queue_irq(void *transport, unsigned index)
 }
 
 /* Its bit of the ISR is set in either case: 4.1.4.5.1 */
-static void config_irq(void *transport)
+static void config_irq(struct virtio_dev *dev)
 {
-	struct virtio_pci *vp = transport;
+	struct virtio_pci *vp = dev->transport;
 
 	isr_set(vp, ISR_CONFIG);
 	if (pci_msix_enabled(&vp->fn))

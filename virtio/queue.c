@@ -82,12 +82,26 @@ void virtio_complete(struct virtio_dev *dev, unsigned index)
 	unsigned state = virtio_queue_state(q);
 
 	if ((state == VIRTIO_QUEUE_LIVE || state == VIRTIO_QUEUE_STOP) && virtq_flush(&q->vq))
-		dev->transport_ops->queue_irq(dev->transport, index);
+		dev->transport_ops->queue_irq(dev, index);
+}
+
+void virtio_put_back(struct virtio_dev *dev, unsigned index)
+{
+	struct virtio_queue *q = &dev->queue[index];
+	const unsigned state = virtio_queue_state(q);
+
+	if (state != VIRTIO_QUEUE_LIVE && state != VIRTIO_QUEUE_STOP)
+		return;
+	virtio_complete(dev, index);
+	virtq_put_back(&q->vq);
 }
 
 void virtio_again(struct virtio_dev *dev, unsigned index)
 {
-	event_signal(dev->queue[index].kick.fd);
+	const unsigned state = virtio_queue_state(&dev->queue[index]);
+
+	if (state == VIRTIO_QUEUE_LIVE || state == VIRTIO_QUEUE_STOP)
+		event_signal(dev->queue[index].kick.fd);
 }
 
 void virtio_serve(struct virtio_dev *dev, unsigned index,
@@ -206,6 +220,8 @@ static int queue_open(struct virtio_queue *q, struct virtq_place at)
 
 	if (err)
 		return err;
+	if (q->watch)
+		virtq_watch(&q->vq, q->watch);
 	/* Readable at once: the driver may have added buffers before it set DRIVER_OK. */
 	q->kick.fd = event_open(1);
 	if (q->kick.fd < 0)

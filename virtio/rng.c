@@ -39,11 +39,18 @@ static void kick(struct virtio_dev *dev, unsigned index)
 	virtio_serve(dev, index, handle);
 }
 
+static void describe(unsigned index, const struct virtq_chain *c, struct virtio_asked *ret)
+{
+	(void)index, (void)c;
+	ret->what = "read";
+}
+
 static const struct virtio_type rng_type = {
 	.name = "rng",
 	.id = VIRTIO_ID_RNG,
 	.queue_size = 64,
 	.kick = kick,
+	.describe = describe,
 };
 
 const struct opt_key virtio_rng_keys[] = {

@@ -313,6 +313,8 @@ int virtio_dev_save(struct virtio_dev *dev, struct state_buf *buf)
 		if (type)
 			err = state_save(buf, type, object);
 	}
+	if (!err && dev->type->save_more)
+		err = dev->type->save_more(dev, buf);
 	if (err)
 		buf->len = before;
 	return err;
@@ -329,5 +331,5 @@ int virtio_dev_load(struct virtio_dev *dev, struct state_reader *in)
 		if (type)
 			err = state_load(in, type, object);
 	}
-	return err;
+	return !err && dev->type->load_more ? dev->type->load_more(dev, in) : err;
 }

@@ -33,7 +33,7 @@ bool virtio_has(const struct virtio_dev *dev, unsigned feature_bit)
 static void config_irq(struct virtio_dev *dev)
 {
 	if (atomic_load(&dev->status) & VIRTIO_CONFIG_S_DRIVER_OK)
-		dev->transport_ops->config_irq(dev->transport);
+		dev->transport_ops->config_irq(dev);
 }
 
 void virtio_break(struct virtio_dev *dev, const char *fmt, ...)

@@ -232,4 +232,7 @@ void virtq_fini(struct virtq *q)
 		loan_free(q->lender->loan[i]);
 	free(q->lender);
 	q->lender = NULL;
+	if (q->watch)
+		q->watch->ended(q->watch);
+	q->watch = NULL;
 }

@@ -25,12 +25,18 @@
 #define store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
 #define store_sync(ptr, v)  __atomic_store_n(ptr, v, __ATOMIC_SEQ_CST)
 
-/* What a chain is called until it is pushed: the driver's name for it, the entries it takes, its loan. */
+/*
+ * What a chain is called until it is pushed: the driver's name for it, the entries it takes; and where there is
+ * more to do with it than that, its loan and its watch's number.
+ */
 #define TOKEN(entries, id)   ((uint32_t)(entries) << 16 | (id))
 #define TOKEN_ENTRIES(token) ((uint16_t)((token) >> 16))
 #define TOKEN_ID(token)      ((uint16_t)(token))
-#define TOKEN_LOAN(token)    ((unsigned)((token) >> 32)) /* 0: it has none */
+#define TOKEN_MORE(token)    ((uint32_t)((token) >> 32))
+#define TOKEN_LOAN(token)    ((uint16_t)((token) >> 32)) /* 0: it has none */
+#define TOKEN_WATCH(token)   ((uint16_t)((token) >> 48)) /* likewise */
 #define LOAN_TOKEN(loan)     ((uint64_t)(loan) << 32)
+#define WATCH_TOKEN(number)  ((uint64_t)(number) << 48)
 
 /* ---- virtq-loan.c: off the usual way ---- */
 

@@ -5,13 +5,21 @@
 
 int virtq_init(struct virtq *q, const struct ram *ram, const struct virtq_setup *setup)
 {
-	*q = (struct virtq){ .ram = ram, .logging = ram_logging(ram), .setup = *setup,
+	*q = (struct virtq){ .ram = ram, .watched = ram_logging(ram), .setup = *setup,
 			     .avail_wrap = true, .used_wrap = true };
 	if (!setup->size || setup->size > VIRTQ_MAX_SIZE)
 		q->broken = -EINVAL;
 	else
 		q->broken = setup->packed ? virtq_packed_init(q) : virtq_split_init(q);
 	return q->broken;
+}
+
+void virtq_watch(struct virtq *q, struct virtq_watch *watch)
+{
+	static const atomic_bool always = true;
+
+	q->watch = watch;
+	q->watched = watch ? &always : ram_logging(q->ram);
 }
 
 /* A split ring's indexes run freely: each is a place. */
@@ -38,9 +46,25 @@ struct virtq_place virtq_place(const struct virtq *q)
 	return (struct virtq_place){ q->next_used, q->used_wrap };
 }
 
-static inline bool is_logged(const struct virtq *q)
+void virtq_put_back(struct virtq *q)
 {
-	return __builtin_expect(atomic_load_explicit(q->logging, memory_order_relaxed), false);
+	const struct virtq_place place = virtq_place(q);
+	const struct virtq_setup setup = q->setup;
+	struct virtq_watch *watch = q->watch;
+	const struct ram *ram = q->ram;
+
+	if (q->broken)
+		return;
+	virtq_fini(q);
+	virtq_init_at(q, ram, &setup, place); /* which it was before */
+	if (watch)
+		virtq_watch(q, watch);
+}
+
+/* Is RAM logged, or is there a watch? One test for both, on a way that is gone millions of times a second. */
+static inline bool is_watched(const struct virtq *q)
+{
+	return __builtin_expect(atomic_load_explicit(q->watched, memory_order_relaxed), false);
 }
 
 /* What of RAM the device may write, from now until it pushes the chain; see ram_log(). */
@@ -68,17 +92,33 @@ static inline int pop(struct virtq *q, struct virtq_chain *c)
 	return q->setup.packed ? virtq_packed_pop(q, c) : virtq_split_pop(q, c);
 }
 
+static __attribute__((cold)) void popped(const struct virtq *q, struct virtq_chain *c)
+{
+	log_buffers(q, c);
+	if (q->watch)
+		c->token |= WATCH_TOKEN(q->watch->popped(q->watch, c));
+}
+
 int virtq_pop(struct virtq *q, struct virtq_chain *c)
 {
 	int ret;
 
 	if (q->broken)
 		return q->broken;
-	if (!is_logged(q))
+	if (!is_watched(q))
 		return pop(q, c);
 	ret = pop(q, c);
 	if (ret == 1)
-		log_buffers(q, c);
+		popped(q, c);
+	return ret;
+}
+
+static __attribute__((cold)) int push_more(struct virtq *q, uint64_t token, uint32_t written)
+{
+	const int ret = TOKEN_LOAN(token) ? virtq_take_back(q, TOKEN_LOAN(token), written) : 0;
+
+	if (TOKEN_WATCH(token) && q->watch)
+		q->watch->pushed(q->watch, TOKEN_WATCH(token), written);
 	return ret;
 }
 
@@ -87,8 +127,8 @@ int virtq_push(struct virtq *q, uint64_t token, uint32_t written)
 	int ret = 0;
 
 	assert(TOKEN_ENTRIES(token) && TOKEN_ENTRIES(token) <= q->taken);
-	if (__builtin_expect(TOKEN_LOAN(token), false))
-		ret = virtq_take_back(q, TOKEN_LOAN(token), written);
+	if (__builtin_expect(TOKEN_MORE(token), false))
+		ret = push_more(q, token, written);
 	if (ret < 0)
 		return ret;
 	if (q->setup.packed)
@@ -102,7 +142,7 @@ bool virtq_flush(struct virtq *q)
 {
 	if (!q->unflushed)
 		return false;
-	if (is_logged(q))
+	if (is_watched(q))
 		log_ring(q);
 	return q->setup.packed ? virtq_packed_flush(q) : virtq_split_flush(q);
 }
@@ -111,7 +151,7 @@ void virtq_notify_off(struct virtq *q)
 {
 	if (q->broken)
 		return;
-	if (is_logged(q))
+	if (is_watched(q))
 		log_ring(q);
 	if (q->setup.packed)
 		virtq_packed_notify_off(q);
@@ -123,7 +163,7 @@ bool virtq_notify_on(struct virtq *q)
 {
 	if (q->broken || q->starved)
 		return false;
-	if (is_logged(q))
+	if (is_watched(q))
 		log_ring(q);
 	return q->setup.packed ? virtq_packed_notify_on(q) : virtq_split_notify_on(q);
 }

@@ -333,7 +333,6 @@ void virtio_dev_stop_begin(struct virtio_dev *dev)
 {
 	atomic_store(&dev->last, true);
 	virtio_lock(dev);
-	want_hold(dev, VIRTIO_HOLD_PAUSE, false);
 	virtio_worker_stop(dev);
 	virtio_unlock(dev);
 }

@@ -22,7 +22,7 @@ struct run_boot {
 static int build_bios(struct run_boot *b, const struct hardware *hw, gpa_t at)
 {
 	const struct smbios_config smbios = {
-		.cpus = b->cfg->cpus,
+		.topology = b->cfg->topology,
 		.ram_bytes = b->cfg->ram.size_bytes,
 		.uuid = b->cfg->has_uuid ? b->cfg->uuid : NULL,
 	};
@@ -43,25 +43,48 @@ static int build_tables(struct run_boot *b, const struct hardware *hw, gpa_t *re
 		return log_err(err, "ACPI tables");
 	*ret_bytes = end.v - LAYOUT_BIOS;
 	err = mptable_build(b->ram, hw, GPA(ALIGN_UP(end.v, 16)), &end);
-	return err ? log_err(err, "MP table") : build_bios(b, hw, end);
+	/* Thousands of CPUs leave no room for it, nor does it know them. */
+	if (err && (err != -ENOSPC || b->cfg->no_acpi))
+		return log_err(err, "MP table");
+	return build_bios(b, hw, end);
 }
 
 /*
  * Where the virtio-mmio devices are, for a guest that is to find it on its command line: behind the
  * default one. Each device takes "virtio_mmio.device=4K@0xe1000000:10 ".
  */
-static int announce_virtio(struct run_boot *b, const char *cmdline)
+static void announce_virtio(const struct run_boot *b, bool first, FILE *f)
 {
 	unsigned n;
 	const struct virtio_mmio_place *place = virtio_list_mmio(b->virtio, &n);
+
+	for (unsigned i = 0; i < n; i++)
+		fprintf(f, "%svirtio_mmio.device=4K@%#llx:%u", i || !first ? " " : "",
+			(unsigned long long)place[i].base, place[i].gsi);
+}
+
+/* KVM's IOAPIC has room for 8 bits of an id: its interrupts must go to CPUs that it can name. */
+static void keep_from_wide_ids(const struct run_boot *b, FILE *f)
+{
+	unsigned n = b->cfg->cpus;
+
+	while (topology_apic_id(&b->cfg->topology, n - 1) >= XAPIC_IDS)
+		n--;
+	fprintf(f, " irqaffinity=0-%u", n - 1);
+}
+
+/* What the machine adds to the default command line, which is left out by --nodefaults (NULL) */
+static int add_to_cmdline(struct run_boot *b, const char *cmdline)
+{
 	FILE *f = open_memstream(&b->cmdline, &(size_t){ 0 });
 
 	if (!f)
 		return log_err(-errno, "kernel command line");
 	fputs(cmdline ? cmdline : "", f);
-	for (unsigned i = 0; i < n; i++)
-		fprintf(f, "%svirtio_mmio.device=4K@%#llx:%u", i || cmdline ? " " : "",
-			(unsigned long long)place[i].base, place[i].gsi);
+	if (cmdline && topology_is_wide(&b->cfg->topology))
+		keep_from_wide_ids(b, f);
+	if (b->cfg->virtio_mmio_cmdline)
+		announce_virtio(b, !cmdline, f);
 	return fclose(f) ? log_err(-errno, "kernel command line") : 0;
 }
 
@@ -97,7 +120,8 @@ static int load(struct run_boot *b, struct boot_entry *ret)
 		.hardware = &hardware,
 		.pass_dtb = pass_dtb(cfg),
 		.dump_dtb = cfg->dry_run ? NULL : cfg->dump_dtb,
-		.want_release = cfg->dry_run || cfg->verbose || cfg->result,
+		/* Of a session: for later runs that go on from it */
+		.want_release = cfg->dry_run || cfg->verbose || cfg->result || cfg->session.wanted,
 	};
 	int err;
 
@@ -106,8 +130,8 @@ static int load(struct run_boot *b, struct boot_entry *ret)
 	if (!cfg->virtio_mmio_cmdline)
 		hardware.virtio_mmio = virtio_list_mmio(b->virtio, &hardware.n_virtio_mmio);
 	err = build_tables(b, &hardware, &boot.rsdp, &boot.acpi_bytes);
-	if (!err && cfg->virtio_mmio_cmdline) {
-		err = announce_virtio(b, boot.default_cmdline);
+	if (!err && (cfg->virtio_mmio_cmdline || (boot.default_cmdline && topology_is_wide(&cfg->topology)))) {
+		err = add_to_cmdline(b, boot.default_cmdline);
 		boot.default_cmdline = b->cmdline;
 	}
 	return err ? err : boot_load(b->ram, &boot, ret);

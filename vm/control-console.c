@@ -58,11 +58,8 @@ static void output_over(void *ctx, int err)
 
 /* ---- what the client sends ---- */
 
-/*
- * It can be read or written, and to do so waits for nobody but the peer of a pipe or a socket. That of a
- * terminal or another device is more than its owner may ask for.
- */
-static bool is_stream(int fd, int mode)
+/* The peer of a terminal or another device is more than its owner may ask for. */
+bool control_is_stream(int fd, int mode)
 {
 	struct stream stream;
 	struct stat st;
@@ -135,7 +132,7 @@ static int take_streams(struct control_client *c, const struct ipc_console *req)
 	err = ipc_take_fds(c->client, 0, req->fds, c->fd);
 	if (err)
 		return err;
-	if ((c->fd[0] >= 0 && !is_stream(c->fd[0], O_RDONLY)) || !is_stream(c->fd[1], O_WRONLY))
+	if ((c->fd[0] >= 0 && !control_is_stream(c->fd[0], O_RDONLY)) || !control_is_stream(c->fd[1], O_WRONLY))
 		return -EINVAL;
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include "lkvm/vm/config.h"
 #include "lkvm/vm/control.h"
 #include "lkvm/vm/hardware.h"
+#include "lkvm/vm/numa.h"
 #include "lkvm/x86/boot.h"
 
 struct device_list {
@@ -114,6 +115,21 @@ static void slots_text(const struct control *ctl, FILE *out)
 			slot_text(ctl, out, &slot);
 }
 
+static void nodes_text(const struct control *ctl, FILE *out)
+{
+	struct numa_range range[NUMA_MAX_RANGES];
+	const unsigned n = ctl->config->numa ? numa_ranges(ctl->config->numa, range) : 0;
+	char host[128];
+
+	if (n)
+		fprintf(out, "\n\nNUMA nodes");
+	for (unsigned i = 0; i < n; i++) {
+		fputc('\n', out);
+		print_range(out, GPA_DIGITS, range[i].start, range[i].bytes);
+		fprintf(out, "  node %u%s", range[i].node, run_numa_host(ctl->config, &range[i], host, sizeof(host)));
+	}
+}
+
 static void memmap_text(const struct control *ctl, FILE *out)
 {
 	const struct ram *ram = ctl->kvm->ram;
@@ -126,6 +142,7 @@ static void memmap_text(const struct control *ctl, FILE *out)
 	slots_text(ctl, out);
 	fprintf(out, "\ngap, without RAM\n");
 	print_range(out, GPA_DIGITS, RAM_GAP_START, RAM_GAP_SIZE);
+	nodes_text(ctl, out);
 	fprintf(out, "\n\ne820\n");
 	for (unsigned i = 0; i < n_e820; i++) {
 		print_range(out, GPA_DIGITS, e820[i].start, e820[i].size_bytes);
@@ -191,6 +208,26 @@ static void e820_json(const struct ram *ram, struct json *json)
 	json_end(json);
 }
 
+static void nodes_json(const struct control *ctl, struct json *json)
+{
+	struct numa_range range[NUMA_MAX_RANGES];
+	const unsigned n = ctl->config->numa ? numa_ranges(ctl->config->numa, range) : 0;
+	char host[128];
+
+	if (!n)
+		return;
+	json_array(json, "numa");
+	for (unsigned i = 0; i < n; i++) {
+		run_numa_host(ctl->config, &range[i], host, sizeof(host));
+		json_object(json, NULL);
+		json_range(json, range[i].start, range[i].bytes);
+		json_u64(json, "node", range[i].node);
+		json_str(json, "host", *host ? host + 2 : NULL);
+		json_end(json);
+	}
+	json_end(json);
+}
+
 static void devices_json(struct json *json, const char *key, const struct device_list *list)
 {
 	json_array(json, key);
@@ -218,6 +255,7 @@ static void memmap_json(const struct control *ctl, FILE *out)
 	json_object(&json, "gap");
 	json_range(&json, RAM_GAP_START, RAM_GAP_SIZE);
 	json_end(&json);
+	nodes_json(ctl, &json);
 	e820_json(ctl->kvm->ram, &json);
 	list_memory(ctl, &list);
 	devices_json(&json, "mmio", &list);

@@ -8,6 +8,7 @@
 #include "lkvm/json.h"
 #include "lkvm/kvm-cpu.h"
 #include "lkvm/kvm.h"
+#include "lkvm/virtio-vsock.h"
 #include "lkvm/vm/config.h"
 #include "lkvm/vm/control.h"
 
@@ -62,6 +63,35 @@ static void console_counts(const struct control *ctl, uint64_t *ret_bytes, uint6
 		console_stats(ctl->console, ret_bytes, ret_writes);
 }
 
+static void vsock_text(const struct control *ctl, FILE *out)
+{
+	struct vsock_stats stats;
+
+	if (!ctl->vsock)
+		return;
+	virtio_vsock_stats(ctl->vsock, &stats);
+	fprintf(out, "vsock:    CID %u, %s; %" PRIu64 " connections, %" PRIu64 " so far, %" PRIu64 " bytes to the guest, %"
+		PRIu64 " from it\n", virtio_vsock_cid(ctl->vsock), virtio_vsock_host(ctl->vsock)->path[VSOCK_STREAM],
+		stats.connections, stats.opened, stats.to_guest, stats.to_host);
+}
+
+static void vsock_json(const struct control *ctl, struct json *json)
+{
+	struct vsock_stats stats;
+
+	if (!ctl->vsock)
+		return;
+	virtio_vsock_stats(ctl->vsock, &stats);
+	json_object(json, "vsock");
+	json_u64(json, "cid", virtio_vsock_cid(ctl->vsock));
+	json_str(json, "path", virtio_vsock_host(ctl->vsock)->path[VSOCK_STREAM]);
+	json_u64(json, "connections", stats.connections);
+	json_u64(json, "opened", stats.opened);
+	json_u64(json, "bytes_to_guest", stats.to_guest);
+	json_u64(json, "bytes_from_guest", stats.to_host);
+	json_end(json);
+}
+
 static void stat_text(const struct control *ctl, FILE *out)
 {
 	const struct kvm *kvm = ctl->kvm;
@@ -76,7 +106,12 @@ static void stat_text(const struct control *ctl, FILE *out)
 	fprintf(out, "RAM:      %s", ram_mb_text(ram_bytes(kvm->ram), mb, sizeof(mb)));
 	if (!ram_resident(kvm->ram, &resident))
 		fprintf(out, ", of which %s resident", ram_mb_text(resident, mb, sizeof(mb)));
-	fprintf(out, "\nconsole:  %" PRIu64 " bytes in %" PRIu64 " writes\n\n", bytes, writes);
+	fputc('\n', out);
+	control_balloon_text(ctl, out);
+	fprintf(out, "console:  %" PRIu64 " bytes in %" PRIu64 " writes\n", bytes, writes);
+	control_nets_text(ctl, out);
+	vsock_text(ctl, out);
+	fputc('\n', out);
 	fprintf(out, "vCPU %12s %12s %12s %10s %10s\n", "exits", "io", "mmio", "intr", "other");
 	for (unsigned i = 0; i < kvm->n_cpus; i++) {
 		struct counters n = counters_of(&kvm->cpus[i]);
@@ -103,8 +138,11 @@ static void stat_json(const struct control *ctl, FILE *out)
 	json_u64(&json, "ram_bytes", ram_bytes(kvm->ram));
 	if (!ram_resident(kvm->ram, &resident))
 		json_u64(&json, "ram_resident_bytes", resident);
+	control_balloon_json(ctl, &json);
 	json_u64(&json, "console_bytes", bytes);
 	json_u64(&json, "console_writes", writes);
+	control_nets_json(ctl, &json);
+	vsock_json(ctl, &json);
 	json_array(&json, "vcpus");
 	for (unsigned i = 0; i < kvm->n_cpus; i++) {
 		struct counters n = counters_of(&kvm->cpus[i]);

@@ -13,10 +13,12 @@
 #include "lkvm/kvm-cpu.h"
 #include "lkvm/kvm.h"
 #include "lkvm/session.h"
+#include "lkvm/virtio-vsock.h"
 #include "lkvm/vm/config.h"
 #include "lkvm/vm/hold.h"
 #include "lkvm/vm/platform.h"
 #include "lkvm/x86/cpu.h"
+#include "vm-internal.h"
 
 enum ipc_state control_state(struct kvm *kvm)
 {
@@ -91,11 +93,33 @@ static int freeze(struct kvm *kvm, bool *ret_thaw, struct ipc_reply *reply)
 	return 0;
 }
 
+int control_freeze(struct control *ctl, bool *ret_thaw, struct ipc_reply *reply)
+{
+	return freeze(ctl->kvm, ret_thaw, reply);
+}
+
+void control_thaw(struct control *ctl, bool was_running)
+{
+	thaw(ctl->kvm, was_running);
+}
+
 static int get_sregs(const struct kvm *kvm, uint32_t cpu, struct kvm_sregs *ret)
 {
 	if (cpu >= kvm->n_cpus)
 		return -ENXIO;
 	return ioctl(kvm->cpus[cpu].fd, KVM_GET_SREGS, ret) < 0 ? -errno : 0;
+}
+
+/* As many as there is room for */
+static void add_forwards(const struct vm *vm, struct ipc_info *info, struct ipc_reply *reply)
+{
+	struct ipc_forward forward;
+
+	while (sizeof(forward) <= sizeof(reply->body) - reply->len && vm_forward(vm, info->n_forwards, &forward)) {
+		memcpy(reply->body + reply->len, &forward, sizeof(forward));
+		reply->len += sizeof(forward);
+		info->n_forwards++;
+	}
 }
 
 /* As many words as there is room for */
@@ -125,8 +149,14 @@ static int handle_info(struct control *ctl, const void *body, struct ipc_reply *
 
 	(void)body;
 	snprintf(info.name, sizeof(info.name), "%s", ctl->config->name);
-	memcpy(reply->body, &info, sizeof(info));
+	if (ctl->vsock) {
+		info.vsock_cid = virtio_vsock_cid(ctl->vsock);
+		snprintf(info.vsock_path, sizeof(info.vsock_path), "%s",
+			 virtio_vsock_host(ctl->vsock)->path[VSOCK_STREAM]);
+	}
 	reply->len = sizeof(info);
+	add_forwards(ctl->vm, &info, reply);
+	memcpy(reply->body, &info, sizeof(info));
 	add_command(ctl->config, reply);
 	return 0;
 }
@@ -178,9 +208,21 @@ static int text_or_json(struct control *ctl, const void *body, struct ipc_reply 
 	return reply_close(out, reply);
 }
 
+int control_reply_stat(struct control *ctl, bool json, struct ipc_reply *reply)
+{
+	const uint32_t body = json;
+
+	return text_or_json(ctl, &body, reply, control_stat);
+}
+
 static int handle_stat(struct control *ctl, const void *body, struct ipc_reply *reply)
 {
-	return text_or_json(ctl, body, reply, control_stat);
+	uint32_t json;
+	int late;
+
+	memcpy(&json, body, sizeof(json));
+	late = json <= 1 ? control_balloon_stats(ctl, json, reply) : 0;
+	return late ? late : text_or_json(ctl, body, reply, control_stat);
 }
 
 static int print_regs(struct kvm *kvm, uint32_t cpu, bool json, FILE *out)
@@ -263,6 +305,30 @@ static int handle_memmap(struct control *ctl, const void *body, struct ipc_reply
 	return text_or_json(ctl, body, reply, control_memmap);
 }
 
+/* What asks vCPUs by ioctls: in the guest they would keep those waiting until their next exit. */
+static int frozen_text_or_json(struct control *ctl, const void *body, struct ipc_reply *reply,
+			       void (*show)(const struct control *, bool json, FILE *))
+{
+	bool was_running;
+	int err = freeze(ctl->kvm, &was_running, reply);
+
+	if (err)
+		return err;
+	err = text_or_json(ctl, body, reply, show);
+	thaw(ctl->kvm, was_running);
+	return err;
+}
+
+static int handle_clock(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	return frozen_text_or_json(ctl, body, reply, control_clock);
+}
+
+static int handle_exits(struct control *ctl, const void *body, struct ipc_reply *reply)
+{
+	return frozen_text_or_json(ctl, body, reply, control_exits);
+}
+
 static int handle_translate(struct control *ctl, const void *body, struct ipc_reply *reply)
 {
 	struct ipc_translate req;
@@ -311,6 +377,7 @@ static const struct {
 	[IPC_NMI] = { handle_nmi, sizeof(uint32_t) },
 	[IPC_SYSRQ] = { handle_sysrq, 1 },
 	[IPC_MEMMAP] = { handle_memmap, sizeof(uint32_t) },
+	[IPC_CLOCK] = { handle_clock, sizeof(uint32_t) },
 	[IPC_TRANSLATE] = { handle_translate, sizeof(struct ipc_translate) },
 	[IPC_EXEC] = { control_exec, sizeof(struct ipc_exec) },
 	[IPC_EXEC_SIGNAL] = { handle_not_waiting, sizeof(uint32_t) },
@@ -318,6 +385,17 @@ static const struct {
 	[IPC_CONSOLE] = { control_console, sizeof(struct ipc_console) },
 	[IPC_BREAK] = { handle_not_waiting, 0 },
 	[IPC_SNAPSHOT] = { control_snapshot, sizeof(struct ipc_snapshot) },
+	[IPC_EXITS] = { handle_exits, sizeof(uint32_t) },
+	[IPC_LAST_EXITS] = { control_last_exits, 0 },
+	[IPC_SYMBOLS] = { control_set_symbols, 0 },
+	[IPC_SAMPLE] = { control_sample, 0 },
+	[IPC_BACKTRACE] = { control_backtrace, sizeof(struct ipc_backtrace) },
+	[IPC_DMESG] = { control_dmesg, sizeof(struct ipc_dmesg) },
+	[IPC_GDB] = { control_gdb, 0 },
+	[IPC_KERNEL] = { control_kernel, 0 },
+	[IPC_DUMP] = { control_dump, sizeof(struct ipc_dump) },
+	[IPC_LINK] = { control_link, sizeof(struct ipc_link) },
+	[IPC_BALLOON] = { control_balloon, sizeof(struct ipc_balloon) },
 };
 
 int control_handle(void *ctx, enum ipc_op op, const void *body, size_t len, struct ipc_reply *reply)

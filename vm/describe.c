@@ -4,6 +4,8 @@
 
 #include "lkvm/disk.h"
 #include "lkvm/fs.h"
+#include "lkvm/net.h"
+#include "lkvm/vm/numa.h"
 #include "lkvm/vm/run.h"
 #include "lkvm/x86/boot.h"
 
@@ -122,17 +124,60 @@ static void describe_folder(FILE *out, unsigned i, const struct fs_config *folde
 	fputc('\n', out);
 }
 
+static void describe_net(FILE *out, unsigned i, const struct net_config *net)
+{
+	fprintf(out, "network:  net%u: %s", i, net_kind_name(net->kind));
+	if (net->switch_name || net->ifname)
+		fprintf(out, " %s", net->switch_name ? net->switch_name : net->ifname);
+	if (net->queues > 1)
+		fprintf(out, ", %u pairs of queues", net->queues);
+	if (net->mtu)
+		fprintf(out, ", MTU %u", net->mtu);
+	fputc('\n', out);
+}
+
+static void describe_cpus(FILE *out, const struct vm_config *cfg)
+{
+	const struct cpu_topology *t = &cfg->topology;
+
+	fprintf(out, "CPUs:     %u", cfg->cpus);
+	if (t->cores != cfg->cpus)
+		fprintf(out, ", sockets=%u,dies=%u,cores=%u,threads=%u", t->sockets, t->dies, t->cores, t->threads);
+	fputc('\n', out);
+}
+
+static void describe_nodes(FILE *out, const struct numa *numa)
+{
+	char mb[24];
+
+	for (unsigned i = 0; i < numa->n; i++) {
+		const char *before = ", CPUs ";
+
+		fprintf(out, "node:     %u: %s", i, ram_mb_text(numa->bytes[i], mb, sizeof(mb)));
+		for (unsigned cpu = 0; cpu < numa->n_cpus; cpu++)
+			if (numa->node[cpu] == i) {
+				fprintf(out, "%s%u", before, cpu);
+				before = " ";
+			}
+		fputc('\n', out);
+	}
+}
+
 static void describe_devices(FILE *out, const struct vm_config *cfg)
 {
 	unsigned n_of[2] = { 0 }; /* folders by virtio-fs, by 9P */
 
-	fprintf(out, "CPUs:     %u\n", cfg->cpus);
+	describe_cpus(out, cfg);
+	if (cfg->numa)
+		describe_nodes(out, cfg->numa);
 	fprintf(out, "tables:   %s\n", cfg->no_acpi ? "MP table, device tree" : "ACPI, MP table");
 	fprintf(out, "virtio:   over %s\n", cfg->virtio_mmio ? "MMIO" : "PCI");
 	for (unsigned i = 0; i < cfg->n_disks; i++)
 		describe_disk(out, i, &cfg->disks[i]);
 	for (unsigned i = 0; i < cfg->n_folders; i++)
 		describe_folder(out, n_of[cfg->folders[i].p9]++, &cfg->folders[i]);
+	for (unsigned i = 0; i < cfg->n_nets; i++)
+		describe_net(out, i, &cfg->nets[i]);
 	fprintf(out, "console:  %s\n", cfg->console_virtio ? "hvc0, and ttyS0" : "ttyS0");
 	for (unsigned n = 1; n < CONFIG_TTYS; n++)
 		if (cfg->tty[n])

@@ -3,6 +3,8 @@
  *
  * To add a device: virtio/NAME.c with virtio_NAME_new() and virtio_NAME_free(), a few lines here
  * that say how many the user wants and make one of them, and one line in kinds[].
+ *
+ * More than 500 lines: these few lines of each.
  */
 #include "lkvm/vm/devices.h"
 
@@ -10,17 +12,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lkvm/ipc.h"
 #include "lkvm/log.h"
 #include "lkvm/pci.h"
 #include "lkvm/pvpanic-pci.h"
 #include "lkvm/types.h"
+#include "lkvm/virtio-balloon.h"
 #include "lkvm/virtio-blk.h"
 #include "lkvm/virtio-console.h"
 #include "lkvm/virtio-fs.h"
 #include "lkvm/virtio-mmio.h"
+#include "lkvm/virtio-net.h"
 #include "lkvm/virtio-p9.h"
 #include "lkvm/virtio-pci.h"
+#include "lkvm/virtio-pmem.h"
 #include "lkvm/virtio-rng.h"
+#include "lkvm/virtio-vsock.h"
 #include "lkvm/vm/hardware.h"
 #include "lkvm/x86/cpu.h"
 #include "lkvm/x86/layout.h"
@@ -62,6 +69,43 @@ static int rng_make(const struct virtio_env *env, unsigned index, const char *na
 		    struct virtio_dev **ret)
 {
 	int err = virtio_rng_new(env->ram, name, &env->config->rng, ret);
+
+	(void)index;
+	return err ? log_err(err, "%s", name) : 0;
+}
+
+static unsigned pmem_count(const struct vm_config *cfg)
+{
+	return cfg->n_pmems;
+}
+
+static int pmem_make(const struct virtio_env *env, unsigned index, const char *name, struct virtio_dev **ret)
+{
+	const struct pmem_config *cfg = &env->config->pmems[index];
+	const gpa_t at = hw_pmem_at(env->config, index);
+	const unsigned bits = cpu_phys_bits_for(env->config->ram.size_bytes);
+	struct pmem *pmem = NULL;
+	int err = 0;
+
+	if (cfg->bytes > (1ULL << bits) - at.v || at.v >> bits)
+		return log_errx(-E2BIG, "%s: '%s' needs %lluMB of addresses above RAM, and those of this host end at 2^%u", name,
+				cfg->path, (unsigned long long)(cfg->bytes / MIB), bits);
+	if (!env->to_be_shown)
+		err = pmem_open(cfg, &pmem);
+	if (!err)
+		err = virtio_pmem_new(env->ram, name, &env->board, pmem, at, cfg->bytes, ret);
+	return err;
+}
+
+static unsigned balloon_count(const struct vm_config *cfg)
+{
+	return !cfg->no_balloon;
+}
+
+static int balloon_make(const struct virtio_env *env, unsigned index, const char *name,
+			struct virtio_dev **ret)
+{
+	int err = virtio_balloon_new(env->ram, name, &env->config->balloon, ret);
 
 	(void)index;
 	return err ? log_err(err, "%s", name) : 0;
@@ -175,6 +219,65 @@ static int p9_make(const struct virtio_env *env, unsigned index, const char *nam
 	return err ? log_err(err, "%s", name) : 0;
 }
 
+static unsigned net_count(const struct vm_config *cfg)
+{
+	return cfg->n_nets;
+}
+
+static int net_make(const struct virtio_env *env, unsigned index, const char *name,
+		    struct virtio_dev **ret)
+{
+	struct net_config *cfg = &env->config->nets[index];
+	struct net *net;
+	int err = 0;
+
+	if (!cfg->has_mac)
+		net_mac(env->config->name ? env->config->name : "", index, cfg->mac);
+	if (cfg->kind == NET_SWITCH && !env->to_be_shown)
+		err = ipc_folder_make(cfg->folder, sizeof(cfg->folder));
+	if (err)
+		return err;
+	err = env->to_be_shown ? net_none(cfg, name, &net) : net_open(cfg, name, &net);
+	if (err)
+		return err;
+	err = virtio_net_new(env->ram, name, net, ret);
+	return err ? log_err(err, "%s", name) : 0;
+}
+
+static unsigned vsock_count(const struct vm_config *cfg)
+{
+	return cfg->has_vsock;
+}
+
+static int vsock_open(const struct vm_config *cfg, struct vsock_host *ret)
+{
+	char path[VSOCK_PATH_BYTES];
+	int err = cfg->vsock.path ? 0 : ipc_path(cfg->name, IPC_VSOCK_SUFFIX, path, sizeof(path));
+
+	if (!err)
+		err = vsock_host_open(cfg->vsock.path ? cfg->vsock.path : path, ret);
+	if (err)
+		vsock_host_close(ret);
+	return err;
+}
+
+static int vsock_make(const struct virtio_env *env, unsigned index, const char *name, struct virtio_dev **ret)
+{
+	const struct vm_config *cfg = env->config;
+	const uint32_t cid = cfg->vsock.cid ? cfg->vsock.cid : vsock_cid_of(cfg->name);
+	struct vsock_host host = { .fd = { -1, -1 } };
+	int err = env->to_be_shown ? 0 : vsock_open(cfg, &host);
+
+	(void)index;
+	if (err)
+		return err;
+	err = virtio_vsock_new(env->ram, name, &cfg->vsock, cid, &host, ret);
+	if (!err)
+		return 0;
+	vsock_host_close(&host);
+	return log_err(err, "%s", name);
+}
+
 /* THE list, in the order in which the guest finds them. */
 static const struct virtio_kind kinds[] = {
 	{ "blk", blk_count, blk_make, virtio_blk_leave, virtio_blk_free },
@@ -183,6 +286,10 @@ static const struct virtio_kind kinds[] = {
 	{ "rng", rng_count, rng_make, NULL, virtio_rng_free },
 	{ "fs", fs_count, fs_make, NULL, virtio_fs_free },
 	{ "9p", p9_count_devices, p9_make, NULL, virtio_p9_free },
+	{ "net", net_count, net_make, NULL, virtio_net_free },
+	{ "vsock", vsock_count, vsock_make, NULL, virtio_vsock_free },
+	{ "pmem", pmem_count, pmem_make, NULL, virtio_pmem_free },
+	{ "balloon", balloon_count, balloon_make, NULL, virtio_balloon_free },
 };
 
 struct virtio_slot {
@@ -264,6 +371,9 @@ static int pci_bus_new(struct virtio_list *list)
 		pci_host_window64(list->pci, window64->memory.base, window64->memory.size);
 	for (unsigned i = 0; i < n; i++)
 		pci_host_reserve(list->pci, part[i].start.v, part[i].size_bytes);
+	if (env->config->n_pmems)
+		pci_host_reserve(list->pci, hw_pmem_at(env->config, 0).v,
+				 hw_pmem_at(env->config, env->config->n_pmems).v - hw_pmem_at(env->config, 0).v);
 	pci_host_reserve(list->pci, LAYOUT_CHIPS, LAYOUT_CHIPS_END - LAYOUT_CHIPS);
 	return 0;
 }
@@ -407,6 +517,30 @@ struct pci_host *virtio_list_pci(const struct virtio_list *list)
 struct disk *virtio_list_disk(const struct virtio_list *list, unsigned index)
 {
 	return virtio_blk_disk(list->slot[index].dev);
+}
+
+/* The @index-th of the kind that @make makes, or NULL; @list may be NULL */
+static struct virtio_dev *device_of(const struct virtio_list *list, typeof(kinds[0].make) make, unsigned index)
+{
+	for (unsigned i = 0; list && i < list->n; i++)
+		if (list->slot[i].kind->make == make && !index--)
+			return list->slot[i].dev;
+	return NULL;
+}
+
+struct virtio_dev *virtio_list_net(const struct virtio_list *list, unsigned index)
+{
+	return device_of(list, net_make, index);
+}
+
+struct virtio_dev *virtio_list_vsock(const struct virtio_list *list)
+{
+	return device_of(list, vsock_make, 0);
+}
+
+struct virtio_dev *virtio_list_balloon(const struct virtio_list *list)
+{
+	return device_of(list, balloon_make, 0);
 }
 
 bool virtio_list_mend(struct virtio_list *list)

@@ -10,6 +10,9 @@
 #include "lkvm/event.h"
 #include "lkvm/kvm-cpu.h"
 #include "lkvm/log.h"
+#include "lkvm/vm/dump.h"
+#include "lkvm/vm/gdb.h"
+#include "lkvm/vm/look.h"
 #include "vm-internal.h"
 
 #define DRAIN_PATIENCE_MS 500
@@ -92,17 +95,39 @@ static bool stop_devices(struct vm *vm)
 	return true;
 }
 
+/* A guest that was held up at its own end, for a debugger, has come to that end, whoever did not want to wait. */
+static void ask_cause(struct vm *vm)
+{
+	struct run_result *r = vm->result;
+	enum stop_cause held;
+	uint32_t value;
+
+	r->cause = kvm_stop_cause(&vm->kvm, &r->value);
+	if ((r->cause != STOP_REQUEST && r->cause != STOP_TIMEOUT) || vm->control.is_saved)
+		return;
+	held = vm_gdb_held_up(vm, &value);
+	if (held == STOP_NONE)
+		return;
+	r->cause = held;
+	r->value = value;
+	if (held == STOP_FAULT)
+		*vm->kvm.cpus[value].run = vm->kvm.caught_run;
+}
+
 void vm_undo_run(struct vm *vm)
 {
 	struct run_result *r = vm->result;
 
 	if (!r->boot_ns)
 		return;
+	/* What a guest that is paused has said is printed. One that was saved goes on elsewhere: nothing is done. */
+	if (!vm->control.is_saved)
+		virtio_list_hold_end(vm->virtio);
 	/* All begin at once, also for the sake of a vCPU that waits for one of them. */
 	virtio_list_stop_begin(vm->virtio);
 	r->hung = !join_cpus(vm) || !stop_devices(vm);
 	r->end_ns = now_ns();
-	r->cause = kvm_stop_cause(&vm->kvm, &r->value);
+	ask_cause(vm);
 }
 
 /*
@@ -187,16 +212,37 @@ static int output_error(const struct vm *vm)
 	return err ? err : vm->output_err;
 }
 
+/* What its end was taken for, by what it has said */
+static void ask_words(const struct vm *vm, struct run_result *r)
+{
+	r->rebooted = console_restarting(vm->console);
+	r->cause = true_cause(vm, r->rebooted);
+	r->panicked = atomic_load(&vm->kvm.panicked);
+	r->panic = console_panic_line(vm->console);
+}
+
+/* More output may come from a command. */
+int vm_status(const struct vm *vm)
+{
+	struct kernel_log log = vm->kernel_log;
+	struct run_result r = *vm->result;
+
+	kernel_log_end(&log);
+	r.kernel_log = &log;
+	r.ktap[0] = vm->ktap_log;
+	r.ktap[1] = vm->ktap_out;
+	ask_words(vm, &r);
+	run_judge(&r, vm->cfg);
+	return r.status;
+}
+
 /* While the console and the vCPUs are still there to be asked. */
 static void ask_machine(struct vm *vm)
 {
 	struct run_result *r = vm->result;
 	int err = output_error(vm);
 
-	r->rebooted = console_restarting(vm->console);
-	r->cause = true_cause(vm, r->rebooted);
-	r->panicked = atomic_load(&vm->kvm.panicked);
-	r->panic = console_panic_line(vm->console);
+	ask_words(vm, r);
 	vm_end_watch(vm);
 	vm_last_lines(vm, r->last_lines, sizeof(r->last_lines));
 	r->silent = printed_nothing(vm->console);
@@ -209,11 +255,34 @@ static void ask_machine(struct vm *vm)
 		snprintf(r->error, sizeof(r->error), "%s", strerror(-err));
 }
 
+/* And its vCPUs are where they were then */
+static bool ended_badly(const struct run_result *r)
+{
+	return !r->hung && (r->panicked || r->panic || r->cause == STOP_PANIC || r->cause == STOP_FAULT ||
+			    r->cause == STOP_TIMEOUT);
+}
+
 void vm_undo_report(struct vm *vm)
 {
+	struct look *look;
+
 	if (vm->result->cause == STOP_NONE)
 		return;
 	ask_machine(vm);
+	look = ended_badly(vm->result) ? look_take(&vm->control) : NULL;
+	if (look && vm->cfg->report)
+		look_write(look, vm->cfg->report, &vm->control, vm->result);
+	vm->result->look = look;
+	if (vm->cfg->dump_on.ends) {
+		limit(vm, 0);
+		dump_on_end(vm);
+		set_end_limit(vm);
+	}
 	if (vm->setup.ended)
 		vm->setup.ended(vm->setup.ctx);
+	vm->result->look = NULL;
+	look_free(look);
+	free(vm->control.polled);
+	vm->control.polled = NULL;
+	control_end_linux(&vm->control);
 }

@@ -7,6 +7,7 @@
 
 #include "lkvm/chips.h"
 #include "lkvm/fs.h"
+#include "lkvm/pmem.h"
 #include "lkvm/types.h"
 #include "lkvm/x86/cpu.h"
 #include "lkvm/x86/layout.h"
@@ -23,12 +24,19 @@ static bool pci_wanted(const struct vm_config *cfg, struct hw_row *row)
 	return !cfg->virtio_mmio;
 }
 
+/* From a whole GB on */
+static uint64_t end_of_ram(uint64_t ram_bytes)
+{
+	const uint64_t base = ram_bytes <= RAM_GAP_START ? RAM_GAP_START : ram_bytes;
+
+	return ALIGN_UP(base + RAM_GAP_SIZE, LAYOUT_PCI_WINDOW64_ALIGN);
+}
+
 bool hw_window64(uint64_t ram_bytes, unsigned phys_bits, struct hw_row *row)
 {
 	const uint64_t end = 1ULL << phys_bits;
-	uint64_t base = ram_bytes <= RAM_GAP_START ? RAM_GAP_START : ram_bytes;
+	const uint64_t base = end_of_ram(ram_bytes);
 
-	base = ALIGN_UP(base + RAM_GAP_SIZE, LAYOUT_PCI_WINDOW64_ALIGN);
 	if (base >= end)
 		return false;
 	row->memory.base = base;
@@ -36,11 +44,25 @@ bool hw_window64(uint64_t ram_bytes, unsigned phys_bits, struct hw_row *row)
 	return true;
 }
 
+gpa_t hw_pmem_at(const struct vm_config *cfg, unsigned index)
+{
+	uint64_t at = end_of_ram(cfg->ram.size_bytes);
+
+	for (unsigned i = 0; i < index; i++)
+		at = ALIGN_UP(at + cfg->pmems[i].bytes, PMEM_ALIGN);
+	return GPA(at);
+}
+
 static bool above_ram(const struct vm_config *cfg, struct hw_row *row)
 {
 	const uint64_t bytes = cfg->ram.size_bytes;
+	const uint64_t pmem = ALIGN_UP(hw_pmem_at(cfg, cfg->n_pmems).v, LAYOUT_PCI_WINDOW64_ALIGN) - end_of_ram(bytes);
 
-	return hw_window64(bytes, cpu_phys_bits_for(bytes), row);
+	if (!hw_window64(bytes, cpu_phys_bits_for(bytes), row) || pmem >= row->memory.size)
+		return false;
+	row->memory.base += pmem;
+	row->memory.size -= pmem;
+	return true;
 }
 
 static bool window64_wanted(const struct vm_config *cfg, struct hw_row *row)
@@ -156,7 +178,7 @@ _Static_assert(ARRAY_SIZE(parts) <= HW_MAX_ROWS, "too many rows");
 
 void hardware_of(const struct vm_config *cfg, struct hardware *ret)
 {
-	*ret = (struct hardware){ .cpus = cfg->cpus };
+	*ret = (struct hardware){ .cpus = cfg->cpus, .topology = cfg->topology, .numa = cfg->numa };
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		struct hw_row *row = &ret->row[ret->n_rows];
 

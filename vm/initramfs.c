@@ -5,15 +5,13 @@
 #include "lkvm/vm/initramfs.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
-#include "lkvm/file.h"
+#include "lkvm/crc32c.h"
 #include "lkvm/types.h"
 
 #define HEAD_BYTES 110
@@ -68,7 +66,7 @@ static int append(struct initramfs *fs, const char *name, size_t len, const stru
 /* The kernel makes no folder by itself. */
 static int add_parents(struct initramfs *fs, const char *name)
 {
-	static const struct initramfs_file folder = { .mode = S_IFDIR | 0755, .fd = -1 };
+	static const struct initramfs_file folder = { .mode = S_IFDIR | 0755 };
 	int err = 0;
 
 	for (const char *at = name; !err && (at = strchr(at, '/')); at++) {
@@ -96,49 +94,22 @@ static int add(struct initramfs *fs, const char *name, const struct initramfs_fi
 
 int initramfs_add(struct initramfs *fs, const char *name, mode_t mode, const void *bytes, size_t len)
 {
-	const struct initramfs_file file = { .mode = mode, .bytes = bytes, .fd = -1, .len = (uint32_t)len };
+	const struct initramfs_file file = { .mode = mode, .bytes = bytes, .len = (uint32_t)len };
 
 	return len > UINT32_MAX ? -EFBIG : add(fs, name, &file);
 }
 
 int initramfs_add_node(struct initramfs *fs, const char *name, mode_t mode, dev_t device)
 {
-	const struct initramfs_file file = { .mode = mode, .device = device, .fd = -1 };
+	const struct initramfs_file file = { .mode = mode, .device = device };
 
 	return add(fs, name, &file);
 }
 
-int initramfs_add_file(struct initramfs *fs, const char *name, mode_t mode, const char *path)
-{
-	struct initramfs_file file = { .mode = mode };
-	struct stat st;
-	int err = 0;
-
-	file.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (file.fd < 0)
-		return -errno;
-	if (fstat(file.fd, &st))
-		err = -errno;
-	else if (!S_ISREG(st.st_mode))
-		err = -EINVAL;
-	else if (st.st_size > UINT32_MAX)
-		err = -EFBIG;
-	if (!err) {
-		file.len = (uint32_t)st.st_size;
-		err = add(fs, name, &file);
-	}
-	if (err)
-		close(file.fd);
-	return err;
-}
-
 void initramfs_free(struct initramfs *fs)
 {
-	for (unsigned i = 0; i < fs->n; i++) {
+	for (unsigned i = 0; i < fs->n; i++)
 		free(fs->files[i].name);
-		if (fs->files[i].fd >= 0)
-			close(fs->files[i].fd);
-	}
 	free(fs->files);
 	*fs = (struct initramfs){ 0 };
 }
@@ -152,56 +123,76 @@ uint64_t initramfs_bytes(const struct initramfs *fs)
 	return ALIGN_UP(at + head_bytes(TRAILER), END_ALIGN);
 }
 
-/* Return: the first byte behind the head */
-static uint8_t *put_head(uint8_t *dst, const struct initramfs_file *f, const char *name, unsigned ino)
+/* ---- the archive, piece by piece ---- */
+
+struct sink {
+	void (*take)(struct sink *sink, const void *bytes, size_t len);
+	uint8_t *dst; /* of a writer */
+	uint32_t sum;
+};
+
+static void put_zeros(struct sink *sink, size_t len)
 {
-	const size_t len = strlen(name) + 1, all = head_bytes(name);
+	static const uint8_t zeros[END_ALIGN];
+
+	sink->take(sink, zeros, len);
+}
+
+static void put_head(struct sink *sink, const struct initramfs_file *f, const char *name, unsigned ino)
+{
+	const size_t len = strlen(name) + 1;
 	char head[HEAD_BYTES + 1];
 
 	/* ino mode uid gid nlink mtime size, device that it is on, device that it is, name, checksum */
 	snprintf(head, sizeof(head), "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", ino,
 		 f->mode, 0, 0, S_ISDIR(f->mode) ? 2 : 1, 0, f->len, 0, 0, major(f->device),
 		 minor(f->device), (unsigned)len, 0);
-	memcpy(dst, head, HEAD_BYTES);
-	memcpy(dst + HEAD_BYTES, name, len);
-	memset(dst + HEAD_BYTES + len, 0, all - HEAD_BYTES - len);
-	return dst + all;
+	sink->take(sink, head, HEAD_BYTES);
+	sink->take(sink, name, len);
+	put_zeros(sink, head_bytes(name) - HEAD_BYTES - len);
 }
 
-static int put_bytes(const struct initramfs_file *f, uint8_t *dst)
-{
-	ssize_t n;
-
-	if (!f->len)
-		return 0;
-	if (f->bytes) {
-		memcpy(dst, f->bytes, f->len);
-		return 0;
-	}
-	n = file_read(f->fd, dst, f->len, 0);
-	if (n < 0)
-		return (int)n;
-	return (uint32_t)n == f->len ? 0 : -EIO;
-}
-
-int initramfs_write(const struct initramfs *fs, void *dst)
+static void put_all(struct sink *sink, const struct initramfs *fs)
 {
 	static const struct initramfs_file trailer = { 0 };
-	uint8_t *at = dst, *end = at + initramfs_bytes(fs);
+	uint64_t at = 0;
 
 	for (unsigned i = 0; i < fs->n; i++) {
 		const struct initramfs_file *f = &fs->files[i];
-		uint64_t padded = ALIGN_UP((uint64_t)f->len, 4);
-		int err;
+		const uint64_t padded = ALIGN_UP((uint64_t)f->len, 4);
 
-		at = put_head(at, f, f->name, i + 1);
-		err = put_bytes(f, at);
-		if (err)
-			return err;
-		memset(at + f->len, 0, padded - f->len);
-		at += padded;
+		put_head(sink, f, f->name, i + 1);
+		if (f->len)
+			sink->take(sink, f->bytes, f->len);
+		put_zeros(sink, padded - f->len);
+		at += head_bytes(f->name) + padded;
 	}
-	at = put_head(at, &trailer, TRAILER, 0);
-	memset(at, 0, (size_t)(end - at));
-	return 0;
+	put_head(sink, &trailer, TRAILER, 0);
+	put_zeros(sink, initramfs_bytes(fs) - at - head_bytes(TRAILER));
+}
+
+static void take_bytes(struct sink *sink, const void *bytes, size_t len)
+{
+	memcpy(sink->dst, bytes, len);
+	sink->dst += len;
+}
+
+void initramfs_write(const struct initramfs *fs, void *dst)
+{
+	struct sink sink = { .take = take_bytes, .dst = dst };
+
+	put_all(&sink, fs);
+}
+
+static void take_sum(struct sink *sink, const void *bytes, size_t len)
+{
+	sink->sum = crc32c(sink->sum, bytes, len);
+}
+
+uint32_t initramfs_sum(const struct initramfs *fs)
+{
+	struct sink sink = { .take = take_sum };
+
+	put_all(&sink, fs);
+	return sink.sum;
 }

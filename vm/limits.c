@@ -5,10 +5,12 @@
  * console, if it listens there. It may be silent, or print something else, for MOST_NS in all. Only one that
  * prints its backtraces by then may go on until they are there: a slow host needs seconds for them.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "lkvm/clock.h"
 #include "lkvm/log.h"
+#include "lkvm/pci.h"
 #include "vm-internal.h"
 
 #define LOOK_NS  (NS_PER_S / 20) /* between two looks at whether it has answered */
@@ -89,6 +91,28 @@ static bool is_next_due(const struct vm *vm, uint64_t now)
 	return *w->keys && !w->trace_ns && (w->level_set || now - w->asked_ns >= KEY_NS);
 }
 
+/* A device that the guest may wait for in vain */
+static void note_withheld(struct vm *vm)
+{
+	struct pci_host *pci = virtio_list_pci(vm->virtio);
+	unsigned vector;
+	const char *name = pci ? pci_withheld(pci, &vector) : NULL;
+
+	if (name)
+		snprintf(vm->control.withheld, sizeof(vm->control.withheld),
+			 "%s: its interrupt %u is pending, and the guest has masked it", name, vector);
+}
+
+/* What the vCPUs do with devices, before they are stopped. */
+static void note_polls(struct vm *vm)
+{
+	if (vm->holds || vm->control.polled)
+		return;
+	vm->control.polled = calloc(vm->kvm.n_cpus, sizeof(*vm->control.polled));
+	if (vm->control.polled)
+		exits_polled(&vm->kvm, vm->control.polled);
+}
+
 static void backtrace_fired(struct timer *timer)
 {
 	struct vm *vm = container_of(timer, struct vm, backtrace);
@@ -99,6 +123,8 @@ static void backtrace_fired(struct timer *timer)
 			ask(vm, now);
 		return;
 	}
+	note_polls(vm);
+	note_withheld(vm);
 	kvm_stop(&vm->kvm, STOP_TIMEOUT, vm->passed);
 }
 

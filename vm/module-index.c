@@ -22,8 +22,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lkvm/fs.h"
 #include "lkvm/log.h"
 #include "lkvm/types.h"
+#include "lkvm/vm/kernel.h"
 #include "lkvm/vm/kmod-index.h"
 #include "lkvm/vm/modinfo.h"
 #include "lkvm/vm/modules.h"
@@ -45,8 +47,8 @@ const char *const module_index_names[FILES + 1] = {
 };
 
 struct module_index {
-	const struct kernel *kernel;
-	const char *prefix;
+	struct kernel kernel; /* what of it there is to know: its modules */
+	struct fs_made files;
 	pthread_mutex_t lock; /* of what follows */
 	bool made;
 	int err;       /* why it could not be made */
@@ -353,37 +355,52 @@ static int make_file(const char *name, const char *bytes, size_t len)
 
 static int make_all(struct module_index *ix)
 {
-	struct build b = { .prefix = ix->prefix };
+	struct build b = { .prefix = ix->kernel.kind == KERNEL_BUILT ? "kernel/" : "" };
 	int err = build_begin(&b), end_err;
 
 	if (!err)
-		err = read_all(&b, ix->kernel);
+		err = read_all(&b, &ix->kernel);
 	end_err = build_end(&b);
 	err = err ? err : end_err;
 	for (unsigned i = 0; !err && i < FILES; i++) {
 		ix->fd[i] = make_file(module_index_names[i], b.bytes[i], b.len[i]);
 		err = ix->fd[i] < 0 ? ix->fd[i] : 0;
 	}
-	log_debug(LOG_BOOT, "lists of the %u modules in '%s' are made", b.n, ix->kernel->modules);
+	log_debug(LOG_BOOT, "lists of the %u modules in '%s' are made", b.n, ix->kernel.modules);
 	build_free(&b);
-	return err ? log_err(err, "lists of the modules in '%s'", ix->kernel->modules) : 0;
+	return err ? log_err(err, "lists of the modules in '%s'", ix->kernel.modules) : 0;
 }
 
 /* ---- for the guest ---- */
 
-int module_index_new(const struct kernel *k, const char *prefix, struct module_index **ret)
+static int open_file(void *ctx, const char *name)
 {
-	struct module_index *ix = calloc(1, sizeof(*ix));
+	return module_index_open(ctx, name);
+}
 
+int module_index_new(const char *modules, bool built, struct module_index **ret)
+{
+	struct module_index *ix;
+	struct stat st;
+
+	if (stat(modules, &st))
+		return -errno;
+	ix = calloc(1, sizeof(*ix));
 	if (!ix)
 		return -ENOMEM;
-	ix->kernel = k;
-	ix->prefix = prefix;
+	ix->kernel = (struct kernel){ .image = (char *)modules, .modules = (char *)modules,
+				      .kind = built ? KERNEL_BUILT : KERNEL_INSTALLED };
+	ix->files = (struct fs_made){ st.st_dev, st.st_ino, open_file, ix };
 	pthread_mutex_init(&ix->lock, NULL);
 	for (unsigned i = 0; i < FILES; i++)
 		ix->fd[i] = -1;
 	*ret = ix;
 	return 0;
+}
+
+const struct fs_made *module_index_files(const struct module_index *ix)
+{
+	return &ix->files;
 }
 
 void module_index_free(struct module_index *ix)

@@ -269,10 +269,26 @@ static char *const *shell_of(struct session_config *s)
 	return s->shell;
 }
 
+static int default_setting(struct session_config *s)
+{
+	int err = default_cwd(s);
+
+	return err ? err : run_env_fill(s);
+}
+
+int run_take_shell(struct vm_config *cfg)
+{
+	struct session_config *s = &cfg->session;
+
+	if (!s->wanted || s->argv || cfg->detach)
+		return 0;
+	shell_of(s);
+	return default_setting(s);
+}
+
 int run_take_command(struct vm_config *cfg, char **words, int n)
 {
 	struct session_config *s = &cfg->session;
-	int err;
 
 	s->has_command = n;
 	s->wanted |= n > 0;
@@ -281,8 +297,7 @@ int run_take_command(struct vm_config *cfg, char **words, int n)
 	s->argv = n ? words : cfg->detach ? NULL : shell_of(s);
 	if (cfg->nodefaults)
 		return log_errx(-EINVAL, "--nodefaults leaves out what a command needs of the kernel's command line");
-	err = default_cwd(s);
-	return err ? err : run_env_fill(s);
+	return default_setting(s);
 }
 
 void run_free_session(struct vm_config *cfg)
@@ -299,4 +314,5 @@ void run_free_session(struct vm_config *cfg)
 	free(s->root);
 	free(s->overlay);
 	free(s->cwd_heap);
+	free(s->lists.modules);
 }

@@ -15,6 +15,8 @@
 #include "lkvm/ipc.h"
 #include "lkvm/keys.h"
 #include "lkvm/log.h"
+#include "lkvm/pmem.h"
+#include "lkvm/net.h"
 #include "lkvm/vm/kernel.h"
 #include "lkvm/vm/run.h"
 #include "lkvm/vm/snapshot.h"
@@ -51,25 +53,6 @@ static int parse_params(void *config, const struct opt *opt, const char *arg)
 	return 0;
 }
 
-static int parse_cpus(void *config, const struct opt *opt, const char *arg)
-{
-	struct vm_config *cfg = config;
-
-	(void)opt;
-	switch (options_unsigned(arg, 0, MAX_VCPUS, &cfg->cpus)) {
-	case 0:
-		return 0;
-	case -ERANGE:
-		return log_errx(-EINVAL,
-				"Too many CPUs: %s (more than %d need x2APIC ids, which lkvm does not "
-				"hand out)", arg, MAX_VCPUS);
-	default:
-		return log_errx(-EINVAL,
-				"Invalid number of CPUs: %s (1 to %d, or 0 for all of the host's)", arg,
-				MAX_VCPUS);
-	}
-}
-
 /* The words of a copy of @arg, by @keys; "" is none. They stand for themselves: no KEY_STRING. */
 static int parse_list(const struct opt *opt, const struct opt_key *keys, void *config, const char *arg)
 {
@@ -104,6 +87,16 @@ static int parse_debug(void *config, const struct opt *opt, const char *arg)
 static int parse_fail_on(void *config, const struct opt *opt, const char *arg)
 {
 	return parse_list(opt, opt->keys, &((struct vm_config *)config)->fail_on, arg);
+}
+
+static int parse_dump_on(void *config, const struct opt *opt, const char *arg)
+{
+	return dump_on_parse(&((struct vm_config *)config)->dump_on, opt->name, arg);
+}
+
+static int parse_dump_exclude(void *config, const struct opt *opt, const char *arg)
+{
+	return dump_exclude_parse(&((struct vm_config *)config)->dump_on.exclude, opt->name, arg);
 }
 
 static int parse_allow(void *config, const struct opt *opt, const char *arg)
@@ -234,6 +227,46 @@ static int parse_rng(void *config, const struct opt *opt, const char *arg)
 	return err;
 }
 
+/* [CID][,KEY...] */
+static int parse_vsock(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	char *text = strdup(arg ? arg : ""), *rest = text;
+
+	free(cfg->vsock_heap); /* what an earlier one points to */
+	cfg->vsock_heap = text;
+	cfg->vsock = (struct vsock_config){ 0 };
+	cfg->has_vsock = true;
+	if (!text)
+		return log_err(-ENOMEM, "option '--%s'", opt->name);
+	if (*text >= '0' && *text <= '9') {
+		const char *cid = keys_word(&rest);
+
+		if (options_unsigned(cid, VSOCK_FIRST_CID, VSOCK_LAST_CID, &cfg->vsock.cid))
+			return log_errx(-EINVAL, "option '--%s': '%s' is not a guest's CID (%u to %u)", opt->name, cid,
+					VSOCK_FIRST_CID, VSOCK_LAST_CID);
+	}
+	return rest && *rest ? keys_parse(opt->name, opt->keys, &cfg->vsock, rest) : 0;
+}
+
+static const struct opt_value balloon_values[] = {
+	{ "on", .keys = virtio_balloon_keys, .implied = true, .help = "There is one." },
+	{ "off", .help = "There is none." },
+	VALUES_END,
+};
+
+static int parse_balloon(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	unsigned which = 0;
+	int err;
+
+	cfg->balloon = (struct virtio_balloon_options){ 0 };
+	err = arg ? keys_value(opt->name, opt->values, &cfg->balloon, arg, &which) : 0;
+	cfg->no_balloon = which;
+	return err;
+}
+
 static int parse_tty(void *config, const struct opt *opt, const char *arg)
 {
 	struct vm_config *cfg = config;
@@ -263,6 +296,12 @@ static int parse_debug_exit(void *config, const struct opt *opt, const char *arg
 	cfg->has_debug_exit = true;
 	cfg->debug_exit_port = (uint16_t)port;
 	return 0;
+}
+
+static int parse_gdb(void *config, const struct opt *opt, const char *arg)
+{
+	(void)opt;
+	return gdb_config_parse(&((struct vm_config *)config)->gdb, arg);
 }
 
 static int parse_name(void *config, const struct opt *opt, const char *arg)
@@ -350,6 +389,41 @@ static int parse_disks(void *config, const struct opt *opt, const char *arg)
 	return err;
 }
 
+const struct opt_value run_clock_values[] = {
+	{ "saved", .help = "They go on from where they were. The time of day is late by as long as the guest was not "
+			   "there, until it sets it." },
+	{ "host", .help = "They have counted the time since, by the host's time of day, as if the guest had run and "
+			  "done nothing." },
+	VALUES_END,
+};
+
+static int parse_clock(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	unsigned which = 0;
+	int err = keys_value(opt->name, opt->values, NULL, arg, &which);
+
+	cfg->clock_given = true;
+	cfg->clock_host = which;
+	return err;
+}
+
+static const struct opt_value warm_values[] = {
+	{ "on", .help = "Where that is safe. Otherwise, and whenever something is wrong with the cache, it boots." },
+	{ "off", .help = "It boots, and nothing is saved." },
+	{ "refresh", .help = "It boots, and is saved anew: with another place of the kernel in memory (KASLR), for example." },
+	VALUES_END,
+};
+
+static int parse_warm(void *config, const struct opt *opt, const char *arg)
+{
+	unsigned which = WARM_ON;
+	int err = arg ? keys_value(opt->name, opt->values, NULL, arg, &which) : 0;
+
+	((struct vm_config *)config)->warm = (enum config_warm)which;
+	return err;
+}
+
 #define FIELD(member) .offset = offsetof(struct vm_config, member)
 
 const struct opt run_options[] = {
@@ -373,12 +447,23 @@ const struct opt run_options[] = {
 	{ OPT_PARSE, 0, "disks", "overlay|rw", .parse = parse_disks, .complete = COMPLETE_WORDS,
 	  .values = disks_values,
 	  .help = "With --restore: how its disks are used (overlay)." },
+	{ OPT_PARSE, 0, "clock", "saved|host", .parse = parse_clock, .complete = COMPLETE_WORDS,
+	  .values = run_clock_values,
+	  .help = "With --restore: what the guest's clocks that run by themselves, kvm-clock and time stamp "
+		  "counters, have made of the time since it was saved (saved). The real-time clock chip tells the "
+		  "host's time in either case." },
 	{ OPT_GROUP, .help = "Machine" },
 	{ OPT_PARSE, 'm', "mem", "SIZE", .parse = parse_mem,
 	  .help = "Guest RAM in MB, or with a unit of B, K, M, G, T, P. Default: 64 MB x (CPUs + 3), at "
 		  "most 0.8 of the host's RAM." },
-	{ OPT_PARSE, 'c', "cpus", "N", .parse = parse_cpus,
-	  .help = "Number of virtual CPUs. Default: as many as the host has online." },
+	{ OPT_PARSE, 'c', "cpus", "N[,KEY...]", .parse = run_parse_cpus, .keys = run_topology_keys,
+	  .help = "Number of virtual CPUs, and how they are arranged. Default: as many as the host has online, as cores of "
+		  "one socket." },
+	{ OPT_PARSE, 0, "numa", "KEY,...", .parse = run_parse_numa, .complete = COMPLETE_LIST, .keys = run_numa_keys,
+	  .help = "Give the guest a NUMA node. May be given several times. See NUMA nodes." },
+	{ OPT_PARSE, 0, "pin", "LIST", .parse = run_parse_pin,
+	  .help = "Let virtual CPU n run on the n-th of these CPUs of the host only, 0-3,8 for example; behind the last "
+		  "comes the first again." },
 	{ OPT_PARSE, 0, "cpu", "FEATURES", .parse = parse_cpu,
 	  .complete = COMPLETE_LIST, .keys = cpu_keys,
 	  .help = "CPU features to take away or to insist on: -avx2,+x2apic." },
@@ -392,6 +477,13 @@ const struct opt run_options[] = {
 	  .help = "Write the device tree of the machine to this file." },
 	{ OPT_PARSE, 0, "debug-exit", "PORT", .arg_optional = true, .parse = parse_debug_exit,
 	  .help = "Let the guest end lkvm by writing V to this port (0xf4): exit status (V << 1) | 1." },
+	{ OPT_PARSE, 0, "gdb", "unix:PATH|tcp:[ADDR]:PORT", .arg_optional = true, .parse = parse_gdb,
+	  .help = "Let gdb connect there (tcp::" GDB_DEFAULT_PORT "; without ADDR only from this host, port 0 is any "
+		  "free one). `lkvm gdb` needs no such option." },
+	{ OPT_FLAG, 0, "gdb-wait", FIELD(gdb.wait),
+	  .help = "Do not run the guest's first instruction before a debugger lets it." },
+	{ OPT_FLAG, 0, "gdb-on-panic", FIELD(gdb.on_panic),
+	  .help = "When the guest panics, resets or cannot go on, wait for a debugger in place of ending." },
 	{ OPT_FLAG, 0, "test-device", FIELD(test_device),
 	  .help = "Give the guest a device for tests of instructions and interrupts: ports and memory that "
 		  "read back, ports that raise interrupt lines." },
@@ -439,12 +531,30 @@ const struct opt run_options[] = {
 	  .complete = COMPLETE_FILE_LIST, .keys = p9_keys,
 	  .help = "Share a folder by 9P, for kernels without virtiofs: mount -t 9p -o "
 		  "trans=virtio,version=9p2000.L TAG. May be given several times." },
+	{ OPT_PARSE, 0, "pmem", "FILE[,ro]", .parse = run_parse_pmem, .complete = COMPLETE_FILE_LIST, .keys = pmem_keys,
+	  .help = "Give the guest a file as persistent memory, /dev/pmem0. May be given several times." },
+	{ OPT_PARSE, 'n', "net", "KIND[,KEY...]", .arg_optional = true, .arg_next = true, .parse = run_parse_net,
+	  .complete = COMPLETE_WORDS, .values = net_values,
+	  .help = "Give the guest a network device: user, tap, switch=NAME, passt (user). May be given several times.\n"
+		  "A command, or a shell, finds addresses, routes and name servers set up." },
+	{ OPT_PARSE, 'P', "port", "[ADDR:]PORT[:PORT][/udp]", .parse = run_parse_port,
+	  .help = "Forward a port of this host to one of the guest's: 8080:80. May be given several times.\n"
+		  "Short for hostfwd= of the first user network, which there is then in any case. 0 is any free "
+		  "port, which `lkvm list` tells. Without ADDR only programs on this host reach it." },
 	{ OPT_PARSE, 0, "virtio-transport", "pci|mmio", .parse = parse_virtio_transport,
 	  .complete = COMPLETE_WORDS, .values = transport_values,
 	  .help = "How the guest reaches its virtio devices (pci)." },
 	{ OPT_PARSE, 0, "rng", "on|off|packed", .arg_optional = true, .parse = parse_rng,
 	  .complete = COMPLETE_WORDS, .values = rng_values,
 	  .help = "Give the guest the host's random numbers, by a virtio entropy device (on)." },
+	{ OPT_PARSE, 0, "vsock", "CID[,KEY...]", .arg_optional = true, .number_follows = true, .parse = parse_vsock,
+	  .complete = COMPLETE_LIST, .keys = vsock_keys,
+	  .help = "Connect the guest's AF_VSOCK to UNIX sockets of the host, as lkvm-vsock(1) says. CID is the guest's "
+		  "number (one that its name always has)." },
+	{ OPT_PARSE, 0, "balloon", "on|off|packed", .arg_optional = true, .parse = parse_balloon,
+	  .complete = COMPLETE_WORDS, .values = balloon_values,
+	  .help = "Let the guest give memory back to the host that it does not use, by a virtio balloon (on)." },
+	{ OPT_FLAG, 0, "no-balloon", FIELD(no_balloon), .help = "The same as --balloon=off." },
 	{ OPT_GROUP, .help = "Command" },
 	{ OPT_PARSE, 0, "root", "DIR|IMAGE[,KEY...]", .parse = run_parse_root,
 	  .complete = COMPLETE_FILE_LIST, .keys = disk_keys,
@@ -471,6 +581,10 @@ const struct opt run_options[] = {
 	{ OPT_PARSE, 0, "dax", "on|off", .parse = run_parse_dax, .complete = COMPLETE_WORDS, .words = "on off",
 	  .help = "Let the command use the host's page cache itself, where its kernel has virtio-fs with "
 		  "FUSE_DAX (off). As the key of --fs, for all of its folders." },
+	{ OPT_PARSE, 0, "warm", "on|off|refresh", .arg_optional = true, .parse = parse_warm,
+	  .complete = COMPLETE_WORDS, .values = warm_values,
+	  .help = "Go on from where an earlier run with the same kernel and machine was ready for its command, in "
+		  "place of booting (on). lkvm warm lists what is saved for that." },
 	{ OPT_STRING, 0, "kernel-log", "FILE", FIELD(session.kernel_log), .complete = COMPLETE_FILE,
 	  .help = "Write the log of the command's kernel to this file; - is standard error." },
 	{ OPT_GROUP, .help = "Run" },
@@ -517,6 +631,18 @@ const struct opt run_options[] = {
 	  .help = "Make no control socket: lkvm list, stop and the like do not see this guest." },
 	{ OPT_STRING, 0, "result", "FILE", FIELD(result), .complete = COMPLETE_FILE,
 	  .help = "Write how the run ended to this file, as JSON: lkvm-json(5). - is standard output." },
+	{ OPT_STRING, 0, "report", "DIR", FIELD(report), .complete = COMPLETE_DIR,
+	  .help = "If the run ends by a time limit, a fault or a panic, write to this folder what is known of it: dmesg "
+		  "(the kernel's log, from its memory), backtraces, memory-map, console." },
+	{ OPT_STRING, 0, "trace", "FILE", FIELD(trace), .complete = COMPLETE_FILE,
+	  .help = "Write to this file when the guest's CPUs left it and what for, what it asked of its devices, and when "
+		  "they interrupted it, as JSON for Perfetto and chrome://tracing." },
+	{ OPT_PARSE, 0, "dump-on", "ENDS:FILE", .parse = parse_dump_on, .complete = COMPLETE_LIST, .keys = dump_on_keys,
+	  .help = "If the run ends in one of these ways, write the guest's memory and registers to this file, which does "
+		  "not exist yet, as lkvm-dump(1) does." },
+	{ OPT_PARSE, 0, "dump-exclude", "KINDS", .parse = parse_dump_exclude, .complete = COMPLETE_LIST,
+	  .keys = dump_exclude_keys,
+	  .help = "Leave these pages out of it. Where the guest does not tell which they are, all are in it." },
 	{ OPT_PARSE, 0, "debug", "TOPICS", .parse = parse_debug,
 	  .complete = COMPLETE_LIST, .keys = log_topic_keys,
 	  .help = "Print debug messages of these topics, or with -TOPIC not." },
@@ -587,6 +713,8 @@ static int restore(struct vm_config *cfg)
 {
 	int err;
 
+	if (!cfg->restore && cfg->clock_given)
+		return log_errx(-EINVAL, "--clock is about those of --restore");
 	if (!cfg->restore)
 		return cfg->disks_rw ? log_errx(-EINVAL, "--disks is about those of --restore") : 0;
 	err = snapshot_open(cfg->restore, &cfg->snapshot);
@@ -614,7 +742,7 @@ static int default_kernel(struct vm_config *cfg)
 static bool has_root(const struct vm_config *cfg)
 {
 	static const char *const words[] = { "root=", "init=", "rdinit=" };
-	bool found = cfg->n_initrds || cfg->n_disks || cfg->nodefaults;
+	bool found = cfg->n_initrds || cfg->n_disks || cfg->n_pmems || cfg->nodefaults;
 
 	for (size_t i = 0; !found && cfg->params && i < ARRAY_SIZE(words); i++)
 		for (const char *at = cfg->params; !found && (at = strstr(at, words[i])); at++)
@@ -627,7 +755,9 @@ static int default_session(struct vm_config *cfg, bool named)
 {
 	int is_linux = 0;
 
-	if (cfg->session.wanted || cfg->snapshot)
+	if (cfg->snapshot)
+		return run_take_shell(cfg);
+	if (cfg->session.wanted)
 		return 0;
 	if (!has_root(cfg))
 		is_linux = kernel_is_linux(cfg->kernel);
@@ -640,6 +770,14 @@ static int default_session(struct vm_config *cfg, bool named)
 	}
 	cfg->session.wanted = true;
 	return run_take_command(cfg, NULL, 0);
+}
+
+/* Standard output is the console's, or the command's. */
+static int check_trace(const struct vm_config *cfg)
+{
+	if (cfg->trace && (!*cfg->trace || !strcmp(cfg->trace, "-")))
+		return log_errx(-EINVAL, "--trace needs the name of a file, not '%s'", cfg->trace);
+	return 0;
 }
 
 static int check_limits(const struct vm_config *cfg)
@@ -661,12 +799,13 @@ enum options_result run_config_parse(const struct command *cmd, int argc, char *
 	if (result != OPTIONS_OK)
 		return result;
 	if (take_operands(ret, argv + operands, dashdash - operands) || default_name(ret) ||
-	    run_take_command(ret, argv + dashdash, argc - dashdash) || check_allow(ret) ||
+	    run_take_command(ret, argv + dashdash, argc - dashdash) || run_take_ports(ret) || check_allow(ret) ||
 	    check_detach(ret))
 		return OPTIONS_BAD;
 	ret->ktap |= ret->junit != NULL;
 	named = ret->kernel;
-	if (restore(ret) || default_kernel(ret) || default_session(ret, named) || check_limits(ret))
+	if (restore(ret) || default_kernel(ret) || default_session(ret, named) || check_limits(ret) ||
+	    check_trace(ret))
 		return OPTIONS_BAD;
 	return OPTIONS_OK;
 }
@@ -677,8 +816,15 @@ void run_config_free(struct vm_config *cfg)
 	snapshot_close(cfg->snapshot);
 	free(cfg->name_heap);
 	free(cfg->kernel_heap);
+	free(cfg->vsock_heap);
 	kernel_log_allow_free(&cfg->allow);
 	run_free_disks(cfg);
 	run_free_folders(cfg);
+	run_free_nets(cfg);
+	run_free_ports(cfg);
+	run_free_pmems(cfg);
 	run_free_session(cfg);
+	run_free_numa(cfg);
+	free(cfg->pin);
+	gdb_config_free(&cfg->gdb);
 }

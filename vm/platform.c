@@ -161,6 +161,13 @@ int platform_restored(struct platform *p)
 	return 0;
 }
 
+void platform_rtc(struct platform *p, struct rtc_view *ret)
+{
+	for (unsigned i = 0; i < p->hw.n_rows; i++)
+		if (p->hw.row[i].type == &rtc_type)
+			rtc_look(p->dev[i], ret);
+}
+
 bool platform_power_button(struct platform *p)
 {
 	return power_button(p->dev[hw_find(&p->hw, HW_POWER) - p->hw.row]);

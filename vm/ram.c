@@ -1,11 +1,10 @@
-/* `lkvm run`: how many CPUs and how much RAM the guest gets; see run.h. */
+/* `lkvm run`: how much RAM the guest gets; see run.h. */
 #include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "lkvm/log.h"
+#include "lkvm/vm/numa.h"
 #include "lkvm/vm/run.h"
-#include "lkvm/x86/layout.h"
 
 /* Allowed: a guest rarely touches all that it has. But the user should know. */
 static void warn_large(uint64_t bytes, uint64_t host_bytes)
@@ -20,19 +19,6 @@ static void warn_large(uint64_t bytes, uint64_t host_bytes)
 		 "now%s)",
 		 (unsigned long long)(bytes / MIB), (unsigned long long)(host_bytes / MIB),
 		 (unsigned long long)(ram_available_bytes() / MIB), cgroup);
-}
-
-/* Not given: all that the host has online. */
-static void choose_cpus(struct vm_config *cfg)
-{
-	long online;
-
-	if (cfg->cpus)
-		return;
-	online = sysconf(_SC_NPROCESSORS_ONLN);
-	cfg->cpus = online > 0 ? (unsigned)online : 1;
-	if (cfg->cpus > MAX_VCPUS)
-		cfg->cpus = MAX_VCPUS;
 }
 
 /* Allocating more than there is would call the OOM killer, on whom it likes. */
@@ -51,21 +37,19 @@ static int check_prealloc(const struct ram_config *cfg, uint64_t host_bytes)
 			(unsigned long long)(most / MIB), most == limit ? "lkvm's cgroup" : "this host");
 }
 
-int run_check_prealloc(const struct ram_config *cfg)
-{
-	const char *failed;
-
-	return check_prealloc(cfg, ram_host_bytes(&failed));
-}
-
 int run_choose_size(struct vm_config *cfg)
 {
 	const char *failed;
 	uint64_t host = ram_host_bytes(&failed);
 	uint64_t *bytes = &cfg->ram.size_bytes;
-	bool chosen = *bytes;
+	int err = run_choose_cpus(cfg);
+	bool chosen;
 
-	choose_cpus(cfg);
+	if (!err)
+		err = run_choose_numa(cfg);
+	if (err)
+		return err;
+	chosen = *bytes;
 	if (failed)
 		log_warn("sysconf(%s) failed", failed);
 	if (!chosen)

@@ -10,11 +10,13 @@
 #include "lkvm/kvm-cpu.h"
 #include "lkvm/log.h"
 #include "lkvm/mask.h"
+#include "lkvm/vm/look.h"
 #include "lkvm/vm/run.h"
 #include "lkvm/x86/cpu.h"
 
 #define FAILED_NAMES 20 /* of tests */
 #define TIMEOUT_CPUS 16 /* whose registers are shown */
+#define LOOK_LINES   40 /* of what is in the guest's memory */
 
 /* Are two descriptors the same terminal, pipe or file? */
 static bool same_file(int a, int b)
@@ -200,7 +202,9 @@ static void print_details(FILE *out, const struct kvm *kvm, const struct vm_conf
 		print_last_lines(out, cfg, r);
 	if (r->cause == STOP_FAULT)
 		kvm_cpu_print_fault(out, &kvm->cpus[r->value]);
-	if (r->cause == STOP_TIMEOUT && !r->panicked && !r->hung)
+	if (look_knows_kernel(r->look))
+		look_print(out, r->look, r->last_lines, LOOK_LINES);
+	else if (r->cause == STOP_TIMEOUT && !r->panicked && !r->hung)
 		print_cpus(out, kvm);
 }
 

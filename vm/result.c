@@ -7,6 +7,7 @@
 #include "lkvm/log.h"
 #include "lkvm/version.h"
 #include "lkvm/vm/junit.h"
+#include "lkvm/vm/look.h"
 #include "lkvm/vm/run.h"
 
 #define RESULT_SCHEMA 1
@@ -38,7 +39,8 @@ static bool is_guests_end(enum stop_cause cause)
 	return cause != STOP_NONE && cause != STOP_HOST_ERROR && cause != STOP_SIGNAL && cause != STOP_COMMAND;
 }
 
-int run_status(enum stop_cause cause, uint32_t value, bool panicked)
+/* The exit status of a cause: the table of lkvm-run(1) */
+static int status_of(enum stop_cause cause, uint32_t value, bool panicked)
 {
 	if (panicked && is_guests_end(cause))
 		return STATUS_PANIC;
@@ -100,7 +102,7 @@ static void judge_splats(struct run_result *r)
 void run_judge(struct run_result *r, const struct vm_config *cfg)
 {
 	r->panicked |= r->panic || r->cause == STOP_PANIC;
-	r->status = run_status(r->cause, r->value, r->panicked);
+	r->status = status_of(r->cause, r->value, r->panicked);
 	if ((r->cause == STOP_COMMAND || r->cause == STOP_POWEROFF) && r->command_ended)
 		r->status = run_command_status(&r->command);
 	r->panicked &= is_guests_end(r->cause);
@@ -200,9 +202,11 @@ static void write_json(FILE *out, const struct vm_config *cfg, const struct run_
 	json_u64(&json, "setup_ns", r->boot_ns ? r->boot_ns - r->start_ns : 0);
 	json_u64(&json, "guest_ns", r->boot_ns ? r->end_ns - r->boot_ns : 0);
 	json_u64(&json, "total_ns", r->end_ns - r->start_ns);
-	json_number(&json, "boot_ns", r->hello_ns ? r->hello_ns - r->boot_ns : 0);
+	json_str(&json, "start", !cfg->session.wanted ? NULL : r->warm ? "warm" : cfg->restore ? "restored" : "cold");
+	json_number(&json, "boot_ns", r->hello_ns > r->boot_ns ? r->hello_ns - r->boot_ns : 0);
 	json_number(&json, "command_ns", r->command_ended ? r->command.ran_ns : 0);
 	json_str(&json, "console_tail", r->cause == STOP_NONE ? NULL : r->last_lines);
+	look_json(&json, r->look);
 	json_end(&json);
 }
 

@@ -34,10 +34,8 @@ struct session_boot {
 	struct module_list modules;
 	char *module_names; /* a line each, as they are loaded */
 	size_t module_names_len;
-	char *plan; /* for init: guest/init.c says what it may hold */
+	char *plan; /* for init, when it asks: guest/init.c says what it may hold */
 	size_t plan_len;
-	struct module_index *index; /* NULL: what depmod has made is there */
-	struct fs_made index_files;
 	struct initramfs fs;
 	struct boot_made made;
 	struct module_list fs_modules[ROOT_FS];
@@ -112,6 +110,14 @@ static int find_modules(struct session_boot *b, const struct vm_config *cfg)
 		err = need(b, m, needs[i].name, needs[i].what);
 	if (!err && cfg->n_disks)
 		err = need(b, m, "virtio_blk", "virtio block driver: it cannot use disks");
+	if (!err && cfg->n_nets)
+		err = need(b, m, "virtio_net", "virtio network driver: it cannot use networks");
+	if (!err && cfg->has_vsock)
+		err = need(b, m, "vmw_vsock_virtio_transport", "virtio socket driver: it cannot use --vsock");
+	if (!err && cfg->n_pmems)
+		err = need(b, m, "nd_pmem", "driver for persistent memory");
+	if (!err && cfg->n_pmems)
+		err = need(b, m, "virtio_pmem", "virtio driver for persistent memory");
 	if (!err && cfg->session.root_disk)
 		err = find_root_fs(b, m);
 	modules_close(m);
@@ -206,11 +212,6 @@ static const char *in_root(const char *root, const char *path)
 	return *inside ? inside : "/";
 }
 
-static int open_index_file(void *ctx, const char *name)
-{
-	return module_index_open(ctx, name);
-}
-
 /* A build has no folder for its lists: one of memory leads to those in the tree, and those that are made. */
 static void put_links(FILE *plan, const char *at)
 {
@@ -224,8 +225,8 @@ static void put_links(FILE *plan, const char *at)
 		fprintf(plan, "link=%s/%s:kernel/%s%c", at, *name, *name, '\0');
 }
 
-/* @inside: the folder in the guest, or NULL. What depmod would have made comes by the share that has it. */
-static int bring_modules(struct session_boot *b, struct vm_config *cfg, FILE *plan, const char *path,
+/* @inside: the folder in the guest, or NULL */
+static int bring_modules(const struct session_boot *b, struct vm_config *cfg, FILE *plan, const char *path,
 			 const char *inside)
 {
 	const bool built = b->kernel.kind == KERNEL_BUILT;
@@ -243,21 +244,25 @@ static int bring_modules(struct session_boot *b, struct vm_config *cfg, FILE *pl
 		fprintf(plan, "share=ro:%s:%s%c", MODULES_TAG, at, '\0');
 		err = add_folder(b, cfg, path, MODULES_TAG, true);
 	}
-	if (!err && b->index)
-		cfg->folders[cfg->n_folders - 1].made = &b->index_files;
 	return err;
 }
 
-static int make_index(struct session_boot *b, const struct stat *st)
+/* What depmod would have made comes by the share that has the folder, which is the last. */
+static int want_lists(const struct session_boot *b, struct vm_config *cfg, const char *path, const struct stat *st)
 {
-	int err = module_index_new(&b->kernel, b->kernel.kind == KERNEL_BUILT ? "kernel/" : "", &b->index);
+	char *modules = strdup(path);
 
-	b->index_files = (struct fs_made){ st->st_dev, st->st_ino, open_index_file, b->index };
-	return err ? log_err(err, "session") : 0;
+	cfg->session.lists = (struct session_lists){
+		.modules = modules,
+		.built = b->kernel.kind == KERNEL_BUILT,
+		.folder = cfg->n_folders - 1,
+		.ino = st->st_ino,
+	};
+	return modules ? 0 : log_err(-ENOMEM, "session");
 }
 
 /* So that modprobe works, whatever root the guest has. The last of the folders is the root. */
-static int add_module_folder(struct session_boot *b, struct vm_config *cfg, FILE *plan)
+static int add_module_folder(const struct session_boot *b, struct vm_config *cfg, FILE *plan)
 {
 	const struct kernel *k = &b->kernel;
 	const bool disk = cfg->session.root_disk;
@@ -268,10 +273,11 @@ static int add_module_folder(struct session_boot *b, struct vm_config *cfg, FILE
 
 	if (path && *k->release && !stat(path, &st) && !(!disk && has_index(k) && root_has(root, k, &st))) {
 		inside = disk ? NULL : in_root(root, path);
-		if (!has_index(k))
-			err = make_index(b, &st);
-		if (!err && !(inside && is_hidden(&cfg->session, inside)))
+		if (!(inside && is_hidden(&cfg->session, inside))) {
 			err = bring_modules(b, cfg, plan, path, inside);
+			if (!err && !has_index(k))
+				err = want_lists(b, cfg, path, &st);
+		}
 	}
 	free(path);
 	return err;
@@ -376,9 +382,17 @@ static int add_root_fs(struct session_boot *b)
 	return err;
 }
 
-static int write_initramfs(const void *ctx, void *dst)
+/* What is in the initramfs is of the kernel, not of the session. */
+static const char first_plan[] = "plan=channel";
+
+static void write_initramfs(const void *ctx, void *dst)
 {
-	return initramfs_write(ctx, dst);
+	initramfs_write(ctx, dst);
+}
+
+static uint32_t sum_initramfs(const void *ctx)
+{
+	return initramfs_sum(ctx);
 }
 
 static int fill(struct session_boot *b)
@@ -396,11 +410,11 @@ static int fill(struct session_boot *b)
 	if (!err)
 		err = add_root_fs(b);
 	if (!err)
-		err = initramfs_add(fs, "lkvm/session", S_IFREG | 0600, b->plan, b->plan_len);
+		err = initramfs_add(fs, "lkvm/session", S_IFREG | 0600, first_plan, sizeof(first_plan));
 	if (err)
 		return log_err(err, "initramfs");
 	b->made = (struct boot_made){ .name = "initramfs", .bytes = initramfs_bytes(fs),
-				      .write = write_initramfs, .ctx = fs };
+				      .write = write_initramfs, .sum = sum_initramfs, .ctx = fs };
 	return 0;
 }
 
@@ -447,19 +461,31 @@ const struct boot_made *session_boot_made(const struct session_boot *b)
 	return b ? &b->made : NULL;
 }
 
-void session_boot_free(struct session_boot *b)
+const char *session_boot_plan(const struct session_boot *b, size_t *ret_len)
 {
-	if (!b)
-		return;
+	*ret_len = b->plan_len;
+	return b->plan;
+}
+
+void session_boot_loaded(struct session_boot *b)
+{
 	initramfs_free(&b->fs);
 	free(b->module_names);
-	free(b->plan);
+	b->module_names = NULL;
 	module_list_free(&b->modules);
 	for (unsigned i = 0; i < ROOT_FS; i++) {
 		module_list_free(&b->fs_modules[i]);
 		free(b->fs_names[i]);
+		b->fs_names[i] = NULL;
 	}
-	module_index_free(b->index);
+}
+
+void session_boot_free(struct session_boot *b)
+{
+	if (!b)
+		return;
+	session_boot_loaded(b);
+	free(b->plan);
 	kernel_free(&b->kernel);
 	free(b);
 }

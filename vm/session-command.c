@@ -63,17 +63,18 @@ void command_free(struct command *cmd)
 	free(cmd);
 }
 
-static void leave_slot(struct command *cmd)
+void command_drop(struct command *cmd)
 {
 	struct session *s = cmd->session;
 
 	for (unsigned i = 0; i < SESSION_COMMANDS; i++)
 		if (s->commands[i] == cmd)
 			s->commands[i] = NULL;
+	command_free(cmd);
 }
 
 /* Everything that it has printed is written: its owner is told, and it is gone. */
-static void end_if_over(struct command *cmd)
+void command_end_if_over(struct command *cmd)
 {
 	struct session_command cfg = cmd->cfg;
 	const struct session_exit status = cmd->exit;
@@ -82,8 +83,7 @@ static void end_if_over(struct command *cmd)
 
 	if (!cmd->exited || cmd->out[0].n || cmd->out[1].n)
 		return;
-	leave_slot(cmd);
-	command_free(cmd);
+	command_drop(cmd);
 	cfg.ended(cfg.ctx, known ? &status : NULL, output_err);
 }
 
@@ -148,13 +148,22 @@ static void out_write(struct command_out *out)
 	command_give_credit(out);
 }
 
+void command_close_output(struct command_out *out, bool tell)
+{
+	if (!out->gone && tell)
+		give_up(out, -EPIPE);
+	out->gone = true;
+	out_watch(out, false);
+	stream_close(&out->stream);
+}
+
 static void out_ready(struct loop_source *src, uint32_t events)
 {
 	struct command_out *out = container_of(src, struct command_out, src);
 
 	(void)events;
 	out_write(out);
-	end_if_over(out->cmd);
+	command_end_if_over(out->cmd);
 }
 
 static const char *out_data(struct command_out *out, const uint8_t *bytes, uint32_t len)
@@ -201,12 +210,12 @@ void command_drain(struct command *cmd, int interrupt_fd, int patience_ms)
 			before = out->n;
 			out_wait(out, interrupt_fd, patience_ms);
 		}
-	end_if_over(cmd);
+	command_end_if_over(cmd);
 }
 
 /* ---- input ---- */
 
-static void in_end(struct command *cmd, bool tell)
+void command_end_input(struct command *cmd, bool tell)
 {
 	if (cmd->in.ended)
 		return;
@@ -227,7 +236,7 @@ static int in_read(struct command *cmd)
 	if (n == -EAGAIN)
 		return 0;
 	if (n <= 0) {
-		in_end(cmd, true);
+		command_end_input(cmd, true);
 		return 0;
 	}
 	head.len = (uint32_t)n;
@@ -271,7 +280,7 @@ void command_retry(struct command *cmd)
 	command_pump(cmd);
 	for (unsigned i = 0; i < 2; i++)
 		out_write(&cmd->out[i]);
-	end_if_over(cmd);
+	command_end_if_over(cmd);
 }
 
 static void in_ready(struct loop_source *src, uint32_t events)
@@ -317,7 +326,7 @@ static void tty_writable(void *dev)
 	struct command *cmd = dev;
 
 	out_write(&cmd->out[0]);
-	end_if_over(cmd);
+	command_end_if_over(cmd);
 }
 
 static void tty_resize(void *dev, uint16_t cols, uint16_t rows)
@@ -343,9 +352,9 @@ static void tty_attach(struct command *cmd)
 static void exited(struct command *cmd)
 {
 	cmd->exited = true;
-	in_end(cmd, false);
+	command_end_input(cmd, false);
 	cmd->out[0].ended = cmd->out[1].ended = true;
-	end_if_over(cmd);
+	command_end_if_over(cmd);
 }
 
 void command_give_up(struct command *cmd)
@@ -368,7 +377,7 @@ static const char *take_eof(struct command *cmd, const struct session_frame *hea
 	if (head->stream)
 		cmd->out[head->stream - 1].ended = true;
 	else
-		in_end(cmd, false);
+		command_end_input(cmd, false);
 	return NULL;
 }
 
@@ -395,23 +404,39 @@ const char *command_frame(struct command *cmd, const struct session_frame *head,
 
 /* ---- its start ---- */
 
-static void open_streams(struct command *cmd)
+void command_open(struct command *cmd)
 {
 	const int *fd = cmd->cfg.fd;
 
 	cmd->in.src = (struct loop_source){ -1, in_ready };
-	cmd->in.credit = SESSION_WINDOW;
-	cmd->in.ended = !cmd->cfg.tty && !cmd->cfg.terminal && fd[0] < 0;
 	stream_open(&cmd->in.stream, cmd->cfg.tty ? -1 : fd[0], O_RDONLY);
 	cmd->in.src.fd = cmd->in.stream.fd;
 	for (unsigned i = 0; i < 2; i++) {
 		struct command_out *out = &cmd->out[i];
 
-		out->cmd = cmd;
-		out->window = SESSION_WINDOW;
 		stream_open(&out->stream, cmd->cfg.tty ? -1 : fd[i + 1], O_WRONLY);
 		out->src = (struct loop_source){ out->stream.fd, out_ready };
 	}
+	if (cmd->cfg.tty)
+		tty_attach(cmd);
+}
+
+struct command *command_new(struct session *s)
+{
+	struct command *cmd = calloc(1, sizeof(*cmd));
+
+	if (!cmd)
+		return NULL;
+	cmd->session = s;
+	cmd->cfg = (struct session_command){ .fd = { -1, -1, -1 }, .ended = command_forgotten };
+	cmd->in.credit = SESSION_WINDOW;
+	for (unsigned i = 0; i < 2; i++) {
+		cmd->out[i].cmd = cmd;
+		cmd->out[i].window = SESSION_WINDOW;
+		stream_open(&cmd->out[i].stream, -1, O_WRONLY);
+	}
+	stream_open(&cmd->in.stream, -1, O_RDONLY);
+	return cmd;
 }
 
 int session_run(struct session *s, const struct session_command *cfg, uint32_t *ret_id)
@@ -426,60 +451,22 @@ int session_run(struct session *s, const struct session_command *cfg, uint32_t *
 		return s->lost ? -EPIPE : -ENOTCONN;
 	if (slot == SESSION_COMMANDS)
 		return -EAGAIN;
-	cmd = calloc(1, sizeof(*cmd));
+	cmd = command_new(s);
 	if (!cmd)
 		return -ENOMEM;
-	cmd->session = s;
 	cmd->cfg = *cfg;
+	cmd->in.ended = !cfg->tty && !cfg->terminal && cfg->fd[0] < 0;
 	cmd->id = ++s->next_id;
 	err = command_take_exec(cmd);
 	if (err) {
 		free(cmd);
 		return err;
 	}
-	open_streams(cmd);
+	command_open(cmd);
 	cmd->cfg.argv = cmd->cfg.envp = NULL;
 	s->commands[slot] = cmd;
 	if (ret_id)
 		*ret_id = cmd->id;
-	if (cmd->cfg.tty)
-		tty_attach(cmd);
 	command_pump(cmd);
 	return 0;
-}
-
-/* ---- who has left ---- */
-
-static void nobody_cares(void *ctx, const struct session_exit *exit, int output_err)
-{
-	(void)ctx, (void)exit, (void)output_err;
-}
-
-/* It keeps its slot until it ends, if it has begun; what it prints until then is dropped. */
-void session_leave(struct session *s, uint32_t id)
-{
-	struct command *cmd = session_find(s, id);
-
-	if (!cmd)
-		return;
-	if (cmd->exec && !cmd->exec_at) { /* the guest has not heard of it */
-		leave_slot(cmd);
-		command_free(cmd);
-		session_go_on(s);
-		return;
-	}
-	cmd->cfg.ended = nobody_cares;
-	session_signal(s, id, SIGHUP);
-	in_end(cmd, true);
-	stream_close(&cmd->in.stream);
-	for (unsigned i = 0; i < 2; i++) {
-		struct command_out *out = &cmd->out[i];
-
-		if (!out->gone && !(i && cmd->cfg.terminal))
-			give_up(out, -EPIPE);
-		out->gone = true;
-		out_watch(out, false);
-		stream_close(&out->stream);
-	}
-	end_if_over(cmd);
 }

@@ -18,6 +18,7 @@
  * so much is full; the rest is for the small ones, which are remembered by what they tell if it is full, too.
  */
 #define TX_BYTES (256u << 10)
+#define RX_BYTES (128u << 10) /* a frame, and as much again */
 #define TX_FULL  (128u << 10)
 /* Of commands that were not sent yet, beside the longest of them */
 #define EXEC_BYTES (2u << 20)
@@ -78,8 +79,10 @@ struct session {
 	struct console_device port; /* .input is NULL: none is there */
 	uint8_t *tx;                /* frames for the guest: TX_BYTES */
 	size_t tx_at, tx_n;
-	bool bye; /* is to be sent */
-	bool up, lost;
+	bool bye, woken; /* is to be sent */
+	const char *plan; /* likewise, and how much of it is not yet; NULL: it was, or was not asked for */
+	size_t plan_n;
+	bool asked, planned, up, lost;
 	const char *why; /* it is lost; NULL: the port was closed */
 	bool lost_told;  /* to whoever owns the session */
 	unsigned turn;  /* which command is served first */
@@ -119,6 +122,18 @@ static inline bool session_tx_full(const struct session *s)
 
 /* ---- session-command.c ---- */
 
+/** command_open() - the host's ends, as cmd->cfg has them */
+void command_open(struct command *cmd);
+/** command_end_input() - no more comes; @tell: the guest does not know yet */
+void command_end_input(struct command *cmd, bool tell);
+/** command_close_output() - nobody takes it any more; @tell: likewise */
+void command_close_output(struct command_out *out, bool tell);
+/** command_end_if_over() - its owner is told, and it is gone */
+void command_end_if_over(struct command *cmd);
+/** command_drop() - take it out of its slot, and free it */
+void command_drop(struct command *cmd);
+/** command_new() - one without anything, for a load; NULL: no memory */
+struct command *command_new(struct session *s);
 /** command_pump() - send what there is to send, as far as the guest and the port take it */
 void command_pump(struct command *cmd);
 /** command_retry() - the same, and write what waits to be written; it may be gone then */
@@ -131,6 +146,11 @@ void command_give_up(struct command *cmd);
 void command_drain(struct command *cmd, int interrupt_fd, int patience_ms);
 /** command_free() - write what is taken at once, tell nobody; takes NULL */
 void command_free(struct command *cmd);
+
+/* ---- session-leave.c ---- */
+
+/* struct session_command's ended(), where nobody cares */
+void command_forgotten(void *ctx, const struct session_exit *exit, int output_err);
 
 /* ---- session-tell.c: what there is no room for is told later ---- */
 

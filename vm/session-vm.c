@@ -4,10 +4,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "lkvm/clock.h"
+#include "lkvm/fs.h"
 #include "lkvm/log.h"
 #include "lkvm/mask.h"
 #include "lkvm/stream.h"
@@ -31,11 +33,11 @@ static void command_ended(void *ctx, const struct session_exit *how, int output_
 	kvm_stop(&vm->kvm, STOP_COMMAND, 0);
 }
 
-static void hello(void *ctx, const struct session_hello *hello)
+static struct session_command command_of(struct vm *vm)
 {
-	struct vm *vm = ctx;
 	const struct session_config *s = &vm->cfg->session;
-	const struct session_command cmd = {
+
+	return (struct session_command){
 		.argv = s->argv,
 		.envp = s->env,
 		.cwd = s->cwd,
@@ -44,22 +46,96 @@ static void hello(void *ctx, const struct session_hello *hello)
 		.fd = { stream_allows(vm->setup.in_fd, O_RDONLY) ? vm->setup.in_fd : -1, vm->setup.out_fd,
 			vm->setup.err_fd },
 		.tty = vm->terminal,
+		.lasting = true,
 		.ctx = vm,
 		.printed = vm->ktap_out ? vm_command_output : NULL,
 		.ended = command_ended,
 	};
-	int err;
+}
 
+/* Return: 0 or -errno, logged */
+static int run_command(struct vm *vm)
+{
+	const struct session_command cmd = command_of(vm);
+	const int err = cmd.argv ? session_run(vm->session, &cmd, NULL) : 0;
+
+	return err ? log_err(err, "command '%s'", cmd.argv[0]) : 0;
+}
+
+static void is_up(struct vm *vm)
+{
 	vm->result->hello_ns = now_ns();
 	vm_is_up(vm);
-	log_debug(LOG_BOOT, "guest's init is up, kernel %s", hello->release);
 	if (vm->setup.ready)
 		vm->setup.ready(vm->setup.ctx);
-	err = s->argv ? session_run(vm->session, &cmd, NULL) : 0;
+}
+
+static void hello(void *ctx, const struct session_hello *hello)
+{
+	struct vm *vm = ctx;
+	int err;
+
+	log_debug(LOG_BOOT, "guest's init is up, kernel %s", hello->release);
+	is_up(vm);
+	err = run_command(vm);
+	if (err)
+		kvm_stop(&vm->kvm, STOP_HOST_ERROR, (uint32_t)-err);
+}
+
+static void send_plan(struct vm *vm)
+{
+	char *plan = NULL;
+	size_t len;
+	int err = vm_session_plan(vm, &plan, &len);
+
+	if (!err)
+		err = session_plan(vm->session, plan, len);
+	free(plan);
 	if (!err)
 		return;
-	log_err(err, "command '%s'", s->argv[0]);
+	log_err(err, "what the guest is to mount");
 	kvm_stop(&vm->kvm, STOP_HOST_ERROR, (uint32_t)-err);
+}
+
+static void asked(void *ctx)
+{
+	vm_warm_save(ctx);
+	send_plan(ctx);
+}
+
+/* The command that it runs is this lkvm's, unless that has another one; if there is none, it is a shell. */
+static int go_on(struct vm *vm)
+{
+	struct session_config *s = &vm->cfg->session;
+	struct session_command cmd;
+
+	is_up(vm);
+	if (!s->argv && s->shell[0] && !session_has_lasting(vm->session))
+		s->argv = s->shell;
+	if (s->argv) {
+		session_attach(vm->session, NULL);
+		return run_command(vm);
+	}
+	if (vm->terminal && !session_lasting_terminal(vm->session)) {
+		console_free(vm->terminal);
+		vm->terminal = NULL;
+	}
+	cmd = command_of(vm);
+	vm->result->has_command = session_attach(vm->session, &cmd);
+	return 0;
+}
+
+int vm_session_restored(struct vm *vm)
+{
+	if (!vm->session)
+		return 0;
+	session_wake(vm->session);
+	if (session_is_up(vm->session))
+		return go_on(vm);
+	if (!vm->session_boot)
+		return log_errx(-EBADMSG, "guest '%s' waits for what only another lkvm knows", vm->cfg->name);
+	send_plan(vm);
+	return 0;
 }
 
 /* The commands' end, and the guest's if it was to run one. A kernel that follows a panic goes its own way. */
@@ -205,20 +281,53 @@ static int make_terminal(struct vm *vm)
 	return console_new(&cfg, &vm->terminal);
 }
 
+static void drop_lists(struct session_lists *lists)
+{
+	free(lists->modules);
+	lists->modules = NULL;
+}
+
+/* A guest that goes on is not held up by them: it has the modules that it has loaded. */
+static int make_lists(struct vm *vm)
+{
+	struct session_lists *lists = &vm->cfg->session.lists;
+	const struct fs_made *files;
+	int err;
+
+	if (!lists->modules)
+		return 0;
+	err = module_index_new(lists->modules, lists->built, &vm->module_index);
+	if (err == -ENOMEM || (err && !vm->cfg->snapshot))
+		return log_err(err, "modules in '%s'", lists->modules);
+	files = err ? NULL : module_index_files(vm->module_index);
+	if (files && files->ino == lists->ino) {
+		vm->cfg->folders[lists->folder].made = files;
+		return 0;
+	}
+	log_warn("modprobe finds no modules in the guest any more: the folder '%s' is %s", lists->modules,
+		 err ? "gone" : "another one");
+	drop_lists(lists);
+	return 0;
+}
+
 int vm_make_session_boot(struct vm *vm)
 {
-	return vm->cfg->session.wanted ? session_boot_new(vm->cfg, &vm->session_boot) : 0;
+	const bool boots = vm->cfg->session.wanted && !vm->cfg->snapshot;
+	int err = boots ? session_boot_new(vm->cfg, &vm->session_boot) : 0;
+
+	return err ? err : make_lists(vm);
 }
 
 void vm_undo_session_boot(struct vm *vm)
 {
 	session_boot_free(vm->session_boot);
+	module_index_free(vm->module_index);
 }
 
 int vm_make_session(struct vm *vm)
 {
 	const struct session_setup setup = {
-		.loop = &vm->loop, .ctx = vm, .hello = hello, .kmsg = kmsg, .lost = lost,
+		.loop = &vm->loop, .ctx = vm, .asked = asked, .hello = hello, .kmsg = kmsg, .lost = lost,
 	};
 	int err;
 
@@ -237,7 +346,10 @@ void vm_undo_session(struct vm *vm)
 {
 	timer_fini(&vm->grace);
 	session_free(vm->session);
+	vm->session = NULL;
 	console_free(vm->terminal);
+	vm->terminal = NULL;
 	if (vm->kernel_log_fd >= 0)
 		close(vm->kernel_log_fd);
+	vm->kernel_log_fd = -1;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "lkvm/byte-ring.h"
@@ -16,7 +17,6 @@
 #include "lkvm/log.h"
 #include "lkvm/types.h"
 
-#define RX_BYTES    (256u << 10)
 #define PORT_BYTES  (64u << 10) /* of input that the port holds */
 #define TURN_FRAMES 64          /* taken before the main loop's other sources get their turn */
 #define RETRY_NS    (NS_PER_S / 100)
@@ -142,12 +142,62 @@ void session_bye(struct session *s)
 	s->bye = !session_send(s, SESSION_BYE, 0, 0, NULL, 0);
 }
 
+void session_wake(struct session *s)
+{
+	struct session_wake wake = { .realtime_ns = realtime_ns() };
+	const bool has_seed = getrandom(wake.seed, sizeof(wake.seed), 0) == sizeof(wake.seed);
+
+	/* Without it the guest has what its kernel knows of the host's device for that. */
+	s->woken = !session_send(s, SESSION_WAKE, 0, 0, &wake, has_seed ? sizeof(wake) : SESSION_WAKE_NO_SEED);
+}
+
+/* As far as there is room */
+static void send_plan(struct session *s)
+{
+	while (s->plan && !session_tx_full(s)) {
+		const size_t n = s->plan_n < SESSION_MOST ? s->plan_n : SESSION_MOST;
+		const struct session_frame head = {
+			.type = SESSION_PLAN,
+			.flags = n < s->plan_n ? SESSION_MORE : 0,
+			.len = (uint32_t)n,
+		};
+
+		memcpy(session_frame(s, n), s->plan, n);
+		s->plan_n -= n;
+		s->plan = s->plan_n ? s->plan + n : NULL;
+		session_frame_end(s, &head);
+	}
+}
+
+bool session_is_asked(const struct session *s)
+{
+	return s->asked && !s->planned && !s->up;
+}
+
+int session_plan(struct session *s, const char *records, size_t len)
+{
+	if (s->lost)
+		return -EPIPE;
+	if (!session_is_asked(s))
+		return -ENOTCONN;
+	if (len > SESSION_PLAN_MOST)
+		return -E2BIG;
+	s->planned = true;
+	s->plan = records;
+	s->plan_n = len;
+	send_plan(s);
+	return 0;
+}
+
 /* Each command is the first in turn, as there may be room for what one of them has to send only. */
 static void send_more(struct session *s)
 {
 	const unsigned from = s->turn;
 
 	flush(s);
+	if (s->woken)
+		session_wake(s);
+	send_plan(s);
 	s->turn = SESSION_COMMANDS;
 	for (unsigned i = 0; i < SESSION_COMMANDS; i++) {
 		const unsigned at = (from + i) % SESSION_COMMANDS;
@@ -211,6 +261,15 @@ static void tell_lost(struct session *s)
 	s->cfg.lost(s->cfg.ctx, s->why);
 }
 
+static const char *ask_frame(struct session *s, uint32_t len)
+{
+	if (s->asked || s->up || len)
+		return "a question that cannot be";
+	s->asked = true;
+	s->cfg.asked(s->cfg.ctx);
+	return NULL;
+}
+
 static const char *hello_frame(struct session *s, const void *bytes, uint32_t len)
 {
 	struct session_hello hello;
@@ -242,6 +301,8 @@ static const char *handle_frame(struct session *s)
 	struct command *cmd;
 
 	memcpy(&head, s->frame, sizeof(head));
+	if (head.type == SESSION_ASK)
+		return ask_frame(s, head.len);
 	if (head.type == SESSION_HELLO)
 		return hello_frame(s, bytes, head.len);
 	if (head.type == SESSION_KMSG) {
@@ -378,6 +439,11 @@ void session_why(const struct session *s, char ret[SESSION_WHY_BYTES])
 		snprintf(ret, SESSION_WHY_BYTES, "its init has sent %s", s->why);
 	else
 		snprintf(ret, SESSION_WHY_BYTES, "it has closed its session");
+}
+
+bool session_is_up(const struct session *s)
+{
+	return s->up && !s->lost;
 }
 
 uint64_t session_active_ns(const struct session *s)

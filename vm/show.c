@@ -25,9 +25,8 @@ static int show_ram(struct vm *vm)
 
 	vm->cfg->ram = (struct ram_config){ .size_bytes = asked.size_bytes };
 	err = vm_make_ram(vm);
-	asked.size_bytes = vm->cfg->ram.size_bytes;
 	vm->cfg->ram = asked;
-	return err ? err : run_check_prealloc(&vm->cfg->ram);
+	return err;
 }
 
 static int show_vm(struct vm *vm)
@@ -63,6 +62,7 @@ static void undo_show_console(struct vm *vm)
 static const struct vm_step shown[] = {
 	{ "event loop", vm_make_loop, vm_undo_loop, NOT_IF_HUNG },
 	{ "session's kernel", vm_make_session_boot, vm_undo_session_boot, NOT_IF_HUNG },
+	{ "sizes", vm_make_sizes, NULL, NOT_IF_HUNG },
 	{ "RAM", show_ram, vm_undo_ram, NOT_IF_HUNG },
 	{ "VM", show_vm, undo_show_vm, NOT_IF_HUNG },
 	{ "console", show_console, undo_show_console, NOT_IF_HUNG },

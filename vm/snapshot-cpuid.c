@@ -50,9 +50,7 @@ int snapshot_describe_cpuid(struct snapshot_writer *w, const struct kvm_cpuid2 *
 		st->ecx[i] = e->ecx;
 		st->edx[i] = e->edx;
 	}
-	err = snapshot_begin(w, "cpuid");
-	if (!err)
-		err = state_pack(&w->buf, &snapshot_cpuid_type, st);
+	err = snapshot_put(w, "cpuid", &snapshot_cpuid_type, st);
 	free(st);
 	return err;
 }

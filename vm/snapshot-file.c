@@ -101,6 +101,13 @@ int snapshot_begin(struct snapshot_writer *w, const char *name)
 	return state_buf_add(&w->buf, &head, sizeof(head));
 }
 
+int snapshot_put(struct snapshot_writer *w, const char *section, const struct state_type *type, const void *state)
+{
+	int err = snapshot_begin(w, section);
+
+	return err ? err : state_pack(&w->buf, type, state);
+}
+
 int snapshot_end(struct snapshot_writer *w)
 {
 	struct header header = {
@@ -294,6 +301,8 @@ int snapshot_bad(const struct snapshot *snap, const char *section, const struct 
 {
 	if (err == -ENOMEM)
 		return log_err(err, "snapshot '%s'", snap->path);
+	if (err == -ESTALE) /* what it is of is not there any more */
+		return log_errx(err, "snapshot '%s': %s", snap->path, in->why);
 	if (err == -ENODEV)
 		return log_errx(err, "snapshot '%s': this machine's %s is not what it was", snap->path, section);
 	if (err == -ENOTSUP)
@@ -303,17 +312,39 @@ int snapshot_bad(const struct snapshot *snap, const char *section, const struct 
 			*in->why ? in->why : strerror(-err));
 }
 
-int snapshot_take(struct snapshot *snap, const char *section, const struct state_type *type, void *ret_state)
+int snapshot_note_path(char *path, uint8_t *ret, size_t cap, uint32_t *ret_n)
+{
+	const size_t n = path ? strlen(path) + 1 : 0;
+	int err = path ? 0 : -errno;
+
+	if (n > cap)
+		err = -ENAMETOOLONG;
+	if (!err) {
+		memcpy(ret, path, n);
+		*ret_n = (uint32_t)n;
+	}
+	free(path);
+	return err;
+}
+
+int snapshot_take_any(struct snapshot *snap, const char *section, const struct state_type *type, void *ret_state)
 {
 	struct state_reader in;
 	int err = snapshot_find(snap, section, &in);
 
 	if (err)
-		return log_errx(-EBADMSG, "snapshot '%s' is damaged: it has no '%s'", snap->path, section);
+		return err;
 	err = state_unpack(&in, type, ret_state);
 	if (err)
 		return snapshot_bad(snap, section, &in, err);
 	return in.at == in.end ? 0 : damaged(snap, section);
+}
+
+int snapshot_take(struct snapshot *snap, const char *section, const struct state_type *type, void *ret_state)
+{
+	const int err = snapshot_take_any(snap, section, type, ret_state);
+
+	return err != -ENOENT ? err : log_errx(-EBADMSG, "snapshot '%s' is damaged: it has no '%s'", snap->path, section);
 }
 
 /* ---- for people ---- */

@@ -2,6 +2,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lkvm/vm/snapshot-write.h"
@@ -38,6 +40,66 @@ void snapshot_remove(int folder_fd, const char *name)
 	unlinkat(folder_fd, name, AT_REMOVEDIR);
 }
 
+static bool has_parts_only(DIR *dir)
+{
+	const struct dirent *entry;
+	bool only = true;
+
+	while (only && (entry = readdir(dir)))
+		only = is_part(entry->d_name) || !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
+	return only;
+}
+
+/* ---- what others have left ---- */
+
+static bool is_temp(const char *name)
+{
+	const size_t len = strlen(SNAPSHOT_TEMP);
+
+	return !strncmp(name, SNAPSHOT_TEMP, len) && strlen(name) == SNAPSHOT_TEMP_BYTES - 1 &&
+	       strspn(name + len, "0123456789abcdef") == SNAPSHOT_TEMP_BYTES - 1 - len;
+}
+
+bool snapshot_is_named(int folder_fd, const char *name, int fd)
+{
+	struct stat is, named;
+
+	return !fstat(fd, &is) && !fstatat(folder_fd, name, &named, AT_SYMLINK_NOFOLLOW) &&
+	       is.st_dev == named.st_dev && is.st_ino == named.st_ino;
+}
+
+static bool is_own(int fd)
+{
+	struct stat is;
+
+	return !fstat(fd, &is) && is.st_uid == geteuid();
+}
+
+/* With the lock nobody gives it another name, but it may have got one before. */
+static bool is_left(int folder_fd, const char *name, int fd)
+{
+	return is_own(fd) && !flock(fd, LOCK_EX | LOCK_NB) && snapshot_is_named(folder_fd, name, fd);
+}
+
+void snapshot_sweep(int folder_fd)
+{
+	DIR *folder = open_folder(folder_fd, ".");
+	const struct dirent *entry;
+
+	while (folder && (entry = readdir(folder))) {
+		DIR *dir = is_temp(entry->d_name) ? open_folder(folder_fd, entry->d_name) : NULL;
+
+		if (dir && is_left(folder_fd, entry->d_name, dirfd(dir)) && has_parts_only(dir))
+			snapshot_remove(folder_fd, entry->d_name);
+		if (dir)
+			closedir(dir);
+	}
+	if (folder)
+		closedir(folder);
+}
+
+/* ---- an older one ---- */
+
 static bool has_magic(int dir_fd)
 {
 	char magic[sizeof(SNAPSHOT_MAGIC) - 1];
@@ -53,11 +115,8 @@ static bool has_magic(int dir_fd)
 bool snapshot_is_there(int folder_fd, const char *name)
 {
 	DIR *dir = open_folder(folder_fd, name);
-	const struct dirent *entry;
-	bool is = dir && has_magic(dirfd(dir));
+	const bool is = dir && has_magic(dirfd(dir)) && has_parts_only(dir);
 
-	while (is && (entry = readdir(dir)))
-		is = is_part(entry->d_name) || !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
 	if (dir)
 		closedir(dir);
 	return is;

@@ -4,8 +4,14 @@
 
 #include "lkvm/vm/snapshot.h"
 
+struct fs_config;
+struct net_config;
+struct numa;
+struct session_lists;
+
 /* The first sections; for the tests of their tables, too */
-extern const struct state_type snapshot_machine_type, snapshot_disk_type, snapshot_cpuid_type;
+extern const struct state_type snapshot_machine_type, snapshot_disk_type, snapshot_folder_type, snapshot_cpuid_type,
+	snapshot_lists_type, snapshot_network_type, snapshot_numa_type;
 
 /**
  * snapshot_take() - the record of a section that has just one
@@ -13,9 +19,65 @@ extern const struct state_type snapshot_machine_type, snapshot_disk_type, snapsh
  * Return: 0, -EBADMSG, -ENOTSUP, -ERANGE, logged
  */
 int snapshot_take(struct snapshot *snap, const char *section, const struct state_type *type, void *ret_state);
+/** snapshot_take_any() - the same, if there is one; Return: also -ENOENT, which is not logged */
+int snapshot_take_any(struct snapshot *snap, const char *section, const struct state_type *type, void *ret_state);
+
+/**
+ * snapshot_note_path() - with its NUL, for a state's table
+ * @path: heap, freed; NULL: errno says why there is none
+ * Return: 0, -ENAMETOOLONG, or that -errno; not logged
+ */
+int snapshot_note_path(char *path, uint8_t *ret, size_t cap, uint32_t *ret_n);
+
+/* vm/snapshot-disks.c */
+
+/** snapshot_describe_disk() - a section for it; @copied: it is in the snapshot; Return: 0 or -errno, not logged */
+int snapshot_describe_disk(struct snapshot_writer *w, const struct vm *vm, unsigned i, bool copied);
+/**
+ * snapshot_take_disks() - @n disks into cfg->disks
+ * What the user has put there, the first of them as it is called now and by which keys the host opens it, must agree.
+ * Return: as snapshot_take_config()
+ */
+int snapshot_take_disks(struct vm_config *cfg, unsigned n);
+/** snapshot_same_disks() - are the disks of @cfg what they were, none of them copied? 0 or -errno, logged */
+int snapshot_same_disks(struct snapshot *snap, const struct vm_config *cfg);
 
 /** snapshot_describe_cpuid() - a section for it; Return: 0 or -ENOMEM, not logged */
 int snapshot_describe_cpuid(struct snapshot_writer *w, const struct kvm_cpuid2 *table);
+
+/** snapshot_describe_folder() - a section for the folder with this number; Return: 0 or -errno, not logged */
+int snapshot_describe_folder(struct snapshot_writer *w, const struct fs_config *folder, unsigned i);
+/** snapshot_take_folders() - the configurations of all @n, as it was; Return: 0 or -errno, logged */
+int snapshot_take_folders(struct vm_config *cfg, unsigned n);
+/** snapshot_skip_folders() - there are @n, and what they are is known; Return: 0 or -EBADMSG, not logged */
+int snapshot_skip_folders(struct snapshot *snap, unsigned n);
+
+/** snapshot_describe_net() - vm/snapshot-nets.c: a section for the network with this number; Return: 0 or -errno, not logged */
+int snapshot_describe_net(struct snapshot_writer *w, const struct net_config *net, unsigned i);
+/**
+ * snapshot_take_nets() - the configurations of all @n: what the user has put there, the first of them, or as it was
+ * Return: 0 or -errno, logged
+ */
+int snapshot_take_nets(struct vm_config *cfg, unsigned n);
+/** snapshot_skip_nets() - there are @n, and what they are is known; Return: 0 or -EBADMSG, not logged */
+int snapshot_skip_nets(struct snapshot *snap, unsigned n);
+
+/** snapshot_describe_lists() - a section for them, if there are any; Return: 0 or -errno, not logged */
+int snapshot_describe_lists(struct snapshot_writer *w, const struct session_lists *lists);
+/** snapshot_take_lists() - of one of the folders, which have been taken; Return: 0 or -errno, logged */
+int snapshot_take_lists(struct vm_config *cfg);
+/** snapshot_skip_lists() - if there are any, what they are is known */
+void snapshot_skip_lists(struct snapshot *snap);
+
+/** snapshot_describe_numa() - a section for the nodes, if there are any (not NULL); Return: 0 or -errno, not logged */
+int snapshot_describe_numa(struct snapshot_writer *w, const struct numa *numa);
+/** snapshot_take_numa() - cfg->numa, of a machine whose sizes have been taken; Return: 0 or -errno, logged */
+int snapshot_take_numa(struct vm_config *cfg);
+/** snapshot_skip_numa() - if there are any, what they are is known */
+void snapshot_skip_numa(struct snapshot *snap);
+
+/** snapshot_pack_machine() - append the record of what @cfg says; Return: 0 or -ENOMEM, not logged */
+int snapshot_pack_machine(const struct vm_config *cfg, struct state_buf *buf);
 
 /** snapshot_bad() - log what is wrong with a section, which is where the reader came from; Return: @err */
 int snapshot_bad(const struct snapshot *snap, const char *section, const struct state_reader *in, int err);

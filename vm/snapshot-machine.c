@@ -5,24 +5,21 @@
  * of each run.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lkvm/clock.h"
-#include "lkvm/crc32c.h"
 #include "lkvm/disk.h"
-#include "lkvm/file.h"
+#include "lkvm/fs.h"
 #include "lkvm/log.h"
+#include "lkvm/net.h"
 #include "lkvm/x86/layout.h"
 #include "snapshot-internal.h"
 #include "vm-internal.h"
 
 #define MAX_DISKS    255
-#define SAMPLES      64 /* of a disk's contents */
-#define SAMPLE_BYTES 4096
+#define MAX_FOLDERS  255
 
 /* ---- the machine ---- */
 
@@ -35,6 +32,12 @@ struct machine_state {
 	uint8_t no_acpi, test_device, console_virtio, hvc_packed;
 	uint8_t virtio_mmio, virtio_mmio_cmdline, no_rng, rng_packed;
 	uint8_t tty[CONFIG_TTYS];
+	uint32_t folders, session;
+	uint64_t nets;
+	uint32_t sockets, dies, cores, threads; /* older ones: cores of one socket */
+	uint8_t vsock, vsock_packed;
+	uint8_t reserved[6];
+	uint8_t balloon, balloon_packed, spare[6];
 };
 
 #define FLAG(member) STATE_ONE(struct machine_state, member, .max = 1)
@@ -56,19 +59,40 @@ static const struct state_field machine_fields[] = {
 	FLAG(no_rng),
 	FLAG(rng_packed),
 	STATE_ARRAY(struct machine_state, tty, .max = 1),
+	STATE_ONE(struct machine_state, folders, .max = MAX_FOLDERS, .since = 2),
+	STATE_ONE(struct machine_state, session, .max = 1, .since = 2),
+	STATE_ONE(struct machine_state, nets, .max = NET_MAX_DEVICES, .since = 3),
+	STATE_ONE(struct machine_state, sockets, .max = MAX_VCPUS, .since = 4),
+	STATE_ONE(struct machine_state, dies, .max = MAX_VCPUS, .since = 4),
+	STATE_ONE(struct machine_state, cores, .max = MAX_VCPUS, .since = 4),
+	STATE_ONE(struct machine_state, threads, .max = MAX_VCPUS, .since = 4),
+	STATE_ONE(struct machine_state, vsock, .max = 1, .since = 5),
+	STATE_ONE(struct machine_state, vsock_packed, .max = 1, .since = 5),
+	STATE_ARRAY(struct machine_state, reserved, .max = 1, .since = 5),
+	STATE_ONE(struct machine_state, balloon, .max = 1, .since = 6),
+	STATE_ONE(struct machine_state, balloon_packed, .max = 1, .since = 6),
+	STATE_ARRAY(struct machine_state, spare, .since = 6),
 };
+
+static struct cpu_topology topology_of(const struct machine_state *st)
+{
+	return (struct cpu_topology){ st->sockets, st->dies, st->cores, st->threads };
+}
 
 static const char *machine_check(const void *state)
 {
 	const struct machine_state *st = state;
+	const struct cpu_topology topology = topology_of(st);
 
 	if (st->ram_bytes % RAM_PAGE_BYTES || !st->ram_bytes || st->ram_bytes > INT64_MAX)
 		return "ram_bytes";
-	return st->cpus ? NULL : "cpus";
+	if (!st->cpus)
+		return "cpus";
+	return !st->cores || topology_cpus(&topology) == st->cpus ? NULL : "cores";
 }
 
 const struct state_type snapshot_machine_type = {
-	STATE_TYPE("machine", 1, struct machine_state, machine_fields),
+	STATE_TYPE("machine", 6, struct machine_state, machine_fields),
 	.check = machine_check,
 };
 
@@ -88,6 +112,9 @@ static const struct {
 	BOTH(virtio_mmio_cmdline, virtio_mmio_cmdline, "virtio-transport mmio,cmdline"),
 	BOTH(no_rng, no_rng, "rng off"),
 	BOTH(rng.packed, rng_packed, "rng packed"),
+	BOTH(has_vsock, vsock, "vsock"),
+	BOTH(vsock.packed, vsock_packed, "vsock packed"),
+	BOTH(balloon.packed, balloon_packed, "balloon packed"),
 	BOTH(has_debug_exit, has_debug_exit, "debug-exit"),
 	BOTH(has_uuid, has_uuid, "uuid"),
 	BOTH(tty[1], tty[1], "tty 1"),
@@ -102,143 +129,27 @@ static void describe_machine(const struct vm_config *cfg, struct machine_state *
 		.ram_bytes = cfg->ram.size_bytes,
 		.cpus = cfg->cpus,
 		.disks = cfg->n_disks,
+		.folders = cfg->n_folders,
+		.session = cfg->session.wanted,
+		.nets = cfg->n_nets,
+		.balloon = !cfg->no_balloon,
 		.debug_exit_port = cfg->debug_exit_port,
+		.sockets = cfg->topology.sockets,
+		.dies = cfg->topology.dies,
+		.cores = cfg->topology.cores,
+		.threads = cfg->topology.threads,
 	};
 	memcpy(st->uuid, cfg->uuid, sizeof(st->uuid));
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		*((uint8_t *)st + flags[i].in_state) = *(const bool *)((const char *)cfg + flags[i].in_config);
 }
 
-/* ---- its disks ---- */
-
-struct disk_state {
-	uint64_t size_bytes;
-	uint64_t device, inode, mtime_ns; /* of the file that it was, */
-	uint32_t checksum;                /* of some of its bytes: all only of one that was not copied */
-	uint32_t queues, path_n;
-	uint8_t read_only, direct, packed, copied;
-	uint8_t serial[24], format[16]; /* with a NUL; empty: none was given */
-	uint8_t path[4096];
-};
-
-static const struct state_field disk_fields[] = {
-	STATE_ONE(struct disk_state, size_bytes),
-	STATE_ONE(struct disk_state, device),
-	STATE_ONE(struct disk_state, inode),
-	STATE_ONE(struct disk_state, mtime_ns),
-	STATE_ONE(struct disk_state, checksum),
-	STATE_ONE(struct disk_state, queues, .max = DISK_MAX_QUEUES),
-	STATE_ONE(struct disk_state, path_n, .max = sizeof(((struct disk_state *)0)->path)),
-	STATE_ONE(struct disk_state, read_only, .max = 1),
-	STATE_ONE(struct disk_state, direct, .max = 1),
-	STATE_ONE(struct disk_state, packed, .max = 1),
-	STATE_ONE(struct disk_state, copied, .max = 1),
-	STATE_ARRAY(struct disk_state, serial),
-	STATE_ARRAY(struct disk_state, format),
-	STATE_SOME(struct disk_state, path, path_n),
-};
-
-static const char *disk_check(const void *state)
+int snapshot_pack_machine(const struct vm_config *cfg, struct state_buf *buf)
 {
-	const struct disk_state *st = state;
+	struct machine_state st;
 
-	if (st->serial[sizeof(st->serial) - 1])
-		return "serial";
-	if (st->format[sizeof(st->format) - 1])
-		return "format";
-	return st->path_n && !st->path[st->path_n - 1] && memchr(st->path, 0, st->path_n) ==
-	       st->path + st->path_n - 1 ? NULL : "path";
-}
-
-const struct state_type snapshot_disk_type = {
-	STATE_TYPE("disk", 1, struct disk_state, disk_fields),
-	.check = disk_check,
-};
-
-/* So that a file whose times were set back is not taken for what it was. Return: 0 or -errno */
-static int sample(int fd, uint64_t bytes, uint32_t *ret)
-{
-	const uint64_t step = bytes / SAMPLES / SAMPLE_BYTES * SAMPLE_BYTES;
-	uint8_t buf[SAMPLE_BYTES];
-
-	*ret = 0;
-	for (uint64_t i = 0; i < SAMPLES; i++) {
-		ssize_t n = file_read(fd, buf, sizeof(buf), i * (step ? step : SAMPLE_BYTES));
-
-		if (n < 0)
-			return (int)n;
-		*ret = crc32c(*ret, buf, (size_t)n);
-	}
-	return 0;
-}
-
-/* Of what @path leads to. Return: 0 or -errno */
-static int identify(const char *path, struct disk_state *st)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), err = 0;
-	struct stat is;
-	off_t end;
-
-	if (fd < 0)
-		return -errno;
-	end = lseek(fd, 0, SEEK_END);
-	if (end < 0 || fstat(fd, &is))
-		err = -errno;
-	if (!err)
-		err = sample(fd, (uint64_t)end, &st->checksum);
-	close(fd);
-	if (err)
-		return err;
-	st->size_bytes = (uint64_t)end;
-	st->device = S_ISBLK(is.st_mode) ? is.st_rdev : is.st_dev;
-	st->inode = S_ISBLK(is.st_mode) ? 0 : is.st_ino;
-	st->mtime_ns = (uint64_t)is.st_mtim.tv_sec * NS_PER_S + (uint64_t)is.st_mtim.tv_nsec;
-	return 0;
-}
-
-/* Of one that is copied its file is of no more use, and may be gone. @disk: as it is now */
-static int describe_file(const struct disk_config *cfg, const struct disk *disk, struct disk_state *st)
-{
-	char *path = st->copied ? strdup(cfg->path) : realpath(cfg->path, NULL);
-	int err = path ? 0 : -errno;
-
-	if (!err && strlen(path) >= sizeof(st->path))
-		err = -ENAMETOOLONG;
-	if (!err) {
-		st->path_n = (uint32_t)strlen(path) + 1;
-		memcpy(st->path, path, st->path_n);
-		st->size_bytes = disk->size_bytes;
-		err = st->copied ? 0 : identify(path, st);
-	}
-	free(path);
-	return err;
-}
-
-static int describe_disk(struct snapshot_writer *w, const struct vm *vm, unsigned i, bool copied)
-{
-	const struct disk_config *disk = &vm->cfg->disks[i];
-	struct disk_state *st = calloc(1, sizeof(*st));
-	char name[SNAPSHOT_DISK_BYTES];
-	int err;
-
-	if (!st)
-		return -ENOMEM;
-	st->queues = disk->queues;
-	st->read_only = disk->read_only;
-	st->direct = disk->direct;
-	st->packed = disk->packed;
-	st->copied = copied;
-	snprintf((char *)st->serial, sizeof(st->serial), "%s", disk->serial ? disk->serial : "");
-	/* Where it is may have another extension than how it was called. */
-	snprintf((char *)st->format, sizeof(st->format), "%s", disk_format(disk) ? disk_format(disk) : "");
-	err = describe_file(disk, virtio_list_disk(vm->virtio, i), st);
-	snapshot_disk_name(name, i);
-	if (!err)
-		err = snapshot_begin(w, name);
-	if (!err)
-		err = state_pack(&w->buf, &snapshot_disk_type, st);
-	free(st);
-	return err;
+	describe_machine(cfg, &st);
+	return state_pack(buf, &snapshot_machine_type, &st);
 }
 
 /* ---- the configuration from it ---- */
@@ -257,9 +168,13 @@ static int refuse_options(const struct vm_config *cfg)
 		{ cfg->cpu.n_features, "cpu" },
 		{ cfg->dump_dtb, "dump-dtb" },
 		{ cfg->dry_run, "dry-run" },
-		{ cfg->n_disks, "disk" },
 		{ cfg->n_folders, "fs" },
-		{ cfg->session.wanted && !cfg->session.has_command, "root" },
+		{ cfg->n_pmems, "pmem" },
+		{ cfg->session.root || cfg->session.root_disk, "root" },
+		{ cfg->session.n_shares, "rw" },
+		{ cfg->session.n_hide, "hide" },
+		{ cfg->session.overlay, "overlay-size" },
+		{ cfg->session.dax, "dax" },
 		{ cfg->ram.path, "mem-path" },
 		{ cfg->ram.share, "mem-share" },
 		{ cfg->ram.hugetlbfs, "hugetlbfs" },
@@ -267,8 +182,6 @@ static int refuse_options(const struct vm_config *cfg)
 	};
 	int err = 0;
 
-	if (cfg->session.has_command)
-		err = log_errx(-EINVAL, "a command does not go with --restore yet");
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		if (all[i].given)
 			err = log_errx(-EINVAL, "--%s does not go with --restore: the machine is there already",
@@ -279,6 +192,23 @@ static int refuse_options(const struct vm_config *cfg)
 static int other(const struct vm_config *cfg, const char *option)
 {
 	return log_errx(-EINVAL, "the machine in '%s' was made without --%s", cfg->restore, option);
+}
+
+static bool other_level(uint32_t given, uint32_t is)
+{
+	return given && given != is;
+}
+
+/* What was not given follows from the CPUs, in either case. */
+static int compare_topology(const struct vm_config *cfg, const struct machine_state *st)
+{
+	const struct cpu_topology *t = &cfg->topology;
+
+	if (!st->cores || (!other_level(t->sockets, st->sockets) && !other_level(t->dies, st->dies) &&
+			   !other_level(t->cores, st->cores) && !other_level(t->threads, st->threads)))
+		return 0;
+	return log_errx(-EINVAL, "the machine in '%s' has %u sockets of %u dies of %u cores of %u threads (--cpus)",
+			cfg->restore, st->sockets, st->dies, st->cores, st->threads);
 }
 
 /* Each difference, not only the first. Return: 0 or -EINVAL, logged */
@@ -294,10 +224,17 @@ static int compare(const struct vm_config *cfg, const struct machine_state *st)
 	if (cfg->cpus && cfg->cpus != st->cpus)
 		err = log_errx(-EINVAL, "the machine in '%s' has %u CPUs, not %u (--cpus)", cfg->restore,
 			       st->cpus, cfg->cpus);
+	if (compare_topology(cfg, st))
+		err = -EINVAL;
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		if (*(const bool *)((const char *)cfg + flags[i].in_config) &&
 		    !*((const uint8_t *)st + flags[i].in_state))
 			err = other(cfg, flags[i].option);
+	if (cfg->no_balloon && st->balloon)
+		err = other(cfg, "no-balloon");
+	if (cfg->session.wanted && !st->session)
+		err = log_errx(-EINVAL, "the machine in '%s' takes no command: it was made without one",
+			       cfg->restore);
 	if (cfg->has_debug_exit && st->has_debug_exit && cfg->debug_exit_port != st->debug_exit_port)
 		err = log_errx(-EINVAL, "the machine in '%s' has its debug exit at 0x%x, not 0x%x",
 			       cfg->restore, st->debug_exit_port, cfg->debug_exit_port);
@@ -306,153 +243,110 @@ static int compare(const struct vm_config *cfg, const struct machine_state *st)
 	return err;
 }
 
-static int check_ram_file(const struct vm_config *cfg, uint64_t bytes)
+/* The guest's RAM is to come from the snapshot's. */
+static int take_ram(struct vm_config *cfg, const struct snapshot *snap, uint64_t bytes)
 {
 	struct stat st;
 
-	if (fstat(snapshot_ram(cfg->snapshot), &st))
-		return log_err(-errno, "'%s/%s'", cfg->restore, SNAPSHOT_RAM);
+	if (fstat(snapshot_ram(snap), &st))
+		return log_err(-errno, "'%s/%s'", snapshot_path(snap), SNAPSHOT_RAM);
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != bytes)
 		return log_errx(-EBADMSG, "snapshot '%s' is damaged: '%s' is not as long as its RAM",
-				cfg->restore, SNAPSHOT_RAM);
+				snapshot_path(snap), SNAPSHOT_RAM);
+	cfg->ram.size_bytes = bytes;
+	cfg->ram.saved = true;
+	cfg->ram.saved_fd = snapshot_ram(snap);
 	return 0;
 }
 
-static int take_machine(struct vm_config *cfg, uint32_t *ret_disks)
+/* Return: -EINVAL: it is another machine; how many disks, folders and networks it has is told then, too */
+static int take_machine(struct vm_config *cfg, uint32_t *ret_disks, unsigned *ret_folders, unsigned *ret_nets)
 {
 	struct machine_state st;
 	int err = snapshot_take(cfg->snapshot, "machine", &snapshot_machine_type, &st);
 
-	if (!err)
-		err = compare(cfg, &st);
-	if (!err)
-		err = check_ram_file(cfg, st.ram_bytes);
 	if (err)
 		return err;
-	cfg->ram.size_bytes = st.ram_bytes;
-	cfg->ram.saved = true;
-	cfg->ram.saved_fd = snapshot_ram(cfg->snapshot);
+	*ret_disks = st.disks;
+	*ret_folders = st.folders;
+	*ret_nets = (unsigned)st.nets;
+	err = compare(cfg, &st);
+	if (!err)
+		err = take_ram(cfg, cfg->snapshot, st.ram_bytes);
+	if (err)
+		return err;
 	cfg->cpus = st.cpus;
+	cfg->topology = topology_of(&st);
+	cfg->session.wanted = st.session;
+	cfg->no_balloon = !st.balloon;
 	cfg->debug_exit_port = st.debug_exit_port;
 	memcpy(cfg->uuid, st.uuid, sizeof(st.uuid));
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		*(bool *)((char *)cfg + flags[i].in_config) = *((const uint8_t *)&st + flags[i].in_state);
-	*ret_disks = st.disks;
 	return 0;
 }
 
-/* One that stayed where it was has to be what it was. */
-static int check_unchanged(const struct disk_state *st)
+/* Also of how many disks and folders */
+static int is_same(struct snapshot *snap, const struct vm_config *cfg)
 {
-	const char *path = (const char *)st->path, *what = NULL;
-	struct disk_state now = { 0 };
-	int err = identify(path, &now);
+	struct machine_state is, was;
+	int err = snapshot_take(snap, "machine", &snapshot_machine_type, &was);
 
-	if (err)
-		return log_err(err, "disk '%s', which the snapshot needs as it was", path);
-	if (now.size_bytes != st->size_bytes)
-		what = "it has another size";
-	else if (now.device != st->device || now.inode != st->inode)
-		what = "it is another file";
-	else if (now.mtime_ns != st->mtime_ns)
-		what = "it was written";
-	else if (now.checksum != st->checksum)
-		what = "its contents are others";
-	return what ? log_errx(-ESTALE, "Disk '%s' changed since the snapshot (%s); refusing to restore", path,
-			       what) : 0;
+	describe_machine(cfg, &is);
+	return err || !memcmp(&is, &was, sizeof(is)) ? err : -EINVAL;
 }
 
-static int check_copy(const struct vm_config *cfg, const struct disk_state *st, unsigned i)
+int snapshot_take_same(struct snapshot *snap, struct vm_config *cfg)
 {
-	const int dir_fd = snapshot_folder(cfg->snapshot);
-	char name[SNAPSHOT_DISK_BYTES];
-	struct stat is;
+	int err = is_same(snap, cfg);
 
-	snapshot_disk_name(name, i);
-	if (fstatat(dir_fd, name, &is, AT_SYMLINK_NOFOLLOW))
-		return log_err(-errno, "'%s/%s'", cfg->restore, name);
-	if (!S_ISREG(is.st_mode) || (uint64_t)is.st_size != st->size_bytes)
-		return log_errx(-EBADMSG, "snapshot '%s' is damaged: '%s' is not as long as the disk", cfg->restore,
-				name);
-	return 0;
-}
-
-/* RAM and disks are of one instant until the disks are written. */
-static int check_written(const struct vm_config *cfg)
-{
-	const int dir_fd = snapshot_folder(cfg->snapshot);
-	int fd;
-
-	if (!faccessat(dir_fd, SNAPSHOT_WRITTEN, F_OK, AT_SYMLINK_NOFOLLOW))
-		return log_errx(-ESTALE, "The disks of snapshot '%s' were written since (--disks rw); refusing to restore",
-				cfg->restore);
-	if (!cfg->disks_rw)
-		return 0;
-	fd = openat(dir_fd, SNAPSHOT_WRITTEN, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return log_err(-errno, "create '%s/%s'", cfg->restore, SNAPSHOT_WRITTEN);
-	close(fd);
-	return 0;
-}
-
-/* The strings are one block of memory, which begins with the path: run_free_disks(). */
-static int take_disk(struct vm_config *cfg, const struct disk_state *st, unsigned i)
-{
-	struct disk_config *disk = &cfg->disks[i];
-	char *text = NULL;
-	int len;
-
-	*disk = (struct disk_config){
-		.queues = st->queues,
-		.read_only = st->read_only,
-		.direct = st->direct && !st->copied, /* not each file system has it */
-		.packed = st->packed,
-		.ephemeral = st->copied && !cfg->disks_rw,
-	};
-	if (st->copied)
-		len = asprintf(&text, "%s/disk%u%c%s%craw", cfg->restore, i, 0, st->serial, 0);
-	else
-		len = asprintf(&text, "%s%c%s%c%s", st->path, 0, st->serial, 0, st->format);
-	if (len < 0)
-		return log_err(-ENOMEM, "disk '%s'", st->path);
-	disk->path = text;
-	text += strlen(text) + 1;
-	disk->serial = *text ? text : NULL;
-	text += strlen(text) + 1;
-	disk->format = *text ? text : NULL;
-	return st->copied ? check_copy(cfg, st, i) : check_unchanged(st);
-}
-
-static int take_disks(struct vm_config *cfg, uint32_t n)
-{
-	struct disk_state *st = calloc(1, sizeof(*st));
-	int err = 0;
-
-	cfg->disks = calloc(n + 1, sizeof(*cfg->disks));
-	if (!st || !cfg->disks)
-		err = log_err(-ENOMEM, "disks");
-	for (unsigned i = 0; !err && i < n; i++) {
-		char name[SNAPSHOT_DISK_BYTES];
-
-		snapshot_disk_name(name, i);
-		err = snapshot_take(cfg->snapshot, name, &snapshot_disk_type, st);
-		if (err)
-			break;
-		cfg->n_disks++;
-		err = take_disk(cfg, st, i);
-	}
-	free(st);
+	if (!err)
+		err = snapshot_same_disks(snap, cfg);
+	if (!err)
+		err = snapshot_skip_folders(snap, cfg->n_folders);
+	if (!err)
+		err = snapshot_skip_nets(snap, cfg->n_nets);
+	snapshot_skip_lists(snap);
+	snapshot_skip_numa(snap);
+	if (!err)
+		err = take_ram(cfg, snap, cfg->ram.size_bytes);
+	if (!err)
+		cfg->snapshot = snap;
 	return err;
+}
+
+/* Nobody but `lkvm run -- CMD` knows what it waits for. */
+static int refuse_warm(const struct vm_config *cfg)
+{
+	struct state_reader in;
+
+	return snapshot_find(cfg->snapshot, "warm", &in) ? 0 :
+		       log_errx(-EINVAL, "'%s' is a warm start: lkvm run -- COMMAND goes on from it by itself",
+				cfg->restore);
 }
 
 int snapshot_take_config(struct vm_config *cfg)
 {
-	uint32_t n_disks;
-	int err = take_machine(cfg, &n_disks);
+	unsigned n_folders = 0, n_nets = 0;
+	uint32_t n_disks = 0;
+	int err = refuse_warm(cfg), disks_err;
 
+	if (err)
+		return err;
+	err = take_machine(cfg, &n_disks, &n_folders, &n_nets);
+	if (err && err != -EINVAL)
+		return err;
+	disks_err = snapshot_take_disks(cfg, n_disks); /* each difference is named */
+	err = err ? err : disks_err;
 	if (!err)
-		err = take_disks(cfg, n_disks);
-	return err ? err : check_written(cfg);
+		err = snapshot_take_folders(cfg, n_folders);
+	if (!err)
+		err = snapshot_take_nets(cfg, n_nets);
+	if (!err)
+		err = snapshot_take_lists(cfg);
+	if (!err)
+		err = snapshot_take_numa(cfg);
+	return err ? err : snapshot_check_written(cfg->snapshot);
 }
 
 /* ---- all of it ---- */
@@ -460,17 +354,33 @@ int snapshot_take_config(struct vm_config *cfg)
 int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool *copied, char *ret_why,
 		      size_t cap)
 {
-	struct machine_state st;
 	int err = snapshot_begin(w, "machine");
 
-	describe_machine(vm->cfg, &st);
+	if (!err && vm->cfg->n_pmems) {
+		snprintf(ret_why, cap, "its persistent memory (--pmem): %s", strerror(EOPNOTSUPP));
+		return -EOPNOTSUPP;
+	}
 	if (!err)
-		err = state_pack(&w->buf, &snapshot_machine_type, &st);
+		err = snapshot_pack_machine(vm->cfg, &w->buf);
 	snprintf(ret_why, cap, "its description: %s", strerror(ENOMEM));
 	for (unsigned i = 0; !err && i < vm->cfg->n_disks; i++) {
-		err = describe_disk(w, vm, i, copied[i]);
+		err = snapshot_describe_disk(w, vm, i, copied[i]);
 		if (err)
 			snprintf(ret_why, cap, "disk '%s': %s", vm->cfg->disks[i].path, strerror(-err));
 	}
+	for (unsigned i = 0; !err && i < vm->cfg->n_folders; i++) {
+		err = snapshot_describe_folder(w, &vm->cfg->folders[i], i);
+		if (err)
+			snprintf(ret_why, cap, "folder '%s': %s", vm->cfg->folders[i].path, strerror(-err));
+	}
+	for (unsigned i = 0; !err && i < vm->cfg->n_nets; i++) {
+		err = snapshot_describe_net(w, &vm->cfg->nets[i], i);
+		if (err)
+			snprintf(ret_why, cap, "network '%s': %s", vm->cfg->nets[i].arg, strerror(-err));
+	}
+	if (!err)
+		err = snapshot_describe_lists(w, &vm->cfg->session.lists);
+	if (!err)
+		err = snapshot_describe_numa(w, vm->cfg->numa);
 	return err ? err : snapshot_describe_cpuid(w, vm->cpuid);
 }

@@ -1,6 +1,6 @@
 /*
  * The parts of a machine, in the order in which they are loaded (lkvm/state.h): chips, PCI, virtio devices;
- * then the interrupt chips, which know what became of their lines; then the CPUs, and the clock.
+ * then the clock, the interrupt chips, which know what became of their lines, and the CPUs.
  *
  * One walk saves and loads, so that neither knows a part that the other does not.
  */
@@ -14,6 +14,7 @@
 #include "lkvm/pci.h"
 #include "lkvm/types.h"
 #include "lkvm/virtio.h"
+#include "lkvm/x86/clock.h"
 #include "lkvm/x86/state.h"
 #include "snapshot-internal.h"
 #include "vm-internal.h"
@@ -24,6 +25,7 @@ struct state_walk {
 	struct snapshot *snap;
 	char section[SNAPSHOT_NAME_BYTES];
 	struct state_reader in; /* of the section that is loaded */
+	struct clock_load clocks;
 };
 
 /* Return: 0 or -errno; of a load, logged */
@@ -40,6 +42,8 @@ static int begin(struct state_walk *walk, const char *name)
 
 static int loaded(struct state_walk *walk, int err)
 {
+	if (err == -ENOTSUP && *walk->clocks.why)
+		snprintf(walk->in.why, sizeof(walk->in.why), "%s", walk->clocks.why);
 	return err ? snapshot_bad(walk->snap, walk->section, &walk->in, err) : 0;
 }
 
@@ -110,15 +114,30 @@ static int walk_device(void *ctx, const char *name, struct virtio_dev *dev)
 	return err ? err : end(walk);
 }
 
+static int walk_session(struct state_walk *walk)
+{
+	struct session *session = walk->vm->session;
+	int err;
+
+	if (!session)
+		return 0;
+	err = begin(walk, "session");
+	if (!err)
+		err = record(walk, &session_state_type, session);
+	for (unsigned i = 0; !err && i < session_count(session); i++)
+		err = record(walk, &session_command_type, session_command_at(session, i));
+	return err ? err : end(walk);
+}
+
 /* ---- KVM's ---- */
 
 static int walk_types(struct state_walk *walk, const char *name, const struct state_type *const *types, unsigned n,
-		      int vcpu_fd)
+		      unsigned cpu)
 {
-	const struct kvm *kvm = &walk->vm->kvm;
-	struct kvm_fds fds = { .dev_fd = kvm->dev_fd, .vm_fd = kvm->vm_fd, .vcpu_fd = vcpu_fd };
+	struct kvm_fds fds = kvm_fds_of(&walk->vm->kvm, cpu);
 	int err = begin(walk, name);
 
+	fds.clocks = walk->w ? NULL : &walk->clocks;
 	for (unsigned i = 0; !err && i < n; i++)
 		err = record(walk, types[i], &fds);
 	return err ? err : end(walk);
@@ -128,15 +147,17 @@ static int walk_kvm(struct state_walk *walk)
 {
 	static const struct state_type *const clock = &kvm_clock_state_type;
 	const struct kvm *kvm = &walk->vm->kvm;
-	int err = walk_types(walk, "interrupts", kvm_chip_state_types, KVM_CHIP_STATE_TYPES, -1);
+	int err = walk_types(walk, "clock", &clock, 1, 0);
 
+	if (!err)
+		err = walk_types(walk, "interrupts", kvm_chip_state_types, KVM_CHIP_STATE_TYPES, 0);
 	for (unsigned id = 0; !err && id < kvm->n_cpus; id++) {
 		char name[SNAPSHOT_NAME_BYTES];
 
 		snprintf(name, sizeof(name), "cpu%u", id);
-		err = walk_types(walk, name, cpu_state_types, CPU_STATE_TYPES, kvm->cpus[id].fd);
+		err = walk_types(walk, name, cpu_state_types, CPU_STATE_TYPES, id);
 	}
-	return err ? err : walk_types(walk, "clock", &clock, 1, -1);
+	return err;
 }
 
 static int walk_all(struct state_walk *walk)
@@ -147,6 +168,8 @@ static int walk_all(struct state_walk *walk)
 		err = walk_pci(walk);
 	if (!err)
 		err = virtio_list_each(walk->vm->virtio, walk_device, walk);
+	if (!err)
+		err = walk_session(walk);
 	return err ? err : walk_kvm(walk);
 }
 
@@ -165,7 +188,7 @@ int snapshot_save_parts(struct snapshot_writer *w, struct vm *vm, char *ret_why,
 
 int snapshot_load_parts(struct snapshot *snap, struct vm *vm)
 {
-	struct state_walk walk = { .vm = vm, .snap = snap };
+	struct state_walk walk = { .vm = vm, .snap = snap, .clocks.host = vm->cfg->clock_host };
 	const char *unused;
 	int err = walk_all(&walk);
 

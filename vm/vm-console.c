@@ -68,6 +68,8 @@ void vm_undo_console(struct vm *vm)
 {
 	run_ttys_close(&vm->ttys, vm->cfg);
 	console_free(vm->console);
+	vm->console = NULL;
 	if (vm->log_fd)
 		close(vm->log_fd);
+	vm->log_fd = 0;
 }

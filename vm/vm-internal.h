@@ -4,16 +4,19 @@
 
 #include "lkvm/console.h"
 #include "lkvm/console/scan.h"
+#include "lkvm/kvm-cpu.h"
 #include "lkvm/kvm-irq.h"
 #include "lkvm/kvm.h"
 #include "lkvm/timer.h"
 #include "lkvm/vm/control.h"
 #include "lkvm/vm/devices.h"
+#include "lkvm/vm/module-index.h"
 #include "lkvm/vm/platform.h"
 #include "lkvm/vm/session-boot.h"
 #include "lkvm/vm/session.h"
 #include "lkvm/vm/snapshot.h"
 #include "lkvm/vm/vm.h"
+#include "lkvm/x86/state.h"
 
 /* What its kernel has said after a limit of time had passed; vm/limits.c */
 struct last_words {
@@ -60,7 +63,11 @@ struct vm {
 	struct virtio_list *virtio;
 	struct boot_entry entry;
 	struct session_boot *session_boot; /* these are NULL without a session */
+	struct module_index *module_index; /* NULL: no lists of modules are made */
 	struct session *session;
+	struct vm_gdb *gdb;
+	struct vm_trace *trace;   /* NULL: it is not traced */
+	struct warm *warm;        /* NULL: it neither goes on from one nor is one saved */
 	struct timer grace;       /* of a guest that has closed its session, since lost_ns */
 	uint64_t lost_ns;
 	struct console *terminal; /* the command's; NULL: it has none */
@@ -75,10 +82,23 @@ struct vm {
 	struct kvm_cpuid2 *cpuid;
 };
 
+/** kvm_fds_of() - for the states of vCPU @cpu, and of what all of them have */
+static inline struct kvm_fds kvm_fds_of(const struct kvm *kvm, unsigned cpu)
+{
+	return (struct kvm_fds){
+		.dev_fd = kvm->dev_fd,
+		.vm_fd = kvm->vm_fd,
+		.vcpu_fd = kvm->cpus[cpu].fd,
+		.cpu = cpu,
+		.ram = kvm->ram,
+	};
+}
+
 struct vm_step {
 	const char *name;
 	int (*make)(struct vm *vm);  /* 0 or -errno, logged; may be NULL */
-	void (*undo)(struct vm *vm); /* also after its own make() failed half-way; may be NULL */
+	/* Also after its own make() failed half-way, and once more after it was made again; may be NULL */
+	void (*undo)(struct vm *vm);
 	enum { NOT_IF_HUNG, HUNG_TOO } end; /* is it undone while threads hang, too? */
 };
 
@@ -88,6 +108,7 @@ int vm_make(struct vm *vm, const struct vm_step *table, unsigned n);
 /* Steps that two tables have */
 int vm_make_loop(struct vm *vm);
 void vm_undo_loop(struct vm *vm);
+int vm_make_sizes(struct vm *vm);
 int vm_make_ram(struct vm *vm);
 void vm_undo_ram(struct vm *vm);
 int vm_make_chips(struct vm *vm);
@@ -113,6 +134,10 @@ void vm_last_lines(const struct vm *vm, char *ret, size_t cap);
 /** vm_end_watch() - nothing more comes */
 void vm_end_watch(struct vm *vm);
 
+/* vm/end.c */
+/** vm_status() - the vCPUs are gone: with which status lkvm will end, if nothing fails that has yet to be done */
+int vm_status(const struct vm *vm);
+
 /* vm/limits.c */
 int vm_make_limits(struct vm *vm);
 void vm_undo_limits(struct vm *vm);
@@ -121,11 +146,47 @@ void vm_is_up(struct vm *vm);
 /** vm_limits_hear() - a line of its kernel's, on the console or in the log */
 void vm_limits_hear(struct vm *vm, const char *line);
 
+/** vm_forward() - vm/nets.c: the @i-th port that is forwarded, of all networks; Return: is there one? */
+bool vm_forward(const struct vm *vm, unsigned i, struct ipc_forward *ret);
+
 /* vm/session-vm.c */
 int vm_make_session_boot(struct vm *vm);
 void vm_undo_session_boot(struct vm *vm);
 int vm_make_session(struct vm *vm);
 void vm_undo_session(struct vm *vm);
+
+/**
+ * vm_session_plan() - vm/nets.c: what a guest that asks is told: session_boot_plan(), and its networks
+ * @ret: heap, the caller's. Return: 0 or -errno, not logged
+ */
+int vm_session_plan(const struct vm *vm, char **ret, size_t *ret_len);
+/** vm_session_restored() - tell a guest that goes on what it has to know, and give it its command; 0 or -errno, logged */
+int vm_session_restored(struct vm *vm);
+
+/* vm/restore.c: of a machine that goes on from a snapshot */
+
+/** vm_restore_cpuid() - the CPU that the guest has seen, if this host has all of it; 0 or -errno, logged */
+int vm_restore_cpuid(struct vm *vm);
+/** vm_restore() - all state, into what was just made and has not run; likewise */
+int vm_restore(struct vm *vm);
+
+/* vm/trace.c: --trace */
+int vm_make_trace_file(struct vm *vm);
+void vm_undo_trace_file(struct vm *vm);
+int vm_make_trace(struct vm *vm);
+void vm_undo_trace(struct vm *vm);
+/** vm_trace_begin() - the guest is about to run; 0 or -errno, logged */
+int vm_trace_begin(struct vm *vm);
+
+/* vm/warm.c */
+int vm_make_warm(struct vm *vm);
+void vm_undo_warm(struct vm *vm);
+/** vm_is_warm() - does it go on from a warm start? vm_warm_built() - all went well; vm_warm_failed() - it did not */
+bool vm_is_warm(const struct vm *vm);
+void vm_warm_built(struct vm *vm);
+void vm_warm_failed(struct vm *vm);
+/** vm_warm_save() - this is the moment, if one is to be saved */
+void vm_warm_save(struct vm *vm);
 
 /** vm_describe() - vm/show.c: the machine as text; 0 or -errno, not logged */
 int vm_describe(struct vm *vm, FILE *out);

@@ -8,18 +8,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "lkvm/clock.h"
 #include "lkvm/event.h"
+#include "lkvm/file.h"
 #include "lkvm/ipc.h"
 #include "lkvm/kvm-cpu.h"
 #include "lkvm/log.h"
+#include "lkvm/virtio-vsock.h"
+#include "lkvm/vm/gdb.h"
 #include "lkvm/x86/cpu.h"
 #include "vm-internal.h"
 
-#define RESTORE_MS        5000 /* for devices that nobody has used yet */
 #define BUILD_PATIENCE_MS 1000 /* of messages with a standard error that stands still */
 
 /* ---- event loop ---- */
@@ -44,14 +45,17 @@ void vm_undo_loop(struct vm *vm)
 
 /* ---- RAM ---- */
 
+int vm_make_sizes(struct vm *vm)
+{
+	return run_choose_size(vm->cfg);
+}
+
 int vm_make_ram(struct vm *vm)
 {
 	uint64_t *bytes = &vm->cfg->ram.size_bytes;
 	int err;
 
-	err = run_choose_size(vm->cfg);
-	if (!err)
-		err = kvm_check_ram_size(cpu_phys_bits_for(*bytes), *bytes);
+	err = kvm_check_ram_size(cpu_phys_bits_for(*bytes), *bytes);
 	if (!err)
 		err = ram_backing_open(&vm->backing, &vm->cfg->ram, *bytes);
 	if (err)
@@ -114,12 +118,15 @@ static int make_irqchip(struct vm *vm)
 
 	if (!err)
 		err = kvm_create_irqchip(&vm->kvm);
+	if (!err && topology_is_wide(&vm->cfg->topology))
+		err = kvm_use_wide_ids(&vm->kvm, topology_max_apic_id(&vm->cfg->topology));
 	return err ? err : kvm_irq_new(&vm->kvm, !vm->cfg->virtio_mmio, &vm->irq);
 }
 
 static void undo_irqchip(struct vm *vm)
 {
 	kvm_irq_free(vm->irq);
+	vm->irq = NULL;
 }
 
 /* ---- devices ---- */
@@ -147,14 +154,13 @@ int vm_make_chips(struct vm *vm)
 void vm_undo_chips(struct vm *vm)
 {
 	platform_free(vm->platform);
+	vm->platform = NULL;
 }
 
 /* ---- control socket ---- */
 
 static int make_socket(struct vm *vm)
 {
-	if (vm->cfg->no_socket)
-		return 0;
 	vm->control = (struct control){
 		.vm = vm,
 		.kvm = &vm->kvm,
@@ -164,6 +170,8 @@ static int make_socket(struct vm *vm)
 		.config = vm->cfg,
 		.start_ns = vm->result->start_ns,
 	};
+	if (vm->cfg->no_socket)
+		return 0;
 	return ipc_server_new(&vm->loop, vm->cfg->name, control_handle, &vm->control, &vm->ipc);
 }
 
@@ -171,25 +179,15 @@ static void undo_socket(struct vm *vm)
 {
 	struct ipc_server *ipc = vm->ipc;
 
+	control_end_dump(&vm->control);
 	control_end_snapshot(&vm->control);
 	control_end_consoles(&vm->control, vm->hurry_fd);
+	control_end_linux(&vm->control);
 	vm->ipc = NULL;
 	ipc_server_free(ipc);
 }
 
 /* ---- virtio devices ---- */
-
-/* A live disk takes eight: with the usual limit of 1024 a hundred of them would be too many. */
-static void raise_fd_limit(void)
-{
-	struct rlimit files;
-
-	if (getrlimit(RLIMIT_NOFILE, &files))
-		return;
-	files.rlim_cur = files.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &files))
-		log_debug(LOG_DEVICE, "limit of open files: %s", strerror(errno));
-}
 
 static bool mend(void *ctx)
 {
@@ -213,20 +211,23 @@ int vm_make_virtio(struct vm *vm)
 		.session = session_port(vm->session),
 		.to_be_shown = vm->cfg->dry_run,
 	};
-	int err;
+	int err = virtio_list_new(&env, &vm->virtio);
 
-	raise_fd_limit();
-	err = virtio_list_new(&env, &vm->virtio);
 	if (err)
 		return err;
+	vm->control.vsock = virtio_list_vsock(vm->virtio);
 	vm->kvm.mend_ctx = vm->virtio;
 	vm->kvm.mend = mend;
 	ram_beside_mend(vm->ram, mend_for_device, vm->virtio);
+	vm->control.balloon = virtio_list_balloon(vm->virtio);
 	return 0;
 }
 
 void vm_undo_virtio(struct vm *vm)
 {
+	vm->control.vsock = NULL;
+	control_end_balloon(&vm->control);
+	vm->control.balloon = NULL;
 	virtio_list_free(vm->virtio);
 	vm->virtio = NULL;
 }
@@ -247,29 +248,24 @@ int vm_make_kernel(struct vm *vm)
 
 /* ---- vCPUs ---- */
 
-/* The CPU that the guest has seen, if this host has all of it. */
-static int restore_cpuid(struct vm *vm)
-{
-	int err = snapshot_take_cpuid(vm->cfg->snapshot, &vm->cpuid);
-
-	return err ? err : cpuid_check(vm->kvm.dev_fd, vm->cfg->cpus, vm->kvm.tsc_deadline, vm->cpuid);
-}
-
 static int make_cpus(struct vm *vm)
 {
 	struct kvm *kvm = &vm->kvm;
-	int err = vm->cfg->snapshot ? restore_cpuid(vm) :
-				      cpuid_build(kvm->dev_fd, vm->cfg->cpus, &vm->cfg->cpu,
+	int err = vm->cfg->snapshot ? vm_restore_cpuid(vm) :
+				      cpuid_build(kvm->dev_fd, &vm->cfg->topology, &vm->cfg->cpu,
 						  kvm->tsc_deadline, &vm->cpuid);
 
 	if (err)
 		return err;
+	file_raise_limit();
+	kvm->pin = vm->cfg->pin;
+	kvm->n_pin = vm->cfg->n_pin;
 	kvm->cpus = calloc(vm->cfg->cpus, sizeof(*kvm->cpus));
 	if (!kvm->cpus)
 		return log_err(-ENOMEM, "vCPUs");
 	for (unsigned id = 0; !err && id < vm->cfg->cpus; id++) {
 		kvm->n_cpus = id + 1;
-		err = kvm_cpu_init(&kvm->cpus[id], kvm, id);
+		err = kvm_cpu_init(&kvm->cpus[id], kvm, id, topology_apic_id(&vm->cfg->topology, id));
 	}
 	return err;
 }
@@ -284,34 +280,15 @@ static void undo_cpus(struct vm *vm)
 	vm->kvm.n_cpus = 0;
 }
 
-/* Nothing of it runs yet, but devices know only from this when it is quiet enough. */
-static int restore(struct vm *vm)
-{
-	const char *busy;
-	int err;
-
-	virtio_list_hold_begin(vm->virtio);
-	busy = virtio_list_hold_wait(vm->virtio, now_ms() + RESTORE_MS);
-	if (busy)
-		return log_errx(-EBUSY, "%s does not become ready to be restored", busy);
-	err = snapshot_load_parts(vm->cfg->snapshot, vm);
-	if (!err)
-		err = platform_restored(vm->platform);
-	if (err)
-		return err; /* what waits in the rings of the devices that are loaded must not be done */
-	virtio_list_hold_end(vm->virtio);
-	kvm_tell_pause(&vm->kvm);
-	return 0;
-}
-
 static int make_registers(struct vm *vm)
 {
 	const bool fresh = !vm->cfg->snapshot;
 	int err = 0;
 
 	for (unsigned id = 0; !err && id < vm->kvm.n_cpus; id++)
-		err = regs_setup(vm->kvm.cpus[id].fd, id, vm->cpuid, !id && fresh ? &vm->entry : NULL);
-	return err || fresh ? err : restore(vm);
+		err = regs_setup(vm->kvm.cpus[id].fd, id, &vm->cfg->topology, vm->cpuid,
+				 !id && fresh ? &vm->entry : NULL);
+	return err || fresh ? err : vm_restore(vm);
 }
 
 /* ---- run ---- */
@@ -342,10 +319,17 @@ static int make_run(struct vm *vm)
 		err = console_start(vm->terminal);
 	if (!err)
 		err = run_ttys_start(&vm->ttys, vm->cfg);
+	if (!err && vm->cfg->snapshot)
+		err = vm_session_restored(vm);
 	/* A guest can make lkvm complain, and nobody may have to wait for who reads that. */
 	log_set_patience(0);
+	vm_gdb_before_run(vm);
+	if (!err)
+		err = vm_trace_begin(vm);
 	if (!err)
 		err = kvm_start(&vm->kvm);
+	if (!err)
+		vm_gdb_after_run(vm);
 	if (!err)
 		vm->result->boot_ns = now_ns();
 	return err;
@@ -355,7 +339,10 @@ static int make_run(struct vm *vm)
 
 static const struct vm_step steps[] = {
 	{ "event loop", vm_make_loop, vm_undo_loop, NOT_IF_HUNG },
+	{ "trace's file", vm_make_trace_file, vm_undo_trace_file, NOT_IF_HUNG },
 	{ "session's kernel", vm_make_session_boot, vm_undo_session_boot, NOT_IF_HUNG },
+	{ "sizes", vm_make_sizes, NULL, NOT_IF_HUNG },
+	{ "warm start", vm_make_warm, vm_undo_warm, NOT_IF_HUNG },
 	{ "RAM", vm_make_ram, vm_undo_ram, NOT_IF_HUNG },
 	{ "VM", make_vm, undo_vm, NOT_IF_HUNG },
 	{ "memory slots, interrupt chips", make_irqchip, undo_irqchip, NOT_IF_HUNG },
@@ -368,9 +355,11 @@ static const struct vm_step steps[] = {
 	{ "console output", NULL, vm_undo_output, HUNG_TOO },
 	{ "control socket", make_socket, undo_socket, HUNG_TOO },
 	{ "virtio devices", vm_make_virtio, vm_undo_virtio, NOT_IF_HUNG },
+	{ "trace", vm_make_trace, vm_undo_trace, HUNG_TOO },
 	{ "kernel", vm_make_kernel, NULL, NOT_IF_HUNG },
 	{ "registers", make_registers, NULL, NOT_IF_HUNG },
 	{ "time limits", vm_make_limits, vm_undo_limits, NOT_IF_HUNG },
+	{ "debugger", vm_make_gdb, vm_undo_gdb, NOT_IF_HUNG },
 	{ "run", make_run, vm_undo_run, HUNG_TOO },
 };
 
@@ -391,11 +380,37 @@ int vm_make(struct vm *vm, const struct vm_step *table, unsigned n)
 	return err;
 }
 
+static void undo(struct vm *vm)
+{
+	const struct vm_step *step = &vm->steps[--vm->n_made];
+
+	vm->step = step->name;
+	if (step->undo && (step->end == HUNG_TOO || !vm->result->hung))
+		step->undo(vm);
+}
+
+/* A warm start is an attempt, of which nothing stays if it fails. */
+static int build_cold(struct vm *vm)
+{
+	while (vm->steps[vm->n_made - 1].make != vm_make_warm)
+		undo(vm);
+	vm_warm_failed(vm);
+	return vm_make(vm, steps, ARRAY_SIZE(steps) - 1);
+}
+
 int vm_build(struct vm *vm)
 {
+	int err;
+
 	/* No time limit is there yet for a message whose reader stands still. */
 	log_set_patience(BUILD_PATIENCE_MS);
-	return vm_make(vm, steps, ARRAY_SIZE(steps) - 1);
+	err = vm_make(vm, steps, ARRAY_SIZE(steps) - 1);
+	if (err && vm_is_warm(vm))
+		err = build_cold(vm);
+	if (!err && vm->session_boot)
+		session_boot_loaded(vm->session_boot);
+	vm_warm_built(vm);
+	return err;
 }
 
 int vm_run(struct vm *vm)
@@ -415,13 +430,8 @@ int vm_run(struct vm *vm)
 int vm_end(struct vm *vm)
 {
 	vm_begin_end(vm);
-	while (vm->n_made > 0) {
-		const struct vm_step *step = &vm->steps[--vm->n_made];
-
-		vm->step = step->name;
-		if (step->undo && (step->end == HUNG_TOO || !vm->result->hung))
-			step->undo(vm);
-	}
+	while (vm->n_made > 0)
+		undo(vm);
 	return vm->result->hung ? -EBUSY : 0;
 }
 
@@ -482,5 +492,8 @@ const char *vm_step(const struct vm *vm)
 
 void vm_unlink_now(const struct vm *vm)
 {
+	if (vm->control.vsock)
+		vsock_host_unlink_now(virtio_vsock_host(vm->control.vsock));
 	ipc_server_unlink_now(vm->ipc);
+	vm_gdb_unlink_now(vm);
 }

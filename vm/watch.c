@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "lkvm/log.h"
+#include "lkvm/vm/gdb.h"
 #include "vm-internal.h"
 
 #define LINE_BYTES 1024 /* as long as the kernel makes them */
@@ -16,6 +17,7 @@
 static void kernel_line(struct vm *vm, const char *line)
 {
 	vm_limits_hear(vm, line);
+	vm_gdb_hear(vm, line);
 	kernel_log_line(&vm->kernel_log, line);
 	if (!vm->ktap_log)
 		return;

@@ -9,14 +9,21 @@
 
 extern const struct command run_command;
 extern const struct command exec_command;
+extern const struct command gdb_command;
 extern const struct command console_command;
+extern const struct command vsock_command;
+extern const struct command dmesg_command;
 extern const struct command list_command;
 extern const struct command stop_command;
 extern const struct command pause_command;
 extern const struct command resume_command;
 extern const struct command snapshot_command;
+extern const struct command dump_command;
 extern const struct command fork_command;
+extern const struct command warm_command;
+extern const struct command balloon_command;
 extern const struct command stat_command;
+extern const struct command profile_command;
 extern const struct command debug_command;
 extern const struct command check_command;
 extern const struct command config_command;

@@ -54,6 +54,17 @@ bool reset_control_write(uint8_t *reg, uint8_t value);
 #define PVPANIC_EVENTS (PVPANIC_PANICKED | PVPANIC_CRASH_LOADED)
 void pvpanic_event(const struct board *board, uint8_t events);
 
+/* hw/rtc.c: what the clock says, in seconds as of time(2) */
+struct rtc_view {
+	int64_t time_s;
+	bool held;       /* the guest is setting it */
+	bool has_alarm;  /* whose interrupt is on: the next is at ... */
+	int64_t alarm_s; /* ... 0: never */
+};
+
+/** rtc_look() - @dev: the rtc_type instance; any thread */
+void rtc_look(void *dev, struct rtc_view *ret);
+
 /**
  * power_button() - press the power button (lkvm stop --graceful)
  * @dev: the power_type instance; any thread

@@ -16,10 +16,22 @@ static inline uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
+/** realtime_ns() - since 1970 */
+static inline uint64_t realtime_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
 static inline int64_t now_ms(void)
 {
 	return (int64_t)(now_ns() / 1000000);
 }
+
+/** duration_text() - util/duration.c: in two units at most, "3d04h", "2h05m", "1m07s", "12s"; Return: @buf */
+const char *duration_text(uint64_t ns, char *buf, size_t cap);
 
 /** clock_at() - the time @ms, of now_ms(), for who waits until then */
 static inline struct timespec clock_at(int64_t ms)

@@ -10,5 +10,8 @@
 
 /** crc32c() - of @len bytes; @seed: 0, or of the bytes that come before them */
 uint32_t crc32c(uint32_t seed, const void *bytes, size_t len);
+/** crc32c_by_cpu(), crc32c_by_table() - the two ways to it; the first one needs SSE4.2 */
+uint32_t crc32c_by_cpu(uint32_t seed, const void *bytes, size_t len);
+uint32_t crc32c_by_table(uint32_t seed, const void *bytes, size_t len);
 
 #endif

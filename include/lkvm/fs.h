@@ -74,6 +74,8 @@ void file_worker_free(struct file_worker *w);
 /* ---- a server, whichever protocol it speaks ---- */
 
 struct file_server;
+struct state_buf;
+struct state_reader;
 
 /* When is there something for chores()? */
 enum file_chores {
@@ -154,10 +156,17 @@ bool fuse_mend(struct fuse *f);
 /** fuse_is_mounted() - has the guest begun, and not ended? */
 bool fuse_is_mounted(const struct fuse *f);
 /**
- * fuse_mount_again() - its guest has mounted the folder elsewhere, by the same configuration
- * Instead of INIT, of a server that was reset: it knows the root, and nothing else.
+ * fuse_save() - append what the guest knows, has open and has locked (lkvm/state.h); no request is being served
+ * Return: 0; -EBUSY: somebody waits for a lock; -ENOMEM, or -errno of the host
  */
-void fuse_mount_again(struct fuse *f);
+int fuse_save(struct fuse *f, struct state_buf *buf);
+/**
+ * fuse_load() - its guest goes on here, by the same configuration; no request is being served
+ * A file is found again by its path and its number, never outside of the folder; if it is not there, or
+ * is another one, whatever the guest has of it is -ESTALE. A lock that somebody else has is lost.
+ * Return: 0; or -errno with in->why, and it is as after fuse_reset(): -ESTALE: the folder itself is another one
+ */
+int fuse_load(struct fuse *f, struct state_reader *in);
 
 /* How much of each it has; for tests, and for those who look for leaks. */
 struct fuse_counts {
@@ -182,8 +191,9 @@ struct file_server *p9_server(struct p9 *p9);
 void p9_begin(struct p9 *p9, struct file_request *req);
 void p9_serve(struct p9 *p9, struct file_worker *w, struct file_request *req);
 void p9_reset(struct p9 *p9);
-/** p9_go_on() - its guest has begun elsewhere, by the same configuration; it has no fids */
-void p9_go_on(struct p9 *p9, uint32_t msize);
+/** p9_save(), p9_load() - as fuse_save() and fuse_load() */
+int p9_save(struct p9 *p9, struct state_buf *buf);
+int p9_load(struct p9 *p9, struct state_reader *in);
 
 struct p9_counts {
 	unsigned nodes, fds, fids, xattrs, waiters, begun;

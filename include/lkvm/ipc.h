@@ -23,7 +23,7 @@
 #include "lkvm/loop.h"
 
 #define IPC_MAGIC    0x4d564b4c /* "LKVM" */
-#define IPC_VERSION  2 /* of all that goes over the socket, what requests and answers carry included */
+#define IPC_VERSION  3 /* of all that goes over the socket, what requests and answers carry included */
 #define IPC_MAX_BODY 65536
 #define IPC_NAME_MAX 64
 #define IPC_MAX_CLIENTS 96
@@ -34,7 +34,7 @@
 enum ipc_state { IPC_CREATED, IPC_RUNNING, IPC_PAUSED, IPC_STOPPING };
 
 enum ipc_op {
-	IPC_INFO = 1,  /* answer: struct ipc_info, then the words of the session's command, a NUL behind each */
+	IPC_INFO = 1,  /* answer: struct ipc_info, its struct ipc_forward, then the words of the session's command, a NUL behind each */
 	IPC_STOP,      /* answer: none; then the connection closes when the guest is gone */
 	IPC_POWER_BUTTON, /* -EAGAIN: the guest does not listen to it (yet) */
 	IPC_PAUSE,
@@ -61,6 +61,29 @@ enum ipc_op {
 	/* body: struct ipc_snapshot, with the folder that the snapshot's is to be in as a descriptor; answer:
 	 * struct ipc_snapshot_end when it is there, or the body says in words why not */
 	IPC_SNAPSHOT,
+	IPC_CLOCK, /* body: uint32_t 1 for JSON; answer: text or JSON */
+	/* body: struct ipc_dmesg; answer: struct ipc_dmesg_head, then records, each a struct ipc_record and its text.
+	 * -EAGAIN: RAM is being looked through for Linux, ask again; -ENOENT: there is none, or none yet; -ENODATA:
+	 * it does not tell where its log is; -EBADMSG: what is there can be none */
+	IPC_DMESG,
+	IPC_BACKTRACE, /* body: struct ipc_backtrace; answer: text or JSON; -EAGAIN: as of IPC_DMESG */
+	IPC_SAMPLE, /* answer: a line a vCPU: "vcpuN;OUTERMOST;...;INNERMOST"; -EAGAIN, -ENOENT, -ENODATA: as of IPC_DMESG */
+	IPC_EXITS,      /* body: uint32_t 1 for JSON; answer: KVM's counters, text or JSON */
+	IPC_LAST_EXITS, /* answer: a struct ipc_last_exit a vCPU, as many as there is room for */
+	/* With two descriptors: gdb's remote protocol comes by the first one and goes out by the second, which are
+	 * pipes or sockets; answer: when the debugger has left, or the guest. -EBUSY: another one is there */
+	IPC_GDB,
+	/* with a file's descriptor: the symbols of the guest's kernel, in place of its own from now on. Answer: none;
+	 * -EAGAIN, -ENOENT: as of IPC_DMESG; -EBADMSG, -ENODATA: there are none in the file */
+	IPC_SYMBOLS,
+	IPC_KERNEL, /* answer: struct ipc_kernel, then the path of the kernel's file if one is known; -EAGAIN: as of IPC_DMESG */
+	/* body: struct ipc_dump, with the folder that the file is to be in as a descriptor; answer: struct ipc_dump_end
+	 * when it is there, or the body says in words why not. -EAGAIN: as of IPC_DMESG */
+	IPC_DUMP,
+	IPC_LINK, /* body: struct ipc_link; -ENODEV: there is no such network device */
+	/* body: struct ipc_balloon; answer: struct ipc_balloon_end, also with -ERANGE: the guest's RAM is not so large,
+	 * or nothing would be left. -ENODEV: it has no balloon */
+	IPC_BALLOON,
 	IPC_N_OPS,
 };
 
@@ -84,6 +107,30 @@ struct ipc_info {
 	uint32_t cpus;
 	uint64_t ram_bytes;
 	uint64_t uptime_ns;
+	uint32_t n_forwards; /* struct ipc_forward, behind this */
+	uint32_t vsock_cid;  /* 0: it has none, else: */
+	char vsock_path[108]; /* where the host connects to it (lkvm/vsock.h), with a NUL */
+	uint32_t reserved;
+};
+
+/* A port of the host's that leads to the guest. Addresses as the network has them */
+struct ipc_forward {
+	uint32_t udp, host, guest;
+	uint16_t host_port, guest_port;
+};
+
+struct ipc_kernel {
+	char release[72];  /* "": not known, */
+	char build_id[64]; /* hexadecimal; likewise */
+	uint64_t kaslr_offset;
+	uint32_t found; /* is there a Linux in RAM that tells of itself? */
+	uint32_t reserved;
+};
+
+/* IPC_LINK: the plug of a network device, out or in */
+struct ipc_link {
+	uint32_t device; /* the 3 of net3 */
+	uint32_t up;
 };
 
 struct ipc_translate {
@@ -140,6 +187,94 @@ struct ipc_snapshot_end {
 	uint32_t shared;    /* so many share their blocks with the disk */
 };
 
+struct ipc_dump {
+	uint32_t compress; /* 0: ELF; 1: zstd, 2: LZO, 3: zlib, in the format of kdump */
+	uint32_t exclude; /* DUMP_NO_* of lkvm/vm/dump.h */
+	char name[256]; /* of the file, with a NUL */
+};
+
+/* How many pages are left out of a dump */
+struct ipc_dump_pages {
+	uint64_t free, cache, user;
+	uint64_t unusable; /* broken memory, or such as the guest has given back */
+	uint64_t zero;     /* of what is left: they take no space */
+};
+
+struct ipc_dump_end {
+	uint64_t pause_ns;  /* how long the guest has stood still */
+	uint64_t ram_bytes; /* that were not zero */
+	uint32_t has_linux; /* 1: there is a VMCOREINFO in it */
+	uint32_t reserved;
+	struct ipc_dump_pages left_out;
+};
+
+enum { IPC_BALLOON_SHOW, IPC_BALLOON_SIZE, IPC_BALLOON_MORE, IPC_BALLOON_LESS, IPC_BALLOON_MAX };
+
+struct ipc_balloon {
+	uint32_t how;     /* IPC_BALLOON_...: the memory that the guest is to have, that and no more than now, all of it */
+	uint32_t wait_ms; /* for the guest to follow, at most */
+	uint64_t bytes;
+};
+
+struct ipc_balloon_end {
+	uint64_t ram_bytes;
+	uint64_t target_bytes, actual_bytes; /* of the balloon: as it is to be, as it is */
+	uint32_t has_driver; /* 1: the guest has one */
+	uint32_t reserved;
+};
+
+struct ipc_last_exit {
+	uint64_t exits, io, mmio; /* how many there have been; of these for ports, for memory */
+	uint64_t port, address;   /* of the last one: that which it was for, the other is none */
+	uint32_t is_out, is_write;
+	char port_device[24], device[24]; /* whose these are, or "" */
+};
+
+enum ipc_exit_kind { IPC_EXIT_NONE, IPC_EXIT_PORT, IPC_EXIT_MEMORY, IPC_EXIT_SEVERAL, IPC_EXIT_OTHER };
+
+/**
+ * ipc_exit_kind() - what the exits between two looks were for; of several kinds no address is known
+ * Nor is it where KVM has left a 0: some use that memory for other things, too.
+ */
+static inline enum ipc_exit_kind ipc_exit_kind(const struct ipc_last_exit *before, const struct ipc_last_exit *now)
+{
+	if (now->exits == before->exits)
+		return IPC_EXIT_NONE;
+	if (now->io != before->io)
+		return now->mmio == before->mmio && now->port ? IPC_EXIT_PORT : IPC_EXIT_SEVERAL;
+	if (now->mmio != before->mmio)
+		return now->address ? IPC_EXIT_MEMORY : IPC_EXIT_SEVERAL;
+	return IPC_EXIT_OTHER;
+}
+
+struct ipc_backtrace {
+	uint32_t cpu;
+	uint32_t json; /* 1: JSON */
+};
+
+enum { IPC_DMESG_FINISHED = 1 }; /* no line to which more may come */
+
+struct ipc_dmesg {
+	uint64_t from;  /* 0: the first record; else the last answer's next */
+	uint32_t flags;
+	uint32_t reserved;
+};
+
+struct ipc_dmesg_head {
+	uint64_t next;
+	uint32_t more;  /* 1: there are more now */
+	uint32_t reserved;
+};
+
+struct ipc_record {
+	uint64_t seq;
+	uint64_t ts_ns;      /* by the guest's clock, since it was started */
+	uint32_t caller;     /* bit 31 is set: a CPU's number; else a task's */
+	uint32_t text_bytes;
+	uint8_t facility, level, flags, has_caller; /* flags: Linux's 2: a line ends here; 8: one goes on */
+	uint32_t reserved;
+};
+
 struct ipc_client;
 
 /* The server's answer under construction. */
@@ -168,10 +303,12 @@ struct ipc_server;
 #define IPC_LATER 1
 
 struct ipc_late {
-	void (*more)(void *ctx, enum ipc_op op, const void *body, size_t len);
+	void (*more)(void *ctx, enum ipc_op op, const void *body, size_t len); /* NULL: they mean nothing */
 	void (*gone)(void *ctx); /* the client has left: ipc_answer() must not be called any more */
 };
 
+/** ipc_say() - in a handler: the answer's body is in words; Return: @err */
+int ipc_say(struct ipc_reply *reply, int err, const char *why);
 /** ipc_take_fd() - in a handler: the @i-th descriptor that came with the request, now the caller's, or -1 */
 int ipc_take_fd(struct ipc_client *client, unsigned i);
 /**
@@ -187,8 +324,23 @@ int ipc_take_fds(struct ipc_client *client, unsigned first, uint32_t bits, int *
 int ipc_later(struct ipc_client *client, const struct ipc_late *late, void *ctx);
 void ipc_answer(struct ipc_client *client, int status, const void *body, size_t len);
 
+#define IPC_VSOCK_SUFFIX ".vsock"
+
+/**
+ * ipc_path() - of what a guest has beside its control socket; the folder is made if there is none
+ * A socket of that name, with or without ".seqpacket" behind it, goes with a dead control socket.
+ * Return: 0, or -errno after one logged line: -ENAMETOOLONG; as ipc_server_new() about the folder
+ */
+int ipc_path(const char *name, const char *suffix, char *ret, size_t cap);
+
 /** ipc_name_valid() - [A-Za-z0-9._-]{1,64}, and not "." or ".." */
 bool ipc_name_valid(const char *name);
+
+/**
+ * ipc_folder_make() - the folder of the control sockets, made if there is none, for what else is a user's alone
+ * @ret: its path; Return: 0 or -errno, logged
+ */
+int ipc_folder_make(char *ret, size_t cap);
 
 /**
  * ipc_server_new() - make the folder, claim the name, listen
@@ -229,6 +381,8 @@ const char *ipc_state_name(uint32_t state);
  *	logged
  */
 int ipc_call(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_reply *ret);
+/** ipc_call_again() - the same as often as the answer is -EAGAIN: RAM is being looked through. Without a body that has none */
+int ipc_call_again(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_reply *ret);
 
 /**
  * ipc_show() - ipc_call(), then the answer's body on standard output, of a failed request too

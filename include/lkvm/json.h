@@ -38,6 +38,8 @@ void json_str(struct json *json, const char *key, const char *value);
 void json_u64(struct json *json, const char *key, uint64_t value);
 void json_i64(struct json *json, const char *key, int64_t value);
 void json_bool(struct json *json, const char *key, bool value);
+/** json_us() - nanoseconds as microseconds, with three decimals */
+void json_us(struct json *json, const char *key, uint64_t ns);
 /** json_hex() - an address: a string "0x...", as JSON numbers are not exact above 2^53 */
 void json_hex(struct json *json, const char *key, uint64_t value);
 

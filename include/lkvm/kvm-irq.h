@@ -22,6 +22,11 @@ int kvm_irq_new(struct kvm *kvm, bool has_pci, struct kvm_irq **ret);
 /** kvm_irq_free() - after all its users; takes NULL */
 void kvm_irq_free(struct kvm_irq *irq);
 
+/* The level of @gsi changes, because of @source (board.h). Any thread; under a lock, so in this order. */
+typedef void (*kvm_irq_watch_fn)(void *ctx, unsigned gsi, unsigned source, bool level);
+/** kvm_irq_watch() - call @watch in front of each change of a line; NULL: no more; any thread */
+void kvm_irq_watch(struct kvm_irq *irq, kvm_irq_watch_fn watch, void *ctx);
+
 /** kvm_irq_board() - what transports get; valid as long as @irq */
 struct board kvm_irq_board(struct kvm_irq *irq);
 

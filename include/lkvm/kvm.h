@@ -33,6 +33,7 @@ struct kvm {
 	int wake_fd; /* eventfd: readable once a cause to stop is set */
 	size_t run_bytes; /* KVM_GET_VCPU_MMAP_SIZE */
 	bool tsc_deadline;
+	bool wide_ids; /* kvm_use_wide_ids() */
 	struct ram *ram;
 	struct kvm_slots slots;
 	struct bus pio;
@@ -44,6 +45,8 @@ struct kvm {
 	bool (*mend)(void *ctx);
 	void *mend_ctx;
 
+	const unsigned *pin; /* n_pin CPUs of the host, one vCPU on each in turn; not ours. Set before kvm_start() */
+	unsigned n_pin;
 	unsigned n_cpus;
 	struct kvm_cpu *cpus; /* n_cpus of them */
 
@@ -52,6 +55,16 @@ struct kvm {
 	enum kvm_state state;
 	unsigned n_running; /* vCPU threads that are not parked and not ended */
 
+	/*
+	 * An eventfd of a debugger's, -1: there is none. The VM pauses, and this is signalled, where a vCPU comes
+	 * to what it was told to stop at (kvm_cpu.trapped), and in place of an end that a debugger is for: then
+	 * kvm_caught() tells which.
+	 */
+	atomic_int debug_fd;
+	atomic_bool catching;     /* somebody writes, or has written, the next two */
+	bool debugged;            /* it had one at some time */
+	_Atomic(uint64_t) caught; /* enum stop_cause, and which vCPU it was; until it was taken no vCPU runs */
+	struct kvm_run caught_run; /* of that vCPU, as KVM is called once more before it parks */
 	atomic_bool panicked; /* pvpanic said so, and the guest went on */
 	_Atomic(uint64_t) stop; /* enum stop_cause in the low half, value in the high half; 0: none */
 };
@@ -70,6 +83,13 @@ unsigned kvm_recommended_vcpus(const struct kvm *kvm);
 
 /** kvm_create_irqchip() - in-kernel PIC, IOAPIC, LAPIC, then PIT2 (that order); 0 or -errno, logged */
 int kvm_create_irqchip(struct kvm *kvm);
+
+/**
+ * kvm_use_wide_ids() - let CPUs have APIC ids that xAPIC mode has no room for, up to @max_id
+ * Before the vCPUs are made. With them an MSI's address may name 15 bits of an id.
+ * Return: 0 or -errno, logged
+ */
+int kvm_use_wide_ids(struct kvm *kvm, unsigned max_id);
 
 /**
  * kvm_check_ram_size() - against the host's address width and KVM's slot size
@@ -107,6 +127,17 @@ void kvm_describe_busy(struct kvm *kvm, char *ret, size_t cap);
  * So that its watchdogs do not take that for a lock-up; a guest without kvm-clock cannot be told.
  */
 void kvm_tell_pause(struct kvm *kvm);
+/** kvm_trap() - on a vCPU's thread: it has come to what a debugger waits for; see struct kvm.debug_fd */
+void kvm_trap(struct kvm_cpu *cpu);
+/**
+ * kvm_caught() - the end that was held up for the debugger, and has become none; STOP_NONE: there was none
+ * @ret_cpu: whose vCPU's it seems to be
+ * Main thread, while the VM is paused.
+ */
+enum stop_cause kvm_caught(struct kvm *kvm, uint32_t *ret_value, unsigned *ret_cpu);
+/** kvm_hold_cpu() - while the VM is paused: this vCPU will not run with the others, or will again */
+void kvm_hold_cpu(struct kvm_cpu *cpu, bool held);
+
 /** kvm_resume() - Return: 0, -EALREADY if it runs, -ESHUTDOWN while stopping */
 int kvm_resume(struct kvm *kvm);
 /**

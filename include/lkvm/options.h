@@ -25,7 +25,7 @@ enum opt_complete {
 	COMPLETE_FILE,
 	COMPLETE_DIR,
 	COMPLETE_GUEST,
-	COMPLETE_WORDS,     /* one of @words or @values; of a command's operands: names of commands */
+	COMPLETE_WORDS,     /* one of @words or @values; of a command's operands: of its @words */
 	COMPLETE_LIST,      /* of @keys, separated by commas */
 	COMPLETE_FILE_LIST, /* a file, and behind a comma such a list */
 };
@@ -40,7 +40,8 @@ struct opt {
 	char short_name;      /* 0: none */
 	const char *name;     /* long name without dashes */
 	const char *arg;      /* name of the argument in help texts ("FILE"), NULL: takes none */
-	bool arg_optional;    /* OPT_PARSE: the argument may be left out, and is only taken as --name=ARG */
+	bool arg_optional;    /* OPT_PARSE: the argument may be left out, and is only taken as --name=ARG ... */
+	bool arg_next;        /* ... or, with this too, as -nARG and as the next word, if that has no dash in front */
 	/*
 	 * One or two sentences for --help and the man page; what follows a newline, further
 	 * paragraphs, is for the man page only. NULL: the option is hidden.
@@ -57,6 +58,7 @@ struct opt {
 	const char *words; /* the choices, separated by blanks; NULL: none */
 	const struct opt_value *values; /* the choices for the first word, with keys of their own: keys.h */
 	const struct opt_key *keys; /* behind the first word, or with COMPLETE_LIST from there on; NULL: none */
+	bool number_follows; /* arg_optional: but as the next word too if that is a number, with keys behind it or not */
 };
 
 #define OPT_END { .kind = OPT_GROUP, .help = NULL }
@@ -72,6 +74,7 @@ struct command {
 	const char *summary;  /* one line for `lkvm help` */
 	const char *operands; /* after the options in the usage line: "[NAME]..."; "": it takes none */
 	enum opt_complete operand_complete;
+	const char *words; /* COMPLETE_WORDS: the choices, separated by blanks; NULL: names of commands */
 	/*
 	 * For --help. Paragraphs are filled; an empty line ends one. An indented line stands for
 	 * itself; two blanks or more in it start a column ("  120   the guest's kernel panicked").

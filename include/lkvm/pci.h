@@ -202,6 +202,13 @@ void pci_msix_clear(struct pci_function *fn);
 void pci_intx_update(struct pci_function *fn);
 
 /**
+ * pci_withheld() - the first interrupt that a function has sent, and that the guest does not let through
+ * @ret_vector: which of its MSI-X vectors
+ * Return: the function's name; NULL: there is none. Any thread.
+ */
+const char *pci_withheld(struct pci_host *host, unsigned *ret_vector);
+
+/**
  * pci_function_at() - Return: the function, or NULL; the machine is being built, saved or loaded
  * @devfn: < PCI_MAX_FUNCTIONS; 0: the bridge
  */

@@ -25,6 +25,15 @@
 #define RAM_MAX_PARTS 2
 #define RAM_GUARD     (2 * MIB)
 
+#define RAM_HOST_NODES 1024 /* of the host's NUMA nodes that a policy may name */
+
+/* From which of the host's NUMA nodes memory is taken: mbind(2) */
+struct ram_policy {
+	uint64_t start, bytes; /* guest addresses, all of them RAM */
+	int mode;              /* MPOL_* */
+	uint64_t nodes[RAM_HOST_NODES / 64]; /* bits */
+};
+
 /* Ways in which a part of the start-up advice can be switched off; zero is the default. */
 struct ram_config {
 	uint64_t size_bytes; /* 0: ram_default_bytes() */
@@ -38,6 +47,8 @@ struct ram_config {
 	uint64_t hugepage_bytes;
 	const char *hugetlbfs; /* mount point of a hugetlbfs to take the RAM from, or NULL */
 	const char *path;      /* file to use as RAM, or directory to make an unlinked one in, or NULL */
+	const struct ram_policy *policy; /* n_policies of them, which overlap nowhere; they outlive the RAM */
+	unsigned n_policies;
 	bool saved;   /* the RAM begins with what ram_save() wrote, which stays as it is: */
 	int saved_fd; /* not the RAM's, which has its own */
 };
@@ -63,6 +74,7 @@ struct ram_backing {
 	uint64_t page_bytes;  /* huge page size to ask for, 0: ordinary pages */
 	bool prealloc;
 	const struct ram_config *advice; /* lives as long as the RAM */
+	bool unbound;         /* set by ram_new(): what failed was a policy */
 	char refused[64];     /* filled by ram_new(): names of the advice that the host refused */
 };
 
@@ -77,9 +89,9 @@ unsigned ram_layout(uint64_t size_bytes, struct ram_part ret_parts[RAM_MAX_PARTS
 		    uint64_t *ret_span);
 
 /**
- * ram_new() - reserve the span, map the parts, advise
+ * ram_new() - reserve the span, map the parts, bind them to the host's nodes, advise
  * @size_bytes: a multiple of the page size (of @backing->page_bytes if set)
- * Return: 0, or -errno of the mmap() or madvise(MADV_POPULATE_WRITE) that failed; then nothing is left mapped
+ * Return: 0, or -errno of the mmap(), mbind() or madvise(MADV_POPULATE_WRITE) that failed; then nothing is left mapped
  */
 int ram_new(uint64_t size_bytes, struct ram_backing *backing, struct ram **ret);
 /** ram_free() - unmap all; in-flight I/O must be over; takes NULL */
@@ -183,21 +195,35 @@ int ram_beside_write(const struct ram *ram, gpa_t dst, const void *src, size_t l
  * ram_discard() - give memory back to the host: the guest finds zeros there, or in a file's RAM a hole
  * Only whole pages of what backs the RAM go, so nothing outside of the range and no part of a huge
  * page of hugetlbfs does. Any thread.
- * Return: 0, -EFAULT if not all of it is RAM, or the -errno of the host's refusal
+ * Return: 0, -EFAULT if not all of it is RAM, -ENOSPC if RAM that began as a file has too many holes, or the
+ *	-errno of the host's refusal
  */
 int ram_discard(struct ram *ram, gpa_t at, uint64_t bytes);
+/**
+ * ram_drop() - likewise, of what the guest needs no more: it finds anything there that it had before, or zeros
+ * Not -ENOSPC: RAM that began as a file has that file's pages there again.
+ */
+int ram_drop(struct ram *ram, gpa_t at, uint64_t bytes);
 
 /* hw/ram-save.c: RAM as a file, the parts back to back */
 
+/* Pages that are not all zeros; Return: 0, or -errno, which ends it */
+typedef int (*ram_run_fn)(void *ctx, gpa_t at, const uint8_t *host, size_t bytes);
+
 /**
- * ram_save() - all of it; what holds nothing but zeros becomes holes
- * Async-signal-safe. Nobody writes to the RAM meanwhile: the guest stands still, or this is a child of its
- * process (ram_let_fork()).
- * @fd: an empty file
+ * ram_each_run() - call @run for each run of pages of RAM, of 2 MiB at most, that hold other than zeros
+ * In the order of their addresses. Async-signal-safe. Nobody writes to the RAM meanwhile: the guest stands still, or
+ * this is a child of its process (ram_let_fork()).
+ * Return: 0, or what @run returned
+ */
+int ram_each_run(const struct ram *ram, ram_run_fn run, void *ctx);
+/**
+ * ram_save() - all of it; what holds nothing but zeros becomes holes; as ram_each_run()
+ * @fd: a file that ends at @at, where the RAM begins
  * @ret_bytes: how much was written
  * Return: 0 or -errno
  */
-int ram_save(const struct ram *ram, int fd, uint64_t *ret_bytes);
+int ram_save(const struct ram *ram, int fd, uint64_t at, uint64_t *ret_bytes);
 /**
  * ram_let_fork() - does a child of this process have the RAM? Main thread.
  * As it was when the child was made; but as it is if it is shared (ram_backing_shared()).
@@ -206,6 +232,17 @@ int ram_save(const struct ram *ram, int fd, uint64_t *ret_bytes);
 int ram_let_fork(const struct ram *ram, bool on);
 /** ram_file() - the descriptor of the file that it is in, or began as, which ram_save() needs; -1: none */
 int ram_file(const struct ram *ram);
+
+/* hw/ram-touched.c */
+
+/**
+ * ram_touched() - which pages hold anything? A guest that uses little of its RAM is looked through fast by that
+ * The other pages are zeros, and to read one would cost the host memory. Any thread, while the guest runs.
+ * @at: where a page begins
+ * @ret: @n bytes, one a page: 1, or 0
+ * Return: 0 or -EFAULT: not all of it is RAM
+ */
+int ram_touched(const struct ram *ram, gpa_t at, unsigned n, uint8_t *ret);
 
 /**
  * ram_fault_report() - from now on a SIGSEGV or SIGBUS within @ram names the guest address

@@ -6,7 +6,9 @@
  *	| struct session_frame | len bytes |     little-endian, as both ends are x86-64
  *
  *	init                                    lkvm
- *	  HELLO {version, release}       ->          the guest is up; nothing is sent before that
+ *	  ASK                            ->          its modules are loaded, nothing is mounted: what is to be?
+ *	                                 <-  PLAN    that; init mounts it. Perhaps hours later, see below
+ *	  HELLO {version, release}       ->          the guest is up; no command is sent before that
  *	                                 <-  EXEC    a command; its number is the sender's choice
  *	  STARTED {pid} or EXIT          ->
  *	                                 <-  DATA 0, EOF 0
@@ -18,6 +20,11 @@
  *	  KMSG                           ->          records of the kernel's log, also before any command
  *	                                 <-  BYE     all that was to be had has arrived
  *	  powers off
+ *
+ * A guest that waits for its plan knows nothing of what it is for: it is saved then, and goes on from there
+ * as often as it is wanted. Whoever goes on from any snapshot is told so first:
+ *
+ *	                                 <-  WAKE {time, seed}
  *
  * Back-pressure: nobody sends more than SESSION_WINDOW bytes of a stream that the other has not given
  * credit for. So one stream that stands still holds up no other, and neither side needs more memory than
@@ -34,18 +41,20 @@
  * a port that is closed at the other end is a BYE. It waits for nothing that still runs.
  *
  * Neither side trusts the other: an unknown type, a length over SESSION_MOST, a stream that ended or more
- * than the credit ends the connection; init says so on the console and powers off. An EXEC that is longer
- * comes in parts, the last without MORE, and no other EXEC in between.
+ * than the credit ends the connection; init says so on the console and powers off. An EXEC or PLAN that is
+ * longer comes in parts, the last without MORE, and no other of its kind in between.
  */
 #ifndef LKVM_SESSION_H
 #define LKVM_SESSION_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define SESSION_PORT      "lkvm.session"
 #define SESSION_VERSION   1
 #define SESSION_MOST      (64u << 10) /* bytes behind a frame's head */
 #define SESSION_EXEC_MOST (16u << 20) /* of all parts: 10,000 arguments, and longer ones than execve(2) takes */
+#define SESSION_PLAN_MOST (16u << 20) /* likewise */
 #define SESSION_WINDOW    (256u << 10)
 #define SESSION_COMMANDS  64 /* at a time */
 #define SESSION_LINGER_MS 1000
@@ -62,6 +71,9 @@ enum session_type {
 	SESSION_EXIT,      /* init: struct session_exit */
 	SESSION_KMSG,      /* init: one record as /dev/kmsg has it; command is 0 */
 	SESSION_BYE,       /* lkvm: init may power off */
+	SESSION_ASK,       /* init: nothing */
+	SESSION_PLAN,      /* lkvm: records KEY=VALUE with a NUL behind each: guest/init.c */
+	SESSION_WAKE,      /* lkvm: struct session_wake */
 };
 
 #define SESSION_MORE 1 /* a flag: the next frame of this type goes on */
@@ -80,6 +92,14 @@ struct session_hello {
 	char release[64]; /* of the kernel, ended by a NUL */
 	uint64_t up_ns;   /* since the kernel started */
 };
+
+/* Of a guest that goes on from a snapshot: its clock stood still, and others may go on from the same one. */
+#define SESSION_SEED_BYTES 64
+struct session_wake {
+	uint64_t realtime_ns; /* since 1970, when this was sent */
+	uint8_t seed[SESSION_SEED_BYTES]; /* for its random number generator; left out if the host has none */
+};
+#define SESSION_WAKE_NO_SEED offsetof(struct session_wake, seed)
 
 struct session_winsize {
 	uint16_t rows, columns;

@@ -34,6 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #define STATE_NAME_MAX 63 /* characters of a type's or field's name: a-z 0-9 _ - . */
 
@@ -99,6 +100,12 @@ struct state_reader {
 	char why[192]; /* after a failure: "serial: field 'rx_n' is 17, at most 16 can be" */
 };
 
+/** state_is_text() - for checks: do @n bytes have one NUL, at the end? */
+static inline bool state_is_text(const uint8_t *text, uint32_t n)
+{
+	return n && memchr(text, 0, n) == text + n - 1;
+}
+
 /** state_save() - append the record of @dev; Return: 0 or -errno (@buf is then as before) */
 int state_save(struct state_buf *buf, const struct state_type *type, void *dev);
 
@@ -118,6 +125,9 @@ int state_load(struct state_reader *in, const struct state_type *type, void *dev
 int state_unpack(struct state_reader *in, const struct state_type *type, void *ret_state);
 /** state_pack() - append the record of the struct @state; Return: 0 or -ENOMEM */
 int state_pack(struct state_buf *buf, const struct state_type *type, const void *state);
+
+/** state_refuse() - what came of a reader cannot be: say so in in->why; Return: @err */
+int state_refuse(struct state_reader *in, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /** state_next() - the type of the next record, which stays; Return: 0; -ENODATA: none; -EBADMSG */
 int state_next(struct state_reader *in, char ret_name[STATE_NAME_MAX + 1]);

@@ -39,6 +39,9 @@ int thread_new(const struct thread_type *type, const char *name, void (*fn)(void
  */
 int thread_join(struct thread *thread, int64_t deadline_ms);
 
+/** thread_pin() - let it run on this CPU of the host only; Return: 0 or -errno, not logged */
+int thread_pin(const struct thread *thread, unsigned cpu);
+
 /** thread_signal() - send it the signal of its type; any thread */
 void thread_signal(const struct thread *thread);
 

@@ -39,6 +39,14 @@
 
 struct virtio_dev;
 
+/* What a request asks for, as far as its device can tell at a glance */
+struct virtio_asked {
+	const char *what; /* "write": static */
+	uint64_t bytes;   /* that it moves */
+	uint64_t sector;
+	bool has_sector;
+};
+
 /* The device. Const, one a type. Only name, id, queue_size, and kick or watch must be there. */
 struct virtio_type {
 	const char *name;    /* "blk" */
@@ -62,6 +70,12 @@ struct virtio_type {
 	 * called, or no more; one may still be on its way to a thread. Return: 0 or -errno
 	 */
 	int (*watch)(struct virtio_dev *dev, int fd, bool on);
+	/*
+	 * Where virtio_pop() is, and only while somebody traces: what does a chain of queue @index ask for?
+	 * The driver may write something else there before it is looked at for what is done. @ret_asked says
+	 * what every chain does. NULL: no more is known.
+	 */
+	void (*describe)(unsigned index, const struct virtq_chain *c, struct virtio_asked *ret_asked);
 	/*
 	 * On the worker, within virtio_serve(): all that there was has been handed over, start it.
 	 * May push. The driver has not been asked for notifications again yet: what it adds while
@@ -108,6 +122,12 @@ struct virtio_type {
 	 */
 	const struct state_type *state;
 	/*
+	 * Records behind that one, of what has no bound; as many as it takes. NULL: there are none. Return:
+	 * as state_save(); as state_load()
+	 */
+	int (*save_more)(struct virtio_dev *dev, struct state_buf *buf);
+	int (*load_more)(struct virtio_dev *dev, struct state_reader *in);
+	/*
 	 * While it stands still it may have chains that were popped last of their queue. They are
 	 * saved as not popped, and its own state tells how far it is with them.
 	 */
@@ -119,8 +139,8 @@ struct virtio_type {
  * calls a function of this header.
  */
 struct virtio_transport_ops {
-	void (*queue_irq)(void *transport, unsigned index);
-	void (*config_irq)(void *transport);
+	void (*queue_irq)(struct virtio_dev *dev, unsigned index);
+	void (*config_irq)(struct virtio_dev *dev);
 	/*
 	 * Let the guest's notification of @index arrive at @fd without a vCPU exit, or end that
 	 * before the fd is closed. A failure only costs speed: the register access then calls
@@ -151,6 +171,7 @@ struct virtio_queue {
 	uint64_t desc, avail, used;
 	bool ready;  /* until it has stopped */
 	bool forget; /* when it has stopped: back to what it was after the reset of the device */
+	struct virtq_watch *watch; /* set while it is not live; NULL: nobody looks on */
 	atomic_uint state;
 	/* The worker's, from LIVE to DONE */
 	bool watched; /* its kicks are */
@@ -239,7 +260,8 @@ void virtio_fini(struct virtio_dev *dev);
  * virtio_dev_stop_begin(), virtio_dev_stop_wait() - the machine's end: main thread
  * begin asks the worker to end what is in flight and does not wait, so that all devices do it at the
  * same time; wait waits for it and joins the worker. vCPUs that still run do no harm, but could make
- * the device live again between these two.
+ * the device live again between these two. A device that stands still does so to its end: what is on its
+ * rings stays there.
  * @deadline_ms: of now_ms()
  * Return: true: virtio_fini() will not wait; false: something is still in flight, and it would
  */
@@ -269,7 +291,7 @@ void virtio_dev_hold_end(struct virtio_dev *dev);
  */
 extern const struct state_type virtio_state_type; /* of a struct virtio_dev: the core and its queues */
 /**
- * virtio_dev_save() - append the records of the core, the transport and the device
+ * virtio_dev_save() - append the records of the core, the transport and the device, and what it has more
  * Return: 0; -EBUSY: it does not stand still, or it has requests that wait for bus mastering or for a
  *	lock, or a driver waits for a reset of it; else of state_save(). @buf is then as before.
  */
@@ -364,6 +386,12 @@ static inline void virtio_push(struct virtio_dev *dev, unsigned index, uint64_t 
 	if (__builtin_expect(ret, 0))
 		virtio_pushed(dev, index, ret);
 }
+
+/**
+ * virtio_put_back() - worker: what is out of queue @index is not used any more, and will be popped again
+ * All of it was popped after what was pushed. For a device that takes buffers before it needs them.
+ */
+void virtio_put_back(struct virtio_dev *dev, unsigned index);
 
 /**
  * virtio_keep() - worker: keep dev->chain beyond the next virtio_pop()

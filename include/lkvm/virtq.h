@@ -48,9 +48,21 @@ struct virtq_setup {
 
 struct virtq_lender; /* virtq-loan.c */
 
+struct virtq;
+struct virtq_chain;
+
+/* Who looks on what becomes of chains, for lkvm run --trace: called by the queue's owner. */
+struct virtq_watch {
+	/* Return: a number for this chain, from 1 to VIRTQ_MAX_SIZE, that none has which is out */
+	unsigned (*popped)(struct virtq_watch *watch, const struct virtq_chain *c);
+	void (*pushed)(struct virtq_watch *watch, unsigned number, uint32_t written);
+	/* What is out will not be pushed any more. */
+	void (*ended)(struct virtq_watch *watch);
+};
+
 struct virtq {
 	const struct ram *ram;
-	const atomic_bool *logging; /* ram_logging() */
+	const atomic_bool *watched; /* ram_logging(), or always: there is a watch */
 	struct virtq_setup setup;
 	int broken; /* 0 or the -errno that broke it */
 	void *desc, *avail, *used;
@@ -63,6 +75,7 @@ struct virtq {
 	bool avail_wrap, used_wrap; /* packed */
 	bool starved;               /* the next chain waits until a loan comes back */
 	struct virtq_lender *lender; /* NULL: nothing was lent yet */
+	struct virtq_watch *watch;   /* NULL: none */
 	bool out[VIRTQ_MAX_SIZE];   /* split: by head */
 };
 
@@ -94,6 +107,15 @@ int virtq_init(struct virtq *q, const struct ram *ram, const struct virtq_setup 
  */
 int virtq_init_at(struct virtq *q, const struct ram *ram, const struct virtq_setup *setup,
 		  struct virtq_place place);
+
+/**
+ * virtq_put_back() - nothing that is out is used any more: it will be popped again
+ * As virtq_place() wants it: all of it was popped after what was pushed, and that has been flushed.
+ */
+void virtq_put_back(struct virtq *q);
+
+/** virtq_watch() - after virtq_init(), before the first pop; NULL: @q is watched no more */
+void virtq_watch(struct virtq *q, struct virtq_watch *watch);
 
 /** virtq_fini() - nothing that is out is used any more, nor will it be pushed; takes a zeroed struct */
 void virtq_fini(struct virtq *q);

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# bench.sh [startup|memory|serial|snapshot|block|fio|fs|boot|session|vng]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
+# bench.sh [startup|memory|serial|snapshot|dump|gdb|trace|block|fio|fs|boot|session|vng|savevm]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
 # Prints tables; every comparison is between commands that were run in turn. LKVM_BENCH_ROUNDS (50)
 # is how often. LKVM_BENCH_BASE names another build of lkvm: it has a row beside this one's in startup, memory,
-# serial and boot, a column in block, and in fs what it costs in times of this one. Ends with one line: which aims are met and which missed.
+# serial, trace and boot, a column in block, and in fs what it costs in times of this one. Ends with one line: which aims are met and which missed.
 #
 # Tables that need this machine's own KVM come from an emulated host where there is none: ratios are
 # then those of an emulator, where an exit costs little more than other instructions do.
@@ -182,6 +182,15 @@ vng()
 	"${0%/*}/vng.sh"
 }
 
+# savevm.sh says what its columns mean.
+savevm()
+{
+	echo
+	echo "A Linux guest that is saved and goes on, beside QEMU's: Debian's cloud kernel, 64 of 256 MB in use, 1 CPU"
+	printf '  %-28s %12s %12s %12s\n' '' silent saved 'goes on'
+	"${0%/*}/savevm.sh"
+}
+
 # fs.sh says how it is measured.
 fs()
 {
@@ -206,6 +215,72 @@ snapshot()
 	"${0%/*}/snapshot.sh" "$ROUNDS"
 }
 
+# dump.sh says how it is measured.
+dump()
+{
+	echo
+	echo "Dump: a guest with 1024 MB in use, beside cp of the file, 5 rounds in turn"
+	"${0%/*}/dump.sh" 5
+}
+
+# gdb.sh says how it is measured.
+gdb()
+{
+	local name memory steps lkvm_memory='' lkvm_steps
+	echo
+	echo "gdb: 1 MiB of memory, 4 KiB at a time (QEMU's packets hold 2), and 1000 single steps; the least of 5 rounds in turn"
+	printf '  %-14s %12s %12s\n' '' memory steps
+	"${0%/*}/gdb.sh" >"$tmp/gdb" || return
+	while read -r name memory steps; do
+		printf '  %-14s %9.1f ms %9.1f ms\n' "$name" "${memory}e-6" "${steps}e-6"
+		if [ "$name" = lkvm ]; then
+			lkvm_memory=$memory lkvm_steps=$steps
+			continue
+		fi
+		verdict "$(ratio "$lkvm_memory" "$memory")" 1 "reading memory: times $name"
+		verdict "$(ratio "$lkvm_steps" "$steps")" 1 "steps: times $name"
+	done <"$tmp/gdb"
+}
+
+# port_writes N: a flat guest that writes N times to port 0x80
+port_writes()
+{
+	# mov $N, %cx; 1: out %al, $0x80; loop 1b; mov $0, %al; out %al, $0xf4
+	printf '%b' "\\xb9$(printf '\\x%02x\\x%02x' $(($1 & 255)) $(($1 >> 8)))\\xe6\\x80\\xe2\\xfc\\xb0\\x00\\xe6\\xf4"
+}
+
+# What an exit costs, by the difference that N of them make to the shortest run
+trace()
+{
+	local n=20000 i wall min rest name names=(lkvm) lines runs=() single plain
+	echo
+	echo "Trace: exits a second, $n writes to a port, the least of 5 rounds in turn, 1 CPU"
+	lines=("$LKVM run --debug-exit -c 1 -m 64")
+	if [ -n "$BASE" ]; then
+		names+=('lkvm before')
+		lines+=("$BASE run --debug-exit -c 1 -m 64")
+	fi
+	names+=('lkvm --trace')
+	lines+=("${lines[0]} --trace $tmp/trace.json")
+	port_writes 1 >"$tmp/one"
+	port_writes "$n" >"$tmp/many"
+	for i in "${!lines[@]}"; do
+		runs+=("${lines[i]} -k $tmp/one" "${lines[i]} -k $tmp/many")
+	done
+	"$BENCH/measure" 5 "${runs[@]}" >"$tmp/traced" || return
+	i=0
+	while read -r wall min rest; do
+		if [ $((i++ % 2)) -eq 0 ]; then
+			single=$min
+			continue
+		fi
+		name=${names[i / 2 - 1]}
+		printf '  %-14s %12.0f %10s us each\n' "$name" "$(ratio "${n}000000" $((min - single)))" "$(ratio $((min - single)) "$n")"
+		[ "$i" -gt 2 ] || plain=$((min - single))
+		[ "$name" != 'lkvm before' ] || verdict "$(ratio "$plain" $((min - single)))" 1.05 'an exit without --trace: times before'
+	done <"$tmp/traced"
+}
+
 # fio.sh says how it is measured.
 fio()
 {
@@ -220,15 +295,15 @@ tables()
 	local name here=()
 	for name; do
 		case $name in
-		startup | memory | serial | snapshot | block)
+		startup | memory | serial | snapshot | dump | gdb | trace | block)
 			if ! "$testbed/tree.sh"; then
 				here+=("$name")
 				continue
 			fi
 			;;
-		fio | fs | boot | session | vng) ;;
+		fio | fs | boot | session | vng | savevm) ;;
 		*)
-			echo "bench: no table '$name': startup, memory, serial, snapshot, block, fio, fs, boot, session, vng" >&2
+			echo "bench: no table '$name': startup, memory, serial, snapshot, dump, gdb, trace, block, fio, fs, boot, session, vng, savevm" >&2
 			return 2
 			;;
 		esac
@@ -255,8 +330,9 @@ if [ "${1-}" = --tables ]; then # inside an emulated host
 	tables "$@"
 	exit
 fi
-# fs and vng only by name: they take half an hour, and more where hosts stand still (fs.sh).
-[ $# -gt 0 ] || set -- startup memory serial snapshot block fio boot session
+# Some only by name: fs and vng take half an hour, and more where hosts stand still (fs.sh), savevm has Debian 13's QEMU
+# downloaded, trace is for who changes what is on an exit's way.
+[ $# -gt 0 ] || set -- startup memory serial snapshot dump gdb block fio boot session
 tables "$@" | tee "$tmp/tables"
 status=${PIPESTATUS[0]}
 aims "$tmp/tables"

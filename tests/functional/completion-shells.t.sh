@@ -24,6 +24,8 @@ lkvm stop |alpha beta
 lkvm stop alpha b|beta
 lkvm stat --name=al|--name=alpha
 lkvm version x|x
+lkvm warm |clear list
+lkvm run --warm=re|--warm=refresh
 lkvm help st|stat stop
 lkvm run ker|kernel1
 lkvm run -k ker|kernel1

@@ -1,7 +1,7 @@
 # fuse-mount mounts a folder by the FUSE server of fs/ on this machine's own kernel; see fuse-mount.c.
 FUSE_MOUNT := $(abspath $(O))/tests/functional/fuse-mount
 export FUSE_MOUNT
-FUSE_OBJ := $(patsubst %.c,%.o,$(wildcard fs/*.c)) util/log.o util/mask.o util/stream.o
+FUSE_OBJ := $(patsubst %.c,%.o,$(wildcard fs/*.c)) hw/state.o util/file.o util/log.o util/mask.o util/stream.o
 
 $(FUSE_MOUNT): $(O)/tests/functional/fuse-mount.o $(addprefix $(O)/,$(FUSE_OBJ))
 	$(call say,LD,$@)

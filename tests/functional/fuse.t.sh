@@ -12,12 +12,17 @@ if ! "$FUSE_MOUNT" "$T_TMP/share" "$T_TMP/at" -- true 2>"$T_TMP/why"; then
 	exit 0
 fi
 
-# mounted [ro] CMD...: with the folder share at at
+# mounted [ro|reload] CMD...: with the folder share at at
 mounted()
 {
-	local ro=()
-	[ "$1" != ro ] || { ro=(ro); shift; }
-	timeout 300 "$FUSE_MOUNT" "$T_TMP/share" "$T_TMP/at" ${ro[@]+"${ro[@]}"} -- "$@"
+	local how=()
+	case $1 in
+	ro | reload)
+		how=("$1")
+		shift
+		;;
+	esac
+	timeout 300 "$FUSE_MOUNT" "$T_TMP/share" "$T_TMP/at" ${how[@]+"${how[@]}"} -- "$@"
 }
 
 mkdir "$T_TMP/share/calls"
@@ -51,6 +56,41 @@ copy()
 export -f copy
 t_is 'trees of files' "$(mounted bash -c 'copy "$@"' - "$T_TMP" "$PWD/tests/unit" 2>&1)" './calls ./u3 ./u4'
 t_ok 'the host sees them' diff -r tests/unit "$T_TMP/share/u4"
+
+# Another server takes the place of the one that there is, again and again.
+mv "$T_TMP/share/u3" "$T_TMP/share/u4" "$T_TMP/host"
+t_is 'trees of files, while the server is another one' \
+	"$(mounted reload bash -c 'copy "$@"' - "$T_TMP" "$PWD/tests/unit" 2>&1)" './calls ./u3 ./u4'
+t_ok 'the host sees them, too' diff -r tests/unit "$T_TMP/share/u3"
+
+# One that stays open, and whose name is another one now and then
+lines()
+{
+	local i
+	exec 5>"$1/at/lines"
+	for ((i = 1; i <= 20000; i++)); do
+		echo "$i" >&5
+		[ $((i % 1000)) -ne 0 ] || { mv "$1/at/lines" "$1/at/new" && mv "$1/at/new" "$1/at/lines"; }
+	done
+}
+
+# Each of two has the lock when it counts.
+count()
+{
+	local i
+	for ((i = 0; i < 300; i++)); do
+		{
+			flock 6
+			echo $(($(cat "$1/at/count") + 1)) >"$1/at/count"
+		} 6>"$1/at/lock"
+	done
+}
+export -f lines count
+t_is 'a file that stays open' "$(mounted reload bash -c 'lines "$@"' - "$T_TMP" 2>&1)" ''
+t_is 'all was written' "$(sha256sum <"$T_TMP/share/lines")" "$(seq 1 20000 | sha256sum)"
+echo 0 >"$T_TMP/share/count"
+t_is 'locks' "$(mounted reload bash -c 'count "$1" & count "$1"; wait' - "$T_TMP" 2>&1)" ''
+t_is 'two have counted' "$(cat "$T_TMP/share/count")" 600
 
 mkdir "$T_TMP/share/many"
 (cd "$T_TMP/share/many" && seq 1 100000 | sed 's/^/a-file-with-a-longer-name-/' | xargs touch)

@@ -28,7 +28,7 @@ passes serial-irq.bin x
 passes serial-shared.bin ''
 passes i8042.bin ''
 passes test-device.bin '' --test-device
-passes virtio-mmio.bin '' --virtio-transport mmio
+passes virtio-mmio.bin '' --virtio-transport mmio --no-balloon
 
 # ---- the clock tells the host's UTC ----
 
@@ -53,6 +53,16 @@ for cpus in 1 2 8; do
 	passes acpi.mb '' -c $cpus -p cpus=$cpus
 done
 passes acpi.mb '' -c 255 -p cpus=255
+passes smp.mb '' -c 12,sockets=2,threads=2 -p 'cpus=12 arranged cores=3 threads=2'
+passes smp.mb '' -c 6,sockets=3 -p 'cpus=6 arranged cores=2 threads=1'
+passes smp.mb '' -c 3,sockets=3 -p 'cpus=3 arranged cores=1 threads=1 wide'
+passes cpuid.mb '' -c 6,threads=3 -p 'cpus=6 arranged threads=3'
+# More than xAPIC ids tell apart; each takes 20 ms in an emulated host.
+many=1024
+t_emulated && many=300
+passes smp.mb '' -c $many -p "cpus=$many wide"
+passes smp.mb '' -c 130,sockets=65 -p 'cpus=130 arranged cores=2 threads=1'
+passes smp.mb '' -c 195,sockets=65 -p 'cpus=195 arranged cores=3 threads=1 wide' # their ids end at 258
 
 # ---- what each boot protocol passes ----
 

@@ -59,11 +59,18 @@ suite 'PCI' 'status queue split rng blk read-only blk-pci pci msix pci-config' \
 	-d "$T_TMP/disk" -d "$T_TMP/ro,ro"
 suite 'MMIO' 'status queue split rng blk read-only mmio' \
 	-d "$T_TMP/disk" -d "$T_TMP/ro,ro" --virtio-transport mmio
+suite 'PCI' 'balloon'
+suite 'MMIO' 'balloon-packed' --balloon=packed --virtio-transport mmio
 suite 'PCI' 'packed' -d "$T_TMP/packed,packed=on"
 suite 'MMIO' 'packed' -d "$T_TMP/packed,packed=on" --virtio-transport mmio
 qemu-img convert -f raw -O qcow2 "$T_TMP/good" "$T_TMP/disk.qcow2"
 suite 'qcow2' 'blk blk-pci' -d "$T_TMP/disk.qcow2"
 suite 'direct' 'blk blk-pci' -d "$T_TMP/disk,direct,queues=4"
+
+# The second device sends what the first one is to receive.
+for transport in pci mmio; do
+	suite "${transport^^}" net --virtio-transport $transport -n switch=hostile-$$ -n switch=hostile-$$
+done
 
 # Somebody types all the time; nobody reads what the second port prints.
 for packed in '' packed; do
@@ -71,6 +78,16 @@ for packed in '' packed; do
 		suite "${transport^^}" "console${packed:+-packed}" --virtio-transport $transport \
 			--console "virtio${packed:+,packed}" --tty 1 < <(yes)
 	done
+done
+
+# Somebody listens on port 1 of the host.
+for transport in pci mmio; do
+	python3 "${0%/*}/../testbed/vsock.py" host "$T_TMP/vsock_1" &
+	listener=$!
+	until_true test -S "$T_TMP/vsock_1"
+	suite "${transport^^}" vsock --virtio-transport $transport "--vsock=path=$T_TMP/vsock" -d "$T_TMP/ro,ro"
+	kill $listener
+	rm "$T_TMP/vsock_1"
 done
 
 t_ok "no refused write has reached the disk (qcow2)" \

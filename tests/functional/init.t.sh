@@ -151,14 +151,17 @@ session()
 {
 	local name=$1
 	shift
-	printf '%s\0' channel-fd=3 >"$root/lkvm/session"
+	case $name in
+	plan*) printf '%s\0' channel-fd=3 plan=channel >"$root/lkvm/session" ;;
+	*) printf '%s\0' channel-fd=3 >"$root/lkvm/session" ;;
+	esac
 	T_LIMIT=60 t_run "$SESSION_PEER" "$name" "${namespaces[@]}" sh "$T_TMP/enter" </dev/null
 	t_command="session: $name"
 	t_is "$t_command" "$t_rc $(t_stdout)" '0 '
 	says "$@"
 }
 
-for name in hello bye hang-up status words many-words bulk input broken-pipe credit signals linger orphans at-once deaf idle terminal; do
+for name in hello plan plan-parts plan-bye bye hang-up status words many-words bulk input broken-pipe credit signals linger orphans at-once deaf idle terminal; do
 	session "$name"
 done
 if [ "$(id -u)" -eq 0 ]; then
@@ -198,6 +201,12 @@ no-end a command's last record has no end
 no-words a command has no name
 bad-record a command has an unknown record
 bad-exec-flags a command has unknown flags
+bad-wake a wake of a wrong size
+plan-no-end a plan has no end
+plan-empty a plan has no end
+plan-too-long a plan is too long
+plan-twice a frame of an unknown type
+plan-command a frame before its plan
 END
 
 wait "$no_port"

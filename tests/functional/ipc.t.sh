@@ -491,7 +491,7 @@ t_json 'map(.name) == ["build-1", "build-2"]'
 t_run "$LKVM" debug other --regs --json
 t_status 0
 t_json 'length == 1 and .[0].id == 0 and (.[0].rip | startswith("0x")) and .[0].cs.base == "0x10000"'
-t_fails 125 "debug: --json is for --memmap or --regs, one of them" "$LKVM" debug other --nmi 0 --json
+t_fails 125 "debug: --json is for --memmap, --clock, --regs or --backtrace, one of them" "$LKVM" debug other --nmi 0 --json
 t_run "$LKVM" stop 'build-*' other other
 t_status 0
 ended "$b1" 0 build-1

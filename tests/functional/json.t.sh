@@ -35,11 +35,14 @@ result triple-fault.bin
 result reset.bin
 result no-such-file
 result loop.bin --timeout 1 --fail-on all
-g_start halt.bin --result "$T_TMP/result.stopped" --virtio-transport mmio
+g_start halt.bin --result "$T_TMP/result.stopped" --virtio-transport mmio --vsock --numa mem=64,cpus=0,host=0 \
+	-n user,hostfwd=tcp::0-:22
 "$LKVM" list --json >"$T_TMP/list"
 "$LKVM" stat --json test >"$T_TMP/stat"
 "$LKVM" debug --memmap --json test >"$T_TMP/memmap"
 "$LKVM" debug --regs --json test >"$T_TMP/regs"
+"$LKVM" debug --clock --json test >"$T_TMP/clock"
+"$LKVM" debug --backtrace --json test >"$T_TMP/backtrace"
 "$LKVM" stat --all --json >"$T_TMP/stat.all"
 "$LKVM" snapshot test "$T_TMP/saved" >"$T_TMP/said"
 "$LKVM" snapshot --show "$T_TMP/saved" --json | jq '.sections[].records[].fields = {}' >"$T_TMP/snapshot"
@@ -47,6 +50,10 @@ g_start halt.bin --result "$T_TMP/result.stopped" --virtio-transport mmio
 g_wait
 g_start halt.bin --result "$T_TMP/result.signal"
 kill -TERM "$g_pid"
+g_wait
+g_start clocks.mb -p keep
+"$LKVM" debug --clock --json test >"$T_TMP/clock.used"
+"$LKVM" stop test
 g_wait
 # It never starts its command, so that it prints nothing.
 "$LKVM" run -c 1 -m 64 --name test -k "$GUESTS/serial-poll.pvh" -- echo </dev/null >/dev/null 2>&1 &
@@ -58,14 +65,17 @@ done
 "$LKVM" stop test
 wait
 see Result "$T_TMP"/result.*
+echo withheld >>"$seen.Result" # tests/testbed/look.sh has a guest with an interrupt that it has masked
 see List "$T_TMP/list" "$T_TMP/list.command"
 see Stat "$T_TMP/stat" "$T_TMP/stat.all"
 see Snapshot "$T_TMP/snapshot"
 see Regs "$T_TMP/regs"
 sed -i 's/^\(ds\|es\|fs\|gs\|ss\|ldt\|tr\)\./cs./' "$seen.Regs" # what one segment has, all have
 see Memmap "$T_TMP/memmap"
+see Backtrace "$T_TMP/backtrace"
+see Clock "$T_TMP/clock" "$T_TMP/clock.used"
 
-for section in Result List Stat Regs Memmap Snapshot; do
+for section in Result List Stat Regs Memmap Clock Backtrace Snapshot; do
 	t_is "$section: the fields" "$(in_page "$section" Va)" "$(sort -u "$seen.$section")"
 done
 t_is 'each reason that was seen is explained' \

@@ -24,14 +24,14 @@ for n in 31 32; do
 	t_status 1
 	t_stderr_is ''
 done
-disks 255 --rng=off
+disks 255 --rng=off --no-balloon
 t_status 1
 t_stderr_is ''
 disks 255
 t_status 125
 t_stderr_is 'lkvm: put rng0 on the PCI bus: No space left on device'
 
-disks 127 --virtio-transport mmio
+disks 127 --virtio-transport mmio --no-balloon
 t_status 1
 t_stderr_is ''
 disks 128 --virtio-transport mmio

@@ -61,10 +61,12 @@ ends_within()
 
 for call in KVM_RUN getrandom munmap; do
 	# The deadline.
-	hang_start "$call" --stop-timeout 1
+	hang_start "$call" --stop-timeout 1 --gdb="unix:$T_TMP/gdb"
+	t_ok "$t_command: a debugger has a socket" [ -S "$T_TMP/gdb" ]
 	t_ok "$t_command: stop" "$LKVM" stop test
 	ends_within 15 125 'after its time limit'
 	t_like "$t_command: what hangs is named" "$(t_stderr)" "^lkvm: guest 'test' has not ended in time: ${named[$call]}\$"
+	t_ok "$t_command: no socket for a debugger is left" [ ! -e "$T_TMP/gdb" ]
 
 	# One signal during the end: a second more. Two: at once.
 	hang_start "$call" --stop-timeout 1000

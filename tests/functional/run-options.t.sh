@@ -56,11 +56,21 @@ for cpus in 0 1 "$(nproc)"; do # more than the host has is a warning
 	taken -m 64 -c "$cpus"
 done
 for cpus in -1 x '' 1.5 0x2 ' 1' 2M; do
-	refused "Invalid number of CPUs: $cpus (1 to 255, or 0 for all of the host's)" -c "$cpus"
+	refused "Invalid number of CPUs: $cpus (1 to 4096, or 0 for all of the host's)" -c "$cpus"
 done
-for cpus in 256 65536 4294967295 4294967296 18446744073709551617; do
-	refused "Too many CPUs: $cpus (more than 255 need x2APIC ids, which lkvm does not hand out)" -c "$cpus"
+for cpus in 4097 65536 4294967295 4294967296 18446744073709551617; do
+	refused "Too many CPUs: $cpus (at most 4096)" -c "$cpus"
 done
+for how in 8,sockets=2,cores=2,threads=2 8,threads=2 8,sockets=2 8,cores=4 8,dies=2,sockets=2 1,threads=1 0,dies=1; do # more than the host has is a warning
+	t_run "$LKVM" run -k "$missing" -m 64 -c $how
+	t_is "-c $how: taken" "$(t_stderr | tail -n 1)" "lkvm: $no_kernel"
+done
+refused '--cpus: 8 CPUs are not 3 sockets of 1 dies of 2 cores of 1 threads, which are 6' -c 8,sockets=3
+refused '--cpus: 7 CPUs are not 1 sockets of 1 dies of 3 cores of 2 threads, which are 6' -c 7,threads=2
+refused '--cpus: 2 CPUs are not 1 sockets of 1 dies of 1 cores of 3 threads, which are 3' -c 2,threads=3
+refused "option '--cpus': 'cores' needs a value" -c 8,cores
+refused "option '--cpus': unknown 'core', did you mean 'cores'? (known: sockets, dies, cores, threads)" -c 8,core=2
+refused "option '--cpus': cores '0' is not a number from 1 to 4096" -c 8,cores=0
 taken -m 64 --cpu -avx2
 taken -m 64 --cpu -avx2,+sse2 --cpu=-avx
 taken -m 64 --cpu avx2=off,sse2,x2apic=on --cpu ''
@@ -255,6 +265,15 @@ t_stdout_like '^  0x03f8-0x03ff  serial, GSI 4$'
 t_is 'nothing was opened but to be read' \
 	"$(grep -E '/dev/kvm|O_CREAT|socket\(|unlink|mkdir|execve\(.*nbd' "$T_TMP/trace")" ''
 t_is 'nothing was made' "$(rm -f "$T_TMP/trace" "$T_TMP/std"*; ls -A "$T_TMP")" "$before"
+
+t_run "$LKVM" run --dry-run -m 64 -c 195,sockets=65 -k "$GUESTS/bzimage.bz"
+t_status 0
+t_stdout_like '^CPUs:     195, sockets=65,dies=1,cores=3,threads=1$'
+t_stdout_like '^cmdline:  .* irqaffinity=0-191$' # those whose ids the IOAPIC knows
+t_run "$LKVM" run --dry-run -m 64 -c 300 --nodefaults -k "$GUESTS/bzimage.bz"
+t_status 0
+t_stdout_like '^cmdline:  $'
+
 for transport in pci mmio mmio,cmdline; do
 	for more in '' '--no-acpi --console virtio --debug-exit --rng=off' '--mem-prealloc --hugepages --nodefaults'; do
 		# shellcheck disable=SC2086

@@ -151,6 +151,11 @@ static void take_of_run(struct peer *p, struct run *r, const struct session_fram
 static void take(struct peer *p, const struct session_frame *f, const uint8_t *body)
 {
 	CHECK(f->len <= SESSION_MOST && !f->zero && !f->flags);
+	if (f->type == SESSION_ASK) {
+		CHECK(!p->asked && !p->hello && !f->len);
+		p->asked = true;
+		return;
+	}
 	CHECK(p->hello == (f->type != SESSION_HELLO));
 	if (f->type == SESSION_HELLO) {
 		CHECK(f->len == sizeof(p->greeting) && !f->command);

@@ -30,7 +30,7 @@ struct run { /* a command, by its number */
 struct peer {
 	int fd;
 	int pid; /* of init's starter */
-	bool closed, hello;
+	bool closed, asked, hello;
 	bool deaf; /* reads nothing */
 	struct session_hello greeting;
 	struct bytes in, out;

@@ -4,12 +4,14 @@
  * is not. What init says on its console goes to standard error.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "session-frames.h"
@@ -68,6 +70,90 @@ static void hang_up(struct peer *p)
 {
 	EXEC(p, 1, 0, SH, "arg=sleep 100");
 	peer_until(p, &p->run[1].started);
+}
+
+/* ---- the plan ---- */
+
+static void put_plan(struct peer *p, unsigned flags, const char *bytes, size_t len)
+{
+	put(p, SESSION_PLAN, flags, 0, 0, bytes, (uint32_t)len);
+}
+
+static void put_wake(struct peer *p, uint32_t bytes)
+{
+	struct session_wake wake = { .seed = { 1, 2, 3 } };
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now); /* where this may set the machine's, it is the same */
+	wake.realtime_ns = (uint64_t)now.tv_sec * 1000 * MILLION + (uint64_t)now.tv_nsec;
+	put(p, SESSION_WAKE, 0, 0, 0, &wake, bytes);
+}
+
+static void is_planned(struct peer *p, uint32_t command)
+{
+	EXEC(p, command, 0, SH, "arg=busybox hostname; busybox ls /planned");
+	finish(p, command);
+	CHECK(IS_TEXT(p->run[command].out[1], "by-plan\n"));
+}
+
+static void plan(struct peer *p)
+{
+	static const char records[] = "hostname=by-plan\0tmpfs=/planned";
+
+	put_plan(p, 0, records, sizeof(records));
+	peer_until(p, &p->hello);
+	is_planned(p, 1);
+	put_wake(p, sizeof(struct session_wake));
+	is_planned(p, 2);
+}
+
+/* A record in two parts, and a wake in between */
+static void plan_parts(struct peer *p)
+{
+	put_plan(p, SESSION_MORE, "hostname=by-p", strlen("hostname=by-p"));
+	put_wake(p, SESSION_WAKE_NO_SEED);
+	put_plan(p, SESSION_MORE, NULL, 0);
+	put_plan(p, 0, "lan\0tmpfs=/planned", strlen("lan") + 1 + sizeof("tmpfs=/planned"));
+	peer_until(p, &p->hello);
+	is_planned(p, 1);
+}
+
+static void plan_bye(struct peer *p)
+{
+	put(p, SESSION_BYE, 0, 0, 0, NULL, 0);
+	until_closed(p);
+}
+
+static void plan_no_end(struct peer *p)
+{
+	put_plan(p, 0, "hostname=x", strlen("hostname=x"));
+}
+
+static void plan_empty(struct peer *p)
+{
+	put_plan(p, 0, NULL, 0);
+}
+
+static void plan_too_long(struct peer *p)
+{
+	for (size_t n = 0; n <= SESSION_PLAN_MOST; n += SESSION_MOST)
+		put_plan(p, SESSION_MORE, (const char *)noise(SESSION_MOST), SESSION_MOST);
+}
+
+static void plan_twice(struct peer *p)
+{
+	put_plan(p, 0, "hostname=x", sizeof("hostname=x"));
+	put_plan(p, 0, "hostname=x", sizeof("hostname=x"));
+}
+
+static void plan_command(struct peer *p)
+{
+	EXEC(p, 1, 0, SH, "arg=exit");
+}
+
+static void bad_wake(struct peer *p)
+{
+	put_number(p, SESSION_WAKE, 0, 0, 1);
 }
 
 /* ---- status ---- */
@@ -535,13 +621,31 @@ static void terminal(struct peer *p)
 
 /* ---- the kernel's log ---- */
 
+/* The first number of a record that the log still has: of a long uptime, not 0 */
+static unsigned long long first_record(void)
+{
+	const int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	unsigned long long seq = 0;
+	char record[8192] = "";
+	ssize_t n = -1;
+
+	while (fd >= 0 && (n = read(fd, record, sizeof(record) - 1)) < 0 && errno == EPIPE)
+		; /* it went as it was to be read */
+	if (fd >= 0)
+		close(fd);
+	return n > 0 && sscanf(record, "%*u,%llu,", &seq) == 1 ? seq : 0;
+}
+
 static void log_of_kernel(struct peer *p)
 {
+	unsigned long long seq;
+
 	EXEC(p, 1, 0, SH, "arg=exit 0");
 	ends(p, 1, 0, 0, 0);
 	CHECK(p->kmsg_records);
 	bytes_put(&p->kmsg, "", 1);
-	CHECK(strstr((char *)p->kmsg.at, ",0,") && strchr((char *)p->kmsg.at, ';'));
+	CHECK(sscanf((char *)p->kmsg.at, "%*u,%llu,", &seq) == 1 && strchr((char *)p->kmsg.at, ';'));
+	CHECK(seq <= first_record());
 }
 
 /* ---- what lkvm would not send ---- */
@@ -685,6 +789,15 @@ static const struct test {
 	enum { HONEST, NARROW, HOSTILE } kind; /* HOSTILE: init is to end by itself */
 } tests[] = {
 	{ "hello", hello, HONEST },
+	{ "plan", plan, HONEST },
+	{ "plan-parts", plan_parts, HONEST },
+	{ "plan-bye", plan_bye, HONEST },
+	{ "plan-no-end", plan_no_end, HOSTILE },
+	{ "plan-empty", plan_empty, HOSTILE },
+	{ "plan-too-long", plan_too_long, HOSTILE },
+	{ "plan-twice", plan_twice, HOSTILE },
+	{ "plan-command", plan_command, HOSTILE },
+	{ "bad-wake", bad_wake, HOSTILE },
 	{ "bye", bye, HONEST },
 	{ "hang-up", hang_up, HONEST },
 	{ "status", status, HONEST },
@@ -736,7 +849,7 @@ int main(int argc, char **argv)
 		if (strcmp(tests[i].name, argv[1]))
 			continue;
 		peer_start(&peer, argv + 2, tests[i].kind == NARROW);
-		peer_until(&peer, &peer.hello);
+		peer_until(&peer, strncmp(argv[1], "plan", 4) ? &peer.hello : &peer.asked);
 		tests[i].run(&peer);
 		if (tests[i].kind == HOSTILE)
 			until_closed(&peer);

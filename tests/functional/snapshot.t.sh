@@ -1,57 +1,8 @@
 #!/usr/bin/env bash
 # `lkvm snapshot` and `lkvm run --restore`: guests are saved at any moment and go on, as often as wanted; what
 # does not fit is refused by name; what is damaged harms nobody.
-# shellcheck source=tests/functional/guest.bash
-. "${0%/*}/guest.bash"
-
-cd "$T_TMP" || exit
-mkfifo in
-mkdir tmp
-export TMPDIR=$T_TMP/tmp
-
-# begin PROGRAM [OPTION]...: in the background as guest "test"; what is written to fd 4 is its input, and fd 3
-# has its output
-begin()
-{
-	local program=$1
-	shift
-	rm -f fifo
-	mkfifo fifo
-	exec 4<>in
-	"$LKVM" run --debug-exit -c 1 -m 64 --name test -k "$GUESTS/$program" "$@" <in >fifo 2>stderr.test &
-	g_pid=$!
-	exec 3<fifo
-	t_command="run $program${*:+ $*}"
-}
-
-# heard REGEX: the next line of it that matches
-heard()
-{
-	local line
-	while IFS= read -r -t 30 line <&3; do
-		line=${line%$'\r'}
-		[[ $line =~ $1 ]] && return
-	done
-	return 1
-}
-
-# finish STATUS NAME: it is told to end well
-finish()
-{
-	printf q >&4
-	T_LIMIT=120 g_wait
-	exec 4>&-
-	t_is "$2" "$t_rc $(grep -v 'flat binary$' stderr.test)" "$1 "
-}
-
-# restore DIR INPUT [OPTION]...: to its end; the input comes by a pipe
-restore()
-{
-	local dir=$1 input=$2
-	shift 2
-	t_run "$LKVM" run --restore "$dir" "$@" < <(printf %s "$input")
-	t_command="run --restore ${dir##*/} $*"
-}
+# shellcheck source=tests/functional/snapshot.bash
+. "${0%/*}/snapshot.bash"
 
 # identity FILE...: what of a snapshot must stay the same
 identity()
@@ -107,6 +58,9 @@ wait "$g_pid" 2>/dev/null
 exec 3<&- 4>&-
 restore one aq
 t_status 1
+t_fails 125 "create 'nowhere/log': No such file or directory" \
+	"$LKVM" run --restore one --disks rw --log nowhere/log
+t_is "of one that did not come to run no disk was written" "$(ls one)" "$(printf 'disk0\nram\nstate')"
 restore one aq --disks rw
 t_status 1
 t_fails 125 "The disks of snapshot 'one' were written since (--disks rw); refusing to restore" \
@@ -144,9 +98,12 @@ t_ok "what the guest never had takes no space" test "$(stat -c %b two/ram)" -lt 
 t_fails 1 "guest 'test' cannot be saved in 'two': it exists (--force replaces an older snapshot)" \
 	"$LKVM" snapshot test two
 old=$(stat -c %i two)
+mkdir .lkvm-snapshot-0123abcd # as one leaves it whose processes were all killed
+touch .lkvm-snapshot-0123abcd/ram
 t_run "$LKVM" snapshot test two --force
 t_status 0
 t_ok "--force replaces it" test "$(stat -c %i two)" != "$old"
+t_ok "what others have left is removed" test ! -e .lkvm-snapshot-0123abcd
 mkdir other
 t_fails 1 "guest 'test' cannot be saved in 'other': it exists and is no snapshot: it is not replaced" \
 	"$LKVM" snapshot test other --force
@@ -236,6 +193,11 @@ t_fails 125 "'test/' is not a guest name (1 to 64 of A-Z a-z 0-9 . _ -)" "$LKVM"
 finish 1 "the guest itself goes on"
 t_is "nothing is left of it" "$(find "$TMPDIR" -mindepth 1)" ''
 t_fails 1 "no guest named 'nobody' is running" "$LKVM" fork nobody
+begin witness.mb -d disk0 -p disks=1
+heard '^ready$'
+t_fails 1 "folder for temporary files '$T_TMP/nowhere' (TMPDIR): No such file or directory" \
+	env TMPDIR="$T_TMP/nowhere" "$LKVM" fork test
+finish 1 "nor is another folder taken than TMPDIR"
 
 # Many, which wait for nothing
 begin halt.bin
@@ -255,14 +217,30 @@ t_fails 125 "the machine in 'last' has 1 CPUs, not 2 (--cpus)" "$LKVM" run --res
 t_fails 125 "the machine in 'last' was made without --no-acpi" "$LKVM" run --restore last --no-acpi
 t_fails 125 "--kernel does not go with --restore: the machine is there already" \
 	"$LKVM" run --restore last -k x
-t_fails 125 "--disk does not go with --restore: the machine is there already" \
-	"$LKVM" run --restore last -d disk0
+t_fails 125 "disk 0 of the machine in 'last' is a copy of 'disk0', not 'disk1' (--disk)" \
+	"$LKVM" run --restore last -d disk1
+t_fails 125 "disk 0 of the machine in 'last' was made without 'packed' (--disk)" \
+	"$LKVM" run --restore last -d disk0,packed
+t_fails 125 "the machine in 'last' has 1 disks, not 2 (--disk)" \
+	"$LKVM" run --restore last -d disk0 -d disk1
+restore last aq -d disk0
+t_status 1
 t_fails 125 "--disks is about those of --restore" "$LKVM" run --disks rw -k "$GUESTS/echo.bin"
-t_run "$LKVM" run --restore last -m 128 -c 2 --rng=off
+t_run "$LKVM" run --restore last -m 128 -c 2 --rng=off -d disk1
 t_status 125
-t_is "each difference is named" "$(grep -c . "$T_TMP/stderr")" 3
+t_is "each difference is named" "$(grep -c . "$T_TMP/stderr")" 4
 t_fails 125 "'other' is no snapshot" "$LKVM" run --restore other
 t_fails 125 "open snapshot 'nowhere': No such file or directory" "$LKVM" run --restore nowhere
+
+# ---- --stop ends when the guest is gone: its name is free ----
+
+for i in 1 2 3; do
+	t_run "$LKVM" run --detach --name again -c 1 -m 64 -k "$GUESTS/halt.bin" -d disk0
+	t_status 0
+	t_run "$LKVM" snapshot again again --force --stop
+	t_status 0
+	t_is "it is gone" "$("$LKVM" list --quiet again 2>/dev/null)" ''
+done
 
 # ---- disks that stay where they are ----
 
@@ -273,6 +251,12 @@ t_status 0
 g_wait
 exec 4>&-
 t_is "no disk is copied" "$(ls bare)" "$(printf 'ram\nstate')"
+mv disk0 moved
+t_fails 125 "disk '$T_TMP/disk0', which the snapshot needs as it was: No such file or directory" \
+	"$LKVM" run --restore bare
+restore bare aq -d moved,ephemeral
+t_status 1
+mv moved disk0
 cp disk0 saved
 touch disk0
 before=$(identity disk0)
@@ -286,14 +270,24 @@ mv saved disk0
 t_fails 125 "Disk '$T_TMP/disk0' changed since the snapshot (it is another file); refusing to restore" \
 	"$LKVM" run --restore bare
 
-# ---- what cannot be saved ----
+# ---- folders of the host ----
 
 mkdir folder
-begin witness.mb -d disk0 -p disks=1 --fs folder,tag
+begin witness.mb -d disk0 -p disks=1 --fs folder,tag,ro,cache=always --9p folder,other
 heard '^ready$'
-t_fails 1 "guest 'test' cannot be saved in 'x': it uses folders of the host, and what it knows of their files cannot be saved yet" \
-	"$LKVM" snapshot test x
-finish 1 "who could not be saved goes on"
+t_run "$LKVM" snapshot test shares
+t_status 0
+finish 1 "with folders: the guest goes on"
+restore shares aq
+t_status 1
+t_run "$LKVM" snapshot --show shares
+t_stdout_like '^\[folder1\]'
+t_fails 125 "--fs does not go with --restore: the machine is there already" \
+	"$LKVM" run --restore shares --fs folder,tag
+rmdir folder
+t_fails 125 "folder '$T_TMP/folder': No such file or directory" "$LKVM" run --restore shares
+
+# ---- what cannot be saved ----
 
 (
 	ulimit -f 64

@@ -1,4 +1,4 @@
-/* Links: vm/session.o vm/session-command.o vm/session-tell.o vm/session-words.o util/stream.o util/loop.o util/timer.o util/log.o */
+/* Links: vm/session.o vm/session-command.o vm/session-leave.o vm/session-tell.o vm/session-words.o util/stream.o util/loop.o util/timer.o util/log.o */
 
 /* What the guest's init sends, in pieces of any length, while commands run whose streams stand still or not. */
 #include <stdlib.h>
@@ -54,6 +54,15 @@ static void on_kmsg(void *ctx, const char *record, size_t len)
 static struct session *s;
 static bool give_up; /* when it is lost */
 
+static void on_ask(void *ctx)
+{
+	static const char plan[] = "hostname=x";
+
+	(void)ctx;
+	check(!session_plan(s, plan, sizeof(plan)));
+	session_wake(s);
+}
+
 static void on_lost(void *ctx, const char *why)
 {
 	(void)ctx, (void)why;
@@ -105,7 +114,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct console tty;
 	struct loop loop;
 	struct session_setup setup = {
-		.loop = &loop, .hello = on_hello, .kmsg = on_kmsg, .lost = on_lost,
+		.loop = &loop, .asked = on_ask, .hello = on_hello, .kmsg = on_kmsg, .lost = on_lost,
 	};
 	struct virtio_port port;
 

@@ -1,4 +1,4 @@
-/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-cpuid.o util/crc32c.o util/file.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
+/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-disks.o vm/snapshot-nets.o vm/options-net.o net/keys.o net/forward.o vm/options-disk.o disk/keys.o util/keys.o util/options.o vm/snapshot-fs.o vm/snapshot-cpuid.o vm/snapshot-numa.o util/crc32c.o util/file.o util/file-sample.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
 
 /*
  * A snapshot's state as an enemy would write it. The first byte: 0: the rest is the file as it is; else the
@@ -65,7 +65,7 @@ static void begin(void)
 
 static void put_sections(struct input *in)
 {
-	static const char *const names[] = { "machine", "disk0", "cpuid", "serial0" };
+	static const char *const names[] = { "machine", "disk0", "cpuid", "serial0", "folder0", "module-lists" };
 	struct snapshot_writer w = { 0 };
 
 	while (in->at < in->end) {
@@ -90,12 +90,15 @@ static void use(struct snapshot *snap)
 	struct kvm_cpuid2 *table = NULL;
 	struct json json;
 
-	check(snapshot_machine_type.size <= sizeof(st) && snapshot_disk_type.size <= sizeof(st));
+	check(snapshot_machine_type.size <= sizeof(st) && snapshot_disk_type.size <= sizeof(st) &&
+	      snapshot_folder_type.size <= sizeof(st) && snapshot_lists_type.size <= sizeof(st));
 	json_init(&json, nowhere);
 	snapshot_json(snap, &json);
 	snapshot_print(snap, nowhere);
 	snapshot_take(snap, "machine", &snapshot_machine_type, &st);
 	snapshot_take(snap, "disk0", &snapshot_disk_type, &st);
+	snapshot_take(snap, "folder0", &snapshot_folder_type, &st);
+	snapshot_take(snap, "module-lists", &snapshot_lists_type, &st);
 	if (!snapshot_take_cpuid(snap, &table))
 		check(table->nent <= 512);
 	free(table);

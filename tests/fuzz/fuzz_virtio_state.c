@@ -7,13 +7,14 @@
  *	bits 0, 1	the device: a disk, a console with two ports, a folder, one that echoes
  *	bits 2, 3	its transport: PCI, MMIO, or the fake driver's
  *	bits 4, 5	what is loaded: the core's state, the transport's, the device's own, or all of
- *			it, by changes as for one
+ *			it, by changes as for one; of a folder then its session only, which is in use
  *	bits 6, 7	the ring: packed, event index
  *
  * and the rest is as state.h says. Then the device goes on with what it has been given, and must still
  * do what each device does: stand still in time, and be reset.
  */
 #include <poll.h>
+#include <sched.h>
 
 #include "../unit/fake-board.h"
 #include "../unit/fake-driver.h"
@@ -297,11 +298,56 @@ static void look_at_registers(void)
 	virtio_get_status(dev);
 }
 
+/* What a folder has more than others: a guest that has mounted it, with a file and itself open */
+static const uint8_t session[] = {
+#define HEAD(len, op, node) len, 0, 0, 0, op, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, node, 0, 0, 0, 0, 0, 0, 0, \
+			    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+	HEAD(56, 26, 0), 7, 0, 0, 0, 36, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, /* INIT */
+	HEAD(42, 1, 1), '0', 0,					 /* LOOKUP */
+	HEAD(48, 27, 1), 0, 0, 0, 0, 0, 0, 0, 0,			 /* OPENDIR */
+	HEAD(48, 14, 2), 0, 0, 0, 0, 0, 0, 0, 0,			 /* OPEN */
+#undef HEAD
+};
+
+static void begin_session(void)
+{
+	for (size_t at = 0; at < sizeof(session); at += session[at]) {
+		struct fake_buf bufs[] = { FAKE_OUT(GPA(64), session[at]), FAKE_IN(GPA(1024), 512) };
+		uint32_t written;
+
+		memcpy(fake_at(&drv, GPA(64)), session + at, session[at]);
+		check(fake_add(&drv.queue[1], bufs, 2) >= 0);
+		virtio_notify(dev, 1);
+		while (fake_used(&drv.queue[1], &written) < 0) /* the transport has the interrupt */
+			sched_yield();
+	}
+}
+
+static void try_session(struct input *in)
+{
+	struct state_buf buf = { 0 };
+	struct state_reader r;
+
+	check(!dev->type->save_more(dev, &buf));
+	while (in->at < in->end) {
+		uint64_t at = input_le(in, 2) % buf.len;
+
+		buf.data[at] = input_byte(in);
+	}
+	r = (struct state_reader){ .at = buf.data, .end = buf.data + buf.len };
+	check(!dev->type->load_more(dev, &r) || r.why[0]);
+	state_buf_free(&buf);
+}
+
 static void try_all(struct input *in)
 {
 	struct state_buf buf = { 0 };
 	struct state_reader r;
 
+	if (dev->type->save_more) {
+		try_session(in);
+		return;
+	}
 	check(!virtio_dev_save(dev, &buf));
 	while (in->at < in->end) {
 		uint64_t at = input_le(in, 2) % buf.len;
@@ -336,6 +382,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	dev = devices[kind].make();
 	plug(way >> 2 & 3);
 	check(fake_probe(&drv, features & dev->device_features, 16));
+	if (kind == 2)
+		begin_session();
 	add_requests();
 	hold();
 	try_part(way >> 4 & 3, &in);

@@ -1,4 +1,7 @@
-/* What the boot processor says about itself and about cpus=N of the command line. */
+/*
+ * What the boot processor says about itself and about cpus=N of the command line: one socket; where they
+ * are "arranged", with threads=N in each core.
+ */
 #include "multiboot.h"
 
 #define LEAF1_EBX_APIC_ID(ebx) ((ebx) >> 24)
@@ -21,7 +24,7 @@ static void identity(uint64_t cpus)
 	CHECK(LEAF1_EBX_LOGICAL(r[1]) >= cpus);
 }
 
-static void topology(uint64_t cpus)
+static void topology(uint64_t cpus, uint64_t threads)
 {
 	uint32_t r[4];
 
@@ -30,8 +33,8 @@ static void topology(uint64_t cpus)
 		return;
 	cpuid(0xb, 0, r);
 	CHECK_EQ(LEVEL_TYPE(r[2]), 1);
-	CHECK_EQ(r[1], 1); /* one thread a core */
-	CHECK_EQ(r[0], 0);
+	CHECK_EQ(r[1], threads);
+	CHECK(1ull << r[0] >= threads);
 	CHECK_EQ(r[3], 0);
 	cpuid(0xb, 1, r);
 	CHECK_EQ(LEVEL_TYPE(r[2]), 2);
@@ -57,8 +60,9 @@ static void hypervisor(void)
 void guest_main(void)
 {
 	const uint64_t cpus = param(mb_cmdline(), "cpus");
+	const bool arranged = param_word(mb_cmdline(), "arranged");
 
 	identity(cpus);
-	topology(cpus);
+	topology(cpus, arranged ? param(mb_cmdline(), "threads") : 1);
 	hypervisor();
 }

@@ -72,6 +72,6 @@ asm("	.pushsection .data\n"
     "	jmp	3b\n"
     "	.pushsection .bss\n"
     "	.balign	16\n"
-    "stacks: .skip	256 * 1024\n"
+    "stacks: .skip	1025 * 1024\n"
     "stacks_used: .skip 4\n"
     "	.popsection\n");

@@ -166,6 +166,19 @@ static inline volatile uint64_t *mem64(uint64_t at)
 	return (volatile uint64_t *)at;
 }
 
+static inline uint64_t rdmsr(uint32_t index)
+{
+	uint32_t low, high;
+
+	asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(index));
+	return (uint64_t)high << 32 | low;
+}
+
+static inline void wrmsr(uint32_t index, uint64_t value)
+{
+	asm volatile("wrmsr" : : "c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+}
+
 static inline void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t ret[4])
 {
 	asm volatile("cpuid"
@@ -178,6 +191,20 @@ bool str_equal(const char *a, const char *b);
 uint64_t param(const char *cmdline, const char *name);
 /* Is @word one of the words of a kernel command line? */
 bool param_word(const char *cmdline, const char *word);
+
+/* ---- the real-time clock ---- */
+
+static inline uint8_t cmos(uint8_t reg)
+{
+	out8(0x70, reg);
+	return in8(0x71);
+}
+
+static inline void set_cmos(uint8_t reg, uint8_t value)
+{
+	out8(0x70, reg);
+	out8(0x71, value);
+}
 
 #endif
 #endif

@@ -6,10 +6,10 @@ GUEST := $(O)/tests/guest
 
 GUEST_REAL := $(filter-out start guest.lds,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
 GUEST_FLAT := i8042 rtc serial serial-burst serial-poll serial-shared test-device timers unclaimed virtio-mmio
-GUEST_MULTIBOOT := acpi attacks bios copy cpuid disks hammer hostile hvc multiboot ram smp witness
+GUEST_MULTIBOOT := acpi attacks bios clocks copy cpuid debug disks hammer hostile hvc multiboot ram smp witness
 GUEST_LOW := multiboot
 GUEST_MULTIBOOT2 := multiboot2
-GUEST_PVH := blk-bench pvh quit serial-burst serial-poll
+GUEST_PVH := blk-bench pvh quit serial-burst serial-poll spin
 GUEST_BZIMAGE := bzimage dtb session
 
 GUEST_BIN := $(GUEST_REAL:%=$(GUEST)/%.bin) $(GUEST_FLAT:%=$(GUEST)/%.bin) \
@@ -61,7 +61,7 @@ $(eval $(call guest_protocol,$(GUEST_BZIMAGE),bz,START_BZIMAGE,0x100000,-O binar
 
 # A program of more than one file
 $(GUEST)/hostile.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests \
-	$(addprefix hostile-,status queue split packed rng blk console pci pci-config msix mmio))
+	$(addprefix hostile-,status queue split packed rng blk console net balloon vsock pci pci-config msix mmio))
 
 $(GUEST)/attacks.mb: $(GUEST)/virtio-driver.o
 
@@ -69,7 +69,8 @@ $(GUEST)/hvc.mb: $(GUEST)/virtio-driver.o
 $(GUEST)/session.bz: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 $(GUEST)/blk-bench.pvh: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 
-$(GUEST)/smp.mb: $(GUEST)/cpus.o
+$(GUEST)/debug.o: GUEST_CFLAGS += -g
+$(GUEST)/debug.mb $(GUEST)/smp.mb: $(GUEST)/cpus.o
 $(GUEST)/hammer.mb: $(patsubst %,$(GUEST)/%.o,cpus virtio-driver virtio-requests)
 
 $(GUEST)/disks.mb $(GUEST)/witness.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)

@@ -9,13 +9,14 @@
 static const struct suite *const suites[] = {
 	&status_suite, &queue_suite,   &split_suite, &packed_suite, &rng_suite,        &blk_suite,
 	&blk_ro_suite, &blk_pci_suite, &pci_suite,   &msix_suite,   &pci_config_suite, &mmio_suite,
-	&console_suite, &console_packed_suite,
+	&console_suite, &console_packed_suite, &balloon_suite, &balloon_packed_suite,
+	&net_suite, &vsock_suite,
 };
 
 #define MOST_DEVICES 12
 static struct vdev devices[MOST_DEVICES];
 static unsigned n_devices;
-static struct vdev *other;
+static struct vdev *other, *peer;
 static bool failed;
 
 /* PCI configuration of the victim before a case had its way with it. */
@@ -24,6 +25,11 @@ static uint32_t saved_bar, saved_line;
 struct vdev *other_device(void)
 {
 	return other;
+}
+
+struct vdev *peer_device(void)
+{
+	return peer;
 }
 
 uint64_t usual_features(const struct vdev *d)
@@ -74,6 +80,15 @@ static struct vdev *find_other(const struct vdev *victim)
 			return &devices[i];
 	print("no device beside the victim\n");
 	guest_exit(3);
+}
+
+/* Of the victim's kind, if that is a network device's */
+static struct vdev *find_peer(const struct vdev *victim)
+{
+	for (unsigned i = 0; victim->id == VIRTIO_NET && i < n_devices; i++)
+		if (devices[i].id == VIRTIO_NET && &devices[i] != victim)
+			return &devices[i];
+	return NULL;
 }
 
 static void save_config(const struct vdev *d)
@@ -127,6 +142,9 @@ static void run_suite(const struct suite *s, unsigned *n, unsigned first)
 	other = find_other(victim);
 	CHECK(vdev_start(other, usual_features(other)));
 	CHECK(vdev_works(other));
+	peer = find_peer(victim);
+	if (peer)
+		CHECK(vdev_start(peer, F_VERSION_1));
 	save_config(victim);
 	for (unsigned i = 0; i < s->n; i++, ++*n) {
 		if (*n < first)
@@ -139,6 +157,8 @@ static void run_suite(const struct suite *s, unsigned *n, unsigned first)
 	}
 	vdev_reset(victim);
 	vdev_reset(other);
+	if (peer)
+		vdev_reset(peer);
 }
 
 void guest_main(void)

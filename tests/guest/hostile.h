@@ -43,12 +43,14 @@ struct suite {
 
 extern const struct suite status_suite, queue_suite, split_suite, packed_suite, pci_config_suite,
 	pci_suite, msix_suite, mmio_suite, blk_suite, blk_pci_suite, blk_ro_suite, rng_suite,
-	console_suite, console_packed_suite;
+	console_suite, console_packed_suite, balloon_suite, balloon_packed_suite, net_suite, vsock_suite;
 
 /** usual_features() - what a case starts with unless it says otherwise */
 uint64_t usual_features(const struct vdev *d);
 /** other_device() - the one that must go on working */
 struct vdev *other_device(void);
+/** peer_device() - of a suite for network devices: another one in the same network, which was started by the book */
+struct vdev *peer_device(void);
 
 void expect_failed(const char *where, const char *what, uint64_t got, uint64_t want);
 

@@ -10,18 +10,6 @@
 #define RTC_BINARY   0x04
 #define RTC_VALID    0x80
 
-static uint8_t cmos(uint8_t reg)
-{
-	out8(0x70, reg);
-	return in8(0x71);
-}
-
-static void set_cmos(uint8_t reg, uint8_t value)
-{
-	out8(0x70, reg);
-	out8(0x71, value);
-}
-
 /* Forget interrupts of before; the second chip's line 0 is the clock's. */
 static void reset_pic(void)
 {

@@ -282,6 +282,8 @@ static void finish(struct vdev *d)
 	d->name = d->id == VIRTIO_BLK	  ? "blk" :
 		  d->id == VIRTIO_CONSOLE ? "console" :
 		  d->id == VIRTIO_RNG	  ? "rng" :
+		  d->id == VIRTIO_NET	  ? "net" :
+		  d->id == VIRTIO_VSOCK   ? "vsock" :
 					    "device";
 	vdev_reset(d);
 	d->offered = offered(d);
@@ -360,11 +362,18 @@ void vring_setup(struct vring *r, uint16_t size)
 	queue_address(d, R_USED, (uint64_t)r->used);
 }
 
+static unsigned rings_of(const struct vdev *d)
+{
+	if (d->id == VIRTIO_NET || d->id == VIRTIO_VSOCK)
+		return 3;
+	return d->id == VIRTIO_CONSOLE ? VDEV_RINGS : d->id == VIRTIO_BALLOON ? BALLOON_RINGS : 1;
+}
+
 bool vdev_start(struct vdev *d, uint64_t features)
 {
 	if (!(vdev_features(d, features) & S_FEATURES_OK))
 		return false;
-	for (unsigned i = 0; i < (d->id == VIRTIO_CONSOLE ? VDEV_RINGS : 1); i++) {
+	for (unsigned i = 0; i < rings_of(d); i++) {
 		vring_setup(&d->ring[i], 0);
 		reg_write(d, R_QUEUE_READY, 1);
 	}

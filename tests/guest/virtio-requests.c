@@ -92,15 +92,61 @@ static bool console_works(struct vdev *d)
 	       vring_do(&d->ring[5], &(struct vbuf){ (uint64_t)d->buf, 16, 0 }, 1);
 }
 
+/* ---- balloon ---- */
+
+static bool balloon_works(struct vdev *d)
+{
+	volatile uint32_t *page = (volatile uint32_t *)(uint64_t)BALLOON_PAGE, *list = (volatile uint32_t *)d->buf;
+
+	*page = 0x5a5a5a5a;
+	*list = BALLOON_PAGE >> 12;
+	return vring_do(&d->ring[0], &(struct vbuf){ (uint64_t)list, 4, 0 }, 1) && !*page;
+}
+
+/* ---- network ---- */
+
+/* A frame to nobody in particular */
+static bool net_works(struct vdev *d)
+{
+	for (unsigned i = 0; i < 72; i++)
+		((volatile uint8_t *)d->buf)[i] = 0;
+	return vring_do(&d->ring[1], &(struct vbuf){ (uint64_t)d->buf, 72, 0 }, 1);
+}
+
+/* ---- sockets ---- */
+
+struct vsock_header vsock_packet(const struct vdev *d, uint16_t op, uint32_t guest_port, uint32_t host_port)
+{
+	return (struct vsock_header){ .src_cid = mem_read(d->config, 4), .dst_cid = 2, .src_port = guest_port,
+				      .dst_port = host_port, .type = 1, .op = op, .buf_alloc = 0x10000 };
+}
+
+/* A connection to a port on which nobody listens */
+static bool vsock_works(struct vdev *d)
+{
+	const uint64_t out = (uint64_t)d->buf, in = out + 0x1000;
+
+	*(volatile struct vsock_header *)out = vsock_packet(d, VSOCK_REQUEST, 7, 0x7777);
+	return vring_do(&d->ring[1], &(struct vbuf){ out, VSOCK_HEADER, 0 }, 1) &&
+	       vring_do(&d->ring[0], &(struct vbuf){ in, 0x1000, D_WRITE }, 1) &&
+	       ((volatile struct vsock_header *)in)->op == VSOCK_RST;
+}
+
 bool vdev_works(struct vdev *d)
 {
 	switch (d->id) {
+	case VIRTIO_BALLOON:
+		return balloon_works(d);
 	case VIRTIO_CONSOLE:
 		return console_works(d);
 	case VIRTIO_BLK:
 		return blk_works(d);
 	case VIRTIO_RNG:
 		return rng_works(d);
+	case VIRTIO_NET:
+		return net_works(d);
+	case VIRTIO_VSOCK:
+		return vsock_works(d);
 	default:
 		return false;
 	}

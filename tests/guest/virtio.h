@@ -10,7 +10,14 @@
 
 #include "guest.h"
 
-enum virtio_id { VIRTIO_BLK = 2, VIRTIO_CONSOLE = 3, VIRTIO_RNG = 4 };
+enum virtio_id {
+	VIRTIO_NET = 1,
+	VIRTIO_BLK = 2,
+	VIRTIO_CONSOLE = 3,
+	VIRTIO_RNG = 4,
+	VIRTIO_BALLOON = 5,
+	VIRTIO_VSOCK = 19,
+};
 
 #define S_ACKNOWLEDGE 0x01
 #define S_DRIVER      0x02
@@ -96,6 +103,7 @@ struct vring {
 
 #define VRING_MOST    256
 #define VDEV_RINGS    6
+#define BALLOON_RINGS 5
 #define VDEV_BUF_SIZE 0x8000
 
 struct vdev {
@@ -146,7 +154,7 @@ uint8_t vdev_features(struct vdev *d, uint64_t features);
 void vring_setup(struct vring *r, uint16_t size);
 /**
  * vdev_start() - from reset to DRIVER_OK by the book; Return: does it live?
- * With queue 0; a console with all that its ports have.
+ * With queue 0; a console or balloon with all that it has, a network device with its first three.
  */
 bool vdev_start(struct vdev *d, uint64_t features);
 
@@ -211,6 +219,8 @@ void mem_write(uint64_t at, unsigned width, uint64_t value);
 /** vdev_works() - on a device that was started: does it do its work? */
 bool vdev_works(struct vdev *d);
 
+#define BALLOON_PAGE (48U << 20) /* which nobody else uses */
+
 #define BLK_IN           0
 #define BLK_OUT          1
 #define BLK_FLUSH        4
@@ -227,6 +237,28 @@ struct blk_header {
 	uint32_t type, reserved;
 	uint64_t sector;
 };
+
+#define VSOCK_HEADER 44
+
+enum {
+	VSOCK_REQUEST = 1,
+	VSOCK_RESPONSE,
+	VSOCK_RST,
+	VSOCK_SHUTDOWN,
+	VSOCK_RW,
+	VSOCK_CREDIT_UPDATE,
+	VSOCK_CREDIT_REQUEST,
+};
+
+struct vsock_header {
+	uint64_t src_cid, dst_cid;
+	uint32_t src_port, dst_port, len;
+	uint16_t type, op;
+	uint32_t flags, buf_alloc, fwd_cnt;
+} __attribute__((packed));
+
+/** vsock_packet() - of a stream, from the guest to the host */
+struct vsock_header vsock_packet(const struct vdev *d, uint16_t op, uint32_t guest_port, uint32_t host_port);
 
 enum port_event {
 	PORT_DEVICE_READY,

@@ -1,7 +1,8 @@
 /*
- * fs-dax files FOLDER | direct FOLDER | share FILE | hold FILE | is FILE | sum FILE | hello: files of a shared
- * folder as memory of this process. What it says are lines that begin with "guest: dax:". The other side of `files`
- * and `direct` is in fs-job.sh, that of `share` in session-job.sh: it waits for these lines, and writes to the files.
+ * fs-dax files FOLDER | direct FOLDER | share FILE | saved FOLDER | hold FILE | is FILE | sum FILE | hello: files of a
+ * shared folder as memory of this process. What it says are lines that begin with "guest: dax:". The other side of
+ * `files` and `direct` is in fs-job.sh, that of `share` in session-job.sh, that of `saved` in session-warm.sh: it waits
+ * for these lines, and writes to the files.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -100,6 +101,28 @@ static void share(const char *path)
 	int fd = open_file(path);
 
 	words(map(fd, size_of(fd), PROT_READ | PROT_WRITE, MAP_SHARED));
+}
+
+/* While it waits for the host's word it is saved, and goes on elsewhere: by then one file is another one. */
+static void saved(const char *folder)
+{
+	int kept, replaced;
+	volatile uint8_t *at, *gone;
+	uint8_t byte;
+
+	need(!chdir(folder), folder);
+	kept = open_file("kept");
+	replaced = open_file("replaced");
+	at = map(kept, size_of(kept), PROT_READ | PROT_WRITE, MAP_SHARED);
+	gone = map(replaced, size_of(replaced), PROT_READ, MAP_SHARED);
+	need(gone[0] == '.', "what is to be replaced");
+	words(at);
+	say(!memcmp((void *)(uintptr_t)(at + MIB), "guest's word", 12) ? "its own word" : "no word of its own");
+	at[3 * MIB] = '!';
+	say(gone[0] ? "what was mapped is there" : "what was mapped is zeros");
+	say(pread(replaced, &byte, 1, 3 * MIB) == 1 ? "the rest is there" : strerror(errno));
+	replaced = open_file("replaced");
+	say(pread(replaced, &byte, 1, 0) == 1 && byte == 'n' ? "a new one by its name" : "no new one");
 }
 
 static void both_ways(const char *path)
@@ -238,8 +261,8 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(const char *arg);
-	} calls[] = { { "files", files }, { "share", share }, { "direct", direct }, { "hold", hold },
-		      { "is", is_dax },	  { "sum", sum },     { "hello", say } };
+	} calls[] = { { "files", files }, { "share", share }, { "saved", saved }, { "direct", direct },
+		      { "hold", hold },	  { "is", is_dax },   { "sum", sum },	  { "hello", say } };
 
 	for (size_t i = 0; argc > 1 && i < sizeof(calls) / sizeof(calls[0]); i++) {
 		if (strcmp(argv[1], calls[i].name))

@@ -29,6 +29,7 @@
 #                     folder and with our exported variables; what it writes is gone with the host;
 #                     /tmp is a disk (8192 MIB) that can do direct I/O, and $CLAIMS a folder that
 #                     --hosts share
+#   --claims FOLDER   with --tree: $CLAIMS is this one, in which what the job leaves outlives the host
 #   --verbose         show the emulated host's kernel messages when it is over
 #   --help            show this text
 #
@@ -38,7 +39,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 
 auto=0 lkvm=${LKVM:-$top/build/lkvm} seconds=600 terminal=0 memory=3072 cpus=1 hosts=1 icount=0 attempts=5 silence=120 verbose=0
-tree=0 disk=0 image='' files=() programs=() modules=(irqbypass kvm kvm-amd)
+tree=0 claims='' disk=0 image='' files=() programs=() modules=(irqbypass kvm kvm-amd)
 
 fail()
 {
@@ -66,7 +67,7 @@ parse()
 		--tree) tree=1 ;;
 		--verbose) verbose=1 ;;
 		--file | --program | --disk | --lkvm | --timeout | --memory | --cpus | --hosts | --module | --image | \
-			--attempts | --silence)
+			--attempts | --silence | --claims)
 			[ $# -ge 2 ] || fail "$1 needs an argument"
 			case $1 in
 			--file) files+=("$2") ;;
@@ -81,6 +82,7 @@ parse()
 			--image) image=$2 ;;
 			--attempts) attempts=$2 ;;
 			--silence) silence=$2 ;;
+			--claims) claims=$2 ;;
 			esac
 			shift
 			;;
@@ -107,7 +109,8 @@ make_job()
 		stty size | awk '{ print "sane", $1 ? "rows " $1 " cols " $2 : "" }' >"$work/job/.terminal"
 	fi
 	if [ "$tree" -eq 1 ]; then
-		mkdir "$work/claims"
+		[ -n "$claims" ] || claims=$work/claims
+		mkdir -p "$claims"
 		{
 			export -p | grep -vE '^declare -x (OLDPWD|PWD|SHLVL|TMPDIR|XDG_RUNTIME_DIR|LKVM_DIR|LANE|CLAIMS)\b'
 			printf 'cd %q && exec' "$PWD"
@@ -153,7 +156,7 @@ make_disk_here()
 
 run_here()
 {
-	local status=0 name
+	local status=0 name run=(busybox sh ./.run)
 	for name in "${programs[@]}"; do
 		[[ $name == *.so.* ]] || command -v "$name" >/dev/null || fail "no program '$name'"
 	done
@@ -161,7 +164,8 @@ run_here()
 	mkdir "$work/bin"
 	ln -s "$(realpath "$lkvm")" "$work/bin/lkvm"
 	cd "$work/job"
-	PATH=$work/bin:$PATH:/usr/sbin:/sbin TMPDIR=$work supervise busybox sh ./.run || status=$?
+	[ "$tree" -eq 0 ] || run=(bash ./.tree)
+	CLAIMS=$claims PATH=$work/bin:$PATH:/usr/sbin:/sbin TMPDIR=$work supervise "${run[@]}" || status=$?
 	children=()
 	return "$status"
 }
@@ -223,7 +227,7 @@ emulated_host()
 	# shellcheck disable=SC2054
 	[ "$tree" -eq 0 ] || args+=(
 		-virtfs local,path=/,mount_tag=tree,security_model=none,readonly=on,multidevs=remap
-		-virtfs "local,path=$work/claims,mount_tag=claims,security_model=none")
+		-virtfs "local,path=$claims,mount_tag=claims,security_model=none")
 	# shellcheck disable=SC2054
 	[ "$icount" -eq 0 ] || args+=(-icount shift=0,sleep=off -pidfile "$dir/pid")
 	supervise qemu-system-x86_64 "${args[@]}" || status=$?

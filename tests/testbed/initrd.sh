@@ -138,9 +138,12 @@ guest)
 	add_busybox "$root" "$here/guest-init"
 	install -D -m 644 "$here/guest-virtio" "$root/words/virtio"
 	install -D -m 644 "$here/guest-blk" "$root/words/blk"
+	install -D -m 644 "$here/guest-memory" "$root/words/memory"
 	install -D -m 644 "$here/guest-snapshot" "$root/words/snapshot"
 	install -D -m 644 "$here/guest-console" "$root/words/console"
+	install -D -m 644 "$here/guest-look" "$root/words/look"
 	install -D -m 644 "$here/guest-fs" "$root/words/fs"
+	install -D -m 644 "$here/guest-net" "$root/words/net"
 	install -D -m 644 "$here/verify.fio" "$root/fio/verify"
 	pack "$root" | gzip -9 -n >"$out"
 	;;

@@ -6,6 +6,7 @@
 #   generic   linux-image-amd64: a PC, with MP table support, xz
 #   rt        linux-image-rt-amd64: PREEMPT_RT
 #   backport  a newer release: 6.12, cloud flavour, zstd
+#   debug     of cloud, vmlinux with debug information in boot/
 #   memtest   memtest86+
 #
 # The cache is $LKVM_CACHE, or lkvm/ in $XDG_CACHE_HOME or ~/.cache. A package is unpacked into a
@@ -38,6 +39,13 @@ package_of()
 			grep -E '^linux-image-6\.12\.[0-9]+[^-]*-cloud-amd64(-unsigned)?$' |
 			sed 's/-unsigned$//' | sort -uV | tail -n 1
 		;;
+	debug) # of the one that is here, which may be older than the newest
+		if [ -d "$cache/cloud/boot" ]; then
+			echo "$(basename "$(realpath "$cache/cloud")")-dbg"
+		else
+			echo "$(depends_of linux-image-cloud-amd64)-dbg"
+		fi
+		;;
 	memtest) apt-cache pkgnames memtest86+ | grep -x 'memtest86+' ;;
 	*)
 		echo "kernels: no such kernel: $1" >&2
@@ -60,6 +68,7 @@ unpack()
 	excludes=("${without[@]/#/--exclude=*/kernel/}")
 	dpkg-deb --fsys-tarfile ./*.deb |
 		tar -x -C "$dir" --no-same-owner "${excludes[@]}" --exclude='./usr/share' || return 1
+	[ ! -d "$dir/usr/lib/debug/boot" ] || ln -s usr/lib/debug/boot "$dir/boot"
 	if [ ! -d "$dir/lib" ] && [ -d "$dir/usr/lib/modules" ]; then
 		ln -s usr/lib "$dir/lib"
 	fi
@@ -109,7 +118,7 @@ fetch()
 refresh=0
 [ "${1-}" != --refresh ] || { refresh=1 && shift; }
 [ $# -gt 0 ] || {
-	echo "usage: $0 [--refresh] cloud|generic|rt|backport|memtest ..." >&2
+	echo "usage: $0 [--refresh] cloud|generic|rt|backport|debug|memtest ..." >&2
 	exit 2
 }
 

@@ -8,6 +8,7 @@ cd "$work" || exit
 mkdir bin
 ln -s "$LKVM" bin/lkvm
 PATH=$work/bin:$PATH
+export XDG_CACHE_HOME=$work/cache LKVM_WARM_LIMIT=500M
 # shellcheck source=tests/testbed/job.sh
 . "$here/job.sh"
 

@@ -32,6 +32,11 @@ user       as an ordinary user with /dev/kvm, who writes as himself; HOME read-o
 container  without /dev/shm and most of /dev
 spaces     a kernel in a folder with blanks in its name
 kill       kill -9 leaves the socket and nothing else, and that goes too
+warm       a warm start is a cold one but for the time it takes; the list of them
+saved      a command that runs when its guest is saved: it goes on, and so do lkvm exec, copies, another command
+dax-saved  a file that is mapped with --dax on when its guest is saved, and one that is another by then
+lists      modprobe in a guest that goes on elsewhere; its modules are gone there, or others
+warm-bad   warm starts that are damaged, full, nobody's, of many at once, killed
 memory     memory of lkvm besides guest RAM, at the prompt of a shell
 "
 
@@ -39,6 +44,8 @@ memory     memory of lkvm besides guest RAM, at the prompt of a shell
 . "${0%/*}/session-helpers.sh"
 # shellcheck source=tests/testbed/session-host.sh
 . "$here/session-host.sh"
+# shellcheck source=tests/testbed/session-warm.sh
+. "$here/session-warm.sh"
 
 test_uname()
 {
@@ -463,7 +470,7 @@ test_limits()
 	expect "where it was: idle" grep -q ' cpu_startup_entry' kernel.log
 	expect "the last lines" grep -q 'backtrace' limits-idle.err
 	expect "the same in the result" grep -q '"limit": "--idle-timeout"' limits.json
-	session limits-boot "$CLOUD" --boot-timeout 1 -- true </dev/null
+	session limits-boot "$CLOUD" --warm=off --boot-timeout 1 -- true </dev/null
 	expect_status limits-boot 124
 	expect "which limit" grep -q "^lkvm: guest 'limits-boot' ended: --boot-timeout 1 passed" limits-boot.err
 }

@@ -2,7 +2,8 @@
 # host that they use where this machine's KVM cannot run Linux.
 
 LINUX := tests/testbed/linux.sh tests/testbed/virtio.sh tests/testbed/blk.sh \
-	tests/testbed/console.sh tests/testbed/fs.sh tests/testbed/session.sh tests/testbed/snapshot.sh
+	tests/testbed/console.sh tests/testbed/fs.sh tests/testbed/session.sh tests/testbed/snapshot.sh tests/testbed/look.sh \
+	tests/testbed/net.sh tests/testbed/user.sh
 
 CHECKS += $(LINUX)
 $(LINUX): $(O)/lkvm
@@ -26,6 +27,38 @@ check-small: $(O)/lkvm ## build a Linux without PCI and one without ACPI and boo
 check-session-long: $(O)/lkvm ## what of `lkvm run -- CMD` takes long: 1 GiB each way, make and git, fio, a small kernel
 	$(Q)tests/setup.sh check kernel
 	$(Q)TAP_LIMIT=7200 tests/tap.sh tests/testbed/session-long.sh
+
+# By hand, for the same reason.
+.PHONY: check-memory-long
+check-memory-long: $(O)/lkvm ## memory that Linux guests give back by the balloon, and 20 idle ones
+	$(Q)tests/setup.sh check
+	$(Q)TAP_LIMIT=7200 MEMORY_HOST_MB=8192 tests/tap.sh tests/testbed/memory.sh
+	$(Q)TAP_LIMIT=7200 MEMORY_HOST_MB=8192 tests/testbed/memory.sh fleet
+
+# By hand, as it takes minutes on a busy machine: VSOCK_MIB=8 VSOCK_CONNS=300 are enough to see that all of it works.
+VSOCK_MIB ?= 1024
+VSOCK_CONNS ?= 3000
+.PHONY: check-vsock-long
+check-vsock-long: $(O)/lkvm ## 1 GiB each way between a Linux guest and the host by vsock, and 1000 connections at once
+	$(Q)tests/setup.sh check
+	$(Q)TAP_LIMIT=7200 VSOCK_MIB=$(VSOCK_MIB) VSOCK_CONNS=$(VSOCK_CONNS) VSOCK_TIMEOUT=7000 \
+		tests/tap.sh tests/testbed/vsock.sh
+
+.PHONY: check-clocks-long
+check-clocks-long: $(O)/lkvm guests ## each clock of a guest against the host's for a minute, under load
+	$(Q)tests/tap.sh tests/testbed/clocks.sh
+
+.PHONY: check-snapshot-long
+check-snapshot-long: $(O)/lkvm $(GUEST_BIN) ## what of `lkvm snapshot` takes long: thousands of moments, Linux guests many times
+	$(Q)tests/setup.sh check
+	$(Q)TAP_LIMIT=86400 SNAPSHOT_MOMENTS=1000 SNAPSHOT_ROUNDS=50 SNAPSHOT_FORKS=100 SNAPSHOT_TIMEOUT=80000 \
+		tests/tap.sh tests/testbed/snapshot.sh --kvm tests/functional/snapshot-moments.t.sh
+
+# For its 300 MB of debug information.
+.PHONY: check-dump-long
+check-dump-long: $(O)/lkvm ## drgn and crash on dumps of Linux with debug information, and drgn on a guest that runs
+	$(Q)tests/setup.sh check debuggers
+	$(Q)TAP_LIMIT=3600 tests/tap.sh tests/testbed/dump-long.sh
 
 .PHONY: demo
 demo: ## boot a Debian kernel with lkvm, installing what is missing

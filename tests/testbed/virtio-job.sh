@@ -13,7 +13,7 @@ mmio       entropy on MMIO (Debian 6.1 cloud)
 mmiopacked entropy on MMIO: packed ring, pci=off (Debian 6.12 cloud)
 packed     entropy on PCI, packed ring
 disks      40 disks on PCI, in order (Debian 6.1 cloud)
-none       --rng=off
+none       --rng=off --no-balloon
 "
 
 . ./job.sh
@@ -129,7 +129,7 @@ test_disks()
 
 test_none()
 {
-	boot none cloud devices,poweroff -c 1 --rng=off
+	boot none cloud devices,poweroff -c 1 --rng=off --no-balloon
 	expect_line none "guest: pci 0000:00:00\.0 0x1b36 0x0008 0x060000"
 	expect_no_line none "guest: virtio .*"
 }

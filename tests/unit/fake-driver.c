@@ -13,9 +13,9 @@ static void must(bool ok)
 		abort();
 }
 
-static void on_queue_irq(void *transport, unsigned index)
+static void on_queue_irq(struct virtio_dev *dev, unsigned index)
 {
-	struct fake_driver *d = transport;
+	struct fake_driver *d = dev->transport;
 
 	pthread_mutex_lock(&d->lock);
 	d->queue_irqs[index]++;
@@ -25,9 +25,9 @@ static void on_queue_irq(void *transport, unsigned index)
 		d->on_queue_irq(d, index);
 }
 
-static void on_config_irq(void *transport)
+static void on_config_irq(struct virtio_dev *dev)
 {
-	struct fake_driver *d = transport;
+	struct fake_driver *d = dev->transport;
 
 	pthread_mutex_lock(&d->lock);
 	d->config_irqs++;

@@ -1,4 +1,4 @@
-/* Links: x86/tables/acpi.o x86/tables/acpi-pci.o x86/tables/acpi-virtio.o x86/tables/acpi-vmgenid.o x86/tables/aml.o hw/ram.o hw/ram-fault.o */
+/* Links: x86/tables/acpi.o x86/tables/acpi-madt.o x86/tables/acpi-numa.o x86/tables/numa.o x86/tables/acpi-pci.o x86/tables/acpi-virtio.o x86/tables/acpi-vmgenid.o x86/tables/aml.o hw/ram.o hw/ram-fault.o */
 #include "lkvm/x86/acpi.h"
 
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include "lkvm/virtio-mmio.h"
 #include "lkvm/x86/aml.h"
 #include "lkvm/x86/layout.h"
+#include "lkvm/x86/numa.h"
 #include "ram-base.h"
 #include "unit.h"
 
@@ -226,7 +227,7 @@ START_TEST(test_most_cpus)
 	struct hardware hw = full();
 	uint64_t madt;
 
-	hw.cpus = MAX_VCPUS;
+	hw.cpus = 255;
 	build(&hw);
 	madt = find("APIC");
 	ck_assert_uint_eq(get(madt + 4, 4), 44 + 255 * 8 + 12 + 10 + 6);
@@ -237,6 +238,137 @@ START_TEST(test_most_cpus)
 	}
 	ck_assert_uint_eq(get(madt + 44 + 8 * 255, 2), 0x0c01);
 	ck_assert_uint_le(end, LAYOUT_BIOS_END);
+}
+END_TEST
+
+/* Ids that do not fit xAPIC mode have entries of x2APIC's, and NMI has both. */
+START_TEST(test_wide_ids)
+{
+	struct hardware hw = full();
+	uint64_t madt, at;
+
+	hw.cpus = 300;
+	build(&hw);
+	madt = find("APIC");
+	at = madt + 44 + 255 * 8;
+	ck_assert_uint_eq(get(madt + 4, 4), 44 + 255 * 8 + 45 * 16 + 12 + 10 + 6 + 12);
+	check_bytes(at, 9, 16, 0, 0, 255, 0, 0, 0, 1, 0, 0, 0, 255, 0, 0, 0);
+	check_bytes(at + 44 * 16, 9, 16, 0, 0, 0x2b, 1, 0, 0, 1, 0, 0, 0, 0x2b, 1, 0, 0);
+	check_bytes(at + 45 * 16 + 12 + 10,
+		4, 6, 0xff, 0, 0, 1,
+		10, 12, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0);
+}
+END_TEST
+
+/* Three cores take two bits. */
+START_TEST(test_ids_of_sockets)
+{
+	struct hardware hw = full();
+	uint64_t madt;
+
+	hw.cpus = 6;
+	hw.topology = (struct cpu_topology){ 2, 1, 3, 1 };
+	build(&hw);
+	madt = find("APIC");
+	check_bytes(madt + 44 + 2 * 8, 0, 8, 2, 2, 1, 0, 0, 0, 0, 8, 3, 4, 1, 0, 0, 0);
+}
+END_TEST
+
+/* Two nodes: 4 GB around the gap with CPU 0, and 1 GB more; CPU 1, in a node of its own, has no RAM. */
+static struct numa nodes;
+
+static void build_numa(bool speeds)
+{
+	struct hardware hw = full();
+
+	nodes = (struct numa){ .n = 3, .n_cpus = 2, .bytes = { 4 * GIB, GIB }, .node = { 0, 2 } };
+	for (unsigned i = 0; i < 3; i++)
+		for (unsigned k = 0; k < 3; k++) {
+			nodes.distance[numa_pair(i, k)] = (uint8_t)(i == k ? 10 : 11 + i + k);
+			nodes.latency_ns[numa_pair(i, k)] = speeds ? 100 + 10 * i + k : 0;
+			nodes.bandwidth_mb[numa_pair(i, k)] = speeds ? 655340 + i : 0;
+		}
+	hw.numa = &nodes;
+	build(&hw);
+}
+
+START_TEST(test_numa)
+{
+	uint64_t at;
+
+	build_numa(false);
+	at = find("SRAT");
+	ck_assert_uint_ge(at, LAYOUT_NUMA);
+	ck_assert_uint_eq(get(at + 4, 4), 48 + 2 * 16 + 3 * 40);
+	ck_assert_uint_eq(sum(at, get(at + 4, 4)), 0);
+	/* clang-format off */
+	check_bytes(at + 36,
+		1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		0, 16, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,	/* APIC id 0 in domain 0 */
+		0, 16, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,	/* 1 in 2 */
+		1, 40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xd0, 0, 0, 0, 0,
+		0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		1, 40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x30, 0, 0, 0, 0,
+		0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		1, 40, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0x30, 1, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0,
+		0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+	at = find("SLIT");
+	ck_assert_uint_eq(get(at + 4, 4), 36 + 8 + 9);
+	check_bytes(at + 36, 3, 0, 0, 0, 0, 0, 0, 0, 10, 12, 13, 12, 10, 14, 13, 14, 10);
+	/* clang-format on */
+	ck_assert_uint_eq(get(find("XSDT") + 4, 4), 36 + 8 * 5); /* and no HMAT */
+}
+END_TEST
+
+START_TEST(test_hmat)
+{
+	uint64_t at;
+
+	build_numa(true);
+	at = find("HMAT");
+	ck_assert_uint_eq(get(at + 4, 4), 40 + 2 * 40 + 2 * (32 + 8 + 8 + 8));
+	ck_assert_uint_eq(sum(at, get(at + 4, 4)), 0);
+	/* clang-format off */
+	check_bytes(at + 40, /* whose CPUs are nearest: domain 1 has none */
+		0, 0, 0, 0, 40, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		0, 0, 0, 0, 40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0,
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		1, 0, 0, 0, 56, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, /* latency */
+		0, 0, 0, 0, 0xe8, 3, 0, 0, 0, 0, 0, 0,			/* in 1000 ps */
+		0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0,		/* domains 0 and 2 ask 0 and 1 */
+		100, 0, 101, 0, 120, 0, 121, 0,
+		1, 0, 0, 0, 56, 0, 0, 0, 0, 3, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, /* bandwidth */
+		0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0,			/* in 10 MB/s, as it is large */
+		0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0,
+		0xfe, 0xff, 0xfe, 0xff, 0xfe, 0xff, 0xfe, 0xff);
+	/* clang-format on */
+}
+END_TEST
+
+/* The most of all: it fits, and ids that need it have entries of x2APIC's. */
+START_TEST(test_most_numa)
+{
+	struct hardware hw = full();
+	uint64_t at;
+
+	nodes = (struct numa){ .n = NUMA_NODES, .n_cpus = MAX_VCPUS };
+	for (unsigned i = 0; i < MAX_VCPUS; i++)
+		nodes.node[i] = i % NUMA_NODES;
+	for (unsigned i = 0; i < NUMA_NODES; i++)
+		nodes.bytes[i] = GIB;
+	for (unsigned i = 0; i < NUMA_NODES * NUMA_NODES; i++)
+		nodes.latency_ns[i] = nodes.bandwidth_mb[i] = 7;
+	hw.numa = &nodes;
+	hw.cpus = MAX_VCPUS;
+	hw.virtio_mmio = NULL;
+	hw.n_virtio_mmio = 0;
+	build(&hw);
+	at = find("SRAT");
+	ck_assert_uint_eq(get(at + 4, 4), 48 + 255 * 16 + (MAX_VCPUS - 255) * 24 + 65 * 40);
+	check_bytes(at + 48 + 255 * 16,
+		2, 24, 0, 0, 63, 0, 0, 0, 255, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+	ck_assert_uint_le(find("HMAT") + get(find("HMAT") + 4, 4), LAYOUT_BIOS);
 }
 END_TEST
 
@@ -417,7 +549,7 @@ START_TEST(test_virtio_mmio)
 
 	for (unsigned i = 0; i < VIRTIO_MMIO_MAX; i++)
 		many[i] = (struct virtio_mmio_place){ 0xe1000000 + i * 0x1000, 16 + i % 8 };
-	hw.cpus = MAX_VCPUS;
+	hw.cpus = 255;
 	hw.virtio_mmio = many;
 	hw.n_virtio_mmio = VIRTIO_MMIO_MAX;
 	build(&hw);
@@ -687,12 +819,12 @@ static void check_with_iasl(const char *name, uint64_t at, uint64_t bytes, size_
 
 START_TEST(test_iasl_reads_the_tables)
 {
-	static const char *const table[] = { "XSDT", "FACP", "APIC", "MCFG", "DSDT" };
+	static const char *const table[] = { "XSDT", "FACP", "APIC", "MCFG", "DSDT", "SRAT", "SLIT", "HMAT" };
 	char name[10];
 
 	ck_assert_msg(!system("command -v iasl >/dev/null"), "no iasl: install acpica-tools");
 	ck_assert(mkdtemp(dir) != NULL);
-	build_full();
+	build_numa(true);
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		snprintf(name, sizeof(name), "%s.aml", table[i]);
 		check_with_iasl(name, find(table[i]), get(find(table[i]) + 4, 4), 36);
@@ -702,7 +834,7 @@ START_TEST(test_iasl_reads_the_tables)
 }
 END_TEST
 
-UNIT_MAIN("acpi", test_rsdp, test_headers, test_fadt, test_madt, test_most_cpus, test_dsdt,
+UNIT_MAIN("acpi", test_rsdp, test_headers, test_fadt, test_madt, test_most_cpus, test_wide_ids, test_ids_of_sockets, test_numa, test_hmat, test_most_numa, test_dsdt,
 	  test_mcfg, test_pci_bridge, test_devices_follow_the_machine, test_virtio_mmio, test_vmgenid, test_no_ram_there, test_int, test_pkg_length,
 	  test_string_and_eisa_id, test_align, test_full_buffer_is_not_passed,
 	  test_full_buffer_stays_full, test_iasl_reads_the_tables)

@@ -40,7 +40,7 @@ static unsigned sum(uint64_t at, uint64_t n)
 
 static void build(unsigned cpus, uint64_t ram_bytes, const uint8_t *uuid)
 {
-	const struct smbios_config cfg = { .cpus = cpus, .ram_bytes = ram_bytes, .uuid = uuid };
+	const struct smbios_config cfg = { .topology = { 1, 1, cpus, 1 }, .ram_bytes = ram_bytes, .uuid = uuid };
 	gpa_t past = GPA(0);
 
 	new_ram(2 * MIB);
@@ -185,7 +185,7 @@ END_TEST
 START_TEST(test_no_room)
 {
 	const struct hardware hw = rig_hardware(1, RIG_ALL);
-	const struct smbios_config cfg = { .cpus = 1, .ram_bytes = 64 * MIB };
+	const struct smbios_config cfg = { .topology = { 1, 1, 1, 1 }, .ram_bytes = 64 * MIB };
 	gpa_t past = GPA(1);
 
 	new_ram(2 * MIB);

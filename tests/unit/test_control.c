@@ -1,4 +1,4 @@
-/* Links: vm/control.o vm/control-stat.o vm/control-memmap.o vm/control-regs.o vm/hardware.o kvm-slots.o ipc/folder.o ipc/server.o ipc/client.o ipc/peers.o util/json.o util/loop.o util/log.o hw/bus.o hw/ram.o hw/ram-size.o hw/ram-backing.o hw/ram-fault.o x86/boot/e820.o */
+/* Links: vm/control.o vm/control-stat.o vm/control-exits.o vm/control-memmap.o vm/numa.o x86/tables/numa.o vm/control-regs.o vm/control-clock.o vm/hardware.o kvm-slots.o ipc/folder.o ipc/server.o ipc/client.o ipc/peers.o util/json.o util/loop.o util/log.o hw/bus.o hw/ram.o hw/ram-size.o hw/ram-backing.o hw/ram-fault.o x86/boot/e820.o */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lkvm/console.h"
+#include "lkvm/json.h"
 #include "lkvm/kvm-cpu.h"
 #include "lkvm/kvm.h"
 #include "lkvm/vm/config.h"
@@ -15,14 +16,19 @@
 #include "lkvm/vm/control.h"
 #include "chip-types.h"
 #include "lkvm/vm/platform.h"
+#include "lkvm/x86/clock.h"
 #include "lkvm/x86/cpu.h"
+#include "lkvm/x86/state.h"
 #include "ram-base.h"
+#include "../../vm/vm-internal.h"
+#include "lkvm/virtio-vsock.h"
 #include "unit.h"
 
 #define MAX_CPUS 255
 
 static struct kvm_cpu cpus[MAX_CPUS];
 static struct kvm kvm;
+static struct kvm_run run_page; /* all vCPUs' */
 static struct ram *ram;
 static struct vm_config config;
 static struct control ctl;
@@ -39,6 +45,10 @@ static struct {
 	bool sysrq_break;
 	size_t regs_bytes; /* that fault_print_regs() prints */
 	struct walk walk;
+	struct clock_guest clock;
+	struct rtc_view rtc;
+	uint64_t clock_ns;
+	bool no_offsets; /* this KVM does not tell them */
 	bool busy, outside; /* kvm_pause() was in vain; but all are in handlers of ours */
 } fake;
 
@@ -46,6 +56,10 @@ static struct {
 int ioctl(int fd, unsigned long request, ...)
 {
 	ck_assert_int_eq(kvm.state, KVM_PAUSED);
+	if (request == KVM_GET_STATS_FD) { /* this host's KVM has none */
+		errno = ENOTTY;
+		return -1;
+	}
 	fake.ioctl_fd = fd;
 	fake.ioctl_seen[fake.n_ioctls++ % 8] = request;
 	errno = fake.ioctl_errno;
@@ -104,6 +118,15 @@ int vm_release(struct vm *vm, enum vm_hold why)
 	return kvm_resume(&kvm);
 }
 
+static unsigned n_forwards;
+
+bool vm_forward(const struct vm *vm, unsigned i, struct ipc_forward *ret)
+{
+	ck_assert_ptr_eq(vm, ctl.vm);
+	*ret = (struct ipc_forward){ .host_port = (uint16_t)(8000 + i), .guest_port = 22 };
+	return i < n_forwards;
+}
+
 void vm_describe_busy(struct vm *vm, char *ret, size_t cap)
 {
 	ck_assert_ptr_eq(vm, ctl.vm);
@@ -131,9 +154,128 @@ int control_console(struct control *of, const void *body, struct ipc_reply *to)
 	return control_exec(of, body, to);
 }
 
+int control_backtrace(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_exec(of, body, to);
+}
+
+int control_sample(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_exec(of, body, to);
+}
+
+int control_set_symbols(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_exec(of, body, to);
+}
+
+int control_dmesg(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_exec(of, body, to);
+}
+
 int control_snapshot(struct control *of, const void *body, struct ipc_reply *to)
 {
 	return control_exec(of, body, to);
+}
+
+int control_kernel(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_exec(of, body, to);
+}
+
+int control_dump(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_snapshot(of, body, to);
+}
+
+int control_link(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_exec(of, body, to);
+}
+
+void control_nets_text(const struct control *of, FILE *out)
+{
+	ck_assert_ptr_eq(of, &ctl);
+	fputs("nets\n", out);
+}
+
+void control_nets_json(const struct control *of, struct json *json)
+{
+	ck_assert_ptr_eq(of, &ctl);
+	json_str(json, "nets", NULL);
+}
+
+int control_balloon(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_snapshot(of, body, to);
+}
+
+/* No guest of this test answers. */
+int control_balloon_stats(struct control *of, bool json, struct ipc_reply *to)
+{
+	ck_assert_ptr_eq(of, &ctl);
+	(void)json, (void)to;
+	return 0;
+}
+
+void control_balloon_text(const struct control *of, FILE *out)
+{
+	ck_assert_ptr_eq(of, &ctl);
+	fputs("balloon:  of this test\n", out);
+}
+
+void control_balloon_json(const struct control *of, struct json *json)
+{
+	ck_assert_ptr_eq(of, &ctl);
+	json_str(json, "balloon", "of this test");
+}
+
+int control_gdb(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_exec(of, body, to);
+}
+
+int clock_look(const struct kvm_fds *fds, struct clock_moment *ret)
+{
+	ck_assert_int_eq(kvm.state, KVM_PAUSED);
+	ck_assert_int_eq(fds->vcpu_fd, 1000 + (int)fds->cpu);
+	*ret = (struct clock_moment){
+		.clock_ns = fake.clock_ns + fds->cpu * 1000000,
+		.tsc = 5000000000 + fds->cpu * 2000007,
+		.realtime_ns = 1700000000123456789,
+		.raw_ns = 7000000001,
+	};
+	return 0;
+}
+
+void clock_guest_look(const struct kvm_fds *fds, struct clock_guest *ret)
+{
+	ck_assert_ptr_eq(fds->ram, ram);
+	*ret = fake.clock;
+}
+
+int clock_tsc_offset(const struct kvm_fds *fds, uint64_t *ret)
+{
+	*ret = 100 - fds->cpu;
+	return fake.no_offsets ? -ENXIO : 0;
+}
+
+uint32_t clock_tsc_khz(const struct kvm_fds *fds)
+{
+	(void)fds;
+	return 2000000;
+}
+
+int64_t clock_ticks(int64_t ns, uint32_t khz)
+{
+	return ns * khz / 1000000;
+}
+
+void platform_rtc(struct platform *platform, struct rtc_view *ret)
+{
+	ck_assert_ptr_null(platform);
+	*ret = fake.rtc;
 }
 
 bool platform_power_button(struct platform *platform)
@@ -196,7 +338,7 @@ static void start_machine(uint64_t ram_mib, unsigned n_cpus)
 	bus_init(&kvm.pio);
 	bus_init(&kvm.mmio);
 	for (unsigned i = 0; i < n_cpus; i++)
-		cpus[i] = (struct kvm_cpu){ .kvm = &kvm, .id = i, .fd = 1000 + (int)i };
+		cpus[i] = (struct kvm_cpu){ .kvm = &kvm, .id = i, .fd = 1000 + (int)i, .run = &run_page };
 	config.name = "unit";
 	ctl = (struct control){ .kvm = &kvm, .console = (struct console *)&fake, .config = &config };
 }
@@ -230,7 +372,10 @@ START_TEST(test_body_lengths)
 	static const size_t want[IPC_N_OPS] = {
 		[IPC_STAT] = 4, [IPC_REGS] = 4, [IPC_REGS_JSON] = 4, [IPC_NMI] = 4, [IPC_SYSRQ] = 1, [IPC_MEMMAP] = 4,
 		[IPC_TRANSLATE] = 16, [IPC_EXEC] = sizeof(struct ipc_exec), [IPC_EXEC_SIGNAL] = 4, [IPC_WINSIZE] = 4,
-		[IPC_CONSOLE] = sizeof(struct ipc_console), [IPC_SNAPSHOT] = sizeof(struct ipc_snapshot),
+		[IPC_CLOCK] = 4, [IPC_CONSOLE] = sizeof(struct ipc_console), [IPC_SNAPSHOT] = sizeof(struct ipc_snapshot),
+		[IPC_DMESG] = sizeof(struct ipc_dmesg), [IPC_BACKTRACE] = sizeof(struct ipc_backtrace),
+		[IPC_EXITS] = 4, [IPC_DUMP] = sizeof(struct ipc_dump), [IPC_LINK] = sizeof(struct ipc_link),
+		[IPC_BALLOON] = sizeof(struct ipc_balloon),
 	};
 	static const uint8_t body[sizeof(struct ipc_snapshot) + 1];
 
@@ -241,6 +386,140 @@ START_TEST(test_body_lengths)
 				ck_assert_int_eq(ask((enum ipc_op)op, body, len), -EPROTO);
 			else
 				ck_assert_int_ne(ask((enum ipc_op)op, body, len), -EPROTO);
+}
+END_TEST
+
+/* What the last exits were is read beside vCPUs that run. */
+START_TEST(test_last_exits)
+{
+	struct exits_polled polled[2];
+	struct ipc_last_exit last[2];
+
+	start_machine(64, 2);
+	run_page.mmio.phys_addr = 0xfed00000;
+	run_page.mmio.is_write = 1;
+	atomic_store(&cpus[1].stats.exits, 7);
+	atomic_store(&cpus[1].stats.mmio, 5);
+	ck_assert_int_eq(ask(IPC_LAST_EXITS, NULL, 0), 0);
+	ck_assert_uint_eq(reply.len, sizeof(last));
+	memcpy(last, reply.body, sizeof(last));
+	ck_assert_uint_eq(last[0].address, 0xfed00000);
+	ck_assert_uint_eq(last[0].is_write, 1);
+	ck_assert_uint_eq(last[1].exits, 7);
+	ck_assert_uint_eq(last[1].mmio, 5);
+	ck_assert_int_eq(exits_polled(&kvm, polled), 0);
+	ck_assert_str_eq(polled[1].text, "");
+	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+	ck_assert_int_eq(ask_u32(IPC_EXITS, 0), 0);
+	expect_text("vCPU 1: this host's KVM does not tell");
+	ck_assert_int_eq(ask_u32(IPC_EXITS, 1), 0);
+	expect_text("\"counters\"");
+	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+}
+END_TEST
+
+/* So many exits come while exits_polled() waits. */
+static struct {
+	unsigned io, mmio, other;
+} meanwhile;
+
+int nanosleep(const struct timespec *want, struct timespec *left)
+{
+	(void)want, (void)left;
+	atomic_fetch_add(&cpus[1].stats.io, meanwhile.io);
+	atomic_fetch_add(&cpus[1].stats.mmio, meanwhile.mmio);
+	atomic_fetch_add(&cpus[1].stats.exits, meanwhile.io + meanwhile.mmio + meanwhile.other);
+	return 0;
+}
+
+static void expect_polls(unsigned io, unsigned mmio, unsigned other, const char *want)
+{
+	struct exits_polled polled[2];
+
+	meanwhile.io = io;
+	meanwhile.mmio = mmio;
+	meanwhile.other = other;
+	ck_assert_int_eq(exits_polled(&kvm, polled), 0);
+	ck_assert_str_eq(polled[0].text, "");
+	ck_assert_str_eq(polled[1].text, want);
+}
+
+START_TEST(test_polls)
+{
+	const struct bus_range chip = { .base = 0xfed00000, .size = 16, .name = "chip" };
+
+	start_machine(64, 2);
+	ck_assert_int_eq(bus_add(&kvm.mmio, &chip), 0);
+	run_page.mmio.phys_addr = 0xfed00004;
+	expect_polls(0, 3, 9, "reads memory at 0xfed00004 (chip)");
+	expect_polls(0, 2, 0, "");
+	expect_polls(1, 3, 0, "");
+	expect_polls(0, 0, 9, "");
+	run_page.io.direction = KVM_EXIT_IO_OUT;
+	run_page.io.port = 0x3f8;
+	expect_polls(3, 0, 0, "writes port 0x3f8");
+}
+END_TEST
+
+START_TEST(test_exit_kind)
+{
+	const struct ipc_last_exit none = { 0 }, io = { .exits = 2, .io = 2, .port = 1 }, no_port = { .exits = 2, .io = 2 },
+				   mmio = { .exits = 3, .mmio = 1, .address = 1 },
+				   both = { .exits = 9, .io = 3, .mmio = 2 }, other = { .exits = 1 };
+
+	ck_assert_int_eq(ipc_exit_kind(&none, &none), IPC_EXIT_NONE);
+	ck_assert_int_eq(ipc_exit_kind(&none, &io), IPC_EXIT_PORT);
+	ck_assert_int_eq(ipc_exit_kind(&none, &no_port), IPC_EXIT_SEVERAL);
+	ck_assert_int_eq(ipc_exit_kind(&none, &mmio), IPC_EXIT_MEMORY);
+	ck_assert_int_eq(ipc_exit_kind(&none, &both), IPC_EXIT_SEVERAL);
+	ck_assert_int_eq(ipc_exit_kind(&none, &other), IPC_EXIT_OTHER);
+	ck_assert_int_eq(ipc_exit_kind(&io, &both), IPC_EXIT_SEVERAL);
+}
+END_TEST
+
+/* ---- a socket device, of which only is known that it is there ---- */
+
+static struct virtio_dev vsock;
+
+const struct vsock_host *virtio_vsock_host(const struct virtio_dev *dev)
+{
+	static const struct vsock_host vsock_host = { .path = { "/run/x.vsock" } };
+
+	ck_assert_ptr_eq(dev, &vsock);
+	return &vsock_host;
+}
+
+uint32_t virtio_vsock_cid(struct virtio_dev *dev)
+{
+	ck_assert_ptr_eq(dev, &vsock);
+	return 1234;
+}
+
+void virtio_vsock_stats(const struct virtio_dev *dev, struct vsock_stats *ret)
+{
+	ck_assert_ptr_eq(dev, &vsock);
+	*ret = (struct vsock_stats){ 1, 22, 333, 4444 };
+}
+
+START_TEST(test_vsock)
+{
+	struct ipc_info info;
+
+	start_machine(64, 1);
+	ctl.vsock = &vsock;
+	ck_assert_int_eq(ask(IPC_INFO, NULL, 0), 0);
+	memcpy(&info, reply.body, sizeof(info));
+	ck_assert_uint_eq(info.vsock_cid, 1234);
+	ck_assert_str_eq(info.vsock_path, "/run/x.vsock");
+	ck_assert_int_eq(ask_u32(IPC_STAT, 0), 0);
+	ck_assert_ptr_nonnull(strstr(text(), "vsock:    CID 1234, /run/x.vsock; 1 connections, 22 so far, "
+						    "333 bytes to the guest, 4444 from it\n\n"));
+	ck_assert_int_eq(ask_u32(IPC_STAT, 1), 0);
+	ck_assert_ptr_nonnull(strstr(text(), "\"bytes_from_guest\": 4444"));
+	ctl.vsock = NULL;
+	ck_assert_int_eq(ask(IPC_INFO, NULL, 0), 0);
+	memcpy(&info, reply.body, sizeof(info));
+	ck_assert_uint_eq(info.vsock_cid, 0);
 }
 END_TEST
 
@@ -259,6 +538,33 @@ START_TEST(test_info)
 	ck_assert_uint_eq(info.cpus, 2);
 	ck_assert_uint_eq(info.ram_bytes, 3329 * MIB);
 	ck_assert_uint_gt(info.uptime_ns, 0);
+}
+END_TEST
+
+/* Forwards stand between the two, and what does not fit is left out. */
+START_TEST(test_info_forwards)
+{
+	char *words[] = { "ls", NULL };
+	struct ipc_forward forward[2];
+	struct ipc_info info;
+
+	start_machine(64, 1);
+	config.session.argv = words;
+	config.session.wanted = true;
+	n_forwards = 2;
+	ck_assert_int_eq(ask(IPC_INFO, NULL, 0), 0);
+	ck_assert_uint_eq(reply.len, sizeof(info) + sizeof(forward) + 3);
+	memcpy(&info, reply.body, sizeof(info));
+	memcpy(forward, reply.body + sizeof(info), sizeof(forward));
+	ck_assert_uint_eq(info.n_forwards, 2);
+	ck_assert_uint_eq(forward[1].host_port, 8001);
+	ck_assert_str_eq((char *)reply.body + sizeof(info) + sizeof(forward), "ls");
+	n_forwards = UINT32_MAX;
+	ck_assert_int_eq(ask(IPC_INFO, NULL, 0), 0);
+	memcpy(&info, reply.body, sizeof(info));
+	ck_assert_uint_eq(info.n_forwards, (IPC_MAX_BODY - sizeof(info)) / sizeof(forward[0]));
+	n_forwards = 0;
+	config.session = (struct session_config){ 0 };
 }
 END_TEST
 
@@ -338,6 +644,52 @@ START_TEST(test_regs_json)
 	expect_text("  \"efer\": \"0x");
 	ck_assert_int_eq(ask_u32(IPC_REGS_JSON, 2), -ENXIO);
 	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+}
+END_TEST
+
+START_TEST(test_clock)
+{
+	start_machine(64, 2);
+	fake.clock_ns = 4000000002;
+	fake.rtc.time_s = 1700000000;
+	ck_assert_int_eq(ask_u32(IPC_CLOCK, 0), 0);
+	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+	expect_text("host:         2023-11-14 22:13:20.123456789 UTC\n");
+	expect_text("host, raw:    7.000000001 s\n");
+	expect_text("kvm-clock:    the guest does not use it\n");
+	expect_text("time of day:  the guest has not asked for it\n");
+	expect_text("RTC:          2023-11-14 22:13:20 UTC, no alarm\n");
+	expect_text("PIT:          channel 0 is not set\n");
+	expect_text("   0           5000000000    2000000                    0\n");
+	expect_text("   1           5002000007    2000000                   -1\n");
+	fake.no_offsets = true;
+	ck_assert_int_eq(ask_u32(IPC_CLOCK, 0), 0);
+	expect_text("   1           5002000007    2000000                    7\n");
+
+	fake.clock = (struct clock_guest){ .used = true, .wall = CLOCK_WALL_TOLD, .wall_ns = 1699999996000000000 };
+	fake.rtc = (struct rtc_view){ .time_s = 1700000000, .held = true, .has_alarm = true, .alarm_s = 1700000001 };
+	ck_assert_int_eq(ask_u32(IPC_CLOCK, 0), 0);
+	expect_text("kvm-clock:    4.000000002 s\n");
+	expect_text("time of day:  2023-11-14 22:13:20.000000002 UTC, 0.123456787 s behind the host's\n");
+	expect_text(" UTC (being set), alarm at 2023-11-14 22:13:21\n");
+	ck_assert_int_eq(ask_u32(IPC_CLOCK, 1), 0);
+	expect_text("  \"realtime_ns\": 1700000000000000002,\n  \"behind_ns\": 123456787,\n");
+	expect_text("    {\"id\": 1, \"tsc\": 5002000007, \"tsc_khz\": 2000000, \"tsc_apart\": 7}\n");
+	fake.rtc.alarm_s = 0;
+	fake.clock.wall_ns += 200000000;
+	ck_assert_int_eq(ask_u32(IPC_CLOCK, 0), 0);
+	expect_text(" UTC, 0.076543213 s ahead of the host's\n");
+	expect_text(", alarm at no time\n");
+	fake.clock.wall = CLOCK_WALL_BUSY;
+	ck_assert_int_eq(ask_u32(IPC_CLOCK, 0), 0);
+	expect_text("time of day:  half written\n");
+	fake.clock.wall = CLOCK_WALL_BAD;
+	ck_assert_int_eq(ask_u32(IPC_CLOCK, 1), 0);
+	ck_assert_ptr_null(strstr(text(), "behind"));
+	ck_assert_int_eq(ask_u32(IPC_CLOCK, 2), -EINVAL);
+	ck_assert_int_eq(kvm.state, KVM_RUNNING);
+	kvm.state = KVM_STOPPING;
+	ck_assert_int_eq(ask_u32(IPC_CLOCK, 0), -ESHUTDOWN);
 }
 END_TEST
 
@@ -588,6 +940,6 @@ START_TEST(test_translate)
 }
 END_TEST
 
-UNIT_MAIN("control", test_body_lengths, test_info, test_info_command, test_state_changes, test_regs, test_regs_json, test_busy,
+UNIT_MAIN("control", test_vsock, test_body_lengths, test_last_exits, test_polls, test_exit_kind, test_info, test_info_forwards, test_info_command, test_state_changes, test_regs, test_regs_json, test_clock, test_busy,
 	  test_reply_length, test_nmi, test_sysrq, test_stat, test_stat_resident, test_stat_largest,
 	  test_memmap, test_memmap_device_slots, test_memmap_largest, test_translate)

@@ -1,4 +1,4 @@
-/* Links: x86/cpu/cpuid.o x86/cpu/cpuid-flags.o util/keys.o util/options.o util/log.o */
+/* Links: x86/cpu/cpuid.o x86/cpu/cpuid-topology.o x86/cpu/cpuid-flags.o util/keys.o util/options.o util/log.o */
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
@@ -102,11 +102,25 @@ static int features_of(struct cpu_config *ret, const char *words)
 	return keys_parse("cpu", cpu_keys, ret, text);
 }
 
-static void adapt(unsigned cpus)
+/* Cores of one socket */
+static const struct cpu_topology *cores(unsigned n)
+{
+	static struct cpu_topology t;
+
+	t = (struct cpu_topology){ 1, 1, n, 1 };
+	return &t;
+}
+
+static void adapt_to(const struct cpu_topology *t)
 {
 	free(table);
 	table = NULL;
-	ck_assert_int_eq(cpuid_adapt(kvm, cpus, &nothing, true, &table), 0);
+	ck_assert_int_eq(cpuid_adapt(kvm, t, &nothing, true, &table), 0);
+}
+
+static void adapt(unsigned cpus)
+{
+	adapt_to(cores(cpus));
 }
 
 static int adapt_with(unsigned cpus, const char *words)
@@ -116,7 +130,7 @@ static int adapt_with(unsigned cpus, const char *words)
 	ck_assert_int_eq(features_of(&cfg, words), 0);
 	free(table);
 	table = NULL;
-	return cpuid_adapt(kvm, cpus, &cfg, true, &table);
+	return cpuid_adapt(kvm, cores(cpus), &cfg, true, &table);
 }
 
 static const struct kvm_cpuid_entry2 *at(uint32_t function, uint32_t index)
@@ -172,7 +186,7 @@ START_TEST(test_tsc_deadline)
 
 	intel();
 	cpuid_find(kvm, 1, 0)->ecx |= 1u << 24;
-	ck_assert_int_eq(cpuid_adapt(kvm, 1, &nothing, false, &off), 0);
+	ck_assert_int_eq(cpuid_adapt(kvm, cores(1), &nothing, false, &off), 0);
 	ck_assert(!cpuid_has(off, "tsc_deadline"));
 	free(off);
 }
@@ -307,8 +321,8 @@ START_TEST(test_apic_id)
 {
 	intel();
 	adapt(255);
-	cpuid_set_apic_id(table, 254);
-	cpuid_set_apic_id(table, 129); /* leaves nothing of the first */
+	cpuid_set_apic_id(table, cores(255), 254);
+	cpuid_set_apic_id(table, cores(255), 129); /* leaves nothing of the first */
 	ck_assert_uint_eq(at(1, 0)->ebx, 129u << 24 | 255 << 16 | 0x0800);
 	for (uint32_t i = 0; i < 3; i++) {
 		ck_assert_uint_eq(at(0xb, i)->edx, 129);
@@ -317,9 +331,126 @@ START_TEST(test_apic_id)
 	ck_assert_uint_eq(at(7, 0)->edx, 0xbc000400);
 	amd();
 	adapt(255);
-	cpuid_set_apic_id(table, 254);
-	cpuid_set_apic_id(table, 129);
+	cpuid_set_apic_id(table, cores(255), 254);
+	cpuid_set_apic_id(table, cores(255), 129);
 	check_leaf(0x8000001e, 0, 129, 129, 0, 0);
+}
+END_TEST
+
+static const struct cpu_topology four_levels = { 2, 3, 5, 2 }; /* 1, 3, 2 and 1 bits */
+
+START_TEST(test_intel_topology)
+{
+	intel();
+	adapt_to(&four_levels);
+	ck_assert_uint_eq(at(1, 0)->ebx, 64 << 16 | 0x0800);
+	check_leaf(4, 0, 31u << 26 | 1u << 14 | 0x121, 0x01c0003f, 0x3f, 0);
+	check_leaf(4, 2, 31u << 26 | 1u << 14 | 0x143, 0x01c0003f, 0x7ff, 0);
+	check_leaf(4, 3, 31u << 26 | 15u << 14 | 0x163, 0x03c0003f, 0x1fff, 0);
+	check_leaf(0xb, 0, 1, 2, 0x100, 0);
+	check_leaf(0xb, 1, 6, 30, 0x201, 0);
+	check_leaf(0xb, 2, 0, 0, 0x002, 0);
+	check_leaf(0x1f, 0, 1, 2, 0x100, 0);
+	check_leaf(0x1f, 1, 4, 10, 0x201, 0);
+	check_leaf(0x1f, 2, 6, 30, 0x502, 0);
+	check_leaf(0x1f, 3, 0, 0, 0x003, 0);
+	cpuid_set_apic_id(table, &four_levels, 59);
+	ck_assert_uint_eq(at(1, 0)->ebx >> 24, 0x69); /* 1 10 100 1 */
+	ck_assert_uint_eq(at(0x1f, 3)->edx, 0x69);
+	/* A CPU without the leaf gets it where there are dies, and only there. */
+	cpuid_find(kvm, 0, 0)->eax = 0xd;
+	adapt_to(&four_levels);
+	check_leaf(0x1f, 2, 6, 30, 0x502, 0);
+	ck_assert_uint_eq(at(0, 0)->eax, 0x1f);
+	adapt_to(&(struct cpu_topology){ 2, 1, 5, 2 });
+	ck_assert(!cpuid_find(table, 0x1f, 0));
+}
+END_TEST
+
+START_TEST(test_amd_topology)
+{
+	amd();
+	adapt_to(&four_levels);
+	check_leaf(0x80000008, 0, 0x3030, 0x9000, 0x601d, 0);
+	check_leaf(0x8000001d, 0, 1u << 14 | 0x121, 0x01c0003f, 0x3f, 0);
+	check_leaf(0x8000001d, 3, 15u << 14 | 0x163, 0x03c0003f, 0x3fff, 0);
+	cpuid_set_apic_id(table, &four_levels, 59);
+	check_leaf(0x8000001e, 0, 0x69, 1 << 8 | 0x14, 2 << 8 | 6, 0);
+	ck_assert(!cpuid_find(table, 0x1f, 0));
+}
+END_TEST
+
+/* A CPU of AMD's that has not the leaves which tell of threads: they are made of the older ones. */
+START_TEST(test_amd_without_topoext)
+{
+	struct cpu_config cfg;
+
+	amd();
+	cpuid_find(kvm, 0x80000000, 0)->eax = 0x8000000a;
+	cpuid_find(kvm, 0x80000001, 0)->ecx &= ~(1u << 22);
+	for (uint32_t i = 0; i < kvm->nent; i++)
+		if (kvm->entries[i].function >= 0x8000001d)
+			kvm->entries[i].function += 0x100;
+	leaf(0x80000005, 0, 0, 0, 0x40020140, 0x40020140);
+	leaf(0x80000006, 0, 0, 0, 0x02008140, 0x00808140);
+	adapt(4); /* cores need none of it */
+	ck_assert(!cpuid_has(table, "topoext"));
+	ck_assert(!cpuid_find(table, 0x8000001d, 0));
+	adapt_to(&four_levels);
+	ck_assert(cpuid_has(table, "topoext"));
+	ck_assert_uint_eq(at(0x80000000, 0)->eax, 0x8000001e);
+	/* 64 KB in 2 ways, twice, 512 KB and 16 MB in 16 ways, lines of 64 bytes */
+	check_leaf(0x8000001d, 0, 1u << 14 | 0x121, 0x0040003f, 511, 0);
+	check_leaf(0x8000001d, 1, 1u << 14 | 0x122, 0x0040003f, 511, 0);
+	check_leaf(0x8000001d, 2, 1u << 14 | 0x143, 0x03c0003f, 511, 0);
+	check_leaf(0x8000001d, 3, 15u << 14 | 0x163, 0x03c0003f, 16383, 0);
+	check_leaf(0x8000001d, 4, 0, 0, 0, 0);
+	ck_assert(cpuid_find(table, 0x8000001e, 0));
+	/* but not against the user's word */
+	ck_assert_int_eq(features_of(&cfg, "-topoext"), 0);
+	free(table);
+	table = NULL;
+	ck_assert_int_eq(cpuid_adapt(kvm, &four_levels, &cfg, true, &table), 0);
+	ck_assert(!cpuid_has(table, "topoext"));
+	ck_assert(!cpuid_find(table, 0x8000001e, 0));
+}
+END_TEST
+
+START_TEST(test_wide_ids)
+{
+	intel();
+	adapt(255);
+	ck_assert(!cpuid_has(table, "kvm_msi_ext_dest_id"));
+	adapt(256);
+	ck_assert(cpuid_has(table, "kvm_msi_ext_dest_id"));
+	ck_assert_int_eq(adapt_with(256, "-kvm_msi_ext_dest_id"), 0);
+	ck_assert(!cpuid_has(table, "kvm_msi_ext_dest_id"));
+	adapt(4096);
+	cpuid_set_apic_id(table, cores(4096), 4095);
+	ck_assert_uint_eq(at(1, 0)->ebx, 0xffff0800);
+	ck_assert_uint_eq(at(0xb, 0)->edx, 4095);
+	check_leaf(4, 3, 63u << 26 | 4095u << 14 | 0x163, 0x03c0003f, 0x1fff, 0);
+	/* few CPUs, but holes between their ids */
+	adapt_to(&(struct cpu_topology){ 3, 1, 65, 1 });
+	ck_assert(cpuid_has(table, "kvm_msi_ext_dest_id"));
+}
+END_TEST
+
+/* Every id is another one, above the last, and none below the CPU's number. */
+START_TEST(test_apic_ids)
+{
+	for (unsigned i = 0; i < 7 * 7 * 7 * 7; i++) {
+		const struct cpu_topology t = { i % 7 + 1, i / 7 % 7 + 1, i / 49 % 7 + 1, i / 343 + 1 };
+		const unsigned n = (unsigned)topology_cpus(&t);
+
+		for (unsigned cpu = 1; cpu < n; cpu++)
+			ck_assert_uint_gt(topology_apic_id(&t, cpu), topology_apic_id(&t, cpu - 1));
+		ck_assert_uint_eq(topology_apic_id(&t, 0), 0);
+		ck_assert_uint_lt(topology_max_apic_id(&t), t.sockets << topology_socket_shift(&t));
+		ck_assert_uint_eq(topology_apic_id(&t, n / t.sockets), t.sockets > 1 ? 1u << topology_socket_shift(&t) :
+			topology_apic_id(&t, n));
+	}
+	ck_assert_uint_eq(topology_apic_id(&(struct cpu_topology){ 0 }, 300), 300);
 }
 END_TEST
 
@@ -500,8 +631,8 @@ START_TEST(test_poor_table)
 	leaf(0x80000000, 0, 0x8000001e, 0, 0, 0);
 	leaf(0x80000001, 0, 0, 0, 1u << 22, 0); /* every entry that can be added is */
 	adapt(255);
-	ck_assert_uint_eq(table->nent, 4 + 3 + 3 + 1);
-	cpuid_set_apic_id(table, 9);
+	ck_assert_uint_eq(table->nent, 4 + 3 + 3 + 1 + 1); /* among them the end of no caches */
+	cpuid_set_apic_id(table, cores(255), 9);
 }
 END_TEST
 
@@ -539,7 +670,7 @@ START_TEST(test_build)
 	intel();
 	for (room_needed = 1; room_needed <= 512; room_needed *= 2) {
 		calls = 0;
-		ck_assert_int_eq(cpuid_build(42, 2, &nothing, true, &built), 0);
+		ck_assert_int_eq(cpuid_build(42, cores(2), &nothing, true, &built), 0);
 		ck_assert_int_eq(calls, room_needed <= 256 ? 1 : 2);
 		adapt(2);
 		ck_assert_uint_eq(built->nent, table->nent);
@@ -557,14 +688,14 @@ START_TEST(test_build_fails)
 
 	intel();
 	ck_assert_int_eq(features_of(&bad, "+sse4a"), 0);
-	ck_assert_int_eq(cpuid_build(42, 2, &bad, true, &built), -ENOTSUP);
-	ck_assert_int_eq(cpuid_build(41, 2, &nothing, true, &built), -ENOTTY);
+	ck_assert_int_eq(cpuid_build(42, cores(2), &bad, true, &built), -ENOTSUP);
+	ck_assert_int_eq(cpuid_build(41, cores(2), &nothing, true, &built), -ENOTTY);
 	refusal = EPERM;
 	calls = 0;
-	ck_assert_int_eq(cpuid_build(42, 2, &nothing, true, &built), -EPERM);
+	ck_assert_int_eq(cpuid_build(42, cores(2), &nothing, true, &built), -EPERM);
 	ck_assert_int_eq(calls, 1);
 	refusal = E2BIG; /* whatever the room: it gives up */
-	ck_assert_int_eq(cpuid_build(42, 2, &nothing, true, &built), -E2BIG);
+	ck_assert_int_eq(cpuid_build(42, cores(2), &nothing, true, &built), -E2BIG);
 	ck_assert_int_lt(calls, 20);
 	ck_assert_ptr_null(built);
 }
@@ -578,22 +709,23 @@ START_TEST(test_check)
 
 	intel();
 	ck_assert_int_eq(features_of(&extra, "+monitor"), 0); /* off by default, but there */
-	ck_assert_int_eq(cpuid_build(42, 2, &extra, true, &built), 0);
-	cpuid_set_apic_id(built, 1);
-	ck_assert_int_eq(cpuid_check(42, 2, true, built), 0);
-	ck_assert_int_eq(cpuid_check(42, 2, false, built), -ENOTSUP); /* the timer's deadline */
+	ck_assert_int_eq(cpuid_build(42, cores(2), &extra, true, &built), 0);
+	cpuid_set_apic_id(built, cores(2), 1);
+	ck_assert_int_eq(cpuid_check(42, cores(2), true, built), 0);
+	ck_assert_int_eq(cpuid_check(42, cores(2), false, built), -ENOTSUP); /* the timer's deadline */
 	cpuid_clear(kvm, "avx2", false);
-	ck_assert_int_eq(cpuid_check(42, 2, true, built), -ENOTSUP);
+	ck_assert_int_eq(cpuid_check(42, cores(2), true, built), -ENOTSUP);
 	cpuid_clear(built, "avx2", false);
-	ck_assert_int_eq(cpuid_check(42, 2, true, built), 0);
+	ck_assert_int_eq(cpuid_check(42, cores(2), true, built), 0);
 	refusal = EPERM;
-	ck_assert_int_eq(cpuid_check(42, 2, true, built), -EPERM);
+	ck_assert_int_eq(cpuid_check(42, cores(2), true, built), -EPERM);
 	free(built);
 }
 END_TEST
 
 UNIT_MAIN("cpuid", test_features, test_tsc_deadline, test_kvms_answer_is_left_alone, test_package,
 	  test_levels, test_levels_need_the_leaf, test_intel_caches, test_amd_caches,
-	  test_amd_package, test_amd_nodes_follow_topoext, test_apic_id, test_minus,
+	  test_amd_package, test_amd_nodes_follow_topoext, test_apic_id, test_intel_topology, test_amd_topology,
+	  test_amd_without_topoext, test_wide_ids, test_apic_ids, test_minus,
 	  test_minus_in_both_places, test_plus, test_single_features, test_xsave_state,
 	  test_names, test_too_many, test_poor_table, test_build, test_build_fails, test_check)

@@ -14,6 +14,7 @@
 #include "hardware-rig.h"
 #include "lkvm/virtio-mmio.h"
 #include "lkvm/x86/layout.h"
+#include "lkvm/x86/numa.h"
 #include "unit.h"
 
 static struct ram *ram;
@@ -178,8 +179,33 @@ START_TEST(test_cpus)
 		ck_assert_uint_eq(fdt32_ld(reg), (uint32_t)n);
 		n++;
 	}
-	ck_assert_int_eq(n, 255);
-	ck_assert(has_node("/cpus/cpu@fe"));
+	ck_assert_int_eq(n, MAX_VCPUS);
+	ck_assert(has_node("/cpus/cpu@fff"));
+	dtc();
+}
+END_TEST
+
+START_TEST(test_numa)
+{
+	static struct numa numa = {
+		.n = 2, .n_cpus = 2, .bytes = { 2 * GIB, 2 * GIB }, .node = { 1, 0 },
+		.distance = { [0] = 10, [1] = 31, [NUMA_NODES] = 21, [NUMA_NODES + 1] = 10 },
+	};
+	struct hardware hw = full();
+
+	hw.numa = &numa;
+	make_ram(4096 * MIB);
+	build(&hw);
+	check_cells("/cpus/cpu@0", "numa-node-id", 1);
+	check_cells("/cpus/cpu@1", "numa-node-id", 0);
+	check_cells("/memory@0", "reg", 0, 0, 0, 0x80000000);
+	check_cells("/memory@0", "numa-node-id", 0);
+	check_cells("/memory@80000000", "reg", 0, 0x80000000, 0, 0x50000000);
+	check_cells("/memory@80000000", "numa-node-id", 1);
+	check_cells("/memory@100000000", "reg", 1, 0, 0, 0x30000000);
+	check_cells("/memory@100000000", "numa-node-id", 1);
+	ck_assert_str_eq(string("/distance-map", "compatible"), "numa-distance-map-v1");
+	check_cells("/distance-map", "distance-matrix", 0, 0, 10, 0, 1, 31, 1, 0, 21, 1, 1, 10);
 	dtc();
 }
 END_TEST
@@ -365,5 +391,5 @@ START_TEST(test_too_large)
 }
 END_TEST
 
-UNIT_MAIN("fdt", test_root, test_memory, test_cpus, test_interrupt_controllers, test_isa,
+UNIT_MAIN("fdt", test_root, test_memory, test_cpus, test_numa, test_interrupt_controllers, test_isa,
 	  test_serial_follows_the_machine, test_virtio_mmio, test_vmgenid, test_pci, test_chosen, test_too_large)

@@ -22,6 +22,7 @@
 static struct kvm kvm;
 static struct kvm_cpu cpus[N_CPUS];
 static sem_t in_device, leave_device;
+static atomic_bool no_turn; /* no vCPU comes out of the guest */
 static atomic_uint n_go; /* bit: this vCPU is to access the device */
 
 static struct kvm_cpu *cpu_of(int fd)
@@ -32,7 +33,7 @@ static struct kvm_cpu *cpu_of(int fd)
 /* In the guest, until a kick, or until the test wants an exit. */
 static int run_guest(struct kvm_cpu *cpu)
 {
-	while (!__atomic_load_n(&cpu->run->immediate_exit, __ATOMIC_SEQ_CST)) {
+	while (atomic_load(&no_turn) || !__atomic_load_n(&cpu->run->immediate_exit, __ATOMIC_SEQ_CST)) {
 		if (atomic_fetch_and(&n_go, ~(1U << cpu->id)) & 1U << cpu->id) {
 			cpu->run->exit_reason = KVM_EXIT_MMIO;
 			cpu->run->mmio.phys_addr = WINDOW + 0x14;
@@ -161,6 +162,21 @@ START_TEST(test_pause_stuck)
 }
 END_TEST
 
+/* One in the guest is waited for each time: it comes out as soon as the host lets it. */
+START_TEST(test_pause_no_turn)
+{
+	start();
+	while (kvm.n_running < N_CPUS)
+		usleep(1000);
+	atomic_store(&no_turn, true);
+	ck_assert_int_eq(kvm_pause(&kvm), -EINPROGRESS);
+	ck_assert(!kvm_outside(&kvm));
+	atomic_store(&no_turn, false);
+	ck_assert_int_eq(kvm_pause(&kvm), -EALREADY);
+	finish();
+}
+END_TEST
+
 START_TEST(test_join_stuck)
 {
 	start();
@@ -177,4 +193,4 @@ START_TEST(test_join_stuck)
 }
 END_TEST
 
-UNIT_MAIN("hold", test_pause, test_pause_stuck, test_join_stuck)
+UNIT_MAIN("hold", test_pause, test_pause_stuck, test_pause_no_turn, test_join_stuck)

@@ -281,6 +281,27 @@ START_TEST(test_routes)
 }
 END_TEST
 
+/* A guest may name bits 14:8 of an APIC id in bits 11:5: KVM has them above the lower half. */
+START_TEST(test_msi_wide_ids)
+{
+	int a = -1;
+
+	new_irq();
+	ck_assert_int_eq(route(&a, 0xfee2bfe0, 1), 0); /* only where that was announced */
+	ck_assert_uint_eq(msi_of(a)->address_lo, 0xfee2bfe0);
+	ck_assert_uint_eq(msi_of(a)->address_hi, 0);
+	kvm.wide_ids = true;
+	ck_assert_int_eq(route(&a, 0xfee2b02c, 1), 0); /* CPU 0x12b; bits 4:0 stay */
+	ck_assert_uint_eq(msi_of(a)->address_lo, 0xfee2b00c);
+	ck_assert_uint_eq(msi_of(a)->address_hi, 0x100);
+	ck_assert_int_eq(route(&a, 0xfeeffff0, 1), 0);
+	ck_assert_uint_eq(msi_of(a)->address_lo, 0xfeeff010);
+	ck_assert_uint_eq(msi_of(a)->address_hi, 0x7f00);
+	kvm.wide_ids = false;
+	kvm_irq_free(irq);
+}
+END_TEST
+
 START_TEST(test_routes_end)
 {
 	int gsi[MAX_ROUTES - FIXED + 1], again = -1;
@@ -363,6 +384,42 @@ START_TEST(test_ioeventfd)
 }
 END_TEST
 
+static struct {
+	unsigned n, gsi, source, n_line;
+	bool level;
+} seen;
+
+static void look_on(void *ctx, unsigned gsi, unsigned source, bool level)
+{
+	ck_assert_ptr_eq(ctx, &seen);
+	seen.n++;
+	seen.gsi = gsi;
+	seen.source = source;
+	seen.level = level;
+	seen.n_line = kernel.n_line;
+}
+
+/* Who watches hears of each change in front of KVM, and of no others. */
+START_TEST(test_watch)
+{
+	new_irq();
+	ops->line(irq, 4, LINE_SOURCE_CHIP + 1, true);
+	kvm_irq_watch(irq, look_on, &seen);
+	ops->line(irq, 4, LINE_SOURCE_CHIP, true);
+	ops->line(irq, 4, LINE_SOURCE_CHIP + 1, false);
+	ck_assert_uint_eq(seen.n, 0);
+	ops->line(irq, 4, LINE_SOURCE_CHIP, false);
+	ck_assert(seen.n == 1 && seen.gsi == 4 && seen.source == LINE_SOURCE_CHIP && !seen.level && seen.n_line == 1);
+	ck_assert(kernel.n_line == 2 && !kernel.line_level);
+	ops->line(irq, 17, 3, true);
+	ck_assert(seen.n == 2 && seen.gsi == 17 && seen.source == 3 && seen.level && seen.n_line == 2);
+	kvm_irq_watch(irq, NULL, NULL);
+	ops->line(irq, 17, 3, false);
+	ck_assert(seen.n == 2 && kernel.n_line == 4);
+	kvm_irq_free(irq);
+}
+END_TEST
+
 /* A line is up while any of those who share it holds it up, and KVM hears of changes only. */
 START_TEST(test_shared_lines)
 {
@@ -416,5 +473,5 @@ START_TEST(test_host_without_routing)
 END_TEST
 
 UNIT_MAIN("kvm-irq", test_fixed_routes, test_pci_at_the_pics,
-	  test_pci_line_by_fd, test_no_pci, test_routes, test_routes_end, test_kvm_refuses_routes,
-	  test_irqfd, test_ioeventfd, test_shared_lines, test_endings, test_host_without_routing)
+	  test_pci_line_by_fd, test_no_pci, test_routes, test_msi_wide_ids, test_routes_end, test_kvm_refuses_routes,
+	  test_irqfd, test_ioeventfd, test_shared_lines, test_watch, test_endings, test_host_without_routing)

@@ -9,10 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lkvm/fs.h"
 #include "lkvm/vm/kmod-index.h"
 #include "module-file.h"
-
-static struct kernel kernel = { .image = own_folder, .modules = own_folder };
 
 /* All of a file; it is at most as long as that */
 static size_t read_file(struct module_index *ix, const char *name, char ret[8192])
@@ -108,13 +107,12 @@ static void value_is(struct module_index *ix, const char *file, const char *key,
 		ck_assert_msg(!got, "%s", key);
 }
 
-static struct module_index *enter(enum kernel_modules kind, const char *prefix)
+static struct module_index *enter(bool built)
 {
 	struct module_index *ix;
 
 	enter_own_folder();
-	kernel.kind = kind;
-	ck_assert_int_eq(module_index_new(&kernel, prefix, &ix), 0);
+	ck_assert_int_eq(module_index_new(own_folder, built, &ix), 0);
 	return ix;
 }
 
@@ -165,7 +163,7 @@ END_TEST
 START_TEST(test_installed)
 {
 	static const char builtin[] = "in_side.license=GPL\0in_side.alias=pci:v*\0other.alias=fs-o";
-	struct module_index *ix = enter(KERNEL_INSTALLED, "");
+	struct module_index *ix = enter(false);
 
 	put_text("modules.order", "kernel/b.ko\nkernel/a-x.ko\nkernel/gone.ko\nkernel/c.ko\nkernel/d.ko\nextra/c.ko\n");
 	put_text("modules.builtin", "kernel/in-side.ko\nkernel/fs/other.ko\n");
@@ -195,7 +193,7 @@ END_TEST
 
 START_TEST(test_built)
 {
-	struct module_index *ix = enter(KERNEL_BUILT, "kernel/");
+	struct module_index *ix = enter(true);
 
 	put_text("modules.order", "fs/a.o\nkernel/fs/b.ko\nkernel/kernel/c.ko\n");
 	put_module("fs/a.ko", "depends=b,c");
@@ -210,7 +208,7 @@ END_TEST
 /* It is made once, also if there is nothing; and not before somebody asks. */
 START_TEST(test_empty)
 {
-	struct module_index *ix = enter(KERNEL_INSTALLED, "");
+	struct module_index *ix = enter(false);
 
 	text_is(ix, "modules.dep", "");
 	put_text("modules.order", "kernel/a.ko\n");
@@ -221,4 +219,23 @@ START_TEST(test_empty)
 }
 END_TEST
 
-UNIT_MAIN("module index", test_trie, test_installed, test_built, test_empty)
+/* As who shares the folder sees them */
+START_TEST(test_files)
+{
+	struct module_index *ix = enter(false);
+	const struct fs_made *files = module_index_files(ix);
+	struct stat st;
+	int fd;
+
+	ck_assert_int_eq(stat(own_folder, &st), 0);
+	ck_assert(files->dev == st.st_dev && files->ino == st.st_ino);
+	ck_assert_int_eq(files->open(files->ctx, "modules.order"), -ENOENT);
+	fd = files->open(files->ctx, "modules.dep");
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	leave(ix);
+	ck_assert_int_eq(module_index_new("/nonexistent", false, &ix), -ENOENT);
+}
+END_TEST
+
+UNIT_MAIN("module index", test_trie, test_installed, test_built, test_empty, test_files)

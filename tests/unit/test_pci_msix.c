@@ -240,6 +240,8 @@ END_TEST
 
 START_TEST(test_function_mask)
 {
+	unsigned vector;
+
 	new_function();
 	set_up(0, 5);
 	set_up(1, 6);
@@ -247,10 +249,13 @@ START_TEST(test_function_mask)
 	ck_assert(!bound(0)); /* off */
 	control(ENABLE | MASKALL);
 	ck_assert(pci_msix_enabled(&fn) && !bound(0));
+	ck_assert_ptr_null(pci_withheld(host, &vector));
 	pci_msix_signal(&fn, 0);
 	pci_msix_signal(&fn, 1);
+	ck_assert(pci_withheld(host, &vector) == fn.name && vector == 0);
 	ck_assert_uint_eq(pba(0, 4), 3);
 	control(ENABLE);
+	ck_assert(pci_withheld(host, &vector) == fn.name && vector == 1);
 	ck_assert(bound(0) && !bound(1));
 	ck_assert_uint_eq(delivered(0), 1);
 	ck_assert_uint_eq(pba(0, 4), 2);
@@ -258,6 +263,7 @@ START_TEST(test_function_mask)
 	ck_assert(!bound(0));
 	control(MASKALL);
 	ck_assert(!pci_msix_enabled(&fn));
+	ck_assert_ptr_null(pci_withheld(host, &vector)); /* of its vectors nothing is expected then */
 	free_function();
 }
 END_TEST

@@ -1,10 +1,12 @@
 /* Links: hw/ram.o hw/ram-fault.o */
 #include <dirent.h>
 #include <errno.h>
+#include <linux/mempolicy.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -226,6 +228,43 @@ START_TEST(test_advice_can_be_switched_off)
 END_TEST
 
 /* A file holds the parts back to back, and what the guest writes is in it. */
+/* The policy of a page: mbind(2). Each Linux with NUMA has a node 0. */
+static int policy_at(uint64_t at)
+{
+	int mode = -1;
+
+	ck_assert_int_eq(syscall(SYS_get_mempolicy, &mode, NULL, 0, ram_base(ram) + at, MPOL_F_ADDR), 0);
+	return mode;
+}
+
+START_TEST(test_policies)
+{
+	struct ram_policy policy[] = {
+		{ .start = 0, .bytes = RAM_GAP_START - 4096, .mode = MPOL_BIND, .nodes = { 1 } },
+		{ .start = RAM_GAP_END + 4096, .bytes = 4096, .mode = MPOL_INTERLEAVE, .nodes = { 1 } },
+	};
+	const struct ram_config cfg = { .policy = policy, .n_policies = ARRAY_SIZE(policy) };
+	struct ram_backing backing = { .fd = -1, .advice = &cfg };
+
+	if (syscall(SYS_get_mempolicy, NULL, NULL, 0, NULL, 0) && errno == ENOSYS)
+		return; /* the host's kernel has no NUMA */
+	ck_assert_int_eq(ram_new(4096 * MIB, &backing, &ram), 0);
+	ck_assert(!backing.unbound);
+	ck_assert_int_eq(policy_at(0), MPOL_BIND); /* page 0 is touched when the RAM is made */
+	ck_assert_int_eq(policy_at(RAM_GAP_START - 8192), MPOL_BIND);
+	ck_assert_int_eq(policy_at(RAM_GAP_START - 4096), MPOL_DEFAULT);
+	ck_assert_int_eq(policy_at(RAM_GAP_END), MPOL_DEFAULT);
+	ck_assert_int_eq(policy_at(RAM_GAP_END + 4096), MPOL_INTERLEAVE);
+	ck_assert_int_eq(policy_at(RAM_GAP_END + 8192), MPOL_DEFAULT);
+	ram_free(ram);
+
+	policy[1].nodes[0] = 0;
+	policy[1].nodes[15] = 1ULL << 63; /* node 1023 */
+	ck_assert_int_eq(ram_new(4096 * MIB, &backing, &ram), -EINVAL);
+	ck_assert(backing.unbound);
+}
+END_TEST
+
 START_TEST(test_shared_file)
 {
 	struct ram_backing backing = { .fd = memfd_create("ram", 0), .shared = true,
@@ -373,7 +412,7 @@ START_TEST(test_fault_names_the_guest_address)
 }
 END_TEST
 
-UNIT_MAIN("ram", test_layout, test_access_is_all_or_nothing, test_read_write,
+UNIT_MAIN("ram", test_policies, test_layout, test_access_is_all_or_nothing, test_read_write,
 	  test_window_arguments, test_gpa_of, test_mapping, test_low_memory_is_small,
 	  test_advice_can_be_switched_off, test_shared_file, test_impossible_sizes,
 	  test_no_leak, test_terabyte_costs_nothing,

@@ -33,7 +33,7 @@ static int saved(const struct ram *ram, uint64_t want_written)
 	struct stat st;
 
 	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(ram_save(ram, fd, &written), 0);
+	ck_assert_int_eq(ram_save(ram, fd, 0, &written), 0);
 	ck_assert_uint_eq(written, want_written);
 	ck_assert_int_eq(fstat(fd, &st), 0);
 	ck_assert_uint_eq((uint64_t)st.st_size, ram_bytes(ram));
@@ -126,7 +126,7 @@ static void child(const struct ram *ram, int go_fd, int to_fd)
 	uint64_t written;
 	char text[16];
 
-	if (read(go_fd, text, 1) != 1 || ram_save(ram, to_fd, &written))
+	if (read(go_fd, text, 1) != 1 || ram_save(ram, to_fd, 0, &written))
 		_exit(2);
 	_exit(pread(to_fd, text, sizeof(text), 0) != sizeof(text) || strcmp(text, "before"));
 }
@@ -181,7 +181,7 @@ START_TEST(test_shared_with_others)
 	ck_assert_int_eq(ram_let_fork(ram, true), 0);
 	pid = fork();
 	if (!pid)
-		_exit(ram_save(ram, to, &written) || written != RAM_PAGE_BYTES);
+		_exit(ram_save(ram, to, 0, &written) || written != RAM_PAGE_BYTES);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
 	assert_in_file(to, MIB, "text");
@@ -201,12 +201,12 @@ START_TEST(test_no_room)
 	uint64_t written;
 
 	put(ram, 0, "text");
-	ck_assert_int_lt(ram_save(ram, fd, &written), 0);
+	ck_assert_int_lt(ram_save(ram, fd, 0, &written), 0);
 	close(fd);
 	sealed = memfd_create("saved", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	ck_assert_int_eq(ftruncate(sealed, SMALL), 0);
 	ck_assert_int_eq(fcntl(sealed, F_ADD_SEALS, F_SEAL_WRITE), 0);
-	ck_assert_int_eq(ram_save(ram, sealed, &written), -EPERM);
+	ck_assert_int_eq(ram_save(ram, sealed, 0, &written), -EPERM);
 	close(sealed);
 	ram_free(ram);
 }

@@ -685,8 +685,36 @@ START_TEST(test_state_late)
 }
 END_TEST
 
+/* What the host sees of it */
+START_TEST(test_look)
+{
+	struct rtc_view view;
+
+	set_now(2024, 5, 6, 7, 8, 9);
+	new_rtc();
+	rtc_look(machine.dev, &view);
+	ck_assert_int_eq(view.time_s, now.tv_sec);
+	ck_assert(!view.held && !view.has_alarm);
+	put(5, 0x07);
+	put(3, 0x30);
+	put(1, 0x00);
+	put(0x0b, H24 | ALARM);
+	put(0, 0x10); /* a second ahead of the host's */
+	rtc_look(machine.dev, &view);
+	ck_assert_int_eq(view.time_s, now.tv_sec + 1);
+	ck_assert(view.has_alarm);
+	ck_assert_int_eq(view.alarm_s, now.tv_sec + 1 + 21 * 60 + 50);
+	put(1, 0x60);
+	put(0x0b, H24 | ALARM | 0x80);
+	rtc_look(machine.dev, &view);
+	ck_assert(view.held);
+	ck_assert_int_eq(view.alarm_s, 0);
+	free_chip();
+}
+END_TEST
+
 UNIT_MAIN("rtc", test_bcd_24, test_binary, test_12_hours, test_set, test_set_binary,
 	  test_write_without_set, test_no_drift, test_nonsense_time, test_uip, test_c, test_d,
 	  test_update_interrupt, test_alarm, test_alarm_polled, test_periodic, test_all_interrupts,
 	  test_no_timer_left, test_b_reads_back, test_memory, test_ports, test_memory_size,
-	  test_state, test_state_late)
+	  test_state, test_state_late, test_look)

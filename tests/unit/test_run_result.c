@@ -10,10 +10,19 @@
 #include <unistd.h>
 
 #include "lkvm/builtin.h"
+#include "lkvm/json.h"
 #include "lkvm/types.h"
+#include "lkvm/vm/look.h"
 #include "lkvm/vm/run.h"
 
 const char lkvm_version[] = "1.2-test";
+
+/* What vm/look.c adds is no concern of this test's. */
+void look_json(struct json *json, const struct look *look)
+{
+	ck_assert_ptr_null(look);
+	json_str(json, "look", NULL);
+}
 
 static char folder[32];
 
@@ -337,15 +346,33 @@ START_TEST(test_json)
 			 "  \"setup_ns\": 0,\n"
 			 "  \"guest_ns\": 0,\n"
 			 "  \"total_ns\": 2,\n"
+			 "  \"start\": null,\n"
 			 "  \"boot_ns\": null,\n"
 			 "  \"command_ns\": null,\n"
-			 "  \"console_tail\": null\n"
+			 "  \"console_tail\": null,\n"
+			 "  \"look\": null\n"
 			 "}\n");
 	remove_folder();
 }
 END_TEST
 
 /* As many as are kept, not as many as there were */
+/* It took commands before it went on. */
+START_TEST(test_json_restored)
+{
+	struct vm_config cfg = { .name = "x", .restore = "dir", .session.wanted = true };
+	struct run_result r = { .cause = STOP_NONE, .start_ns = 5, .hello_ns = 6, .boot_ns = 7, .end_ns = 9 };
+	struct run_file file;
+
+	make_folder();
+	run_judge(&r, &cfg);
+	ck_assert_int_eq(run_file_open(&file, "out"), 0);
+	ck_assert_int_eq(run_result_write(&file, &cfg, &r), 0);
+	ck_assert_ptr_nonnull(strstr(get("out"), "\"start\": \"restored\",\n  \"boot_ns\": null,"));
+	remove_folder();
+}
+END_TEST
+
 START_TEST(test_json_splats)
 {
 	static struct kernel_log log = { .n_splats = KERNEL_LOG_SPLATS + 1 };
@@ -372,4 +399,4 @@ START_TEST(test_json_splats)
 }
 END_TEST
 
-UNIT_MAIN("run_result", test_verdict, test_splats, test_tests, test_json_splats, test_replace, test_link, test_as_it_is, test_impossible, test_json)
+UNIT_MAIN("run_result", test_verdict, test_splats, test_tests, test_json_splats, test_json_restored, test_replace, test_link, test_as_it_is, test_impossible, test_json)

@@ -1,5 +1,5 @@
-/* Links: vm/session.o vm/session-command.o vm/session-tell.o vm/session-words.o util/stream.o util/loop.o util/timer.o util/log.o */
-/* Wraps: epoll_ctl */
+/* Links: vm/session.o vm/session-command.o vm/session-leave.o vm/session-state.o vm/session-tell.o vm/session-words.o util/stream.o util/loop.o util/timer.o util/log.o hw/state.o hw/state-show.o util/json.o */
+/* Wraps: epoll_ctl getrandom */
 
 /* The host's end of a session; the test is the guest's init at the other end of the port. */
 #include "lkvm/vm/session.h"
@@ -14,9 +14,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "lkvm/clock.h"
 #include "lkvm/console.h"
 #include "lkvm/types.h"
 #include "lkvm/vm/session-words.h"
+#include "state.h"
 #include "unit.h"
 
 #define SENT_MOST (20u << 20)
@@ -33,6 +35,19 @@ int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
 	errno = EPERM;
 	return no_events && op == EPOLL_CTL_ADD ? -1 : __real_epoll_ctl(epfd, op, fd, event);
+}
+
+/* ---- a host without random numbers ---- */
+
+static bool no_random;
+
+ssize_t __real_getrandom(void *buf, size_t len, unsigned flags);
+ssize_t __wrap_getrandom(void *buf, size_t len, unsigned flags);
+
+ssize_t __wrap_getrandom(void *buf, size_t len, unsigned flags)
+{
+	errno = ENOSYS;
+	return no_random ? -1 : __real_getrandom(buf, len, flags);
 }
 
 /* ---- the guest's end ---- */
@@ -139,6 +154,14 @@ static void hello(void *ctx, const struct session_hello *hello)
 	hellos++;
 }
 
+static unsigned questions;
+
+static void asked(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &loop);
+	questions++;
+}
+
 static void lost(void *ctx, const char *why)
 {
 	(void)ctx;
@@ -178,11 +201,11 @@ static void say_hello(void)
 static void setup(void)
 {
 	const struct session_setup cfg = {
-		.loop = &loop, .ctx = &loop, .hello = hello, .kmsg = kmsg, .lost = lost,
+		.loop = &loop, .ctx = &loop, .asked = asked, .hello = hello, .kmsg = kmsg, .lost = lost,
 	};
 	const struct console_device device = { .input = port_input, .writable = port_writable, .dev = &loop };
 
-	hellos = losses = ends = unknown = 0;
+	questions = hellos = losses = ends = unknown = 0;
 	n_sent = 0;
 	signal(SIGPIPE, SIG_IGN);
 	sent = malloc(SENT_MOST);
@@ -212,7 +235,7 @@ static const struct session_command base = {
 
 static void (*listener)(void *ctx, const void *bytes, size_t len);
 
-static void run(void)
+static struct session_command new_ends(void)
 {
 	struct session_command cmd = base;
 
@@ -222,6 +245,13 @@ static void run(void)
 	cmd.fd[0] = in[0];
 	cmd.fd[1] = out[1];
 	cmd.fd[2] = err[1];
+	return cmd;
+}
+
+static void run(void)
+{
+	struct session_command cmd = new_ends();
+
 	cmd.printed = listener;
 	ck_assert_int_eq(session_run(s, &cmd, NULL), 0);
 }
@@ -633,6 +663,7 @@ static const struct {
 	{ { .type = SESSION_CREDIT, .command = 1, .len = 3 }, "credit that cannot be" },
 	{ { .type = SESSION_CREDIT, .command = 1, .stream = 1, .len = 4 }, "credit that cannot be" },
 	{ { .type = SESSION_HELLO, .len = sizeof(struct session_hello) }, "a hello that cannot be" },
+	{ { .type = SESSION_ASK }, "a question that cannot be" },
 	{ { .type = SESSION_EXEC, .command = 1 }, "a frame of no known type" },
 	{ { .type = 77, .command = 1 }, "a frame of no known type" },
 	{ { .type = SESSION_KMSG, .len = SESSION_MOST + 1 }, "a frame that is too long" },
@@ -663,6 +694,100 @@ START_TEST(test_nonsense)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(nonsense); i++)
 		try_nonsense(&nonsense[i].head, nonsense[i].why);
+}
+END_TEST
+
+START_TEST(test_plan)
+{
+	static const char records[] = "hostname=x\0tmpfs=/run";
+
+	setup();
+	ck_assert_int_eq(session_plan(s, records, sizeof(records)), -ENOTCONN);
+	frame(SESSION_ASK, 0, 0, NULL, 0);
+	ck_assert_uint_eq(questions, 1);
+	ck_assert_int_eq(session_plan(s, records, SESSION_PLAN_MOST + 1), -E2BIG);
+	ck_assert_int_eq(session_run(s, &base, NULL), -ENOTCONN);
+	ck_assert_int_eq(session_plan(s, records, sizeof(records)), 0);
+	expect(SESSION_PLAN, 0, records, sizeof(records));
+	say_hello();
+	ck_assert_uint_eq(hellos, 1);
+	ck_assert_int_eq(session_plan(s, records, sizeof(records)), -ENOTCONN);
+	frame(SESSION_ASK, 0, 0, NULL, 0);
+	ck_assert_str_eq(why_lost, "a question that cannot be");
+	ck_assert_int_eq(session_plan(s, records, sizeof(records)), -EPIPE);
+	teardown();
+}
+END_TEST
+
+/* Longer than there is room for at once: it goes on when the guest takes it. */
+START_TEST(test_plan_long)
+{
+	const size_t len = 700000;
+	char *records = malloc(len);
+	struct session_frame head;
+	size_t at = 0;
+
+	for (size_t i = 0; i < len; i++)
+		records[i] = (char)(i % 251);
+	setup();
+	frame(SESSION_ASK, 0, 0, NULL, 0);
+	port_room = 0;
+	ck_assert_int_eq(session_plan(s, records, len), 0);
+	ck_assert_uint_eq(n_sent, 0);
+	do {
+		const uint8_t *got;
+
+		port_room = SIZE_MAX;
+		if (!n_sent) {
+			port.ops->input_wanted(port.end);
+			turns(1);
+		}
+		got = next(&head);
+		ck_assert_uint_eq(head.type, SESSION_PLAN);
+		ck_assert_uint_le(head.len, len - at);
+		ck_assert_mem_eq(got, records + at, head.len);
+		at += head.len;
+	} while (head.flags & SESSION_MORE);
+	ck_assert_uint_eq(at, len);
+	teardown();
+	free(records);
+}
+END_TEST
+
+START_TEST(test_wake)
+{
+	struct session_wake wake[2];
+	struct session_frame head;
+
+	setup();
+	frame(SESSION_ASK, 0, 0, NULL, 0);
+	for (int i = 0; i < 2; i++) {
+		session_wake(s);
+		memcpy(&wake[i], next(&head), sizeof(wake[i]));
+		ck_assert_uint_eq(head.type, SESSION_WAKE);
+		ck_assert_uint_eq(head.len, sizeof(wake[i]));
+		ck_assert_uint_le(wake[i].realtime_ns, realtime_ns());
+		ck_assert_uint_gt(wake[i].realtime_ns + 10 * NS_PER_S, realtime_ns());
+	}
+	ck_assert_mem_ne(wake[0].seed, wake[1].seed, sizeof(wake[0].seed));
+	teardown();
+}
+END_TEST
+
+/* Zeros, of which the guest would take each for a random bit */
+START_TEST(test_wake_no_seed)
+{
+	struct session_frame head;
+
+	setup();
+	frame(SESSION_ASK, 0, 0, NULL, 0);
+	no_random = true;
+	session_wake(s);
+	no_random = false;
+	next(&head);
+	ck_assert_uint_eq(head.type, SESSION_WAKE);
+	ck_assert_uint_eq(head.len, SESSION_WAKE_NO_SEED);
+	teardown();
 }
 END_TEST
 
@@ -1257,9 +1382,176 @@ START_TEST(test_printed)
 }
 END_TEST
 
+/* ---- a guest that goes on from a snapshot ---- */
+
+static struct session *other; /* the one that it was saved from */
+
+static void save_all(struct state_buf *buf)
+{
+	ck_assert_int_eq(state_save(buf, &session_state_type, s), 0);
+	for (unsigned i = 0; i < session_count(s); i++)
+		ck_assert_int_eq(state_save(buf, &session_command_type, session_command_at(s, i)), 0);
+}
+
+static void load_all(const struct state_buf *buf)
+{
+	struct state_reader r = state_reader_of(buf);
+
+	ck_assert_msg(!state_load(&r, &session_state_type, s), "%s", r.why);
+	for (unsigned i = 0; i < session_count(s); i++)
+		ck_assert_msg(!state_load(&r, &session_command_type, session_command_at(s, i)), "%s", r.why);
+	ck_assert_ptr_eq(r.at, r.end);
+}
+
+/* Another lkvm has the same guest. */
+static void go_on(void)
+{
+	const struct session_setup cfg = {
+		.loop = &loop, .ctx = &loop, .asked = asked, .hello = hello, .kmsg = kmsg, .lost = lost,
+	};
+	const struct console_device device = { .input = port_input, .writable = port_writable, .dev = &loop };
+	struct state_buf buf = { 0 }, again = { 0 };
+
+	save_all(&buf);
+	port.ops->attach(port.end, NULL);
+	other = s;
+	ck_assert_int_eq(session_new(&cfg, &s), 0);
+	port = session_port(s);
+	port.ops->attach(port.end, &device);
+	load_all(&buf);
+	save_all(&again);
+	ck_assert_uint_eq(buf.len, again.len);
+	ck_assert_mem_eq(buf.data, again.data, buf.len);
+	state_buf_free(&buf);
+	state_buf_free(&again);
+	n_sent = 0;
+}
+
+static void end_both(void)
+{
+	session_free(other);
+	teardown();
+}
+
+static void start_lasting(void)
+{
+	struct session_command cmd = new_ends();
+	struct session_frame head;
+
+	cmd.lasting = true;
+	setup();
+	say_hello();
+	ck_assert_int_eq(session_run(s, &cmd, NULL), 0);
+	next(&head);
+}
+
+static void fill_pipe(int fd)
+{
+	static const char bytes[4096];
+
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	while (write(fd, bytes, sizeof(bytes)) > 0)
+		;
+}
+
+static void use_nothing(void *dev)
+{
+	(void)dev;
+}
+
+START_TEST(test_state)
+{
+	state_test_table(&session_state_type);
+	state_test_table(&session_command_type);
+	start_lasting();
+	state_test_hostile(&session_command_type, session_command_at(s, 0), use_nothing);
+	teardown();
+}
+END_TEST
+
+/* What was printed and not taken, what arrived in part, and what was read and not sent: nothing is lost or twice. */
+START_TEST(test_goes_on)
+{
+	const struct session_frame head = { .type = SESSION_DATA, .stream = 2, .command = 1, .len = 5 };
+	struct session_command cmd;
+
+	start_lasting();
+	fcntl(out[1], F_SETPIPE_SZ, 4096);
+	fill_pipe(out[1]);
+	frame(SESSION_DATA, 1, 1, "waits", 5);
+	feed(&head, sizeof(head));
+	feed("er", 2);
+	port_room = 3;
+	ck_assert_int_eq(write(in[1], "input", 5), 5);
+	turns(1);
+	go_on();
+	cmd = new_ends();
+	ck_assert(session_has_lasting(s));
+	ck_assert(session_attach(s, &cmd));
+	turns(1);
+	read_all(out[0], "waits");
+	feed("ror", 3);
+	turns(1);
+	read_all(err[0], "error");
+	port_room = SIZE_MAX;
+	port.ops->input_wanted(port.end);
+	turns(1);
+	ck_assert_mem_eq(sent + n_sent - 5, "input", 5);
+	finish(7);
+	ck_assert_uint_eq(ends, 1);
+	ck_assert_uint_eq(how.code, 7);
+	end_both();
+}
+END_TEST
+
+/* One with another command, or with nobody: the old one hangs up, and nobody is told. */
+START_TEST(test_is_left)
+{
+	struct session_frame head;
+	uint32_t signal;
+
+	start_lasting();
+	run();
+	n_sent = 0;
+	go_on();
+	ck_assert(!session_attach(s, NULL));
+	memcpy(&signal, next(&head), sizeof(signal));
+	ck_assert_uint_eq(head.type, SESSION_SIGNAL);
+	ck_assert_uint_eq(signal, SIGHUP);
+	finish(0);
+	ck_assert_uint_eq(ends, 0);
+	ck_assert_uint_eq(session_count(s), 1);
+	end_both();
+}
+END_TEST
+
+START_TEST(test_saved_asked)
+{
+	static const char plan[] = "hostname=x";
+	struct state_buf buf = { 0 };
+
+	setup();
+	ck_assert_int_eq(state_save(&buf, &session_state_type, s), -EBUSY); /* it will ask */
+	frame(SESSION_ASK, 0, 0, NULL, 0);
+	go_on();
+	ck_assert(session_is_asked(s) && !session_is_up(s));
+	session_wake(s);
+	ck_assert_int_eq(session_plan(s, plan, sizeof(plan)), 0);
+	ck_assert_int_eq(state_save(&buf, &session_state_type, s), -EBUSY); /* and mounts */
+	say_hello();
+	ck_assert(session_is_up(s) && !session_is_asked(s));
+	ck_assert(!session_has_lasting(s));
+	ck_assert_int_eq(state_save(&buf, &session_state_type, s), 0);
+	state_buf_free(&buf);
+	session_free(other);
+	teardown();
+}
+END_TEST
+
 UNIT_MAIN("session", test_exec, test_exec_in_parts, test_streams, test_printed, test_credit, test_slow_reader,
 	  test_credit_given, test_too_much_output, test_reader_leaves, test_full_disk, test_closed, test_file,
-	  test_event_as_input, test_no_events, test_ring, test_nonsense, test_other_version, test_closed_port,
-	  test_closed_port_sends_on, test_give_up, test_give_up_at_once, test_drain,
+	  test_event_as_input, test_no_events, test_ring, test_nonsense, test_other_version,
+	  test_plan, test_plan_long, test_wake, test_wake_no_seed, test_closed_port, test_closed_port_sends_on, test_give_up, test_give_up_at_once, test_drain,
 	  test_many, test_never_reads, test_ring_goes, test_long_commands, test_turns, test_tty, test_tty_drain,
-	  test_tty_credit, test_terminal, test_leave, test_words, test_bad_words)
+	  test_tty_credit, test_terminal, test_leave, test_words, test_bad_words, test_state, test_goes_on, test_is_left,
+	  test_saved_asked)

@@ -1,12 +1,18 @@
-/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-cpuid.o util/crc32c.o util/file.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
+/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-disks.o vm/snapshot-nets.o vm/options-net.o net/keys.o net/forward.o vm/options-disk.o disk/keys.o util/keys.o util/options.o vm/snapshot-fs.o vm/snapshot-cpuid.o vm/snapshot-numa.o util/crc32c.o util/file.o util/file-sample.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
 /* The file of a snapshot's state: what is written is read, and no byte of it can be another. */
 #include <errno.h>
 #include <string.h>
 
 #include "../../vm/snapshot-internal.h"
+#include "../../vm/vm-internal.h"
+#include "lkvm/disk.h"
+#include "lkvm/fs.h"
 #include "lkvm/log.h"
+#include "lkvm/options.h"
 #include "lkvm/version.h"
+#include "lkvm/vm/config.h"
 #include "lkvm/vm/devices.h"
+#include "lkvm/vm/run.h"
 #include "own-folder.h"
 #include "state.h"
 #include "unit.h"
@@ -24,10 +30,12 @@ static const struct state_type thing_type = { STATE_TYPE("thing", 1, struct thin
 
 const char lkvm_version[] = "of the test";
 
+static struct disk a_disk = { .size_bytes = 8192 };
+
 struct disk *virtio_list_disk(const struct virtio_list *list, unsigned index)
 {
 	(void)list, (void)index;
-	ck_abort_msg("no machine is saved here");
+	return &a_disk;
 }
 
 static void make_folder(void)
@@ -164,8 +172,199 @@ START_TEST(test_tables)
 {
 	state_test_table(&snapshot_machine_type);
 	state_test_table(&snapshot_disk_type);
+	state_test_table(&snapshot_folder_type);
+	state_test_table(&snapshot_lists_type);
+	state_test_table(&snapshot_network_type);
+	state_test_table(&snapshot_numa_type);
 	state_test_table(&snapshot_cpuid_type);
 }
 END_TEST
 
-UNIT_MAIN("snapshot", test_sections, test_damage, test_hostile, test_not_there, test_tables)
+static void assert_folder(const struct fs_config *got, const struct fs_config *want, const char *path)
+{
+	ck_assert_str_eq(got->path, path);
+	ck_assert_str_eq(got->tag, want->tag);
+	ck_assert_int_eq(got->read_only, want->read_only);
+	ck_assert_int_eq(got->p9, want->p9);
+	ck_assert_int_eq(got->one_mount, want->one_mount);
+	ck_assert_int_eq(got->dax, want->dax);
+	ck_assert_int_eq(got->cache, want->cache);
+}
+
+/* @lists as they come back to a machine of @n_folders; Return: of snapshot_take_lists() */
+static int take_lists(const struct session_lists *lists, unsigned n_folders, struct session_lists *ret)
+{
+	struct vm_config cfg = { .restore = own_folder, .n_folders = n_folders };
+	struct snapshot_writer w = { 0 };
+	struct state_reader in;
+	int err;
+
+	ck_assert_int_eq(snapshot_begin(&w, "first"), 0);
+	ck_assert_int_eq(snapshot_describe_lists(&w, lists), 0);
+	ck_assert_int_eq(snapshot_end(&w), 0);
+	put(SNAPSHOT_STATE, w.buf.data, w.buf.len);
+	state_buf_free(&w.buf);
+	ck_assert_int_eq(snapshot_open(own_folder, &cfg.snapshot), 0);
+	ck_assert_int_eq(snapshot_find(cfg.snapshot, "first", &in), 0);
+	err = snapshot_take_lists(&cfg);
+	ck_assert_ptr_null(snapshot_unused(cfg.snapshot));
+	snapshot_close(cfg.snapshot);
+	*ret = cfg.session.lists;
+	return err;
+}
+
+/* Once, whoever looked at the same time */
+START_TEST(test_written)
+{
+	struct snapshot_writer w = { 0 };
+	struct snapshot *snap;
+
+	make_folder();
+	ck_assert_int_eq(snapshot_begin(&w, "first"), 0);
+	ck_assert_int_eq(snapshot_end(&w), 0);
+	put(SNAPSHOT_STATE, w.buf.data, w.buf.len);
+	state_buf_free(&w.buf);
+	ck_assert_int_eq(snapshot_open(own_folder, &snap), 0);
+	ck_assert_int_eq(snapshot_check_written(snap), 0);
+	ck_assert_int_eq(snapshot_note_written(snap), 0);
+	ck_assert_int_eq(snapshot_check_written(snap), -ESTALE);
+	ck_assert_int_eq(snapshot_note_written(snap), -ESTALE);
+	snapshot_close(snap);
+	leave_own_folder();
+}
+END_TEST
+
+START_TEST(test_lists)
+{
+	const struct session_lists lists = { .modules = (char *)"/lib/modules/1", .built = true, .folder = 1, .ino = 5 };
+	struct session_lists got;
+
+	make_folder();
+	ck_assert_int_eq(take_lists(&(struct session_lists){ 0 }, 2, &got), 0);
+	ck_assert_ptr_null(got.modules);
+	ck_assert_int_eq(take_lists(&lists, 2, &got), 0);
+	ck_assert_str_eq(got.modules, lists.modules);
+	ck_assert(got.built && got.folder == 1 && got.ino == 5);
+	free(got.modules);
+	ck_assert_int_eq(take_lists(&lists, 1, &got), -EBADMSG); /* it has no second folder */
+	ck_assert_ptr_null(got.modules);
+	leave_own_folder();
+}
+END_TEST
+
+/* By a path that is right from anywhere, and what they are to the guest */
+START_TEST(test_folders)
+{
+	const struct fs_config folders[] = {
+		{ .path = ".", .tag = "here", .read_only = true, .dax = true, .cache = FS_CACHE_ALWAYS },
+		{ .path = "/", .tag = "a-tag-of-thirty-six-characters-12345", .p9 = true, .one_mount = true },
+	};
+	struct vm_config cfg = { 0 };
+	struct snapshot_writer w = { 0 };
+
+	make_folder();
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(snapshot_describe_folder(&w, &folders[i], i), 0);
+	ck_assert_int_eq(snapshot_describe_folder(&w, &(struct fs_config){ .path = "gone", .tag = "t" }, 2), -ENOENT);
+	ck_assert_int_eq(snapshot_end(&w), 0);
+	put(SNAPSHOT_STATE, w.buf.data, w.buf.len);
+	ck_assert_int_eq(snapshot_open(own_folder, &cfg.snapshot), 0);
+	ck_assert_int_eq(snapshot_take_folders(&cfg, 3), -EBADMSG); /* it has no third */
+	ck_assert_uint_eq(cfg.n_folders, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_folder(&cfg.folders[i], &folders[i], i ? "/" : own_folder);
+		free((char *)cfg.folders[i].path);
+	}
+	free(cfg.folders);
+	snapshot_close(cfg.snapshot);
+	state_buf_free(&w.buf);
+	leave_own_folder();
+}
+END_TEST
+
+/* ---- disks ---- */
+
+static void save_disks(struct disk_config *disks, unsigned n)
+{
+	struct vm_config cfg = { .disks = disks, .n_disks = n };
+	const struct vm vm = { .cfg = &cfg };
+	struct snapshot_writer w = { 0 };
+
+	for (unsigned i = 0; i < n; i++)
+		ck_assert_int_eq(snapshot_describe_disk(&w, &vm, i, i == 0), 0);
+	ck_assert_int_eq(snapshot_end(&w), 0);
+	put(SNAPSHOT_STATE, w.buf.data, w.buf.len);
+	state_buf_free(&w.buf);
+}
+
+/* With what the user says of them; Return: of snapshot_take_disks() */
+static int take_disks(struct vm_config *ret, const char *const *said, unsigned n)
+{
+	const struct opt opt = { .name = "disk" };
+	int err;
+
+	*ret = (struct vm_config){ .restore = own_folder };
+	for (unsigned i = 0; i < n; i++)
+		ck_assert_int_eq(run_parse_disk(ret, &opt, said[i]), 0);
+	ck_assert_int_eq(snapshot_open(own_folder, &ret->snapshot), 0);
+	err = snapshot_take_disks(ret, 2);
+	snapshot_close(ret->snapshot);
+	return err;
+}
+
+/* The user may say what they are, and where those are that were not copied; nothing else. */
+START_TEST(test_disks)
+{
+	static const struct {
+		const char *said[3];
+		int err;
+	} all[] = {
+		{ { NULL }, 0 },
+		{ { "one" }, 0 },
+		{ { "one,direct", "two,key-file=k" }, 0 },
+		{ { "one", "./two,ephemeral,packed,queues=3,serial=s" }, 0 },
+		{ { "two" }, -EINVAL },
+		{ { "one", "one" }, -ESTALE },
+		{ { "one", "gone" }, -ENOENT },
+		{ { "one", "two", "three" }, -EINVAL },
+		{ { "one,ro" }, -EINVAL },
+		{ { "one,packed" }, -EINVAL },
+		{ { "one,queues=2" }, -EINVAL },
+		{ { "one,serial=s" }, -EINVAL },
+		{ { "one,format=qcow2" }, -EINVAL },
+		{ { "one,backing" }, -EINVAL },
+	};
+	struct disk_config disks[] = {
+		{ .path = "one" },
+		{ .path = "two", .packed = true, .queues = 3, .serial = "s", .direct = true },
+	};
+	static const char zeros[8192];
+	struct vm_config cfg;
+
+	make_folder();
+	put("one", zeros, sizeof(zeros));
+	put("two", zeros, sizeof(zeros));
+	put("disk0", zeros, sizeof(zeros));
+	save_disks(disks, 2);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		unsigned n = 0;
+
+		while (n < 3 && all[i].said[n])
+			n++;
+		ck_assert_msg(take_disks(&cfg, all[i].said, n) == all[i].err, "%zu", i);
+		if (!all[i].err) {
+			ck_assert_uint_eq(cfg.n_disks, 2);
+			ck_assert(cfg.disks[0].ephemeral && !cfg.disks[0].direct);
+			ck_assert_str_eq(cfg.disks[1].serial, "s");
+			ck_assert(cfg.disks[1].direct && cfg.disks[1].packed);
+			ck_assert_int_eq(cfg.disks[1].ephemeral, i == 3);
+			ck_assert_int_eq(!!cfg.disks[1].key_file, i == 2);
+		}
+		run_free_disks(&cfg);
+	}
+	leave_own_folder();
+}
+END_TEST
+
+UNIT_MAIN("snapshot", test_sections, test_damage, test_hostile, test_not_there, test_tables, test_written, test_lists, test_folders,
+	  test_disks)

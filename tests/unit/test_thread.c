@@ -1,5 +1,7 @@
 /* Links: util/thread.o */
 /* Wraps: pthread_create */
+#include <sys/eventfd.h>
+#include <sched.h>
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -186,4 +188,34 @@ START_TEST(test_failure)
 }
 END_TEST
 
-UNIT_MAIN("thread", test_name, test_mask, test_signal, test_join, test_failure)
+static void wait_for_end(void *arg)
+{
+	uint64_t n;
+
+	ck_assert_int_eq(read(*(int *)arg, &n, sizeof(n)), sizeof(n));
+}
+
+START_TEST(test_pin)
+{
+	static const struct thread_type type = { .name = "pinned", .stack_bytes = 65536 };
+	const uint64_t one = 1;
+	struct thread *thread;
+	cpu_set_t mine;
+	unsigned cpu = 0;
+	int fd = eventfd(0, 0);
+
+	ck_assert_int_eq(sched_getaffinity(0, sizeof(mine), &mine), 0);
+	while (!CPU_ISSET(cpu, &mine))
+		cpu++;
+	ck_assert_int_eq(thread_new(&type, "1", wait_for_end, &fd, &thread), 0);
+	ck_assert_int_eq(thread_pin(thread, cpu), 0);
+	ck_assert_int_eq(thread_pin(thread, CPU_SETSIZE - 1), -EINVAL);
+	ck_assert_int_eq(thread_pin(thread, CPU_SETSIZE), -EINVAL);
+	ck_assert_int_eq(thread_pin(thread, 1u << 31), -EINVAL);
+	ck_assert_int_eq(write(fd, &one, sizeof(one)), sizeof(one));
+	ck_assert_int_eq(thread_join(thread, -1), 0);
+	close(fd);
+}
+END_TEST
+
+UNIT_MAIN("thread", test_pin, test_name, test_mask, test_signal, test_join, test_failure)

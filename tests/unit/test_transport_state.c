@@ -318,8 +318,8 @@ static void use_pci(void *transport)
 	for (unsigned off = 0; off < 0x100; off += 2)
 		bus_in(&mmio, MACHINE_BAR + off, off & 2 ? 2 : 4);
 	bus_in(&mmio, ISR, 1);
-	dev->transport_ops->queue_irq(dev->transport, 0);
-	dev->transport_ops->config_irq(dev->transport);
+	dev->transport_ops->queue_irq(dev, 0);
+	dev->transport_ops->config_irq(dev);
 }
 
 START_TEST(test_hostile)

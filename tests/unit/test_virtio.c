@@ -1673,6 +1673,25 @@ START_TEST(test_pause_and_config)
 }
 END_TEST
 
+/* At the machine's end what is on the rings of a device that stands still stays there. */
+START_TEST(test_pause_to_the_end)
+{
+	for (unsigned round = 0; round < 50; round++) {
+		setup(0);
+		ck_assert(fake_probe(&drv, 0, 16));
+		virtio_dev_hold_begin(dev);
+		ck_assert(virtio_dev_hold_wait(dev, now_ms() + 10000));
+		add(0);
+		fake_notify(&drv, 0);
+		virtio_dev_stop_begin(dev);
+		ck_assert(virtio_dev_stop_wait(dev, now_ms() + 10000));
+		ck_assert_uint_eq(atomic_load(&toy.handled), 0);
+		ck_assert_uint_eq(atomic_load(&toy.ends), 1);
+		teardown();
+	}
+}
+END_TEST
+
 static unsigned open_fds(void)
 {
 	int fd = dup(0);
@@ -1875,5 +1894,5 @@ UNIT_MAIN("virtio", test_echo, test_status, test_features_offered, test_features
 	  test_reset_while_telling, test_commit, test_notifications_stay,
 	  test_much_beside_ram, test_serve_absent_queue,
 	  test_hold, test_hold_and_set_up,
-	  test_pause, test_pause_reasons, test_pause_at_any_moment, test_pause_and_config,
+	  test_pause, test_pause_reasons, test_pause_at_any_moment, test_pause_and_config, test_pause_to_the_end,
 	  test_fini, test_stop, test_slow_reset, test_slow_queue_reset, test_slow_hold)

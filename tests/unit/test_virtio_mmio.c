@@ -544,12 +544,12 @@ END_TEST
 
 static void raise_queue(void)
 {
-	dev[0].transport_ops->queue_irq(dev[0].transport, 0);
+	dev[0].transport_ops->queue_irq(&dev[0], 0);
 }
 
 static void raise_config(void)
 {
-	dev[0].transport_ops->config_irq(dev[0].transport);
+	dev[0].transport_ops->config_irq(&dev[0]);
 }
 
 START_TEST(test_interrupt_bits)
@@ -701,7 +701,7 @@ START_TEST(test_places_and_sharing)
 		ck_assert_uint_eq(at.base, BASE + i * 0x1000);
 		ck_assert_uint_eq(at.gsi, want_gsi[i]);
 		ck_assert_uint_eq(read_at(at.base, 4), 0x74726976);
-		dev[i].transport_ops->queue_irq(dev[i].transport, 0);
+		dev[i].transport_ops->queue_irq(&dev[i], 0);
 		ck_assert_uint_eq(edges(at.gsi), 1);
 		ck_assert_uint_eq(read_at(at.base + VIRTIO_MMIO_INTERRUPT_STATUS, 4), 1);
 	}

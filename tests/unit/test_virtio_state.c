@@ -423,14 +423,14 @@ START_TEST(test_part_that_fails)
 }
 END_TEST
 
-static void no_irq(void *transport, unsigned index)
+static void no_irq(struct virtio_dev *d, unsigned index)
 {
-	(void)transport, (void)index;
+	(void)d, (void)index;
 }
 
-static void no_config_irq(void *transport)
+static void no_config_irq(struct virtio_dev *d)
 {
-	(void)transport;
+	(void)d;
 }
 
 /* A vCPU waits no time for a reset. */

@@ -950,6 +950,70 @@ static bool in_log(const uint64_t *log, gpa_t at)
 	return log[at.v / 4096 / 64] >> at.v / 4096 % 64 & 1;
 }
 
+/* Who looks on: numbers of chains that are out, and what it has heard */
+static struct {
+	struct virtq_watch watch;
+	unsigned n_popped, n_pushed, n_ended, last;
+	uint32_t written;
+} looker;
+
+static unsigned look_popped(struct virtq_watch *watch, const struct virtq_chain *c)
+{
+	ck_assert_ptr_eq(watch, &looker.watch);
+	ck_assert(c->out_bytes == 16 && c->n_out == 1);
+	looker.n_popped++;
+	return VIRTQ_MAX_SIZE + 1 - looker.n_popped;
+}
+
+static void look_pushed(struct virtq_watch *watch, unsigned number, uint32_t written)
+{
+	ck_assert_ptr_eq(watch, &looker.watch);
+	looker.n_pushed++;
+	looker.last = number;
+	looker.written = written;
+}
+
+static void look_ended(struct virtq_watch *watch)
+{
+	ck_assert_ptr_eq(watch, &looker.watch);
+	looker.n_ended++;
+}
+
+/* Chains are those that they would be, in any order; no one looks on after the end, nor at another ring. */
+START_TEST(test_watch)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+		uint64_t token[3];
+
+		memset(&looker, 0, sizeof(looker));
+		looker.watch = (struct virtq_watch){ look_popped, look_pushed, look_ended };
+		rig_init(&r, 8, formats[i]);
+		virtq_watch(&r.vq, &looker.watch);
+		for (unsigned n = 0; n < 3; n++)
+			rig_add(&r);
+		for (unsigned n = 0; n < 3; n++)
+			token[n] = rig_pop(&r, 1, 0);
+		ck_assert_int_eq(virtq_pop(&r.vq, &r.c), 0);
+		ck_assert_uint_eq(looker.n_popped, 3);
+		ck_assert_int_eq(virtq_push(&r.vq, token[1], 5), 0);
+		ck_assert(looker.n_pushed == 1 && looker.last == VIRTQ_MAX_SIZE - 1 && looker.written == 5);
+		ck_assert_int_eq(virtq_push(&r.vq, token[0], 0), 0);
+		ck_assert(looker.n_pushed == 2 && looker.last == VIRTQ_MAX_SIZE && looker.written == 0);
+		virtq_flush(&r.vq);
+		virtq_watch(&r.vq, NULL);
+		ck_assert_int_eq(virtq_push(&r.vq, token[2], 0), 0);
+		rig_add(&r);
+		ck_assert_int_eq(virtq_push(&r.vq, rig_pop(&r, 1, 0), 0), 0);
+		ck_assert(looker.n_popped == 3 && looker.n_pushed == 2);
+		virtq_watch(&r.vq, &looker.watch);
+		virtq_fini(&r.vq);
+		virtq_fini(&r.vq);
+		ck_assert_uint_eq(looker.n_ended, 1);
+		rig_fini(&r);
+	}
+}
+END_TEST
+
 START_TEST(test_log)
 {
 	static uint64_t log[LOG_PAGES / 64];
@@ -1073,7 +1137,7 @@ START_TEST(test_bad_place)
 }
 END_TEST
 
-UNIT_MAIN("virtq", test_place, test_place_with_some_out, test_bad_place, test_log, test_log_of_a_ring, test_init, test_chain, test_wrap, test_large_ids, test_push_not_out,
+UNIT_MAIN("virtq", test_place, test_place_with_some_out, test_bad_place, test_log, test_watch, test_log_of_a_ring, test_init, test_chain, test_wrap, test_large_ids, test_push_not_out,
 	  test_one_entry, test_zero_length, test_interrupt_flag, test_interrupt_event, test_notify,
 	  test_notify_taken_back,
 	  test_read_write, test_slice, test_split_malformed, test_split_head, test_split_head_twice,

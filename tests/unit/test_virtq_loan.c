@@ -202,6 +202,46 @@ START_TEST(test_unwritten)
 }
 END_TEST
 
+static unsigned watch_number, watch_pushed;
+
+static unsigned look_popped(struct virtq_watch *watch, const struct virtq_chain *c)
+{
+	(void)watch, (void)c;
+	return ++watch_number;
+}
+
+static void look_pushed(struct virtq_watch *watch, unsigned number, uint32_t written)
+{
+	(void)watch;
+	ck_assert_uint_eq(written, 4);
+	watch_pushed = number;
+}
+
+static void look_ended(struct virtq_watch *watch)
+{
+	(void)watch;
+}
+
+/* A chain may have both, a loan and who looks on. */
+START_TEST(test_watched)
+{
+	const struct fake_buf in = FAKE_IN(GPA(WINDOW + 4096), 4096);
+	struct virtq_watch watch = { look_popped, look_pushed, look_ended };
+
+	start(0);
+	virtq_watch(&r.vq, &watch);
+	for (unsigned i = 1; i < 4; i++) {
+		add(&in, 1, 0);
+		rig_pop(&r, 0, 1);
+		ck_assert_uint_eq(virtq_write(&r.c, 0, i == 3 ? "456" : "123", 4), 4);
+		ck_assert_int_eq(virtq_push(&r.vq, r.c.token, 4), 0);
+		ck_assert_uint_eq(watch_pushed, i);
+	}
+	ck_assert_int_eq(memcmp(window + 4096, "456", 4), 0);
+	stop();
+}
+END_TEST
+
 /* A window that the guest may only read can be read. */
 START_TEST(test_read_only)
 {
@@ -479,5 +519,5 @@ START_TEST(test_logged)
 }
 END_TEST
 
-UNIT_MAIN("virtq_loan", test_copied, test_written, test_unwritten, test_read_only, test_not_there, test_no_table,
+UNIT_MAIN("virtq_loan", test_copied, test_written, test_unwritten, test_watched, test_read_only, test_not_there, test_no_table,
 	  test_too_large, test_one_after_another, test_same_id, test_fini, test_gone, test_mended, test_logged)

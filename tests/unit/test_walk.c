@@ -252,5 +252,45 @@ START_TEST(test_tables_that_are_not_there)
 }
 END_TEST
 
+/* Two small pages that are not beside each other, then none; and one whose page is no RAM */
+START_TEST(test_copy)
+{
+	const uint64_t virt = 5ULL << 12;
+	uint8_t in[2 * 4096], out[3 * 4096];
+
+	start(PAE, LMA | NXE);
+	put64(0x1000, 0x2001);
+	put64(0x2000, 0x3001);
+	put64(0x3000, 0x4001);
+	put64(0x4000 + 8 * 5, 0x9001);
+	put64(0x4000 + 8 * 6, 0x7001);
+	for (size_t i = 0; i < sizeof(in); i++)
+		in[i] = (uint8_t)(i * 7 + i / 256);
+	memcpy(ram_base(ram) + 0x9000, in, 4096);
+	memcpy(ram_base(ram) + 0x7000, in + 4096, 4096);
+	memset(out, 0, sizeof(out));
+	ck_assert_uint_eq(walk_read(ram, &sregs, virt + 1, out, sizeof(out)), sizeof(in) - 1);
+	ck_assert_mem_eq(out, in + 1, sizeof(in) - 1);
+	ck_assert_uint_eq(walk_read(ram, &sregs, virt + 4095, out, 2), 2);
+	ck_assert_mem_eq(out, in + 4095, 2);
+	ck_assert_uint_eq(walk_read(ram, &sregs, virt - 1, out, 2), 0);
+	put64(0x4000 + 8 * 6, 0xd0000001);
+	ck_assert_uint_eq(walk_read(ram, &sregs, virt, out, sizeof(in)), 4096);
+	ck_assert_uint_eq(walk_read(ram, &sregs, 0xfffffffffffffff8, out, 16), 0);
+}
+END_TEST
+
+/* A large page begins in RAM and ends behind it. */
+START_TEST(test_copy_at_the_end)
+{
+	uint8_t out[8192];
+
+	start(PSE, 0);
+	put32(0x1000, 0x83);
+	ck_assert_uint_eq(walk_read(ram, &sregs, 2 * MIB - 4096 - 16, out, sizeof(out)), 4096 + 16);
+}
+END_TEST
+
 UNIT_MAIN("walk", test_off, test_32_bit, test_32_bit_large, test_pae, test_pae_reserved_bits,
-	  test_4_level, test_5_level, test_canonical, test_tables_that_are_not_there)
+	  test_4_level, test_5_level, test_canonical, test_tables_that_are_not_there,
+	  test_copy, test_copy_at_the_end)

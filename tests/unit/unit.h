@@ -36,7 +36,8 @@ static inline unsigned unit_entries(const char *path)
 #define UNIT_SECONDS 60
 #endif
 
-static inline int unit_run(const char *name, const TTest *const *tests)
+/* @tap: a file, or "-" */
+static inline int unit_run_to(const char *tap, const char *name, const TTest *const *tests)
 {
 	Suite *suite = suite_create(name);
 	TCase *tcase = tcase_create(name);
@@ -47,11 +48,16 @@ static inline int unit_run(const char *name, const TTest *const *tests)
 	for (; *tests; tests++)
 		tcase_add_test(tcase, *tests);
 	suite_add_tcase(suite, tcase);
-	srunner_set_tap(runner, "-");
+	srunner_set_tap(runner, tap);
 	srunner_run_all(runner, CK_SILENT);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static inline int unit_run(const char *name, const TTest *const *tests)
+{
+	return unit_run_to("-", name, tests);
 }
 
 #define UNIT_MAIN(name, ...)                                                                       \

@@ -140,10 +140,11 @@ static int write_made(const struct boot *boot, uint64_t at)
 	void *dst;
 	int err = ram_window(boot->ram, GPA(at), made->bytes, 1, &dst);
 
-	if (!err)
-		err = made->write(made->ctx, dst);
+	if (err)
+		return log_err(err, "%s", made->name);
+	made->write(made->ctx, dst);
 	log_debug(LOG_BOOT, "%s at %#" PRIx64 ", %" PRIu64 " bytes", made->name, at, made->bytes);
-	return err ? log_err(err, "%s", made->name) : 0;
+	return 0;
 }
 
 static int load_all(const struct boot *boot, const struct boot_file *files, unsigned n,

@@ -1,36 +1,24 @@
 /*
- * What CPUID tells the guest: what KVM offers, less what this machine has not, with a topology and APIC
- * ids of its own, and with what --cpu changes (features by name: cpuid-flags.c). Main thread, while the
- * vCPUs are made.
+ * What CPUID tells the guest: what KVM offers, less what this machine has not, with a topology of its own
+ * (cpuid-topology.c), and with what --cpu changes (features by name: cpuid-flags.c). Main thread, while
+ * the vCPUs are made.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "cpuid-internal.h"
 #include "lkvm/log.h"
-#include "lkvm/x86/cpu.h"
 
 #define FIRST_GUESS    256 /* KVM's own limit: with too little room the whole call was for nothing */
 #define LAST_GUESS     4096
-#define TOPOLOGY_EXTRA 7 /* most entries that are added: 3 each of 0xb and 0x1f, 0x8000001e */
 
-enum { LEAF_FEATURES = 1, LEAF_CACHES = 4, LEAF_TOPOLOGY = 0xb, LEAF_XSAVE = 0xd };
-enum { LEAF_TOPOLOGY_V2 = 0x1f };
-enum {
-	EXT_MAX = 0x80000000,
-	EXT_FEATURES = 0x80000001,
-	EXT_SIZES = 0x80000008,
-	EXT_CACHES = 0x8000001d,
-	EXT_TOPOLOGY = 0x8000001e,
-	EXT_ENCRYPTION = 0x8000001f,
-	EXT_TOPOLOGY_V2 = 0x80000026,
-};
+enum { LEAF_FEATURES = 1, LEAF_XSAVE = 0xd };
+enum { EXT_ENCRYPTION = 0x8000001f };
 
-#define FEATURES_EDX_HTT          (1u << 28)
 #define FEATURES_ECX_TSC_DEADLINE (1u << 24)
 #define FEATURES_ECX_HYPERVISOR   (1u << 31)
-#define EXT_ECX_CMP_LEGACY        (1u << 1)
 
 /* Room for @entries, which whoever fills it in writes before they are read. */
 static struct kvm_cpuid2 *table_new(uint32_t entries)
@@ -54,7 +42,7 @@ static struct kvm_cpuid2 *table_copy(const struct kvm_cpuid2 *from, uint32_t ext
 	return table;
 }
 
-static void drop(struct kvm_cpuid2 *table, uint32_t function)
+void cpuid_drop(struct kvm_cpuid2 *table, uint32_t function)
 {
 	uint32_t n = 0;
 
@@ -62,139 +50,6 @@ static void drop(struct kvm_cpuid2 *table, uint32_t function)
 		if (table->entries[i].function != function)
 			table->entries[n++] = table->entries[i];
 	table->nent = n;
-}
-
-/* The table was made with room for what adapt_topology() adds. */
-static struct kvm_cpuid_entry2 *add(struct kvm_cpuid2 *table, uint32_t function, uint32_t index,
-				    uint32_t flags)
-{
-	struct kvm_cpuid_entry2 *e = &table->entries[table->nent++];
-
-	*e = (struct kvm_cpuid_entry2){ .function = function, .index = index, .flags = flags };
-	return e;
-}
-
-static uint32_t max_leaf(const struct kvm_cpuid2 *table, uint32_t base)
-{
-	const struct kvm_cpuid_entry2 *e = cpuid_find(table, base, 0);
-
-	return e ? e->eax : 0;
-}
-
-static bool is_amd(const struct kvm_cpuid2 *table)
-{
-	const struct kvm_cpuid_entry2 *e = cpuid_find(table, 0, 0);
-	char vendor[12];
-
-	if (!e)
-		return false;
-	memcpy(vendor, &e->ebx, 4);
-	memcpy(vendor + 4, &e->edx, 4);
-	memcpy(vendor + 8, &e->ecx, 4);
-	return !memcmp(vendor, "AuthenticAMD", 12) || !memcmp(vendor, "HygonGenuine", 12);
-}
-
-/* Bits of an APIC id that tell @cpus processors apart. */
-static unsigned id_bits(unsigned cpus)
-{
-	unsigned bits = 0;
-
-	while (1u << bits < cpus)
-		bits++;
-	return bits;
-}
-
-static void set_field(uint32_t *reg, unsigned shift, unsigned width, uint32_t value)
-{
-	uint32_t mask = ((1u << width) - 1) << shift;
-
-	*reg = (*reg & ~mask) | (value << shift & mask);
-}
-
-/* Leaf 1: how many ids the package takes; each vCPU's own goes in later. */
-static void adapt_package(struct kvm_cpuid2 *table, unsigned cpus)
-{
-	struct kvm_cpuid_entry2 *e = cpuid_find(table, LEAF_FEATURES, 0);
-	uint32_t ids = 1u << id_bits(cpus);
-
-	if (!e)
-		return;
-	set_field(&e->ebx, 24, 8, 0);
-	set_field(&e->ebx, 16, 8, ids < 255 ? ids : 255);
-	e->edx = cpus > 1 ? e->edx | FEATURES_EDX_HTT : e->edx & ~FEATURES_EDX_HTT;
-}
-
-/* Caches of level 1 and 2 belong to one core, further ones to the package. */
-static void adapt_caches(struct kvm_cpuid2 *table, unsigned cpus)
-{
-	uint32_t others = (1u << id_bits(cpus)) - 1;
-
-	for (uint32_t i = 0; i < table->nent; i++) {
-		struct kvm_cpuid_entry2 *e = &table->entries[i];
-		bool intel = e->function == LEAF_CACHES;
-
-		if ((!intel && e->function != EXT_CACHES) || !(e->eax & 0x1f))
-			continue;
-		set_field(&e->eax, 14, 12, (e->eax >> 5 & 7) >= 3 ? others : 0);
-		if (intel)
-			set_field(&e->eax, 26, 6, others); /* cores; 63 stands for more, too */
-	}
-}
-
-/* Leaves 0xb and 0x1f: a level of threads with one a core, a level of cores, and the end. */
-static void adapt_levels(struct kvm_cpuid2 *table, uint32_t function, unsigned cpus)
-{
-	const struct {
-		uint32_t eax, ebx, type;
-	} level[] = { { 0, 1, 1 }, { id_bits(cpus), cpus, 2 }, { 0, 0, 0 } };
-
-	drop(table, function);
-	if (max_leaf(table, 0) < function)
-		return;
-	for (uint32_t i = 0; i < ARRAY_SIZE(level); i++) {
-		struct kvm_cpuid_entry2 *e =
-			add(table, function, i, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
-
-		e->eax = level[i].eax;
-		e->ebx = level[i].ebx;
-		e->ecx = level[i].type << 8 | i;
-	}
-}
-
-/* Leaf 0x8000001e is there if and only if "topoext" says so: one node, one thread a core. */
-static void adapt_amd_nodes(struct kvm_cpuid2 *table)
-{
-	drop(table, EXT_TOPOLOGY);
-	if (max_leaf(table, EXT_MAX) < EXT_TOPOLOGY)
-		cpuid_clear(table, "topoext", false);
-	else if (cpuid_has(table, "topoext"))
-		add(table, EXT_TOPOLOGY, 0, 0);
-}
-
-static void adapt_amd(struct kvm_cpuid2 *table, unsigned cpus)
-{
-	struct kvm_cpuid_entry2 *features = cpuid_find(table, EXT_FEATURES, 0);
-	struct kvm_cpuid_entry2 *sizes = cpuid_find(table, EXT_SIZES, 0);
-	bool amd = is_amd(table);
-
-	/* With HTT: what leaf 1 counts are cores, not threads. */
-	if (features && amd && cpus > 1)
-		features->ecx |= EXT_ECX_CMP_LEGACY;
-	else if (features)
-		features->ecx &= ~EXT_ECX_CMP_LEGACY;
-	if (sizes)
-		sizes->ecx = amd ? id_bits(cpus) << 12 | (cpus - 1) : 0;
-	adapt_amd_nodes(table);
-}
-
-static void adapt_topology(struct kvm_cpuid2 *table, unsigned cpus)
-{
-	adapt_package(table, cpus);
-	adapt_caches(table, cpus);
-	adapt_levels(table, LEAF_TOPOLOGY, cpus);
-	adapt_levels(table, LEAF_TOPOLOGY_V2, cpus);
-	adapt_amd(table, cpus);
-	drop(table, EXT_TOPOLOGY_V2); /* would tell of the host, and comes before the others */
 }
 
 /* State components that XSAVE keeps for a feature (SDM volume 1, 13.1). */
@@ -276,7 +131,7 @@ static void mask_host_only(struct kvm_cpuid2 *table)
 
 	for (size_t i = 0; i < ARRAY_SIZE(off); i++)
 		cpuid_clear(table, off[i], false);
-	drop(table, EXT_ENCRYPTION);
+	cpuid_drop(table, EXT_ENCRYPTION);
 }
 
 static int apply_features(struct kvm_cpuid2 *table, const struct kvm_cpuid2 *offer,
@@ -294,8 +149,8 @@ static int apply_features(struct kvm_cpuid2 *table, const struct kvm_cpuid2 *off
 	return 0;
 }
 
-int cpuid_adapt(const struct kvm_cpuid2 *supported, unsigned cpus, const struct cpu_config *cfg,
-		bool tsc_deadline, struct kvm_cpuid2 **ret)
+int cpuid_adapt(const struct kvm_cpuid2 *supported, const struct cpu_topology *topology,
+		const struct cpu_config *cfg, bool tsc_deadline, struct kvm_cpuid2 **ret)
 {
 	struct kvm_cpuid2 *offer = table_copy(supported, 0), *table = NULL;
 	int err = -ENOMEM;
@@ -303,7 +158,8 @@ int cpuid_adapt(const struct kvm_cpuid2 *supported, unsigned cpus, const struct 
 	if (!offer)
 		goto out;
 	add_capabilities(offer, tsc_deadline);
-	table = table_copy(offer, TOPOLOGY_EXTRA);
+	cpuid_offer_topology(offer, topology);
+	table = table_copy(offer, CPUID_TOPOLOGY_EXTRA);
 	if (!table)
 		goto out;
 	mask_host_only(table);
@@ -311,7 +167,7 @@ int cpuid_adapt(const struct kvm_cpuid2 *supported, unsigned cpus, const struct 
 	if (err)
 		goto out;
 	adapt_xsave(table);
-	adapt_topology(table, cpus);
+	cpuid_adapt_topology(table, topology);
 	*ret = table;
 	table = NULL;
 out:
@@ -337,22 +193,23 @@ static struct kvm_cpuid2 *get_supported(int kvm_fd)
 	return NULL;
 }
 
-int cpuid_build(int kvm_fd, unsigned cpus, const struct cpu_config *cfg, bool tsc_deadline,
-		struct kvm_cpuid2 **ret)
+int cpuid_build(int kvm_fd, const struct cpu_topology *topology, const struct cpu_config *cfg,
+		bool tsc_deadline, struct kvm_cpuid2 **ret)
 {
 	struct kvm_cpuid2 *supported = get_supported(kvm_fd);
 	int err;
 
 	if (!supported)
 		return log_err(-errno, "KVM_GET_SUPPORTED_CPUID");
-	err = cpuid_adapt(supported, cpus, cfg, tsc_deadline, ret);
+	err = cpuid_adapt(supported, topology, cfg, tsc_deadline, ret);
 	if (err == -ENOMEM)
 		log_err(err, "CPUID table");
 	free(supported);
 	return err;
 }
 
-int cpuid_check(int kvm_fd, unsigned cpus, bool tsc_deadline, const struct kvm_cpuid2 *table)
+int cpuid_check(int kvm_fd, const struct cpu_topology *topology, bool tsc_deadline,
+		const struct kvm_cpuid2 *table)
 {
 	static const struct cpu_config as_usual;
 	struct kvm_cpuid2 *supported = get_supported(kvm_fd), *usual = NULL;
@@ -361,7 +218,7 @@ int cpuid_check(int kvm_fd, unsigned cpus, bool tsc_deadline, const struct kvm_c
 
 	if (!supported)
 		return log_err(-errno, "KVM_GET_SUPPORTED_CPUID");
-	err = cpuid_adapt(supported, cpus, &as_usual, tsc_deadline, &usual);
+	err = cpuid_adapt(supported, topology, &as_usual, tsc_deadline, &usual);
 	if (err)
 		log_err(err, "CPUID table");
 	else
@@ -372,25 +229,4 @@ int cpuid_check(int kvm_fd, unsigned cpus, bool tsc_deadline, const struct kvm_c
 		return err;
 	return lacks ? log_errx(-ENOTSUP, "CPU feature '%s', which the guest has: not supported by this host's KVM",
 				lacks) : 0;
-}
-
-void cpuid_set_apic_id(struct kvm_cpuid2 *table, unsigned id)
-{
-	for (uint32_t i = 0; i < table->nent; i++) {
-		struct kvm_cpuid_entry2 *e = &table->entries[i];
-
-		switch (e->function) {
-		case LEAF_FEATURES:
-			set_field(&e->ebx, 24, 8, id);
-			break;
-		case LEAF_TOPOLOGY:
-		case LEAF_TOPOLOGY_V2:
-			e->edx = id;
-			break;
-		case EXT_TOPOLOGY:
-			e->eax = id;
-			set_field(&e->ebx, 0, 8, id); /* core */
-			break;
-		}
-	}
 }

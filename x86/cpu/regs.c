@@ -114,11 +114,12 @@ static int set_entry(int vcpu_fd, const struct boot_entry *entry)
 	return 0;
 }
 
-int regs_setup(int vcpu_fd, unsigned id, struct kvm_cpuid2 *cpuid, const struct boot_entry *entry)
+int regs_setup(int vcpu_fd, unsigned id, const struct cpu_topology *topology, struct kvm_cpuid2 *cpuid,
+	       const struct boot_entry *entry)
 {
 	int err;
 
-	cpuid_set_apic_id(cpuid, id);
+	cpuid_set_apic_id(cpuid, topology, id);
 	if (ioctl(vcpu_fd, KVM_SET_CPUID2, cpuid) < 0)
 		return log_err(-errno, "KVM_SET_CPUID2 of vCPU %u", id);
 	err = set_msrs(vcpu_fd, id);

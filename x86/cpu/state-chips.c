@@ -1,9 +1,10 @@
-/* The state of the interrupt chips, timer and clock that KVM has in the kernel; see x86/state.h. */
+/* The state of the interrupt chips and the timer that KVM has in the kernel; see x86/state.h. */
 #include <errno.h>
 #include <linux/kvm.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "lkvm/clock.h"
 #include "lkvm/x86/state.h"
 
 static int vm_ioctl(void *dev, unsigned long request, void *arg)
@@ -94,14 +95,36 @@ static const struct state_field pit_fields[] = {
 	STATE_ARRAY(struct kvm_pit_state2, reserved),
 };
 
-/* When the counters started is in time of this host, which KVM does not take back. */
+#define PIT_HZ 1193181 /* KVM's */
+
+/* Not those that count again and again, nor those that wait for their gate */
+static bool counts_once(const struct kvm_pit_channel_state *channel)
+{
+	return channel->mode == 0 || channel->mode == 4;
+}
+
+/*
+ * When the counters started is in time of this host, which KVM does not take back: they start anew. So
+ * one that counts down just once is given what is left of that. Of channel 0 KVM does not tell; its 55 ms
+ * begin once more.
+ */
+static void take_time(struct kvm_pit_channel_state *channel)
+{
+	const uint64_t since_ns = now_ns() - (uint64_t)channel->count_load_time;
+	const uint64_t ticks = (uint64_t)((unsigned __int128)since_ns * PIT_HZ / NS_PER_S);
+
+	if (channel->count_load_time && channel->count && counts_once(channel))
+		channel->count = ticks < channel->count ? (uint32_t)(channel->count - ticks) : 1;
+	channel->count_load_time = 0;
+}
+
 static int pit_save(void *dev, void *ret_state)
 {
 	struct kvm_pit_state2 *pit = ret_state;
 	int err = vm_ioctl(dev, KVM_GET_PIT2, pit);
 
-	for (unsigned i = 0; i < 3; i++)
-		pit->channels[i].count_load_time = 0;
+	for (unsigned i = 0; !err && i < 3; i++)
+		take_time(&pit->channels[i]);
 	return err;
 }
 
@@ -120,41 +143,4 @@ static const struct state_type pit_type = {
 
 const struct state_type *const kvm_chip_state_types[KVM_CHIP_STATE_TYPES] = {
 	&master_type, &slave_type, &ioapic_type, &pit_type,
-};
-
-/* ---- kvm-clock ---- */
-
-struct clock_state {
-	uint64_t clock_ns;
-	uint64_t realtime_ns; /* the host's UTC at that moment, for who wants to know; 0: not known */
-};
-
-static const struct state_field clock_fields[] = {
-	STATE_ONE(struct clock_state, clock_ns, .max = INT64_MAX),
-	STATE_ONE(struct clock_state, realtime_ns, .max = INT64_MAX),
-};
-
-static int clock_save(void *dev, void *ret_state)
-{
-	struct clock_state *st = ret_state;
-	struct kvm_clock_data now = { 0 };
-	int err = vm_ioctl(dev, KVM_GET_CLOCK, &now);
-
-	st->clock_ns = now.clock;
-	st->realtime_ns = now.flags & KVM_CLOCK_REALTIME ? now.realtime : 0;
-	return err;
-}
-
-static int clock_load(void *dev, const void *state)
-{
-	const struct clock_state *st = state;
-	struct kvm_clock_data then = { .clock = st->clock_ns };
-
-	return vm_ioctl(dev, KVM_SET_CLOCK, &then);
-}
-
-const struct state_type kvm_clock_state_type = {
-	STATE_TYPE("kvm-clock", 1, struct clock_state, clock_fields),
-	.save = clock_save,
-	.load = clock_load,
 };

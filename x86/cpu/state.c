@@ -6,15 +6,16 @@
  *
  * Called by the main thread while the vCPUs are parked.
  */
-#include "lkvm/x86/state.h"
-
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "lkvm/log.h"
+#include "lkvm/ram.h"
 #include "lkvm/types.h"
+#include "state-internal.h"
 
 static int vcpu_ioctl(void *dev, unsigned long request, const void *arg)
 {
@@ -51,45 +52,6 @@ static const struct state_field mp_state_fields[] = {
 	STATE_ONE(struct kvm_mp_state, mp_state),
 };
 PLAIN(mp_state, "cpu-mp-state", KVM_GET_MP_STATE, KVM_SET_MP_STATE);
-
-/* ---- time stamp counter: its frequency; the counter itself is an MSR ---- */
-
-struct tsc_state {
-	uint32_t khz; /* 0: this KVM does not tell */
-};
-
-static const struct state_field tsc_fields[] = {
-	STATE_ONE(struct tsc_state, khz, .max = INT32_MAX),
-};
-
-static int tsc_save(void *dev, void *ret_state)
-{
-	const struct kvm_fds *fds = dev;
-	struct tsc_state *st = ret_state;
-	int khz = ioctl(fds->vcpu_fd, KVM_GET_TSC_KHZ);
-
-	st->khz = khz < 0 ? 0 : (uint32_t)khz;
-	return 0;
-}
-
-/* Another frequency is scaled, or refused by a KVM that cannot. */
-static int tsc_load(void *dev, const void *state)
-{
-	const struct kvm_fds *fds = dev;
-	const struct tsc_state *st = state;
-	struct tsc_state now;
-
-	tsc_save(dev, &now);
-	if (!st->khz || st->khz == now.khz)
-		return 0;
-	return ioctl(fds->vcpu_fd, KVM_SET_TSC_KHZ, (unsigned long)st->khz) < 0 ? -errno : 0;
-}
-
-static const struct state_type tsc_type = {
-	STATE_TYPE("cpu-tsc", 1, struct tsc_state, tsc_fields),
-	.save = tsc_save,
-	.load = tsc_load,
-};
 
 /* ---- registers ---- */
 
@@ -275,12 +237,57 @@ static const struct state_type xcrs_type = {
 static const struct state_field lapic_state_fields[] = {
 	STATE_ARRAY(struct kvm_lapic_state, regs),
 };
-PLAIN(lapic_state, "cpu-lapic", KVM_GET_LAPIC, KVM_SET_LAPIC);
+
+#define APIC_LVT_TIMER 0x320
+#define APIC_CURRENT   0x390 /* count of its timer; KVM's runs at 1 GHz */
+#define APIC_DIVIDE    0x3e0
+#define TIMER_DEADLINE (2 << 17)
+
+static uint32_t apic_reg(const struct kvm_lapic_state *apic, unsigned at)
+{
+	uint32_t value;
+
+	memcpy(&value, apic->regs + at, sizeof(value));
+	return value;
+}
+
+/* Time has passed in which the timer counted; if that was all of its time, it is due at once. */
+static void pass_time(struct kvm_lapic_state *apic, uint64_t ns)
+{
+	const uint32_t divide = apic_reg(apic, APIC_DIVIDE), now = apic_reg(apic, APIC_CURRENT);
+	const unsigned log2 = (divide & 3) | (divide & 8) >> 1; /* minus 1 */
+	const uint64_t ticks = ns >> (log2 == 7 ? 0 : log2 + 1);
+	const uint32_t left = ticks < now ? (uint32_t)(now - ticks) : 1;
+
+	if (now && !(apic_reg(apic, APIC_LVT_TIMER) & TIMER_DEADLINE))
+		memcpy(apic->regs + APIC_CURRENT, &left, sizeof(left));
+}
+
+static int lapic_save(void *dev, void *ret_state)
+{
+	return vcpu_ioctl(dev, KVM_GET_LAPIC, ret_state);
+}
+
+static int lapic_load(void *dev, const void *state)
+{
+	const struct kvm_fds *fds = dev;
+	struct kvm_lapic_state apic = *(const struct kvm_lapic_state *)state;
+
+	if (fds->clocks && fds->clocks->passed_ns)
+		pass_time(&apic, fds->clocks->passed_ns);
+	return vcpu_ioctl(dev, KVM_SET_LAPIC, &apic);
+}
+
+static const struct state_type lapic_state_type = {
+	STATE_TYPE("cpu-lapic", 1, struct kvm_lapic_state, lapic_state_fields),
+	.save = lapic_save,
+	.load = lapic_load,
+};
 
 /* ---- model-specific registers: those of KVM_GET_MSR_INDEX_LIST that this vCPU has ---- */
 
-#define MAX_MSRS 511
-#define MSR_TSC  0x10
+#define MAX_MSRS   511
+#define WALL_BYTES 12 /* of kvm-clock's time of day */
 
 struct msrs_state {
 	uint32_t n;
@@ -294,10 +301,8 @@ static const struct state_field msrs_fields[] = {
 	STATE_SOME(struct msrs_state, data, n),
 };
 
-/* Return: 1 done, 0 not, or -errno */
-static int msr_ioctl(void *dev, unsigned long request, uint32_t index, uint64_t *data)
+int state_msr(const struct kvm_fds *fds, unsigned long request, uint32_t index, uint64_t *data)
 {
-	const struct kvm_fds *fds = dev;
 	union {
 		struct kvm_msrs msrs;
 		uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
@@ -323,7 +328,7 @@ static int msrs_save(void *dev, void *ret_state)
 		return -errno;
 	for (uint32_t i = 0; i < all.list.nmsrs; i++) {
 		uint64_t data = 0;
-		int got = msr_ioctl(dev, KVM_GET_MSRS, all.list.indices[i], &data);
+		int got = state_msr(dev, KVM_GET_MSRS, all.list.indices[i], &data);
 
 		if (got < 0)
 			return got;
@@ -335,45 +340,50 @@ static int msrs_save(void *dev, void *ret_state)
 	return 0;
 }
 
-/*
- * KVM takes a write of the time stamp counter that is less than a second off for an attempt to make
- * the vCPUs agree, and drops it. A guest's counter must not go back.
- */
-static int tsc_forward(void *dev, uint64_t least)
+/* One that cannot be written is right if it has this value already. */
+static int load_msr(const struct kvm_fds *fds, uint32_t index, uint64_t value)
 {
-	uint64_t now = 0, offset = 0;
-	const struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL,
-					      .attr = KVM_VCPU_TSC_OFFSET,
-					      .addr = (uintptr_t)&offset };
+	uint64_t data = value, now = 0;
+	int done = state_msr(fds, KVM_SET_MSRS, index, &data);
 
-	if (msr_ioctl(dev, KVM_GET_MSRS, MSR_TSC, &now) < 1 || now >= least)
+	if (done)
+		return done < 0 ? done : 0;
+	if (state_msr(fds, KVM_GET_MSRS, index, &now) >= 1 && now == value)
 		return 0;
-	if (vcpu_ioctl(dev, KVM_GET_DEVICE_ATTR, &attr))
-		return 0; /* of Linux before 5.16, which has nothing better */
-	offset += least - now;
-	return vcpu_ioctl(dev, KVM_SET_DEVICE_ATTR, &attr);
+	return log_errx(-ENOTSUP, "this host's KVM cannot set MSR 0x%x to 0x%llx", index, (unsigned long long)value);
 }
 
-/* One that cannot be written is right if it has this value already. */
+/*
+ * Where a guest tells KVM to, KVM writes what time it is, at once. It told that long ago, may use that
+ * memory for something else by now, and has not asked again.
+ */
+static int load_wall_clock(const struct kvm_fds *fds, uint32_t index, uint64_t at)
+{
+	uint8_t was[WALL_BYTES];
+	const bool keep = fds->ram && at && !ram_read(fds->ram, GPA(at), was, sizeof(was));
+	int err = load_msr(fds, index, at);
+
+	if (keep)
+		ram_write(fds->ram, GPA(at), was, sizeof(was));
+	return err;
+}
+
+/* The time stamp counter comes before those that a timer is set by: it would be late, or early. */
 static int msrs_load(void *dev, const void *state)
 {
 	const struct msrs_state *st = state;
+	int err = 0;
 
-	for (uint32_t i = 0; i < st->n; i++) {
-		uint64_t data = st->data[i], now = 0;
-		int done = msr_ioctl(dev, KVM_SET_MSRS, st->index[i], &data);
-
-		if (done < 0)
-			return done;
-		if (!done && (msr_ioctl(dev, KVM_GET_MSRS, st->index[i], &now) < 1 ||
-			      now != st->data[i]))
-			return -ENOTSUP;
+	for (uint32_t i = 0; !err && i < st->n; i++)
 		if (st->index[i] == MSR_TSC)
-			done = tsc_forward(dev, st->data[i]);
-		if (done < 0)
-			return done;
+			err = clock_load_tsc(dev, st->data[i]);
+	for (uint32_t i = 0; !err && i < st->n; i++) {
+		if (st->index[i] == MSR_WALL || st->index[i] == MSR_WALL_NEW)
+			err = load_wall_clock(dev, st->index[i], st->data[i]);
+		else if (st->index[i] != MSR_TSC)
+			err = load_msr(dev, st->index[i], st->data[i]);
 	}
-	return 0;
+	return err;
 }
 
 static const struct state_type msrs_type = {
@@ -400,27 +410,32 @@ static const struct state_field nested_fields[] = {
 static const char *nested_check(const void *state)
 {
 	const struct nested_state *st = state;
-	const struct kvm_nested_state *nested = (const void *)st->word;
 
-	if (st->n && st->n * 4 < sizeof(*nested))
+	if (st->n && st->n * 4 < sizeof(struct kvm_nested_state))
 		return "n";
-	return st->n && nested->size != st->n * 4 ? "word" : NULL;
+	return st->n && st->word[offsetof(struct kvm_nested_state, size) / 4] != st->n * 4 ? "word" : NULL;
 }
 
 static int nested_save(void *dev, void *ret_state)
 {
 	struct nested_state *st = ret_state;
-	struct kvm_nested_state *nested = (void *)st->word;
+	union {
+		struct kvm_nested_state nested;
+		uint32_t word[NESTED_WORDS];
+	} now = { .word = { 0 } };
 	int bytes = extension(dev, KVM_CAP_NESTED_STATE), err;
 
-	if (bytes < (int)sizeof(*nested))
+	if (bytes < (int)sizeof(now.nested))
 		return 0;
-	if (bytes > (int)sizeof(st->word))
+	if (bytes > (int)sizeof(now))
 		return -E2BIG;
-	nested->size = (uint32_t)bytes;
-	err = vcpu_ioctl(dev, KVM_GET_NESTED_STATE, nested);
-	st->n = nested->size / 4;
-	return err;
+	now.nested.size = (uint32_t)bytes;
+	err = vcpu_ioctl(dev, KVM_GET_NESTED_STATE, &now);
+	if (err)
+		return err;
+	st->n = now.nested.size / 4;
+	memcpy(st->word, now.word, sizeof(now.word));
+	return 0;
 }
 
 static int nested_load(void *dev, const void *state)
@@ -460,6 +475,6 @@ static const struct state_field vcpu_events_fields[] = {
 PLAIN(vcpu_events, "cpu-events", KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS);
 
 const struct state_type *const cpu_state_types[CPU_STATE_TYPES] = {
-	&mp_state_type, &tsc_type,	 &regs_type,	    &sregs_type, &fpu_type,    &xsave_type,
+	&mp_state_type, &kvm_tsc_state_type, &regs_type,	    &sregs_type, &fpu_type,    &xsave_type,
 	&xcrs_type,	&debugregs_type, &lapic_state_type, &msrs_type,	 &nested_type, &vcpu_events_type,
 };

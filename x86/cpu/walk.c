@@ -176,3 +176,34 @@ void walk_page_tables(const struct ram *ram, const struct kvm_sregs *sregs, uint
 				ret))
 			return;
 }
+
+/*
+ * How many of @len bytes from @virt on stand together at @ret_gpa; 0: none, as it is not mapped. Of a large page only
+ * as many as a small one has: not all of it need be RAM.
+ */
+static size_t walk_piece(const struct ram *ram, const struct kvm_sregs *sregs, uint64_t virt, size_t len,
+			 gpa_t *ret_gpa)
+{
+	struct walk walk;
+	size_t left;
+
+	walk_page_tables(ram, sregs, virt, &walk);
+	if (!walk.mapped)
+		return 0;
+	*ret_gpa = walk.gpa;
+	left = RAM_PAGE_BYTES - (walk.gpa.v & (RAM_PAGE_BYTES - 1));
+	return len < left ? len : left;
+}
+
+size_t walk_read(const struct ram *ram, const struct kvm_sregs *sregs, uint64_t virt, void *dst, size_t len)
+{
+	size_t done = 0, n;
+	gpa_t at;
+
+	for (; done < len; done += n) {
+		n = walk_piece(ram, sregs, virt + done, len - done, &at);
+		if (!n || ram_read(ram, at, (uint8_t *)dst + done, n))
+			break;
+	}
+	return done;
+}

@@ -1,5 +1,6 @@
 /*
- * The ACPI tables: RSDP, XSDT, FADT, FACS, MADT, DSDT and MCFG, one behind the other in the BIOS area.
+ * The ACPI tables: RSDP, XSDT, FADT, FACS, MADT, DSDT and MCFG, one behind the other in the BIOS area; below
+ * it SRAT, SLIT and HMAT, where the machine has NUMA nodes.
  * vm/boot.c calls it once, on the main thread, before any vCPU runs. Each put_X() appends a table and
  * returns where it is; what does not fit shows at the end (bytebuf_full()).
  */
@@ -12,8 +13,6 @@
 #include "acpi-internal.h"
 #include "lkvm/chips.h"
 #include "lkvm/x86/layout.h"
-
-#define PACKED __attribute__((packed))
 
 #define OEM_ID       "LKVM  "
 #define OEM_TABLE_ID "LKVM    "
@@ -164,46 +163,6 @@ struct facs {
 
 #define FACS_ALIGN 64
 
-/* 5.2.12, what follows the header */
-struct madt {
-	uint32_t lapic_address;
-	uint32_t flags;
-} PACKED;
-
-struct madt_lapic {
-	uint8_t type, length;
-	uint8_t processor_uid;
-	uint8_t apic_id;
-	uint32_t flags;
-} PACKED;
-
-struct madt_ioapic {
-	uint8_t type, length;
-	uint8_t id;
-	uint8_t reserved;
-	uint32_t address;
-	uint32_t gsi_base;
-} PACKED;
-
-struct madt_override {
-	uint8_t type, length;
-	uint8_t bus;
-	uint8_t source;
-	uint32_t gsi;
-	uint16_t flags;
-} PACKED;
-
-struct madt_lapic_nmi {
-	uint8_t type, length;
-	uint8_t processor_uid;
-	uint16_t flags;
-	uint8_t lint;
-} PACKED;
-
-enum { MADT_LAPIC = 0, MADT_IOAPIC = 1, MADT_OVERRIDE = 2, MADT_LAPIC_NMI = 4 };
-enum { MADT_PCAT_COMPAT = 1, LAPIC_ENABLED = 1, MADT_ALL_PROCESSORS = 0xff };
-enum { MPS_INTI_ACTIVE_HIGH = 1, MPS_INTI_LEVEL = 3 << 2 };
-
 /* PCI Firmware Specification 3.2, 4.1.2, what follows the header: the ECAM of one bus */
 struct mcfg {
 	uint8_t reserved1[8];
@@ -223,7 +182,7 @@ static uint64_t address_of(size_t at)
 	return LAYOUT_BIOS + at;
 }
 
-static size_t table_begin(struct bytebuf *b, const char *signature, uint8_t revision)
+size_t acpi_table_begin(struct bytebuf *b, const char *signature, uint8_t revision)
 {
 	struct header h = {
 		.revision = revision,
@@ -239,7 +198,7 @@ static size_t table_begin(struct bytebuf *b, const char *signature, uint8_t revi
 	return bytebuf_put(b, &h, sizeof(h));
 }
 
-static void table_end(struct bytebuf *b, size_t at)
+void acpi_table_end(struct bytebuf *b, size_t at)
 {
 	uint32_t length = (uint32_t)(b->len - at);
 	uint8_t sum;
@@ -307,7 +266,7 @@ static void put_devices(struct bytebuf *b, const struct hardware *hw)
 
 static size_t put_dsdt(struct bytebuf *b, const struct hardware *hw)
 {
-	size_t at = table_begin(b, "DSDT", 2); /* 2: integers have 64 bits */
+	size_t at = acpi_table_begin(b, "DSDT", 2); /* 2: integers have 64 bits */
 	const struct hw_row *vmgenid = hw_find(hw, HW_VMGENID);
 	size_t scope;
 
@@ -320,7 +279,7 @@ static size_t put_dsdt(struct bytebuf *b, const struct hardware *hw)
 		acpi_put_pci(b, hw);
 	acpi_put_virtio_mmio(b, hw->virtio_mmio, hw->n_virtio_mmio);
 	aml_end(b, scope);
-	table_end(b, at);
+	acpi_table_end(b, at);
 	return at;
 }
 
@@ -355,88 +314,75 @@ static size_t put_fadt(struct bytebuf *b, const struct hardware *hw, size_t facs
 		.minor_version = 4,
 		.hypervisor_vendor = "LKVM",
 	};
-	size_t at = table_begin(b, "FACP", 6);
+	size_t at = acpi_table_begin(b, "FACP", 6);
 
 	bytebuf_put(b, &fadt, sizeof(fadt));
-	table_end(b, at);
-	return at;
-}
-
-/*
- * KVM leaves every interrupt where ISA has it: GSI n is pin n of the IOAPIC, the timer's 0 too
- * (its default routing table). So the SCI is the only one to differ from its bus: level triggered.
- */
-static void put_interrupts(struct bytebuf *b, const struct hardware *hw)
-{
-	const uint8_t sci_gsi = hw_find(hw, HW_POWER)->gsi;
-	const struct madt_ioapic ioapic = {
-		.type = MADT_IOAPIC,
-		.length = sizeof(ioapic),
-		.address = (uint32_t)hw_find(hw, HW_IOAPIC)->memory.base,
-	};
-	const struct madt_override sci = {
-		.type = MADT_OVERRIDE,
-		.length = sizeof(sci),
-		.source = sci_gsi,
-		.gsi = sci_gsi,
-		.flags = MPS_INTI_ACTIVE_HIGH | MPS_INTI_LEVEL,
-	};
-	const struct madt_lapic_nmi nmi = {
-		.type = MADT_LAPIC_NMI,
-		.length = sizeof(nmi),
-		.processor_uid = MADT_ALL_PROCESSORS,
-		.lint = 1,
-	};
-
-	bytebuf_put(b, &ioapic, sizeof(ioapic));
-	bytebuf_put(b, &sci, sizeof(sci));
-	bytebuf_put(b, &nmi, sizeof(nmi));
-}
-
-static size_t put_madt(struct bytebuf *b, const struct hardware *hw)
-{
-	const struct madt madt = {
-		.lapic_address = (uint32_t)hw_find(hw, HW_LAPIC)->memory.base,
-		.flags = MADT_PCAT_COMPAT,
-	};
-	size_t at = table_begin(b, "APIC", 5);
-
-	bytebuf_put(b, &madt, sizeof(madt));
-	for (unsigned i = 0; i < hw->cpus; i++) {
-		const struct madt_lapic lapic = {
-			.type = MADT_LAPIC,
-			.length = sizeof(lapic),
-			.processor_uid = (uint8_t)i,
-			.apic_id = (uint8_t)i,
-			.flags = LAPIC_ENABLED,
-		};
-
-		bytebuf_put(b, &lapic, sizeof(lapic));
-	}
-	put_interrupts(b, hw);
-	table_end(b, at);
+	acpi_table_end(b, at);
 	return at;
 }
 
 static size_t put_mcfg(struct bytebuf *b, const struct hw_row *pci)
 {
 	const struct mcfg mcfg = { .ecam = pci->memory.base };
-	size_t at = table_begin(b, "MCFG", 1);
+	size_t at = acpi_table_begin(b, "MCFG", 1);
 
 	bytebuf_put(b, &mcfg, sizeof(mcfg));
-	table_end(b, at);
+	acpi_table_end(b, at);
 	return at;
 }
 
-/* @mcfg: 0 if there is none */
-static size_t put_xsdt(struct bytebuf *b, size_t fadt, size_t madt, size_t mcfg)
-{
-	size_t at = table_begin(b, "XSDT", 1);
-	uint64_t entries[] = { address_of(fadt), address_of(madt), address_of(mcfg) };
+/* What the XSDT names */
+struct tables {
+	unsigned n;
+	uint64_t at[8];
+};
 
-	bytebuf_put(b, entries, sizeof(entries) - (mcfg ? 0 : sizeof(entries[0])));
-	table_end(b, at);
+static void note(struct tables *tables, uint64_t at)
+{
+	tables->at[tables->n++] = at;
+}
+
+static size_t put_xsdt(struct bytebuf *b, const struct tables *tables)
+{
+	size_t at = acpi_table_begin(b, "XSDT", 1);
+
+	bytebuf_put(b, tables->at, tables->n * sizeof(tables->at[0]));
+	acpi_table_end(b, at);
 	return at;
+}
+
+/* They grow with CPUs and nodes, so they have a place of their own. Return: 0, -EFAULT, -ENOSPC */
+static int put_numa(struct ram *ram, const struct hardware *hw, struct tables *tables)
+{
+	struct bytebuf b = { .cap = LAYOUT_BIOS - LAYOUT_NUMA };
+	void *host;
+	int err = ram_window(ram, GPA(LAYOUT_NUMA), b.cap, 16, &host);
+
+	if (err)
+		return err;
+	b.data = host;
+	note(tables, LAYOUT_NUMA + acpi_put_srat(&b, hw));
+	note(tables, LAYOUT_NUMA + acpi_put_slit(&b, hw->numa));
+	if (acpi_has_hmat(hw->numa))
+		note(tables, LAYOUT_NUMA + acpi_put_hmat(&b, hw->numa));
+	return bytebuf_full(&b) ? -ENOSPC : 0;
+}
+
+static int put_all(struct bytebuf *b, struct ram *ram, const struct hardware *hw, size_t *ret_xsdt)
+{
+	const struct hw_row *pci = hw_find(hw, HW_PCI);
+	struct tables tables = { 0 };
+	size_t facs = put_facs(b), dsdt = put_dsdt(b, hw);
+	int err = 0;
+
+	note(&tables, address_of(put_fadt(b, hw, facs, dsdt)));
+	note(&tables, address_of(acpi_put_madt(b, hw)));
+	if (pci)
+		note(&tables, address_of(put_mcfg(b, pci)));
+	if (hw->numa)
+		err = put_numa(ram, hw, &tables);
+	*ret_xsdt = put_xsdt(b, &tables);
+	return err ? err : bytebuf_full(b) ? -ENOSPC : 0;
 }
 
 static void fill_rsdp(struct bytebuf *b, size_t at, size_t xsdt)
@@ -459,9 +405,8 @@ static void fill_rsdp(struct bytebuf *b, size_t at, size_t xsdt)
 int acpi_build(struct ram *ram, const struct hardware *hw, gpa_t *ret_rsdp, gpa_t *ret_end)
 {
 	static const struct rsdp empty;
-	const struct hw_row *pci = hw_find(hw, HW_PCI);
 	struct bytebuf b = { .cap = LAYOUT_BIOS_END - LAYOUT_BIOS };
-	size_t rsdp, facs, dsdt, fadt, madt, mcfg, xsdt;
+	size_t rsdp, xsdt;
 	void *bios;
 	int err;
 
@@ -471,14 +416,9 @@ int acpi_build(struct ram *ram, const struct hardware *hw, gpa_t *ret_rsdp, gpa_
 		return err;
 	b.data = bios;
 	rsdp = bytebuf_put(&b, &empty, sizeof(empty)); /* first: kernels look for it on 16 bytes */
-	facs = put_facs(&b);
-	dsdt = put_dsdt(&b, hw);
-	fadt = put_fadt(&b, hw, facs, dsdt);
-	madt = put_madt(&b, hw);
-	mcfg = pci ? put_mcfg(&b, pci) : 0;
-	xsdt = put_xsdt(&b, fadt, madt, mcfg);
-	if (bytebuf_full(&b))
-		return -ENOSPC;
+	err = put_all(&b, ram, hw, &xsdt);
+	if (err)
+		return err;
 	fill_rsdp(&b, rsdp, xsdt);
 	*ret_rsdp = GPA(address_of(rsdp));
 	*ret_end = GPA(address_of(b.len));

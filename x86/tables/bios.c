@@ -1,5 +1,6 @@
 /* What a kernel finds where a PC's firmware would be, beside the ACPI tables; see x86/acpi.h. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lkvm/chips.h"
@@ -40,7 +41,8 @@ enum {
 	TYPE_END = 127,
 };
 
-#define HANDLE(type)      ((uint16_t)((type) << 8)) /* there is one structure of each */
+#define HANDLE(type)      ((uint16_t)((type) << 8)) /* of the first of them */
+#define MAX_SOCKETS       64 /* that are told of; a kernel asks CPUID anyway */
 #define NO_HANDLE         0xfffe
 #define NO_CACHE          0xffff
 #define UNKNOWN_WIDTH     0xffff
@@ -56,10 +58,10 @@ struct smbios {
  * One structure: type, length and handle before @body, then @strings (each ends with a NUL byte,
  * which the last one has from the literal), and a NUL byte more.
  */
-static void put_structure(struct smbios *s, uint8_t type, const void *body, size_t body_bytes,
-			  const char *strings, size_t strings_bytes)
+static void put_numbered(struct smbios *s, uint8_t type, unsigned number, const void *body, size_t body_bytes,
+			 const char *strings, size_t strings_bytes)
 {
-	const uint16_t handle = HANDLE(type);
+	const uint16_t handle = (uint16_t)(HANDLE(type) + number);
 	const uint8_t head[2] = { type, (uint8_t)(sizeof(head) + sizeof(handle) + body_bytes) };
 	const size_t at = bytebuf_put(&s->b, head, sizeof(head));
 
@@ -70,6 +72,12 @@ static void put_structure(struct smbios *s, uint8_t type, const void *body, size
 	s->n++;
 	if (s->b.len - at > s->max_bytes)
 		s->max_bytes = (unsigned)(s->b.len - at);
+}
+
+static void put_structure(struct smbios *s, uint8_t type, const void *body, size_t body_bytes,
+			  const char *strings, size_t strings_bytes)
+{
+	put_numbered(s, type, 0, body, body_bytes, strings, strings_bytes);
 }
 
 #define PUT(s, type, body, strings)                                                                \
@@ -117,9 +125,16 @@ static void put_case(struct smbios *s)
 	PUT(s, TYPE_CHASSIS, chassis, "lkvm");
 }
 
-/* 7.5: all CPUs are cores of one package */
-static void put_processor(struct smbios *s, unsigned cpus)
+static uint8_t byte_of(uint64_t count)
 {
+	return count < 0xff ? (uint8_t)count : 0xff;
+}
+
+/* 7.5 */
+static void put_processor(struct smbios *s, const struct cpu_topology *t, unsigned socket)
+{
+	const uint8_t cores = byte_of((uint64_t)t->dies * t->cores);
+	char name[16];
 	const struct {
 		uint8_t socket, type, family, maker;
 		uint64_t id;
@@ -131,11 +146,12 @@ static void put_processor(struct smbios *s, unsigned cpus)
 		uint16_t characteristics, family2;
 	} PACKED processor = {
 		1, 3 /* central */, 1 /* other */, 0, 0, 0, 0, 0, 0, 0, 0x41 /* there, enabled */,
-		1 /* other */, { NO_CACHE, NO_CACHE, NO_CACHE }, 0, 0, 0, (uint8_t)cpus,
-		(uint8_t)cpus, (uint8_t)cpus, 1 << 2 /* 64 bits */, 1,
+		1 /* other */, { NO_CACHE, NO_CACHE, NO_CACHE }, 0, 0, 0, cores, cores,
+		byte_of((uint64_t)t->dies * t->cores * t->threads), 1 << 2 /* 64 bits */, 1,
 	};
 
-	PUT(s, TYPE_PROCESSOR, processor, "CPU 0");
+	snprintf(name, sizeof(name), "CPU %u", socket);
+	put_numbered(s, TYPE_PROCESSOR, socket, &processor, sizeof(processor), name, strlen(name) + 1);
 }
 
 /* 7.17 and 7.18 */
@@ -208,7 +224,8 @@ int smbios_build(struct ram *ram, const struct smbios_config *cfg, gpa_t at, gpa
 	s.b.data = host;
 	put_system(&s, cfg->uuid);
 	put_case(&s);
-	put_processor(&s, cfg->cpus);
+	for (unsigned i = 0; i < cfg->topology.sockets && i < MAX_SOCKETS; i++)
+		put_processor(&s, &cfg->topology, i);
 	put_memory(&s, cfg->ram_bytes);
 	put_structure(&s, TYPE_END, NULL, 0, "", 1);
 	if (bytebuf_full(&s.b))

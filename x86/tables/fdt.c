@@ -13,6 +13,7 @@
 
 #include "lkvm/virtio-mmio.h"
 #include "lkvm/x86/layout.h"
+#include "lkvm/x86/numa.h"
 
 #define FIRST_BYTES 8192
 #define MAX_BYTES   (1 << 20)
@@ -145,30 +146,74 @@ static void put_chosen(struct tree *t, const struct fdt_config *cfg)
 	end(t);
 }
 
+static void begin_memory(struct tree *t, uint64_t start, uint64_t bytes)
+{
+	begin_at(t, "memory", start);
+	put_string(t, "device_type", "memory");
+	put_cells(t, "reg", CELLS64(start), CELLS64(bytes));
+}
+
 static void put_memory(struct tree *t, const struct ram *ram)
 {
 	unsigned n;
 	const struct ram_part *part = ram_parts(ram, &n);
 
 	for (unsigned i = 0; i < n; i++) {
-		uint64_t start = part[i].start.v;
-
-		begin_at(t, "memory", start);
-		put_string(t, "device_type", "memory");
-		put_cells(t, "reg", CELLS64(start), CELLS64(part[i].size_bytes));
+		begin_memory(t, part[i].start.v, part[i].size_bytes);
 		end(t);
 	}
 }
 
-static void put_cpus(struct tree *t, unsigned cpus)
+static void put_node_id(struct tree *t, unsigned node)
+{
+	put_cells(t, "numa-node-id", node);
+}
+
+static void put_node_memory(struct tree *t, const struct numa *numa)
+{
+	struct numa_range range[NUMA_MAX_RANGES];
+	const unsigned n = numa_ranges(numa, range);
+
+	for (unsigned i = 0; i < n; i++) {
+		begin_memory(t, range[i].start, range[i].bytes);
+		put_node_id(t, range[i].node);
+		end(t);
+	}
+}
+
+/* From, to, how far: of each pair */
+static void put_distances(struct tree *t, const struct numa *numa)
+{
+	const uint32_t n = numa->n;
+	void *matrix = NULL;
+	uint8_t *cell;
+
+	begin(t, "distance-map");
+	put_string(t, "compatible", "numa-distance-map-v1");
+	if (!t->err)
+		t->err = fdt_property_placeholder(t->blob, "distance-matrix", (int)(n * n * 3 * sizeof(fdt32_t)), &matrix);
+	cell = matrix;
+	for (uint32_t i = 0; !t->err && i < n * n; i++, cell += 3 * sizeof(fdt32_t)) {
+		fdt32_st(cell, i / n);
+		fdt32_st(cell + sizeof(fdt32_t), i % n);
+		fdt32_st(cell + 2 * sizeof(fdt32_t), numa->distance[numa_pair(i / n, i % n)]);
+	}
+	end(t);
+}
+
+static void put_cpus(struct tree *t, const struct hardware *hw)
 {
 	begin(t, "cpus");
 	put_cells(t, "#address-cells", 1);
 	put_cells(t, "#size-cells", 0);
-	for (unsigned i = 0; i < cpus; i++) {
-		begin_at(t, "cpu", i);
+	for (unsigned i = 0; i < hw->cpus; i++) {
+		const uint32_t id = topology_apic_id(&hw->topology, i);
+
+		begin_at(t, "cpu", id);
 		put_string(t, "device_type", "cpu");
-		put_cells(t, "reg", i); /* the local APIC's id */
+		put_cells(t, "reg", id); /* the local APIC's */
+		if (hw->numa)
+			put_node_id(t, hw->numa->node[i]);
 		end(t);
 	}
 	end(t);
@@ -317,8 +362,13 @@ static void put_root(struct tree *t, const struct fdt_config *cfg)
 	put_cells(t, "#size-cells", 2);
 	put_cells(t, "interrupt-parent", PHANDLE_IOAPIC);
 	put_chosen(t, cfg);
-	put_memory(t, cfg->ram);
-	put_cpus(t, cfg->hardware->cpus);
+	if (cfg->hardware->numa) {
+		put_node_memory(t, cfg->hardware->numa);
+		put_distances(t, cfg->hardware->numa);
+	} else {
+		put_memory(t, cfg->ram);
+	}
+	put_cpus(t, cfg->hardware);
 	put_soc(t, cfg->hardware);
 	end(t);
 }

@@ -104,12 +104,15 @@ enum { CPU_ENABLED = 1, CPU_BOOT = 2, IOAPIC_ENABLED = 1 };
 #define EBDA_KIB         1
 #define EBDA_FLOATING    16 /* where in it the pointer stands */
 
-static void put_processors(struct bytebuf *b, unsigned cpus)
+/* Of CPUs whose ids fit: the rest is for kernels that read the MADT. Return: how many */
+static unsigned put_processors(struct bytebuf *b, const struct hardware *hw)
 {
-	for (unsigned i = 0; i < cpus; i++) {
+	unsigned i;
+
+	for (i = 0; i < hw->cpus && topology_apic_id(&hw->topology, i) < XAPIC_IDS; i++) {
 		const struct mp_processor cpu = {
 			.type = MP_PROCESSOR,
-			.apic_id = (uint8_t)i,
+			.apic_id = (uint8_t)topology_apic_id(&hw->topology, i),
 			.apic_version = LAPIC_VERSION,
 			.flags = i ? CPU_ENABLED : CPU_ENABLED | CPU_BOOT,
 			.signature = ANY_SIGNATURE,
@@ -118,6 +121,7 @@ static void put_processors(struct bytebuf *b, unsigned cpus)
 
 		bytebuf_put(b, &cpu, sizeof(cpu));
 	}
+	return i;
 }
 
 /* As the MADT says it: ISA interrupt n is pin n, and only the SCI is not what its bus is. */
@@ -189,9 +193,8 @@ static unsigned put_entries(struct bytebuf *b, const struct hardware *hw)
 		.address = (uint32_t)hw_find(hw, HW_IOAPIC)->memory.base,
 	};
 	const bool has_pci = hw_find(hw, HW_PCI);
-	unsigned n = hw->cpus + 2;
+	unsigned n = put_processors(b, hw) + 2;
 
-	put_processors(b, hw->cpus);
 	if (has_pci) {
 		bytebuf_put(b, &pci, sizeof(pci));
 		n++;

@@ -6,8 +6,12 @@
 
 #include "lkvm/console/keys.h"
 #include "lkvm/ram.h"
+#include "lkvm/virtio-balloon.h"
 #include "lkvm/virtio-console.h"
 #include "lkvm/virtio-rng.h"
+#include "lkvm/vsock.h"
+#include "lkvm/vm/gdb.h"
+#include "lkvm/vm/dump.h"
 #include "lkvm/vm/kernel-log.h"
 #include "lkvm/x86/cpu.h"
 
@@ -15,7 +19,12 @@
 #define CONFIG_TTYS 4 /* serial or console ports */
 
 struct disk_config;
+struct numa;
+struct numa_option;
+struct pmem_config;
 struct fs_config;
+struct net_config;
+struct net_forward;
 struct snapshot;
 
 struct session_share {
@@ -25,12 +34,20 @@ struct session_share {
 
 #define SESSION_ROOT_SERIAL "lkvm.root"
 
+/* Lists of a kernel's modules that lkvm makes, as nobody else has: module-index.h */
+struct session_lists {
+	char *modules;   /* heap: the folder that they are of; NULL: none are made */
+	bool built;      /* the kernel was built there */
+	unsigned folder; /* vm_config's, in which they seem to be */
+	uint64_t ino;    /* of @modules, when the guest was started */
+};
+
 /* `lkvm run -- CMD` */
 struct session_config {
 	bool wanted, has_command;
 	bool dax;          /* of all its folders */
 	char *const *argv; /* not copied; @shell if !has_command; NULL: none (--detach) */
-	char *shell[2];
+	char *shell[2];    /* also with --restore, for a guest that runs nothing; [0] NULL: not wanted */
 	char *root;        /* folder, heap; NULL: the host's own, or a disk */
 	bool root_disk;    /* the one with the serial number SESSION_ROOT_SERIAL */
 	struct session_share *shares; /* heap, n_shares of them */
@@ -41,7 +58,11 @@ struct session_config {
 	char *cwd_heap;
 	char *overlay;          /* size of the writable layer as tmpfs takes it, heap; NULL: half of RAM */
 	const char *kernel_log; /* file for the kernel's log, or NULL */
+	struct session_lists lists;
 };
+
+/* Does a session go on from where another one was ready for its command? */
+enum config_warm { WARM_ON, WARM_OFF, WARM_REFRESH };
 
 enum config_limit { LIMIT_RUN, LIMIT_BOOT, LIMIT_IDLE, CONFIG_LIMITS };
 
@@ -56,12 +77,26 @@ struct vm_config {
 	const char *dump_dtb; /* file for the device tree, or NULL */
 	struct cpu_config cpu;
 	unsigned cpus; /* 0: online CPUs of the host */
+	struct cpu_topology topology; /* 0: not given; none is after run_choose_size() */
 	struct ram_config ram;
+	struct numa_option *numa_options; /* heap, n_numa_options of them; vm/numa.h */
+	unsigned n_numa_options;
+	struct numa *numa; /* heap: what they come to (run_choose_numa()), or a snapshot's; NULL: no nodes */
+	struct ram_policy *ram_policies; /* heap: @ram's */
+	unsigned *pin; /* heap: vCPU n runs on the host's CPU pin[n % n_pin]; NULL: on any */
+	unsigned n_pin;
 	struct disk_config *disks; /* heap, n_disks of them; disk.h */
 	unsigned n_disks;
 	struct fs_config *folders; /* heap, n_folders of them; fs.h */
 	unsigned n_folders;
+	struct pmem_config *pmems; /* heap, n_pmems of them; pmem.h */
+	unsigned n_pmems;
+	struct net_config *nets; /* heap, n_nets of them; net.h */
+	unsigned n_nets;
+	struct net_forward *ports; /* heap, n_ports of them, of --port: the first user network's */
+	unsigned n_ports;
 	struct session_config session;
+	enum config_warm warm;
 	bool has_uuid;
 	uint8_t uuid[16]; /* as SMBIOS has it */
 	bool no_end_on_halt; /* a kernel that says that it has halted goes on */
@@ -74,6 +109,10 @@ struct vm_config {
 	bool virtio_mmio_cmdline; /* announced on the kernel's command line only */
 	bool no_rng;
 	struct virtio_rng_config rng;
+	bool has_vsock;
+	struct vsock_config vsock;
+	bool no_balloon;
+	struct virtio_balloon_options balloon;
 	struct virtio_console_options hvc;
 	struct {
 		const char *text; /* as it was given, NULL: none */
@@ -91,13 +130,18 @@ struct vm_config {
 	bool dry_run, verbose;    /* say what the machine is, and do not run it, or do */
 	unsigned stop_timeout_s;  /* how long the end may take; 0: the default */
 	bool no_socket;           /* nobody can ask this guest for anything */
+	struct gdb_config gdb;
 	const char *result;       /* file for the JSON result, or NULL */
+	const char *trace;        /* file for events, or NULL */
+	const char *report;       /* folder for what is known of a bad end, or NULL */
+	struct dump_on dump_on;   /* a bad end leaves a dump */
 	const char *restore;      /* folder of a snapshot that the machine goes on from, or NULL; */
 	struct snapshot *snapshot; /* which is this one, */
-	bool disks_rw;            /* and whose disks are written */
+	bool disks_rw;            /* whose disks are written, */
+	bool clock_given, clock_host; /* and whose clock has counted the time since (--clock) */
 
 	/* What some of the above point to where it is not argv; run_config_free() */
-	char *name_heap, *kernel_heap;
+	char *name_heap, *kernel_heap, *vsock_heap;
 };
 
 #endif

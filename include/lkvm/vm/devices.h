@@ -64,6 +64,13 @@ int virtio_list_each(struct virtio_list *list,
 struct pci_host *virtio_list_pci(const struct virtio_list *list);
 /** virtio_list_disk() - @index: below the configuration's n_disks */
 struct disk *virtio_list_disk(const struct virtio_list *list, unsigned index);
+/** virtio_list_balloon() - the memory balloon; NULL: there is none */
+struct virtio_dev *virtio_list_balloon(const struct virtio_list *list);
+
+/** virtio_list_net() - the network device with this number (virtio-net.h); NULL: there are not so many */
+struct virtio_dev *virtio_list_net(const struct virtio_list *list, unsigned index);
+/** virtio_list_vsock() - the socket device, or NULL; also of a @list of NULL */
+struct virtio_dev *virtio_list_vsock(const struct virtio_list *list);
 
 /** virtio_list_mend() - a vCPU has found nothing in a device's memory: struct virtio_type's mend() of all */
 bool virtio_list_mend(struct virtio_list *list);

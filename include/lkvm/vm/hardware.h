@@ -11,6 +11,12 @@
 void hardware_of(const struct vm_config *cfg, struct hardware *ret);
 
 /**
+ * hw_pmem_at() - where persistent memory is, above RAM and below the window for BARs
+ * @index: of @cfg's; their number: where the last one ends
+ */
+gpa_t hw_pmem_at(const struct vm_config *cfg, unsigned index);
+
+/**
  * hw_window64() - the addresses that @row has above @ram_bytes of RAM
  * @phys_bits: width of the host's physical addresses
  * Return: false if there are none

@@ -1,7 +1,7 @@
 /*
  * An initramfs made in memory: a cpio archive in the "newc" format that Linux unpacks at start-up.
- * Files are noted first; then it is known how large the archive is, and it is written in one go,
- * straight to where it shall be, which may be guest RAM. Main thread.
+ * Files are noted first; then it is known how large the archive is and what its checksum is, and it is
+ * written in one go, straight to where it shall be, which may be guest RAM. Main thread.
  * Spec: Linux, Documentation/driver-api/early-userspace/buffer-format.rst
  */
 #ifndef LKVM_VM_INITRAMFS_H
@@ -16,8 +16,7 @@ struct initramfs_file {
 	char *name;
 	mode_t mode; /* with the type, as st_mode */
 	dev_t device;
-	const void *bytes; /* NULL: of fd, or none */
-	int fd;
+	const void *bytes;
 	uint32_t len;
 };
 
@@ -39,20 +38,16 @@ void initramfs_free(struct initramfs *fs);
  */
 int initramfs_add(struct initramfs *fs, const char *name, mode_t mode, const void *bytes, size_t len);
 
-/** initramfs_add_file() - a file of the host, as long as it is now; read when the archive is written */
-int initramfs_add_file(struct initramfs *fs, const char *name, mode_t mode, const char *path);
-
 /** initramfs_add_node() - a folder (@device is 0) or a device node */
 int initramfs_add_node(struct initramfs *fs, const char *name, mode_t mode, dev_t device);
 
 /** initramfs_bytes() - how long the archive is */
 uint64_t initramfs_bytes(const struct initramfs *fs);
 
-/**
- * initramfs_write() - all of it
- * @dst: initramfs_bytes(), every one of which is written
- * Return: 0, or -errno (not logged): a file of the host cannot be read, or has shrunk (-EIO)
- */
-int initramfs_write(const struct initramfs *fs, void *dst);
+/** initramfs_write() - all of it to @dst: initramfs_bytes(), every one of which is written */
+void initramfs_write(const struct initramfs *fs, void *dst);
+
+/** initramfs_sum() - CRC-32C of what initramfs_write() would write */
+uint32_t initramfs_sum(const struct initramfs *fs);
 
 #endif

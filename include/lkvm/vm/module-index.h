@@ -6,7 +6,9 @@
 #ifndef LKVM_VM_MODULE_INDEX_H
 #define LKVM_VM_MODULE_INDEX_H
 
-#include "lkvm/vm/kernel.h"
+#include <stdbool.h>
+
+struct fs_made;
 
 struct module_index;
 
@@ -15,12 +17,15 @@ extern const char *const module_index_names[];
 
 /**
  * module_index_new() - main thread
- * @k:      lives as long
- * @prefix: what stands in front of paths in @k's folder: "kernel/"; a literal
- * Return: 0 or -ENOMEM
+ * @modules: the folder that struct kernel has; lives as long
+ * @built:   the kernel was built there: in the guest the folder is one below that of the lists, "kernel"
+ * Return: 0, -ENOMEM, or -errno if there is no such folder; not logged
  */
-int module_index_new(const struct kernel *k, const char *prefix, struct module_index **ret);
+int module_index_new(const char *modules, bool built, struct module_index **ret);
 void module_index_free(struct module_index *ix);
+
+/** module_index_files() - its files, for who shares the folder; lives as long */
+const struct fs_made *module_index_files(const struct module_index *ix);
 
 /**
  * module_index_open() - one of its files; any thread

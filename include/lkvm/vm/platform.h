@@ -10,6 +10,7 @@
 #include "lkvm/vm/config.h"
 
 struct platform;
+struct rtc_view;
 
 /* What the chips are built on. The array of consoles is read by platform_new() only. */
 struct platform_env {
@@ -41,6 +42,9 @@ int platform_each_state(struct platform *platform,
  * Return: 0, or -errno after one logged line
  */
 int platform_restored(struct platform *platform);
+
+/** platform_rtc() - what the real-time clock says */
+void platform_rtc(struct platform *platform, struct rtc_view *ret);
 
 /** platform_power_button() - Return: true if the guest listens to it */
 bool platform_power_button(struct platform *platform);

@@ -35,6 +35,7 @@
 #define RUN_SESSION_CMDLINE RUN_DEFAULT_CMDLINE " quiet sysrq_always_enabled"
 
 extern const struct opt run_options[];
+extern const struct opt_value run_clock_values[]; /* of --clock: keys.h */
 extern const char run_description[];
 
 /**
@@ -45,6 +46,22 @@ enum options_result run_config_parse(const struct command *cmd, int argc, char *
 				     struct vm_config *ret);
 void run_config_free(struct vm_config *cfg);
 
+/* vm/options-cpu.c: parse() of --cpus, with its keys, and --pin */
+extern const struct opt_key run_topology_keys[];
+int run_parse_cpus(void *config, const struct opt *opt, const char *arg);
+int run_parse_pin(void *config, const struct opt *opt, const char *arg);
+/**
+ * run_parse_ranges() - "0-3,8", with @separator in place of the comma
+ * @add: called for each number, in order; what it returns ends that, if it is not 0
+ * Return: 0, -EINVAL, or what @add returned; not logged
+ */
+int run_parse_ranges(const char *text, char separator, unsigned max, int (*add)(void *ctx, unsigned n), void *ctx);
+
+/* vm/options-numa.c: parse() of --numa, its keys, and what it allocated */
+extern const struct opt_key run_numa_keys[];
+int run_parse_numa(void *config, const struct opt *opt, const char *arg);
+void run_free_numa(struct vm_config *cfg);
+
 /* vm/options-disk.c: -d, a struct opt's parse(), and what it allocated */
 int run_parse_disk(void *config, const struct opt *opt, const char *arg);
 int run_add_root_disk(struct vm_config *cfg, const struct opt *opt, const char *arg);
@@ -54,6 +71,18 @@ void run_free_disks(struct vm_config *cfg);
 int run_parse_fs(void *config, const struct opt *opt, const char *arg);
 int run_parse_9p(void *config, const struct opt *opt, const char *arg);
 void run_free_folders(struct vm_config *cfg);
+
+/* vm/options-pmem.c: --pmem, and what it allocated */
+int run_parse_pmem(void *config, const struct opt *opt, const char *arg);
+void run_free_pmems(struct vm_config *cfg);
+
+/* vm/options-net.c: -n, -P, and what they allocated */
+int run_parse_net(void *config, const struct opt *opt, const char *arg);
+int run_parse_port(void *config, const struct opt *opt, const char *arg);
+/** run_take_ports() - when all options are known: give them to their network; 0 or -errno, logged */
+int run_take_ports(struct vm_config *cfg);
+void run_free_nets(struct vm_config *cfg);
+void run_free_ports(struct vm_config *cfg);
 
 /* vm/options-session.c: parse() of --root, --ro and --rw, --hide, --overlay-size, --dax, --env */
 int run_parse_root(void *config, const struct opt *opt, const char *arg);
@@ -68,6 +97,8 @@ int run_env_fill(struct session_config *s);
 void run_env_free(struct session_config *s);
 /** run_take_command() - the words behind `--`, and what the session has by default; 0 or -errno, logged */
 int run_take_command(struct vm_config *cfg, char **words, int n);
+/** run_take_shell() - a shell, should a guest of a snapshot run no command; 0 or -errno, logged */
+int run_take_shell(struct vm_config *cfg);
 void run_free_session(struct vm_config *cfg);
 
 /* vm/ttys.c */
@@ -122,6 +153,7 @@ struct run_result {
 	bool has_command;      /* `-- CMD`: was one wanted, */
 	bool command_ended;    /* and has it ended? Then: */
 	struct session_exit command;
+	bool warm;             /* it went on from a warm start, in place of booting */
 	uint64_t hello_ns;     /* when the session's init was up, 0: never */
 	int status;            /* exit status of lkvm; run_judge() */
 	const char *reason;    /* the same as a word; run_judge() */
@@ -132,6 +164,7 @@ struct run_result {
 	const struct kernel_log *kernel_log; /* what --fail-on forbids; NULL: nobody looked */
 	const struct ktap *ktap[2]; /* --ktap: the kernel's log, the command's output; NULL: not looked at */
 	char last_lines[4096];  /* of the guest's console, or "" */
+	const struct look *look; /* what was in its memory when it ended badly; NULL: nobody looked */
 	char *fault;            /* STOP_FAULT: why, in one line; heap, or NULL */
 	char error[1024];       /* what lkvm itself failed at, or "" */
 	char release[128];      /* of the guest's kernel, or "" */
@@ -144,8 +177,6 @@ struct run_result {
  * Return: 0 or -ENOMEM, logged
  */
 int run_note_kernel(struct run_result *result, const struct boot_entry *entry);
-/** run_status() - the exit status of a cause; the table of lkvm-run(1) */
-int run_status(enum stop_cause cause, uint32_t value, bool panicked);
 /** run_limit_name() - the option whose time has passed, by STOP_TIMEOUT's value */
 const char *run_limit_name(uint32_t value);
 /** run_command_status() - that of a command as a shell has it */
@@ -162,11 +193,13 @@ int run_junit_write(struct run_file *file, const struct vm_config *cfg, const st
 
 /**
  * run_choose_size() - number of CPUs and size of RAM, where they were not given; warnings about them
- * Return: 0, or -ENOMEM, logged, if --mem-prealloc would take more than there is
+ * Return: 0; -EINVAL, logged: the CPUs cannot be arranged as asked for; -ENOMEM, logged: --mem-prealloc
+ *	would take more than there is
  */
 int run_choose_size(struct vm_config *cfg);
-/** run_check_prealloc() - the last part of that */
-int run_check_prealloc(const struct ram_config *cfg);
+
+/** run_choose_cpus() - vm/topology.c: the part of it that is about CPUs; no level of cfg->topology is zero then */
+int run_choose_cpus(struct vm_config *cfg);
 
 /* vm/boot.c */
 

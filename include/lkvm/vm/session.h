@@ -18,6 +18,7 @@
 
 #include "lkvm/loop.h"
 #include "lkvm/session.h"
+#include "lkvm/state.h"
 #include "lkvm/virtio-console.h"
 
 struct console;
@@ -26,6 +27,8 @@ struct session;
 struct session_setup {
 	struct loop *loop;
 	void *ctx;
+	/* It waits for session_plan(), and nothing in it is of this session yet. Not each guest asks. */
+	void (*asked)(void *ctx);
 	void (*hello)(void *ctx, const struct session_hello *hello);
 	/* A record of the kernel's log, as /dev/kmsg has it, without the newline at its end; may be NULL */
 	void (*kmsg)(void *ctx, const char *record, size_t len);
@@ -44,6 +47,15 @@ void session_free(struct session *s);
 /** session_port() - what the device's port leads to */
 struct virtio_port session_port(struct session *s);
 
+/**
+ * session_plan() - answer what the guest has asked for; once
+ * @records: KEY=VALUE with a NUL behind each, for guest/init.c; they stay until session_free()
+ * Return: 0, -E2BIG, -ENOTCONN (it has not asked) or -EPIPE (the session is lost); not logged
+ */
+int session_plan(struct session *s, const char *records, size_t len);
+/** session_wake() - the guest goes on from a snapshot: tell it the time, and something that others do not have */
+void session_wake(struct session *s);
+
 /* A command; all is copied but the descriptors, which stay open and the caller's until it has ended. */
 struct session_command {
 	char *const *argv; /* NULL at the end */
@@ -55,6 +67,7 @@ struct session_command {
 	/* Without that: a terminal in the guest, of this size, whose bytes are those of fd[0] and fd[1] */
 	bool terminal;
 	struct session_winsize window;
+	bool lasting; /* when the guest goes on from a snapshot, session_attach() gives it new ends; one at most */
 	void *ctx;
 	/* It has printed this on standard output, which is not written yet; may be NULL */
 	void (*printed)(void *ctx, const void *bytes, size_t len);
@@ -94,6 +107,30 @@ uint64_t session_active_ns(const struct session *s);
 
 /** session_drain() - the guest has ended: take what it had sent, and write it out; as console_drain() */
 void session_drain(struct session *s, int interrupt_fd, int patience_ms);
+
+/* ---- vm/session-state.c: what of it belongs to the guest ---- */
+
+/* struct session; -EBUSY while something is being sent. Then session_count() commands, likewise: */
+extern const struct state_type session_state_type;
+extern const struct state_type session_command_type;
+unsigned session_count(const struct session *s);
+/** session_command_at() - the struct that session_command_type is of; @index is below session_count() */
+void *session_command_at(struct session *s, unsigned index);
+
+/* After they were loaded, and before the guest runs: */
+
+/** session_is_asked() - does the guest wait for its plan? session_is_up() - it takes commands */
+bool session_is_asked(const struct session *s);
+bool session_is_up(const struct session *s);
+/**
+ * session_attach() - the lasting command goes on with these ends, the others are left
+ * @cmd: as of session_run(), but for what the guest knows already; NULL: all are left
+ * Return: is there one?
+ */
+bool session_attach(struct session *s, const struct session_command *cmd);
+/** session_has_lasting() - is there one? session_lasting_terminal() - has it a terminal in the guest? */
+bool session_has_lasting(const struct session *s);
+bool session_lasting_terminal(const struct session *s);
 
 /** session_bye() - the guest may power off */
 void session_bye(struct session *s);

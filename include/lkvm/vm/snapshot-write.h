@@ -13,12 +13,17 @@
 
 #include "lkvm/loop.h"
 #include "lkvm/state.h"
+#include "lkvm/vm/ram-child.h"
 
 struct disk_source;
 struct ram;
 struct snapshot_job;
 
+#define SNAPSHOT_TEMP ".lkvm-snapshot-" /* begins its other name; eight hex digits follow */
+#define SNAPSHOT_TEMP_BYTES (sizeof(SNAPSHOT_TEMP) + 8)
+
 struct snapshot_job_config {
+	struct ram_children *dying; /* those that are given up, whose folder stays until they are dead */
 	struct loop *loop;
 	int folder_fd;    /* the job's from now on; a folder, in which */
 	const char *name; /* that of the snapshot is made */
@@ -55,7 +60,11 @@ int snapshot_job_start(struct snapshot_job *job, struct state_buf *state, const 
 		       unsigned n_disks);
 /** snapshot_job_done() - in over() */
 const struct snapshot_job_done *snapshot_job_done(const struct snapshot_job *job);
-/** snapshot_job_free() - what is not there yet never will be; takes NULL */
+/**
+ * snapshot_job_free() - what is not there yet never will be; takes NULL
+ * Waits for nothing: a child that does not die at once is one of cfg->dying until the loop hears of its end, and
+ * so long its folder stays. What is left after ram_children_end() stays, for snapshot_sweep().
+ */
 void snapshot_job_free(struct snapshot_job *job);
 
 /* vm/snapshot-folder.c */
@@ -64,5 +73,13 @@ void snapshot_job_free(struct snapshot_job *job);
 bool snapshot_is_there(int folder_fd, const char *name);
 /** snapshot_remove() - a snapshot's files in the folder @name, and that if there is nothing else in it */
 void snapshot_remove(int folder_fd, const char *name);
+/** snapshot_is_named() - is the folder @fd what has this name in @folder_fd? */
+bool snapshot_is_named(int folder_fd, const char *name, int fd);
+/**
+ * snapshot_sweep() - remove what jobs have left in this folder whose processes were all killed
+ * Only what is this user's, is called like one of theirs, has a snapshot's files and no others in it, and is in use
+ * by nobody, as its lock tells.
+ */
+void snapshot_sweep(int folder_fd);
 
 #endif

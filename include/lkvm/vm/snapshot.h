@@ -50,6 +50,8 @@ struct snapshot_writer {
 
 /** snapshot_begin() - the next section; records go to @w->buf then; Return: 0 or -ENOMEM, not logged */
 int snapshot_begin(struct snapshot_writer *w, const char *name);
+/** snapshot_put() - a section that has just one record; the same */
+int snapshot_put(struct snapshot_writer *w, const char *section, const struct state_type *type, const void *state);
 /** snapshot_end() - no more sections: w->buf is what the file has; Return: 0 or -ENOMEM, not logged */
 int snapshot_end(struct snapshot_writer *w);
 
@@ -90,6 +92,18 @@ int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool
  * Return: 0, -EINVAL, -EBADMSG, -ENOMEM; -ESTALE: a disk that was not copied is not what it was
  */
 int snapshot_take_config(struct vm_config *cfg);
+/**
+ * snapshot_take_same() - @cfg, which has no snapshot yet, is of the machine that was saved: go on from it
+ * Return: 0, and @cfg owns @snap; -EINVAL: it is another machine; else as snapshot_take_config()
+ */
+int snapshot_take_same(struct snapshot *snap, struct vm_config *cfg);
+/**
+ * snapshot_check_written() - RAM and disks are of one instant, until the disks are written
+ * snapshot_note_written() - now they will be; the machine has them all, so that nobody else has
+ * Return: 0; -ESTALE: they were, or -errno, logged
+ */
+int snapshot_check_written(const struct snapshot *snap);
+int snapshot_note_written(const struct snapshot *snap);
 /** snapshot_take_cpuid() - heap, free() it; Return: 0 or -errno */
 int snapshot_take_cpuid(struct snapshot *snap, struct kvm_cpuid2 **ret);
 

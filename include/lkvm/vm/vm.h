@@ -79,7 +79,7 @@ void vm_stop(struct vm *vm, enum stop_cause cause, uint32_t value);
 unsigned vm_hurry(struct vm *vm);
 /** vm_step() - what is being made or taken apart */
 const char *vm_step(const struct vm *vm);
-/** vm_unlink_now() - remove the control socket; the process ends without vm_end() */
+/** vm_unlink_now() - remove the control socket, and --gdb's; the process ends without vm_end() */
 void vm_unlink_now(const struct vm *vm);
 
 #endif

@@ -29,7 +29,7 @@ int mptable_build(struct ram *ram, const struct hardware *hw, gpa_t at, gpa_t *r
 /* x86/tables/bios.c */
 
 struct smbios_config {
-	unsigned cpus;
+	struct cpu_topology topology; /* no level is zero */
 	uint64_t ram_bytes;
 	const uint8_t *uuid; /* 16 bytes as the table has them, or NULL */
 };

@@ -53,7 +53,8 @@ struct hardware;
 struct boot_made {
 	const char *name; /* for messages */
 	uint64_t bytes;
-	int (*write)(const void *ctx, void *dst); /* all @bytes; 0 or -errno, not logged */
+	void (*write)(const void *ctx, void *dst); /* all @bytes */
+	uint32_t (*sum)(const void *ctx);          /* CRC-32C of them */
 	const void *ctx;
 };
 

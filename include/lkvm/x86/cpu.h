@@ -11,6 +11,7 @@
 #include "lkvm/keys.h"
 #include "lkvm/ram.h"
 #include "lkvm/x86/boot.h"
+#include "lkvm/x86/topology.h"
 
 /* x86/cpu/cpuid-flags.c */
 
@@ -47,29 +48,32 @@ struct kvm_cpuid_entry2 *cpuid_find(const struct kvm_cpuid2 *table, uint32_t fun
 
 /**
  * cpuid_build() - the CPUID table of all vCPUs, from what KVM supports
- * @kvm_fd:  /dev/kvm, for KVM_GET_SUPPORTED_CPUID
- * @cpus:    number of vCPUs, one package, one thread a core
- * @ret:     heap, free() it
+ * @kvm_fd:   /dev/kvm, for KVM_GET_SUPPORTED_CPUID
+ * @topology: how many vCPUs there are, and how they are arranged; no level is zero
+ * @ret:      heap, free() it
  * Return: 0 or -errno (logged)
  */
-int cpuid_build(int kvm_fd, unsigned cpus, const struct cpu_config *cfg, bool tsc_deadline,
-		struct kvm_cpuid2 **ret);
+int cpuid_build(int kvm_fd, const struct cpu_topology *topology, const struct cpu_config *cfg,
+		bool tsc_deadline, struct kvm_cpuid2 **ret);
 
 /**
  * cpuid_adapt() - the part of cpuid_build() that asks nobody: @supported is KVM's answer
  * Return: 0, -ENOMEM, or -ENOTSUP for a feature to switch on that @supported lacks (logged)
  */
-int cpuid_adapt(const struct kvm_cpuid2 *supported, unsigned cpus, const struct cpu_config *cfg,
-		bool tsc_deadline, struct kvm_cpuid2 **ret);
+int cpuid_adapt(const struct kvm_cpuid2 *supported, const struct cpu_topology *topology,
+		const struct cpu_config *cfg, bool tsc_deadline, struct kvm_cpuid2 **ret);
 
 /**
  * cpuid_check() - can vCPUs of this host have the table of another one's?
  * Return: 0, or -ENOTSUP for a feature in @table that this host's KVM lacks, or -errno; logged
  */
-int cpuid_check(int kvm_fd, unsigned cpus, bool tsc_deadline, const struct kvm_cpuid2 *table);
+int cpuid_check(int kvm_fd, const struct cpu_topology *topology, bool tsc_deadline,
+		const struct kvm_cpuid2 *table);
 
-/** cpuid_set_apic_id() - make the shared table vCPU @id's own (leaves 1, 0xb, 0x1f, 0x8000001e) */
-void cpuid_set_apic_id(struct kvm_cpuid2 *table, unsigned id);
+/* x86/cpu/cpuid-topology.c */
+
+/** cpuid_set_apic_id() - make the shared table vCPU @cpu's own (leaves 1, 0xb, 0x1f, 0x8000001e) */
+void cpuid_set_apic_id(struct kvm_cpuid2 *table, const struct cpu_topology *topology, unsigned cpu);
 
 /* x86/cpu/phys-bits.c */
 
@@ -87,7 +91,8 @@ unsigned cpu_phys_bits_for(uint64_t ram_bytes);
  * @cpuid:   the shared table; on return it is that of vCPU @id
  * Return: 0 or -errno after one logged line that names the ioctl
  */
-int regs_setup(int vcpu_fd, unsigned id, struct kvm_cpuid2 *cpuid, const struct boot_entry *entry);
+int regs_setup(int vcpu_fd, unsigned id, const struct cpu_topology *topology, struct kvm_cpuid2 *cpuid,
+	       const struct boot_entry *entry);
 
 /* x86/cpu/walk.c */
 
@@ -117,6 +122,13 @@ struct walk {
  */
 void walk_page_tables(const struct ram *ram, const struct kvm_sregs *sregs, uint64_t virt,
 		      struct walk *ret);
+
+/**
+ * walk_read() - copy from guest virtual addresses, page by page through the guest's tables
+ * Only RAM, no device. Nobody is in the guest, or what is read may be of several moments.
+ * Return: how many bytes were copied; fewer than @len where the next one is not mapped, or no RAM
+ */
+size_t walk_read(const struct ram *ram, const struct kvm_sregs *sregs, uint64_t virt, void *dst, size_t len);
 
 /* x86/cpu/fault.c */
 

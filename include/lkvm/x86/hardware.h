@@ -10,10 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lkvm/x86/topology.h"
+
 #define HW_MAX_ROWS 32
 #define HW_PORTS    2 /* ranges of ports of a row */
 
 struct device_type;
+struct numa;
 struct virtio_mmio_place;
 
 /* For who looks for one of them; at most one row of the machine has it. */
@@ -54,7 +57,9 @@ struct hw_row {
 };
 
 struct hardware {
-	unsigned cpus; /* 1..MAX_VCPUS; APIC id of vCPU n is n */
+	unsigned cpus; /* 1..MAX_VCPUS */
+	struct cpu_topology topology;
+	const struct numa *numa; /* NULL: the machine has no nodes */
 	unsigned n_rows;
 	struct hw_row row[HW_MAX_ROWS];
 	const struct virtio_mmio_place *virtio_mmio; /* that the tables are to tell of */

@@ -18,6 +18,7 @@
 #define LAYOUT_CMDLINE     0x00020000 /* kernel command line, up to LAYOUT_CMDLINE_MAX bytes */
 #define LAYOUT_CMDLINE_MAX 0x00010000
 #define LAYOUT_EBDA        0x0009fc00 /* 1 KB: MP floating pointer; end of low RAM in e820 */
+#define LAYOUT_NUMA        0x000c0000 /* ACPI's tables of NUMA; in no memory map, as a card's ROM would be */
 #define LAYOUT_BIOS        0x000e0000 /* RSDP, ACPI and MP tables; reserved in e820 */
 #define LAYOUT_BIOS_END    0x000f0000
 /*
@@ -73,6 +74,6 @@
 /* The same at the PICs, for a guest without IOAPIC: those of ISA that no chip here uses, set to level */
 #define ISA_IRQS_PCI { 7, 10, 11, 5, 14, 15, 6, 12 }
 
-#define MAX_VCPUS 255 /* xAPIC ids 0..254; more needs x2APIC */
+#define MAX_VCPUS 4096 /* what a KVM takes at most; x86/topology.h has their APIC ids */
 
 #endif

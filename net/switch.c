@@ -1,0 +1,479 @@
+/*
+ * A switch between guests of one user, without a process of its own; see net-internal.h.
+ *
+ * Each guest listens on a socket in the switch's folder, and who comes later connects to all that are there: so each
+ * has a connection to each other. Whoever ends takes along his own connections only. A socket that nobody listens on any
+ * more is removed by the next who comes. Who comes and who goes has the folder's lock meanwhile.
+ *
+ *	FOLDER/NAME.switch/0123456789abcdef    one a guest
+ *
+ * A frame goes to the connection that its receiver's address was last seen on, else to all. What a connection has
+ * no room for is dropped: no guest waits for another. Frames are whole, without offloads; a large MTU does as well.
+ */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "lkvm/clock.h"
+#include "lkvm/log.h"
+#include "lkvm/types.h"
+#include "net-internal.h"
+
+#define MAX_PEERS  64
+#define LEARNT     256 /* addresses whose place is known; a power of two */
+#define NAME_BYTES 17
+#define LOCK_MS    5000
+#define ROUNDS     5   /* the folder may go while it is being opened */
+#define ROOM_BYTES (1 << 20) /* of a connection, as far as the host lets us */
+
+struct net_switch;
+
+struct peer {
+	struct net_switch *sw;
+	struct loop_source src; /* fd -1: free */
+	bool ready;             /* may have a frame */
+};
+
+struct net_switch {
+	struct net net;
+	int folder_fd;
+	char name[NAME_BYTES]; /* of our socket, "": it is not there */
+	struct loop *loop;     /* NULL: not attached */
+	struct loop_source listener;
+	struct peer peer[MAX_PEERS];
+	unsigned next; /* whose turn it is to be read */
+	struct {
+		uint8_t mac[NET_MAC_BYTES];
+		uint8_t peer; /* + 1; 0: nothing is known */
+	} learnt[LEARNT];
+};
+
+static struct net_switch *switch_of(struct net *net)
+{
+	return container_of(net, struct net_switch, net);
+}
+
+/* ---- connections ---- */
+
+static void forget(struct peer *peer)
+{
+	struct net_switch *sw = peer->sw;
+	const uint8_t number = (uint8_t)(peer - sw->peer + 1);
+
+	if (sw->loop)
+		loop_del(sw->loop, &peer->src);
+	close(peer->src.fd);
+	peer->src.fd = -1;
+	peer->ready = false;
+	for (unsigned i = 0; i < LEARNT; i++)
+		if (sw->learnt[i].peer == number)
+			sw->learnt[i].peer = 0;
+}
+
+static void peer_ready(struct loop_source *src, uint32_t events)
+{
+	struct peer *peer = container_of(src, struct peer, src);
+
+	(void)events;
+	peer->ready = true;
+	peer->sw->net.readable(&peer->sw->net, 0);
+}
+
+/* Guests of other users have no business here. */
+static bool is_ours(int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) && cred.uid == geteuid();
+}
+
+/* @fd becomes the switch's, or is closed. Return: 0 or -errno, not logged */
+static int add_peer(struct net_switch *sw, int fd)
+{
+	const int room = ROOM_BYTES;
+	int err = is_ours(fd) ? -EMFILE : -EPERM;
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	for (unsigned i = 0; err == -EMFILE && i < MAX_PEERS; i++) {
+		struct peer *peer = &sw->peer[i];
+
+		if (peer->src.fd >= 0)
+			continue;
+		*peer = (struct peer){ .sw = sw, .src = { fd, peer_ready }, .ready = true };
+		err = sw->loop ? loop_add(sw->loop, &peer->src, EPOLLIN | EPOLLET) : 0;
+		if (!err)
+			return 0;
+		peer->src.fd = -1;
+	}
+	close(fd);
+	return err;
+}
+
+static void somebody_comes(struct loop_source *src, uint32_t events)
+{
+	struct net_switch *sw = container_of(src, struct net_switch, listener);
+	const int fd = accept4(src->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int err;
+
+	(void)events;
+	if (fd < 0)
+		return;
+	err = add_peer(sw, fd);
+	if (err)
+		log_err(err, "%s: a guest comes to switch '%s'", sw->net.name, sw->net.where);
+	else
+		sw->net.readable(&sw->net, 0);
+}
+
+static void detach(struct net *net, struct loop *loop)
+{
+	struct net_switch *sw = switch_of(net);
+
+	loop_del(loop, &sw->listener);
+	for (unsigned i = 0; i < MAX_PEERS; i++)
+		if (sw->peer[i].src.fd >= 0)
+			loop_del(loop, &sw->peer[i].src);
+	sw->loop = NULL;
+}
+
+static int attach(struct net *net, struct loop *loop)
+{
+	struct net_switch *sw = switch_of(net);
+	int err = loop_add(loop, &sw->listener, EPOLLIN);
+
+	sw->loop = loop;
+	for (unsigned i = 0; !err && i < MAX_PEERS; i++) {
+		sw->peer[i].ready = sw->peer[i].src.fd >= 0;
+		if (sw->peer[i].ready)
+			err = loop_add(loop, &sw->peer[i].src, EPOLLIN | EPOLLET);
+	}
+	return err ? log_err(err, "%s: watch switch '%s'", net->name, net->where) : 0;
+}
+
+/* ---- frames ---- */
+
+static unsigned slot_of(const uint8_t *mac)
+{
+	return (unsigned)(mac[5] ^ mac[4] * 31 ^ mac[3] * 7) & (LEARNT - 1);
+}
+
+static void learn(struct net_switch *sw, const uint8_t *mac, const struct peer *peer)
+{
+	const unsigned i = slot_of(mac);
+
+	if (mac[0] & 1)
+		return;
+	memcpy(sw->learnt[i].mac, mac, NET_MAC_BYTES);
+	sw->learnt[i].peer = (uint8_t)(peer - sw->peer + 1);
+}
+
+/* NULL: it is not known where that is, or it is a group */
+static struct peer *find(struct net_switch *sw, const uint8_t *mac)
+{
+	const unsigned i = slot_of(mac);
+
+	if ((mac[0] & 1) || !sw->learnt[i].peer || memcmp(sw->learnt[i].mac, mac, NET_MAC_BYTES))
+		return NULL;
+	return &sw->peer[sw->learnt[i].peer - 1];
+}
+
+static int send_to(struct peer *peer, const struct iovec *iov, unsigned n_iov)
+{
+	const struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n_iov };
+	int err = sendmsg(peer->src.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+
+	if (err == -EPIPE || err == -ECONNRESET)
+		forget(peer);
+	return err == -EAGAIN ? -ENOBUFS : err; /* lost, and not to be sent again */
+}
+
+static int send_frame(struct net *net, unsigned pair, const struct iovec *iov, unsigned n_iov)
+{
+	struct net_switch *sw = switch_of(net);
+	uint8_t to[NET_MAC_BYTES];
+	struct peer *peer;
+	int err = 0;
+
+	(void)pair;
+	net_gather(iov, n_iov, NET_HDR_BYTES, to, sizeof(to));
+	peer = find(sw, to);
+	if (peer)
+		return send_to(peer, iov, n_iov);
+	for (unsigned i = 0; i < MAX_PEERS; i++)
+		if (sw->peer[i].src.fd >= 0 && send_to(&sw->peer[i], iov, n_iov))
+			err = -ENOBUFS;
+	return err;
+}
+
+/* Return: bytes; 0: it has none; -EMSGSIZE */
+static ssize_t receive_from(struct peer *peer, const struct iovec *iov, unsigned n_iov)
+{
+	struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n_iov };
+	ssize_t n;
+
+	do {
+		n = recvmsg(peer->src.fd, &msg, MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN) {
+		peer->ready = false;
+		return 0;
+	}
+	if (n <= 0) {
+		forget(peer); /* he has gone */
+		return 0;
+	}
+	return msg.msg_flags & MSG_TRUNC || n < NET_HDR_BYTES + NET_MIN_FRAME ? -EMSGSIZE : n;
+}
+
+/* No offloads: whatever the other lkvm has written there */
+static void clear_header(const struct iovec *iov, unsigned n_iov)
+{
+	static const uint8_t zeros[NET_HDR_BYTES];
+
+	net_scatter(iov, n_iov, 0, zeros, sizeof(zeros));
+}
+
+/* A frame of each in turn */
+static ssize_t receive(struct net *net, unsigned pair, const struct iovec *iov, unsigned n_iov)
+{
+	struct net_switch *sw = switch_of(net);
+	uint8_t from[NET_MAC_BYTES];
+
+	(void)pair;
+	for (unsigned i = 0; i < MAX_PEERS; i++) {
+		struct peer *peer = &sw->peer[sw->next++ % MAX_PEERS];
+		const ssize_t n = peer->ready ? receive_from(peer, iov, n_iov) : 0;
+
+		if (n > 0) {
+			net_gather(iov, n_iov, NET_HDR_BYTES + NET_MAC_BYTES, from, sizeof(from));
+			learn(sw, from, peer);
+			clear_header(iov, n_iov);
+		}
+		if (n)
+			return n;
+	}
+	return 0;
+}
+
+/* ---- coming ---- */
+
+static int lock(int fd)
+{
+	const int64_t until = now_ms() + LOCK_MS;
+
+	while (flock(fd, LOCK_EX | LOCK_NB)) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (now_ms() >= until)
+			return -ETIMEDOUT;
+		poll(NULL, 0, 1); /* whoever has it keeps it for a moment */
+	}
+	return 0;
+}
+
+/* A path that is short enough, whatever the folder's is */
+static struct sockaddr_un address_of(const struct net_switch *sw, const char *name)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/%s", sw->folder_fd, name);
+	return addr;
+}
+
+static int new_socket(void)
+{
+	const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Return: 0, also if nobody is there any more */
+static int connect_to(struct net_switch *sw, const char *name)
+{
+	const struct sockaddr_un addr = address_of(sw, name);
+	const int fd = new_socket();
+	int err;
+
+	if (fd < 0)
+		return fd;
+	if (!connect(fd, (const struct sockaddr *)&addr, sizeof(addr)))
+		return add_peer(sw, fd);
+	err = -errno;
+	close(fd);
+	if (err != -ECONNREFUSED)
+		return err;
+	unlinkat(sw->folder_fd, name, 0);
+	return 0;
+}
+
+static bool is_name(const char *name)
+{
+	return strlen(name) == NAME_BYTES - 1 && strspn(name, "0123456789abcdef") == NAME_BYTES - 1;
+}
+
+static int connect_all(struct net_switch *sw)
+{
+	const int fd = openat(sw->folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+	int err = dir ? 0 : -errno;
+
+	if (!dir && fd >= 0)
+		close(fd);
+	while (dir && !err && (entry = readdir(dir)))
+		if (is_name(entry->d_name) && strcmp(entry->d_name, sw->name) != 0)
+			err = connect_to(sw, entry->d_name);
+	if (dir)
+		closedir(dir);
+	return err;
+}
+
+static int listen_there(struct net_switch *sw)
+{
+	struct sockaddr_un addr;
+	uint64_t number;
+	int fd = new_socket();
+
+	if (fd < 0)
+		return fd;
+	sw->listener.fd = fd;
+	if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
+		return -errno;
+	snprintf(sw->name, sizeof(sw->name), "%016llx", (unsigned long long)number);
+	addr = address_of(sw, sw->name);
+	if (!bind(fd, (const struct sockaddr *)&addr, sizeof(addr)))
+		return listen(fd, MAX_PEERS) ? -errno : 0;
+	sw->name[0] = '\0';
+	close(fd);
+	sw->listener.fd = -1;
+	return -errno;
+}
+
+static int open_folder(struct net_switch *sw)
+{
+	char path[4096];
+	struct stat st;
+
+	if (snprintf(path, sizeof(path), "%s/%s.switch", sw->net.cfg->folder, sw->net.where) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return -errno;
+	sw->folder_fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (sw->folder_fd < 0 || fstat(sw->folder_fd, &st))
+		return -errno;
+	return st.st_uid == geteuid() && !(st.st_mode & 077) ? 0 : -EPERM;
+}
+
+/* Who leaves last removes the folder: then there is another one. */
+static int join_once(struct net_switch *sw)
+{
+	int err = open_folder(sw);
+
+	if (!err)
+		err = lock(sw->folder_fd);
+	if (!err)
+		err = listen_there(sw);
+	if (err == -ENOENT) {
+		close(sw->folder_fd);
+		sw->folder_fd = -1;
+		return err;
+	}
+	return err;
+}
+
+static int join(struct net_switch *sw)
+{
+	int err = -ENOENT;
+
+	for (unsigned i = 0; err == -ENOENT && i < ROUNDS; i++)
+		err = join_once(sw);
+	if (!err)
+		err = connect_all(sw);
+	if (sw->folder_fd >= 0)
+		flock(sw->folder_fd, LOCK_UN);
+	return err ? log_err(err, "%s: switch '%s' in '%s'", sw->net.name, sw->net.where, sw->net.cfg->folder) : 0;
+}
+
+/* ---- going ---- */
+
+static void leave_folder(struct net_switch *sw)
+{
+	char path[4096];
+
+	if (sw->folder_fd < 0)
+		return;
+	if (*sw->name && !lock(sw->folder_fd)) {
+		unlinkat(sw->folder_fd, sw->name, 0);
+		/* Only an empty one goes. */
+		if (snprintf(path, sizeof(path), "%s/%s.switch", sw->net.cfg->folder, sw->net.where) < (int)sizeof(path))
+			rmdir(path);
+	}
+	close(sw->folder_fd);
+}
+
+static void switch_close(struct net *net)
+{
+	struct net_switch *sw = switch_of(net);
+
+	leave_folder(sw);
+	for (unsigned i = 0; i < MAX_PEERS; i++)
+		if (sw->peer[i].src.fd >= 0)
+			close(sw->peer[i].src.fd);
+	if (sw->listener.fd >= 0)
+		close(sw->listener.fd);
+	free(sw);
+}
+
+static const struct net_ops ops = {
+	.attach = attach,
+	.detach = detach,
+	.send = send_frame,
+	.receive = receive,
+	.close = switch_close,
+};
+
+/* 10.x.y.z, by the last three bytes of the device's: who gives mac= knows it beforehand. */
+static void set_addresses(struct net *net)
+{
+	const uint8_t *mac = net->cfg->mac;
+
+	net->addresses.ip.s_addr = htonl(10U << 24 | (uint32_t)mac[3] << 16 | (uint32_t)mac[4] << 8 | mac[5]);
+	net->addresses.prefix = 8;
+}
+
+int switch_open(const struct net_config *cfg, const char *name, struct net **ret)
+{
+	struct net_switch *sw;
+	int err;
+
+	if (!cfg->switch_name)
+		return log_errx(-EINVAL, "%s: a switch needs a name: -n switch=NAME", name);
+	sw = calloc(1, sizeof(*sw));
+	if (!sw)
+		return log_err(-ENOMEM, "%s", name);
+	sw->net = (struct net){ .ops = &ops, .name = name, .cfg = cfg, .link_up = true };
+	snprintf(sw->net.where, sizeof(sw->net.where), "%s", cfg->switch_name);
+	sw->folder_fd = -1;
+	sw->listener = (struct loop_source){ -1, somebody_comes };
+	for (unsigned i = 0; i < MAX_PEERS; i++)
+		sw->peer[i].src.fd = -1;
+	set_addresses(&sw->net);
+	err = join(sw);
+	if (err)
+		switch_close(&sw->net);
+	else
+		*ret = &sw->net;
+	return err;
+}

@@ -1,0 +1,153 @@
+#!/bin/busybox sh
+# shellcheck shell=dash
+# The tests of tests/testbed/memory.sh, where KVM can run Linux: memory that a guest gives back and takes again.
+# guest-memory says what the words of lkvm.test= do.
+
+tests="
+inflate    the balloon to half of a guest's memory and back, while it uses it
+oom        a program that needs what is in the balloon gets it
+report     free memory leaves lkvm by itself
+mmio       the balloon over MMIO, packed rings (Debian 6.12 cloud)
+off        --no-balloon
+"
+long_tests="
+fleet      20 idle guests use little more than what each has touched
+"
+
+. ./job.sh
+
+# begin NAME KERNEL WORDS OPTION...: a guest that reads lines from descriptor 9
+begin()
+{
+	local name=$1 kernel=$2 words=$3
+	shift 3
+	start "$name" -k "$kernel" -i initrd -i "$kernel-modules" -c 1 -p "quiet lkvm.test=$words,poweroff" "$@"
+	exec 9>"$name.in"
+}
+
+# resident NAME: how many MB of the guest's RAM the host holds
+resident()
+{
+	lkvm stat "$1" | sed -n 's/^RAM: .*, of which \([0-9]*\)[.0-9]*MB resident$/\1/p'
+}
+
+has_at_most() { [ "$(resident "$1")" -le "$2" ]; }
+has_at_least() { [ "$(resident "$1")" -ge "$2" ]; }
+
+# expect_balloon NAME SIZE TEXT
+expect_balloon()
+{
+	expect "balloon of $1 to $2" lkvm balloon --timeout 120 "$1" "$2" >"$1.balloon" 2>&1
+	expect "what it has then: $(cat "$1.balloon")" [ "$(cat "$1.balloon")" = "$3" ]
+}
+
+test_inflate()
+{
+	begin inflate cloud use:20 -m 256
+	wait_line inflate "guest: used 2" || return
+	lkvm stat inflate >stat.inflate
+	expect "statistics" grep -qE '^  total_bytes +[12][0-9.]*MB$' stat.inflate
+	expect "statistics" grep -qE '^  minor_faults +[0-9]+$' stat.inflate
+	expect_balloon inflate 128M "128MB of 256MB"
+	expect "half of it is gone" has_at_most inflate 140
+	expect_balloon inflate +32M "160MB of 256MB"
+	expect_balloon inflate max "256MB of 256MB"
+	n=$(lines inflate)
+	wait_until "more of guest inflate" more_lines_than inflate $((n + 2))
+	echo >&9
+	wait_end inflate
+	expect_status inflate 0
+	expect_line inflate "guest: use ends"
+	expect_no_line inflate "guest: the .*"
+}
+
+test_oom()
+{
+	begin oom cloud wait,hog:130 -m 256
+	wait_line oom "guest: waits" || return
+	expect_balloon oom 110M "110MB of 256MB"
+	echo >&9
+	wait_end oom
+	expect_status oom 0
+	expect_line oom "guest: hog $((130 << 20))"
+	expect_no_line oom "guest: Out of memory.*"
+}
+
+test_report()
+{
+	begin report cloud fill:100,wait -m 256
+	wait_line report "guest: filled" || return
+	expect "what was filled is there" has_at_least report 100
+	wait_until "less memory of guest report" has_at_most report 90
+	expect "it is told" grep -qE '^balloon:  0MB; [1-9][0-9]+MB of free memory were given back$' <<-END
+		$(lkvm stat report)
+	END
+	echo >&9
+	wait_end report
+	expect_status report 0
+}
+
+test_mmio()
+{
+	begin mmio backport use:10 -m 256 --virtio-transport mmio --balloon=packed
+	wait_line mmio "guest: used 1" || return
+	expect_balloon mmio 200M "200MB of 256MB"
+	expect_balloon mmio max "256MB of 256MB"
+	echo >&9
+	wait_end mmio
+	expect_status mmio 0
+	expect_no_line mmio "guest: the .*"
+}
+
+test_off()
+{
+	begin off cloud devices,wait -m 128 --no-balloon
+	wait_line off "guest: waits" || return
+	lkvm balloon off >off.balloon 2>&1
+	expect "none is told" grep -qx "lkvm: guest 'off' has no balloon: it was started with --no-balloon" off.balloon
+	echo >&9
+	wait_end off
+	expect_status off 0
+	expect_no_line off "guest: virtio 0x0005 .*"
+}
+
+# used NAME: MB that its kernel says are neither free nor the kernel's own image
+used()
+{
+	lkvm stat "$1" | awk '$1 == "total_bytes" { total = $2 + 0 } $1 == "free_bytes" { free = $2 + 0 }
+		END { print int(total - free) }'
+}
+
+test_fleet()
+{
+	local i sum=0 all=0
+	for i in $(seq 20); do
+		mkfifo "fleet$i.in"
+		run "fleet$i" -k cloud -i initrd -i cloud-modules -c 1 -m 256 \
+			-p "quiet lkvm.test=fill:100,wait,poweroff" <>"fleet$i.in" &
+		wait_line "fleet$i" "guest: filled" || return
+	done
+	for i in $(seq 20); do
+		wait_line "fleet$i" "guest: waits"
+	done
+	wait_until "the last one to shrink" has_at_most fleet20 100
+	for i in $(seq 20); do
+		n=$(resident "fleet$i")
+		sum=$((sum + n)) all=$((all + 256))
+		echo "# guest $i: $n MB resident, $(used "fleet$i") MB used by the guest"
+	done >fleet.figures
+	cat fleet.figures
+	for i in $(seq 20); do
+		expect "guest $i is small: $(resident "fleet$i") MB" has_at_most "fleet$i" 100
+		lkvm stop "fleet$i"
+	done
+	for i in $(seq 20); do
+		wait_end "fleet$i"
+	done
+}
+
+case " $* " in
+*" fleet "*) tests=$long_tests ;;
+esac
+run_tests "$@"
+[ ! -s fleet.figures ] || cat fleet.figures

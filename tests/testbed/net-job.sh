@@ -1,0 +1,219 @@
+#!/bin/busybox sh
+# shellcheck shell=dash
+# The tests of tests/testbed/net.sh, where KVM can run Linux: Linux's driver on a tap of the host's. guest-net says
+# what the words of lkvm.test= do. Each test has its own interface and network.
+
+tests="
+tap        ping both ways, 4 MiB by TCP both ways with equal checksums, MTU, what the driver has accepted
+offloads   each offload off and on, 1 MiB both ways with each
+queues     two pairs of queues, packed rings, and one again
+link       the link goes and comes
+mmio       MMIO, large frames by an MTU of 9000
+switch     two guests on a switch: ping, 1 MiB from one to the other with equal checksums
+restore    a guest that is saved, and goes on with its network
+"
+
+. ./job.sh
+
+# boot NAME WORDS OPTION...: to its end, in the background; standard input comes from fd 9
+boot()
+{
+	local name=$1 words=$2
+	shift 2
+	start "$name" -k kernel -i initrd -i modules -i programs -m 256 -c 1 -p "quiet lkvm.test=$words" "$@"
+	exec 9>"$name.in"
+}
+
+exists() { [ -d "/sys/class/net/$1" ]; }
+
+# host_net INTERFACE ADDRESS: the host's end, once it is there
+host_net()
+{
+	wait_until "interface $1" exists "$1"
+	ip addr add "$2/24" dev "$1"
+	ip link set "$1" up
+}
+
+# One connection a port: a listener that still waits for its guest would keep the next one from binding.
+listens() { cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q "$(printf ':%04X [0-9A-F]*:0000 0A' "$1")"; }
+
+# serve_file FILE PORT: to the guest
+serve_file()
+{
+	nc -l -p "$2" <"$1" >/dev/null &
+	wait_until "a listener at port $2" listens "$2"
+}
+
+# take_file FILE PORT: from the guest
+take_file()
+{
+	[ -p open ] || mkfifo open 2>/dev/null
+	nc -l -p "$2" >"$1" 0<>open &
+	wait_until "a listener at port $2" listens "$2"
+}
+sum() { md5sum <"$1" | cut -d ' ' -f 1; }
+given() { tr -d '\r' <"$1.out" | sed -n 's/^guest: gives //p' | tail -n 1; }
+same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
+
+test_tap()
+{
+	dd if=/dev/urandom of=tap.file bs=1M count=4 2>/dev/null
+	boot tap net:10.77.1.2,features,ping:10.77.1.1,line:fetch,fetch:10.77.1.1:5101,line:give,give:10.77.1.1:5102:4,line:end,poweroff \
+		-n tap,ifname=lktap,mac=02:00:00:00:01:02,pcap=tap.pcap
+	host_net lktap 10.77.1.1
+	serve_file tap.file 5101
+	take_file tap.got 5102
+	wait_line tap "guest: waits for fetch"
+	expect "ping from the host" ping -c 3 -W 10 10.77.1.2
+	echo fetch >&9
+	wait_line tap "guest: waits for give"
+	echo give >&9
+	wait_line tap "guest: waits for end"
+	lkvm stat tap >tap.stat
+	lkvm stat --json tap >tap.json
+	echo end >&9
+	wait_end tap
+	expect_status tap 0
+	expect_line tap "guest: eth0 02:00:00:00:01:02 mtu 1500 carrier 1"
+	expect_line tap "guest: ping 10.77.1.1 0% lost"
+	expect_line tap "guest: fetched $(sum tap.file)"
+	expect "what the guest gave" same "$(given tap)" "$(sum tap.got)"
+	for feature in tx-checksum-ip-generic tx-tcp-segmentation tx-tcp6-segmentation tx-tcp-ecn-segmentation; do
+		expect_line tap "guest: feature $feature on"
+	done
+	expect "the interface is gone" [ ! -d /sys/class/net/lktap ]
+	expect "what has passed" [ "$(od -An -tx4 -N4 tap.pcap)" = " a1b23c4d" ]
+	expect "all of it" [ "$(wc -c <tap.pcap)" -gt 8388608 ]
+	expect "counters" grep -q "net0: *tap lktap, 02:00:00:00:01:02, link up" tap.stat
+	expect "counters as JSON" grep -q '"received_bytes": *[0-9]\{7,\}' tap.json
+}
+
+# Segments for the guest, those of the guest, checksums, and all again; what it gives and takes stays the same.
+test_offloads()
+{
+	local words='' round=0 name
+	dd if=/dev/urandom of=offloads.file bs=1M count=1 2>/dev/null
+	for name in rx-gro-hw:off tso:off tx:off tx:on+sg:on+tso:on+rx-gro-hw:on; do
+		round=$((round + 1))
+		words="$words,offload:$(echo "$name" | sed 's/+/,offload:/g'),line:fetch"
+		words="$words,fetch:10.77.2.1:521$round,give:10.77.2.1:522$round:1"
+	done
+	round=0
+	boot offloads "net:10.77.2.2$words,poweroff" -n tap,ifname=lkoff
+	host_net lkoff 10.77.2.1
+	while ! ended offloads && [ $round -lt 4 ]; do
+		round=$((round + 1))
+		serve_file offloads.file 521$round
+		take_file offloads.got$round 522$round
+		wait_until "round $round" rounds offloads $round
+		echo fetch >&9
+		wait_until "the end of round $round" fetched offloads $round
+	done
+	wait_end offloads
+	expect_status offloads 0
+	expect "all rounds came" [ "$(tr -d '\r' <offloads.out | grep -c "^guest: fetched $(sum offloads.file)")" -eq 4 ]
+	round=0
+	tr -d '\r' <offloads.out | sed -n 's/^guest: gives //p' >offloads.given
+	while read -r given; do
+		round=$((round + 1))
+		expect "what the guest gave, round $round" same "$given" "$(sum offloads.got$round)"
+	done <offloads.given
+	expect "all was given" [ $round -eq 4 ]
+	for name in "rx-gro-hw off" "tso off" "tx off" "tx on" "tso on" "rx-gro-hw on"; do
+		expect_line offloads "guest: $name"
+	done
+}
+
+rounds() { ended "$1" || [ "$(grep -c "guest: waits for fetch" "$1.out")" -ge "$2" ]; }
+fetched() { ended "$1" || [ "$(grep -c "guest: gives" "$1.out")" -ge "$2" ]; }
+
+test_queues()
+{
+	boot queues net:10.77.3.2,rings,channels:2,ping:10.77.3.1,channels:1,ping:10.77.3.1,channels:2,line:end,poweroff \
+		-c 2 -n tap,ifname=lkmq,queues=2,packed
+	host_net lkmq 10.77.3.1
+	wait_line queues "guest: waits for end"
+	expect "ping from the host" ping -c 3 -W 10 10.77.3.2
+	echo end >&9
+	wait_end queues
+	expect_status queues 0
+	expect_line queues "guest: virtio[0-9] has a packed ring"
+	expect_line queues "guest: channels 2"
+	expect_line queues "guest: queue rx-1"
+	expect "pings" [ "$(grep -c 'guest: ping 10.77.3.1 0% lost' queues.out)" -eq 2 ]
+}
+
+test_link()
+{
+	boot link net:10.77.4.2,ping:10.77.4.1,carrier:0,carrier:1,ping:10.77.4.1,poweroff -n tap,ifname=lklink
+	host_net lklink 10.77.4.1
+	wait_line link "guest: waits for carrier 0"
+	expect "no such link" sh -c "! lkvm debug link --link net1=down"
+	expect "take it away" lkvm debug link --link net0=down
+	wait_line link "guest: waits for carrier 1"
+	expect "put it back" lkvm debug link --link net0=up
+	wait_end link
+	expect_status link 0
+	expect_line link "guest: carrier 0"
+	expect_line link "guest: carrier 1"
+	expect "pings" [ "$(grep -c 'guest: ping 10.77.4.1 0% lost' link.out)" -eq 2 ]
+}
+
+test_mmio()
+{
+	boot mmio net:10.77.5.2,ping:10.77.5.1:8900,line:end,poweroff --virtio-transport mmio -n tap,ifname=lkmtu,mtu=9000
+	host_net lkmtu 10.77.5.1
+	wait_line mmio "guest: waits for end"
+	expect "the host's MTU" [ "$(cat /sys/class/net/lkmtu/mtu)" = 9000 ]
+	expect "ping from the host" ping -c 3 -W 10 -s 8900 10.77.5.2
+	echo end >&9
+	wait_end mmio
+	expect_status mmio 0
+	expect_line mmio "guest: eth0 02:.* mtu 9000 carrier 1"
+	expect_line mmio "guest: ping 10.77.5.1 0% lost"
+}
+
+test_switch()
+{
+	boot switch-a net:10.77.6.1,line:take,listen:5601,poweroff -n switch=lan,mtu=9000
+	exec 8>&9
+	boot switch-b net:10.77.6.2,line:ping,ping:10.77.6.1:8900,line:give,give:10.77.6.1:5601:1,poweroff \
+		-n switch=lan,mtu=9000
+	wait_line switch-a "guest: waits for take"
+	wait_line switch-b "guest: waits for ping"
+	echo ping >&9
+	wait_line switch-b "guest: waits for give"
+	echo take >&8
+	wait_line switch-a "guest: listens"
+	echo give >&9
+	wait_end switch-a
+	wait_end switch-b
+	expect_status switch-a 0
+	expect_status switch-b 0
+	expect_line switch-b "guest: ping 10.77.6.1 0% lost"
+	expect_line switch-a "guest: heard $(given switch-b)"
+	expect "nothing is left" sh -c "! ls $LKVM_DIR/*.switch"
+}
+
+test_restore()
+{
+	boot restore net:10.77.7.2,ping:10.77.7.1,line:again,ping:10.77.7.1,fetch:10.77.7.1:5701,poweroff -n tap,ifname=lkrest
+	host_net lkrest 10.77.7.1
+	wait_line restore "guest: waits for again"
+	expect "save it" lkvm snapshot restore restore.saved
+	expect "stop it" lkvm stop restore
+	wait_end restore
+	start restore-on --restore restore.saved
+	exec 9>restore-on.in
+	host_net lkrest 10.77.7.1
+	dd if=/dev/urandom of=restore.file bs=64k count=1 2>/dev/null
+	serve_file restore.file 5701
+	echo again >&9
+	wait_end restore-on
+	expect_status restore-on 0
+	expect_line restore "guest: ping 10.77.7.1 0% lost"
+	expect_line restore-on "guest: ping 10.77.7.1 0% lost"
+	expect_line restore-on "guest: fetched $(sum restore.file)"
+}
+
+run_tests "$@"

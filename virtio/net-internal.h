@@ -1,0 +1,153 @@
+/*
+ * The network device's own: net.c is the device, net-rx.c and net-tx.c are the ways of frames, net-control.c
+ * has the driver's commands, net-filter.c which frames it wants, net-state.c saves and loads. Worker, where
+ * nothing else is said.
+ */
+#ifndef VIRTIO_NET_INTERNAL_H
+#define VIRTIO_NET_INTERNAL_H
+
+#include <linux/virtio_net.h>
+
+#include "lkvm/types.h"
+#include "lkvm/virtio-net.h"
+
+#ifndef VIRTIO_NET_F_HOST_USO /* of Linux 6.2 */
+#define VIRTIO_NET_F_GUEST_USO4    54
+#define VIRTIO_NET_F_GUEST_USO6    55
+#define VIRTIO_NET_F_HOST_USO      56
+#define VIRTIO_NET_HDR_GSO_UDP_L4  5
+#endif
+
+#define NET_QUEUE_SIZE  256
+#define NET_TURN_FRAMES 256       /* of a queue, in one turn of the loop, */
+#define NET_TURN_BYTES  (4 * MIB) /* and of how many bytes */
+#define NET_TABLE       64        /* addresses that the driver may name */
+#define NET_VLANS       4096
+#define NET_RX_IOV      (3 * NET_MAX_IOV)
+
+typedef uint8_t net_mac_t[NET_MAC_BYTES];
+
+/* Which frames the driver wants, as it has said on the control queue. */
+struct net_filter {
+	bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
+	bool more_uni, more_multi; /* it has named more than there is room for: all are let through */
+	bool by_vlan;              /* CTRL_VLAN was negotiated */
+	uint32_t n_uni, n_multi;
+	net_mac_t uni[NET_TABLE], multi[NET_TABLE];
+	uint64_t vlan[NET_VLANS / 64];
+};
+
+/* A receive queue: buffers that were taken off the ring and wait for a frame, in order. */
+struct net_rx {
+	struct virtio_net *vn;
+	unsigned pair;
+	bool ready;  /* the end may have something */
+	bool asking; /* the driver notifies of new buffers */
+	struct {
+		uint64_t token, bytes;
+		unsigned n_iov;
+	} chain[2 * NET_QUEUE_SIZE];
+	unsigned first, end; /* of them */
+	struct iovec iov[NET_RX_IOV];
+	unsigned iov_first, iov_end;
+	uint64_t bytes; /* of all */
+	uint8_t *frame; /* one that has not enough buffers yet; room for the largest */
+	size_t frame_bytes; /* 0: there is none */
+};
+
+struct net_tx {
+	struct virtq_chain *spare; /* heap; in @is_stuck the frame that the end has no room for */
+	bool is_stuck;
+};
+
+struct virtio_net {
+	struct virtio_dev dev;
+	struct net *net;
+	bool attached;
+	net_mac_t own_mac;       /* that it is made with */
+	atomic_bool unplugged;   /* by the user */
+	/* Under dev->event_lock */
+	net_mac_t mac;           /* as the driver may have set it */
+	bool announce;           /* the driver is to tell the network where it is */
+	bool link_up;            /* the end's, as of the last link_changed() */
+
+	/* The worker's */
+	struct net_filter filter;
+	bool moved;         /* it goes on where another one was, and the network does not know */
+	unsigned pairs;     /* in use */
+	unsigned offloads;  /* of what it receives, that the driver takes now: enum net_offload */
+	unsigned turn;      /* of the loop, in which ... */
+	unsigned frames[2 * NET_MAX_PAIRS]; /* ... so many have passed a queue */
+	size_t turn_bytes[2 * NET_MAX_PAIRS];
+	struct iovec out[VIRTQ_MAX_SEGS + 1]; /* the frame that is being sent */
+	struct net_rx *rx[NET_MAX_PAIRS]; /* heap, as many as the end has */
+	struct net_tx tx[NET_MAX_PAIRS];
+};
+
+static inline struct virtio_net *vn_of(struct virtio_dev *dev)
+{
+	return container_of(dev, struct virtio_net, dev);
+}
+
+/* Queue 2n receives and 2n + 1 sends; behind those of all pairs that a driver knows of comes the control queue. */
+
+static inline unsigned net_control_queue(const struct virtio_net *vn)
+{
+	return virtio_has(&vn->dev, VIRTIO_NET_F_MQ) ? 2 * vn->net->max_pairs : 2;
+}
+
+/** net_is_linked() - has the driver a link? Any thread, for what it is worth */
+static inline bool net_is_linked(const struct virtio_net *vn)
+{
+	return vn->link_up && !atomic_load_explicit(&vn->unplugged, memory_order_relaxed);
+}
+
+/** net_may_pass() - count a frame of queue @index; false: this turn of the loop has had enough of it */
+bool net_may_pass(struct virtio_net *vn, unsigned index);
+void net_passed(struct virtio_net *vn, unsigned index, size_t bytes);
+/** net_guest_offloads() - what of @features concerns what the guest receives, as enum net_offload */
+unsigned net_guest_offloads(uint64_t features);
+/** net_apply_offloads() - tell the end; Return: 0 or -errno */
+int net_apply_offloads(struct virtio_net *vn, unsigned offloads);
+/** net_apply_pairs() - so many are in use from now on; Return: 0 or -errno */
+int net_apply_pairs(struct virtio_net *vn, unsigned pairs);
+
+/* ---- net-rx.c ---- */
+
+int net_rx_new(struct virtio_net *vn, unsigned pair);
+void net_rx_free(struct net_rx *rx);
+/** net_rx_serve() - give the guest what there is, as far as it has room */
+void net_rx_serve(struct net_rx *rx);
+/** net_rx_forget() - its buffers are the driver's again, or will be taken again; what waits is lost */
+void net_rx_forget(struct net_rx *rx);
+
+/* ---- net-tx.c ---- */
+
+void net_tx_serve(struct virtio_net *vn, unsigned pair);
+/** net_tx_room() - the end has room again */
+void net_tx_room(struct virtio_net *vn, unsigned pair);
+
+/* ---- net-control.c ---- */
+
+void net_control_serve(struct virtio_net *vn);
+
+/* ---- net-filter.c ---- */
+
+/** net_filter_reset() - as a driver finds it that has negotiated @features: all passes until it says otherwise */
+void net_filter_reset(struct net_filter *f, uint64_t features);
+/**
+ * net_filter_wants() - @head: the frame's first bytes, 18 or fewer if it is shorter, NET_MIN_FRAME at least
+ * Spec: 5.1.6.5.1 to 5.1.6.5.3
+ */
+bool net_filter_wants(const struct net_filter *f, const net_mac_t own, const uint8_t *head, size_t n);
+/** net_filter_passes_all() - is there no need to look? */
+static inline bool net_filter_passes_all(const struct net_filter *f)
+{
+	return f->promisc && !f->by_vlan && !f->nomulti && !f->nouni && !f->nobcast;
+}
+
+/* ---- net-state.c: of a struct virtio_dev that is one ---- */
+
+extern const struct state_type net_state_type;
+
+#endif
