@@ -158,7 +158,7 @@ jobs = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 check: ## install what is missing and run every test
 	$(Q)tests/setup.sh check
 	$(Q)$(MAKE) --no-print-directory $(jobs) check-build
-	$(Q)tests/tap.sh $(CHECKS) --kvm $(KVM_CHECKS)
+	$(Q)tests/tap.sh --jobs 2 $(LINUX) $(filter-out $(LINUX),$(CHECKS)) --kvm $(KVM_CHECKS)
 
 .PHONY: check-build
 check-build: $(O)/lkvm $(CHECKS) $(KVM_CHECKS)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # look.sh [TEST...]: what lkvm sees of a Linux guest from outside: `lkvm dmesg`, `lkvm debug --backtrace`, the report of
 # a run that hung, on this machine if its KVM can run Linux, else in two emulated hosts whose root is this machine's file
-# tree. TAP; the tests are in look-job.sh. $LKVM is the lkvm to test, LOOK_HOSTS the number of hosts, LOOK_TIMEOUT for
+# tree. TAP; the tests are in look-job.sh. $LKVM is the lkvm to test, HOSTS the number of hosts, LOOK_TIMEOUT for
 # how long all may last.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -53,5 +53,5 @@ cd "$OLDPWD"
 ./initrd.sh modules "$files/disk" "$cloud" virtio_pci virtio_blk
 
 status=0
-./host.sh --auto --hosts "${LOOK_HOSTS:-2}" --tree --memory 1536 --timeout "${LOOK_TIMEOUT:-900}" -- "$PWD/look-job.sh" "$@" || status=$?
+./host.sh --auto --hosts "${HOSTS:-2}" --tree --memory 1536 --timeout "${LOOK_TIMEOUT:-1800}" -- "$PWD/look-job.sh" "$@" || status=$?
 exit "$status"

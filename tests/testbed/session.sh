@@ -16,5 +16,5 @@ for kernel in cloud generic rt backport; do
 done
 
 status=0
-./host.sh --auto --hosts 2 --tree --memory 3072 --timeout 1750 -- "$PWD/session-job.sh" "$@" || status=$?
+./host.sh --auto --hosts "${HOSTS:-2}" --tree --memory 3072 --timeout 3500 -- "$PWD/session-job.sh" "$@" || status=$?
 exit "$status"

@@ -30,5 +30,5 @@ done
 export FILES=$files
 
 status=0
-./host.sh --auto --hosts 2 --tree --memory 3072 --timeout "${SNAPSHOT_TIMEOUT:-1800}" -- "$PWD/snapshot-job.sh" "$@" || status=$?
+./host.sh --auto --hosts "${HOSTS:-2}" --tree --memory 3072 --timeout "${SNAPSHOT_TIMEOUT:-3500}" -- "$PWD/snapshot-job.sh" "$@" || status=$?
 exit "$status"

@@ -1,9 +1,8 @@
 # Linux guests and the demonstration. See tests/testbed/host.sh for the emulated
 # host that they use where this machine's KVM cannot run Linux.
 
-LINUX := tests/testbed/linux.sh tests/testbed/virtio.sh tests/testbed/blk.sh \
-	tests/testbed/console.sh tests/testbed/fs.sh tests/testbed/session.sh tests/testbed/snapshot.sh tests/testbed/look.sh \
-	tests/testbed/net.sh tests/testbed/user.sh
+# The longest first: two run at a time.
+LINUX := $(addprefix tests/testbed/,session.sh snapshot.sh look.sh fs.sh user.sh net.sh blk.sh console.sh virtio.sh linux.sh)
 
 CHECKS += $(LINUX)
 $(LINUX): $(O)/lkvm
