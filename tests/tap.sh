@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # tap.sh [--jobs N] PROGRAM... [--kvm PROGRAM...]: run TAP programs one after another, or N at a time, show what
-# failed and what was skipped, and end with one line of totals. A program that ends without a plan, with too few
+# failed and what was skipped or left out, and end with one line of totals. A program that ends without a plan, with too few
 # tests, or with a bad status is a failure, and so is one that has not ended after TAP_LIMIT seconds: with what it
 # printed until then.
 #
@@ -49,7 +49,7 @@ one()
 	fi
 	report=$(
 		printf '%-44s %4d ok %3d failed %3d skipped  %4ds\n' "${1#./}" "$ok" "$bad" "$skip" $((SECONDS - start))
-		grep -E '^ok .*# [Ss][Kk][Ii][Pp]' "$out"
+		grep -E '^ok .*# [Ss][Kk][Ii][Pp]|^# left out' "$out"
 		if [ "$bad" -gt 0 ] || [ -n "$complaint" ]; then
 			grep -vE '^ok ' "$out"
 			cat "$out.err"

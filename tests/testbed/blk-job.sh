@@ -5,14 +5,14 @@
 
 tests="
 pci        ext4 and fio: written on PCI, checked, verified on MMIO
-mmio       ext4 and fio: written on MMIO, checked, verified on PCI
-killraw    kill -9 after fsync() on the disk loses nothing (10 rounds, direct)
++mmio      ext4 and fio: written on MMIO, checked, verified on PCI
++killraw   kill -9 after fsync() on the disk loses nothing (10 rounds, direct)
 killext4   kill -9 after fsync() on ext4 loses nothing (10 rounds, cached)
 flush      each flush of the guest, and each write without a write cache, is a flush of the file
 live       ro, ephemeral, discard, zeroes, resize, unbind with I/O in flight, one guest an image
-qcow2      qcow2 with a backing file and compressed clusters
++qcow2     qcow2 with a backing file and compressed clusters
 errors     a full file system and a limit of file sizes: errors, nothing lost that was flushed
-device     a block device that cannot write everywhere: errors, nothing lost that was flushed
++device    a block device that cannot write everywhere: errors, nothing lost that was flushed
 "
 
 . ./job.sh

@@ -6,11 +6,11 @@
 
 tests="
 pci        hvc0 on PCI: output, input from a pipe, a second port both ways, unbind and bind
-mmio       hvc0 on MMIO: the same
-terminal   hvc0 of one port on a terminal that changes its size
++mmio      hvc0 on MMIO: the same
++terminal  hvc0 of one port on a terminal that changes its size
 ports      hvc0 of two ports on a terminal that changes its size
 panic      a panic that hvc0 prints is status 120
-suspended  the reader of hvc0 is suspended: the guest runs on, and he misses nothing
++suspended the reader of hvc0 is suspended: the guest runs on, and he misses nothing
 serial     the same of ttyS0
 "
 

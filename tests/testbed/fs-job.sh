@@ -6,18 +6,18 @@
 tests="
 calls      system calls give what they give on the host's own file system, but for a list (Debian 6.1 cloud)
 calls9     the same by 9P, with a list of its own (Debian 6.1 generic)
-random     operations at random, whose result is read by the host (Debian 6.1 cloud)
-random9    the same by 9P (Debian 6.1 generic)
++random    operations at random, whose result is read by the host (Debian 6.1 cloud)
++random9   the same by 9P (Debian 6.1 generic)
 tree       files written by the guest and by the host, read by the other; driver unbound and bound
-tree9      the same by 9P (Debian 6.1 generic)
-readonly   a read-only folder: read whole, changed by nothing (Debian 6.1 generic, MMIO)
-entries    a folder of 100000 files
++tree9     the same by 9P (Debian 6.1 generic)
++readonly  a read-only folder: read whole, changed by nothing (Debian 6.1 generic, MMIO)
++entries   a folder of 100000 files
 dax        files as memory: both sides write, one is cut by the host, programs run (Debian 6.1 cloud)
-daxcalls   system calls give what lkvm-run(1) says that they give with dax (Debian 6.1 cloud)
-daxrandom  operations at random, with dax (Debian 6.1 cloud)
-daxmmio    a read-only folder with dax (Debian 6.1 generic, MMIO)
++daxcalls  system calls give what lkvm-run(1) says that they give with dax (Debian 6.1 cloud)
++daxrandom operations at random, with dax (Debian 6.1 cloud)
++daxmmio   a read-only folder with dax (Debian 6.1 generic, MMIO)
 daxdirect  direct I/O of a virtio disk from and to a file that is mapped (Debian 6.1 cloud)
-daxmemory  two guests that map one file have it once in the host's memory (Debian 6.1 cloud)
++daxmemory two guests that map one file have it once in the host's memory (Debian 6.1 cloud)
 "
 
 . ./job.sh

@@ -122,7 +122,10 @@ make_job()
 		name=${file#*=}
 		cp -L "${file%%=*}" "$work/job/$(basename "$name")" || fail "no file '${file%%=*}'"
 	done
-	printf '%q ' exec busybox sh "./$(basename "${job[0]}")" "${job[@]:1}" >"$work/job/.run"
+	{
+		printf 'export LINUX_TESTS=%q; ' "${LINUX_TESTS-}"
+		printf '%q ' exec busybox sh "./$(basename "${job[0]}")" "${job[@]:1}"
+	} >"$work/job/.run"
 }
 
 # supervise COMMAND...: run it until it ends, the time is over, or we are told to end. It never

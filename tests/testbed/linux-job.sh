@@ -9,16 +9,16 @@ tests="
 check      lkvm check finds this host fit
 small      Debian 6.1 cloud as a unified kernel image, 1 CPU, 256 MB, power-off
 gap        Debian 6.1 cloud, 2 CPUs, 3328 MB (RAM up to the gap), reboot by way of the firmware
-above4g    Debian 6.1 cloud, 1 CPU, 4096 MB (RAM above the gap), power-off
-generic    Debian 6.1 generic, 1 CPU, 3329 MB, reboot by port 0xcf9
-mptable    Debian 6.1 generic without ACPI: both CPUs by the MP table, halt instead of power-off
++above4g   Debian 6.1 cloud, 1 CPU, 4096 MB (RAM above the gap), power-off
++generic   Debian 6.1 generic, 1 CPU, 3329 MB, reboot by port 0xcf9
++mptable   Debian 6.1 generic without ACPI: both CPUs by the MP table, halt instead of power-off
 backport   Debian 6.12 cloud, 2 CPUs, 4096 MB, power-off
 rt         Debian 6.1 rt, 2 CPUs, 256 MB, power button by lkvm stop --graceful
 panic      a panic is status 120, and its lines are shown
-pvpanic    a panic that pvpanic reports is status 120, without words, ACPI and APICs too
++pvpanic   a panic that pvpanic reports is status 120, without words, ACPI and APICs too
 triple     vmlinux.lzo without a PVH note; a reset by triple fault is status 0
-hwclock    the clock's alarm, and hwclock, which waits for its interrupt
-timeout    --timeout ends a guest with status 124
++hwclock   the clock's alarm, and hwclock, which waits for its interrupt
++timeout   --timeout ends a guest with status 124
 input      vmlinux.lzo by PVH, a line from a pipe reaches the guest
 two        two guests at once: list, pause, resume, stop
 memtest    memtest86+ prints on the console

@@ -2,20 +2,20 @@
 # The tests of tests/testbed/look.sh, where KVM can run Linux; $CLOUD, $GENERIC, $RT and $BACKPORT are kernels of
 # Debian, $FILES/initrd is one for all.
 tests="
-cloud      the log of Linux 6.1, which runs, and which is paused
-generic    that of Debian's generic kernel, with two CPUs
-rt         that of PREEMPT_RT
++cloud     the log of Linux 6.1, which runs, and which is paused
++generic   that of Debian's generic kernel, with two CPUs
++rt        that of PREEMPT_RT
 backport   that of Linux 6.12
 spin       a guest whose module loops with interrupts off: backtraces, the report of the run, and its folder
-lock       one whose module takes a spin lock twice
++lock      one whose module takes a spin lock twice
 lost       one that waits for a disk whose interrupt is masked
-mute       one that waits for its early console's port, before there is any other
-burn       one that loops in user space, and where its CPUs spend their time
-early      one that stands still before it has told where its things are
-panic      one that panicked
++mute      one that waits for its early console's port, before there is any other
++burn      one that loops in user space, and where its CPUs spend their time
++early     one that stands still before it has told where its things are
++panic     one that panicked
 dump       a dump of one: makedumpfile reads the log out of each format
-exclude    one without pages that nobody misses: as many as makedumpfile leaves out of the whole one
-exclude612 one of Linux 6.12
++exclude   one without pages that nobody misses: as many as makedumpfile leaves out of the whole one
++exclude612 one of Linux 6.12
 gdb        gdb at Linux, moved by KASLR, with its symbols, while it is in user space
 follow     lines come as the kernel logs them, until the guest ends
 "

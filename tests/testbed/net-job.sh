@@ -5,10 +5,10 @@
 
 tests="
 tap        ping both ways, 4 MiB by TCP both ways with equal checksums, MTU, what the driver has accepted
-offloads   each offload off and on, 1 MiB both ways with each
-queues     two pairs of queues, packed rings, and one again
-link       the link goes and comes
-mmio       MMIO, large frames by an MTU of 9000
++offloads  each offload off and on, 1 MiB both ways with each
++queues    two pairs of queues, packed rings, and one again
++link      the link goes and comes
++mmio      MMIO, large frames by an MTU of 9000
 switch     two guests on a switch: ping, 1 MiB from one to the other with equal checksums
 restore    a guest that is saved, and goes on with its network
 "

@@ -3,41 +3,41 @@
 # kernels of Debian, with their modules beside them. session-host.sh has those about the host.
 tests="
 uname      uname -r; what is printed is the command's alone
-rt         uname -r, a status, a signal: with PREEMPT_RT
-backport   the same with Linux 6.12
++rt        uname -r, a status, a signal: with PREEMPT_RT
++backport  the same with Linux 6.12
 status     exit statuses: its own, not found, not executable, killed, started in no folder
-shell      a kernel alone: a shell; with root= a boot as ever
++shell     a kernel alone: a shell; with root= a boot as ever
 streams    three byte-exact streams, 16 MB each way
-pipes      64 MiB through a pipe each way
-arguments  10000 arguments of any bytes; the environment
++pipes     64 MiB through a pipe each way
++arguments 10000 arguments of any bytes; the environment
 world      the tree is read-only, a layer over it is not; --rw, --ro, --hide, --root, --cwd
 setting    what the guest has: time, zone, file systems, network, name, processes; no service of the host
-p9         by 9P with a kernel without virtio-fs
-dax        --dax on: the tree and what is shared with --rw are the host's own pages
-modules    modprobe: of a package that is only unpacked, of a build, in a root without modules
-disk       --root with an image: raw and qcow2, with partitions, written
++p9        by 9P with a kernel without virtio-fs
++dax       --dax on: the tree and what is shared with --rw are the host's own pages
++modules   modprobe: of a package that is only unpacked, of a build, in a root without modules
++disk      --root with an image: raw and qcow2, with partitions, written
 terminal   a pseudo terminal with its size, and keys
 ends       the guest ends before the command: power-off, panic, --timeout
-crashes    the kernel panics: early, without init, while it boots, under a command, under its output
-logs       --kernel-log, --result
-ktap       --ktap, --junit: of the command's output, of the kernel's log
-limits     --boot-timeout, --idle-timeout; backtraces
-splats     --fail-on, --allow
-many       eight at once; what is left then
++crashes   the kernel panics: early, without init, while it boots, under a command, under its output
++logs      --kernel-log, --result
++ktap      --ktap, --junit: of the command's output, of the kernel's log
++limits    --boot-timeout, --idle-timeout; backtraces
++splats    --fail-on, --allow
++many      eight at once; what is left then
 exec       lkvm exec: streams, statuses, arguments, signals, its end, several at once
-exec-tty   lkvm exec on a terminal
-detach     lkvm run --detach, with a command and without; lkvm list tells of it
-console    lkvm console: the kernel's console of a guest in the background, and a shell there
++exec-tty  lkvm exec on a terminal
++detach    lkvm run --detach, with a command and without; lkvm list tells of it
++console   lkvm console: the kernel's console of a guest in the background, and a shell there
 user       as an ordinary user with /dev/kvm, who writes as himself; HOME read-only, HOME unset
-container  without /dev/shm and most of /dev
-spaces     a kernel in a folder with blanks in its name
++container without /dev/shm and most of /dev
++spaces    a kernel in a folder with blanks in its name
 kill       kill -9 leaves the socket and nothing else, and that goes too
 warm       a warm start is a cold one but for the time it takes; the list of them
 saved      a command that runs when its guest is saved: it goes on, and so do lkvm exec, copies, another command
-dax-saved  a file that is mapped with --dax on when its guest is saved, and one that is another by then
-lists      modprobe in a guest that goes on elsewhere; its modules are gone there, or others
-warm-bad   warm starts that are damaged, full, nobody's, of many at once, killed
-memory     memory of lkvm besides guest RAM, at the prompt of a shell
++dax-saved a file that is mapped with --dax on when its guest is saved, and one that is another by then
++lists     modprobe in a guest that goes on elsewhere; its modules are gone there, or others
++warm-bad  warm starts that are damaged, full, nobody's, of many at once, killed
++memory    memory of lkvm besides guest RAM, at the prompt of a shell
 "
 
 # shellcheck source=tests/testbed/session-helpers.sh

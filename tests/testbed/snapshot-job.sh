@@ -2,19 +2,19 @@
 # The tests of tests/testbed/snapshot.sh, where KVM can run Linux; $CLOUD, $RT and $BACKPORT are kernels of
 # Debian, $FILES has an initrd for each. guest-snapshot says what the words of lkvm.test= do.
 tests="
-disk       the page cache of a guest that goes on agrees with its disk; killed, restored, restored again
-packed     the same with packed rings and two CPUs
++disk      the page cache of a guest that goes on agrees with its disk; killed, restored, restored again
++packed    the same with packed rings and two CPUs
 mmio       the same over MMIO, with Linux 6.12
-rt         the same with PREEMPT_RT
-boot       saved in early boot, and as it loads modules
-load       saved in the middle of loading a module
-traces     saved while it prints what all its tasks do
++rt        the same with PREEMPT_RT
++boot      saved in early boot, and as it loads modules
++load      saved in the middle of loading a module
++traces    saved while it prints what all its tasks do
 forks      many copies at once, each of which goes on to its end
 clock      the guest's clocks do not go back, and do not count the time that it was not there
-host       with --clock host the time of day is as right as before, within 10 ms, and no clock goes back
-watchdog   a guest that was paused for long does not take that for a lock-up
++host      with --clock host the time of day is as right as before, within 10 ms, and no clock goes back
++watchdog  a guest that was paused for long does not take that for a lock-up
 random     each copy knows that it is one, and has random numbers of its own
-button     the power button of a guest that goes on
++button    the power button of a guest that goes on
 folders    files of the host, open, half read and replaced, by virtio-fs and 9P; and a copy that runs on
 "
 

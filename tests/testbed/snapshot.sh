@@ -3,12 +3,8 @@
 # can run Linux, else in two emulated hosts whose root is this machine's file tree. TAP; the tests are in
 # snapshot-job.sh. $LKVM is the lkvm to test, SNAPSHOT_ROUNDS how often each of most tests saves its guest (2),
 # SNAPSHOT_FORKS how many copies there are at once (3), SNAPSHOT_TIMEOUT for how long all may last.
-# The test `traces`, which takes as long as three others, is left out where neither it nor SNAPSHOT_ROUNDS is given.
 set -euo pipefail
 cd "$(dirname "$0")"
-if [ $# -eq 0 ] && [ -z "${SNAPSHOT_ROUNDS-}" ]; then
-	set -- disk packed mmio rt boot load forks clock host watchdog random button folders
-fi
 export LKVM="${LKVM:-$PWD/../../build/lkvm}" SNAPSHOT_ROUNDS=${SNAPSHOT_ROUNDS:-2} SNAPSHOT_FORKS=${SNAPSHOT_FORKS:-3}
 
 # shellcheck source=tests/testbed/begin.sh

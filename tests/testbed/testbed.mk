@@ -11,9 +11,9 @@ tests/testbed/session.sh: $(FS_DAX)
 tests/testbed/fs.sh: $(FS_CALLS) $(FS_RANDOM) $(FS_DAX)
 
 .PHONY: check-linux
-check-linux: $(LINUX) ## boot Linux guests
+check-linux: $(LINUX) ## boot Linux guests: all tests, of which `make check` runs some where KVM has to be emulated
 	$(Q)tests/setup.sh check
-	$(Q)tests/tap.sh $^
+	$(Q)LINUX_TESTS=all tests/tap.sh --jobs 2 $^
 
 # Not part of `make check`: a kernel has to be built for it.
 .PHONY: check-small
@@ -50,7 +50,7 @@ check-clocks-long: $(O)/lkvm guests ## each clock of a guest against the host's 
 .PHONY: check-snapshot-long
 check-snapshot-long: $(O)/lkvm $(GUEST_BIN) ## what of `lkvm snapshot` takes long: thousands of moments, Linux guests many times
 	$(Q)tests/setup.sh check
-	$(Q)TAP_LIMIT=86400 SNAPSHOT_MOMENTS=1000 SNAPSHOT_ROUNDS=50 SNAPSHOT_FORKS=100 SNAPSHOT_TIMEOUT=80000 \
+	$(Q)TAP_LIMIT=86400 LINUX_TESTS=all SNAPSHOT_MOMENTS=1000 SNAPSHOT_ROUNDS=50 SNAPSHOT_FORKS=100 SNAPSHOT_TIMEOUT=80000 \
 		tests/tap.sh tests/testbed/snapshot.sh --kvm tests/functional/snapshot-moments.t.sh
 
 # For its 300 MB of debug information.

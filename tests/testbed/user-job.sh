@@ -5,9 +5,9 @@
 tests="
 command    a command finds its network: addresses, routes, names, ping, TCP both ways by IPv4 and IPv6, DHCP; as an ordinary user
 forwards   any free port, lkvm list, TCP both ways and UDP through it, a port that is taken, kill -9
-restrict   no way out but the forwards
++restrict  no way out but the forwards
 again      a warm start, and copies of a guest with a forward: each has another port, connections are reset
-many       guests side by side, each with a forward to the same port
++many      guests side by side, each with a forward to the same port
 "
 
 if [ -z "${USER_JOB-}" ]; then

@@ -6,13 +6,13 @@
 
 tests="
 msix       entropy on PCI: MSI-X, drivers unbound and bound (Debian 6.1 cloud)
-intx       entropy on PCI: INTA (pci=nomsi)
++intx      entropy on PCI: INTA (pci=nomsi)
 mptable    entropy on PCI: INTA by the MP table, the BAR where the guest wants it (Debian 6.1 generic)
-backport   entropy on PCI: MSI-X (Debian 6.12 cloud)
-mmio       entropy on MMIO (Debian 6.1 cloud)
++backport  entropy on PCI: MSI-X (Debian 6.12 cloud)
++mmio      entropy on MMIO (Debian 6.1 cloud)
 mmiopacked entropy on MMIO: packed ring, pci=off (Debian 6.12 cloud)
-packed     entropy on PCI, packed ring
-disks      40 disks on PCI, in order (Debian 6.1 cloud)
++packed    entropy on PCI, packed ring
++disks     40 disks on PCI, in order (Debian 6.1 cloud)
 none       --rng=off --no-balloon
 "
 
