@@ -109,17 +109,18 @@ static uint32_t register_read(struct pci_function *fn, unsigned off, unsigned le
 	return (uint32_t)access_get(&fn->config[off], len);
 }
 
-/* Return: true if bus mastering was switched on or off */
+/* Return: true if bus mastering or MSI-X was switched on or off */
 static bool register_write(struct pci_function *fn, unsigned off, unsigned len, uint32_t value)
 {
 	uint32_t mask = (uint32_t)access_get(&fn->writable[off], len);
 	uint32_t old = (uint32_t)access_get(&fn->config[off], len);
+	const bool msix = pci_msix_enabled(fn);
 
 	access_put(&fn->config[off], len, (old & ~mask) | (value & mask));
 	pci_bars_follow(fn);
 	pci_msix_config_written(fn);
 	intx_follow(fn);
-	return master_follow(fn);
+	return master_follow(fn) || msix != pci_msix_enabled(fn);
 }
 
 bool pci_config_load(struct pci_function *fn, const uint8_t *config, uint32_t bars)
@@ -165,11 +166,10 @@ static uint64_t config_read(struct pci_host *host, unsigned devfn, unsigned reg,
 	return value;
 }
 
-static void config_write(struct pci_host *host, unsigned devfn, unsigned reg, unsigned len,
-			 uint32_t value)
+static void config_write(struct pci_host *host, unsigned devfn, unsigned reg, unsigned len, uint32_t value)
 {
 	struct pci_function *fn = function_at(host, devfn, reg, len);
-	bool master_changed;
+	bool switched;
 	uint64_t off;
 
 	if (!fn)
@@ -179,9 +179,9 @@ static void config_write(struct pci_host *host, unsigned devfn, unsigned reg, un
 		return;
 	}
 	pthread_mutex_lock(&host->lock);
-	master_changed = register_write(fn, reg, len, value);
+	switched = register_write(fn, reg, len, value);
 	pthread_mutex_unlock(&host->lock);
-	if (master_changed && fn->ops->master)
+	if (switched && fn->ops->master)
 		fn->ops->master(fn);
 }
 

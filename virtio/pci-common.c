@@ -110,8 +110,10 @@ static void set_queue_vector(struct virtio_pci *vp, uint64_t value)
 {
 	unsigned q = atomic_load(&vp->queue_select);
 
-	if (q < vp->n_queues)
-		atomic_store(&vp->queue[q].vector, check_vector(vp, value));
+	if (q >= vp->n_queues)
+		return;
+	atomic_store(&vp->queue[q].vector, check_vector(vp, value));
+	virtio_irqs_moved(vp->dev);
 }
 
 static uint64_t get_notify_offset(struct virtio_pci *vp)

@@ -71,6 +71,15 @@ static void queue_irq(struct virtio_dev *dev, unsigned index)
 		isr_set(vp, ISR_QUEUE);
 }
 
+/* Without MSI-X it is not enough to signal something. */
+static int queue_irq_fd(struct virtio_dev *dev, unsigned index)
+{
+	struct virtio_pci *vp = dev->transport;
+	const unsigned vector = atomic_load(&vp->queue[index].vector);
+
+	return pci_msix_enabled(&vp->fn) && vector < vp->fn.n_vectors ? pci_msix_fd(&vp->fn, vector) : -1;
+}
+
 /* Its bit of the ISR is set in either case: 4.1.4.5.1 */
 static void config_irq(struct virtio_dev *dev)
 {
@@ -127,7 +136,7 @@ static void bar_moved(struct pci_function *fn, unsigned bar, uint64_t base, bool
 	pthread_mutex_unlock(&vp->notify_lock);
 }
 
-/* ---- bus mastering ---- */
+/* ---- bus mastering, MSI-X ---- */
 
 /* Two vCPUs that switch it at the same time do not leave the device in the wrong state. */
 static void master(struct pci_function *fn)
@@ -137,6 +146,7 @@ static void master(struct pci_function *fn)
 	pthread_mutex_lock(&vp->master_lock);
 	virtio_hold(vp->dev, VIRTIO_HOLD_MASTER, !pci_is_master(fn));
 	pthread_mutex_unlock(&vp->master_lock);
+	virtio_irqs_moved(vp->dev);
 }
 
 /* ---- reset ---- */
@@ -163,6 +173,7 @@ static void reset_done(void *transport, int index)
 static const struct virtio_transport_ops transport_ops = {
 	.queue_irq = queue_irq,
 	.config_irq = config_irq,
+	.queue_irq_fd = queue_irq_fd,
 	.notify_fd = notify_fd,
 	.reset_done = reset_done,
 	.patience_ms = RESET_PATIENCE_MS,

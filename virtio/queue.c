@@ -96,6 +96,22 @@ void virtio_put_back(struct virtio_dev *dev, unsigned index)
 	virtq_put_back(&q->vq);
 }
 
+void virtio_queue_moved(struct virtio_dev *dev, unsigned index, uint16_t next)
+{
+	struct virtio_queue *q = &dev->queue[index];
+	const unsigned state = virtio_queue_state(q);
+
+	if (state == VIRTIO_QUEUE_LIVE || state == VIRTIO_QUEUE_STOP)
+		virtq_move(&q->vq, (struct virtq_place){ next, true });
+}
+
+int virtio_queue_irq_fd(struct virtio_dev *dev, unsigned index)
+{
+	const struct virtio_transport_ops *ops = dev->transport_ops;
+
+	return ops->queue_irq_fd ? ops->queue_irq_fd(dev, index) : -1;
+}
+
 void virtio_again(struct virtio_dev *dev, unsigned index)
 {
 	const unsigned state = virtio_queue_state(&dev->queue[index]);

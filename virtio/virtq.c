@@ -46,9 +46,8 @@ struct virtq_place virtq_place(const struct virtq *q)
 	return (struct virtq_place){ q->next_used, q->used_wrap };
 }
 
-void virtq_put_back(struct virtq *q)
+void virtq_move(struct virtq *q, struct virtq_place place)
 {
-	const struct virtq_place place = virtq_place(q);
 	const struct virtq_setup setup = q->setup;
 	struct virtq_watch *watch = q->watch;
 	const struct ram *ram = q->ram;
@@ -56,9 +55,14 @@ void virtq_put_back(struct virtq *q)
 	if (q->broken)
 		return;
 	virtq_fini(q);
-	virtq_init_at(q, ram, &setup, place); /* which it was before */
+	virtq_init_at(q, ram, &setup, place); /* which it was before, but for its place */
 	if (watch)
 		virtq_watch(q, watch);
+}
+
+void virtq_put_back(struct virtq *q)
+{
+	virtq_move(q, virtq_place(q));
 }
 
 /* Is RAM logged, or is there a watch? One test for both, on a way that is gone millions of times a second. */

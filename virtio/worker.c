@@ -129,6 +129,8 @@ void virtio_worker_asked(struct loop_source *src, uint32_t events)
 		if (atomic_load(&dev->queue[i].state) == VIRTIO_QUEUE_STOP)
 			worker_stop_queue(&dev->queue[i]);
 	worker_hold(dev);
+	if (dev->type->irqs_moved)
+		dev->type->irqs_moved(dev);
 	virtio_queues_watch(dev);
 }
 
@@ -187,6 +189,15 @@ void virtio_worker_ask(struct virtio_dev *dev)
 		return;
 	atomic_store(&dev->asked, true);
 	event_signal(dev->call.fd);
+}
+
+void virtio_irqs_moved(struct virtio_dev *dev)
+{
+	if (!dev->type->irqs_moved)
+		return;
+	virtio_lock(dev);
+	virtio_worker_ask(dev);
+	virtio_unlock(dev);
 }
 
 void virtio_worker_start(struct virtio_dev *dev)

@@ -36,8 +36,8 @@ struct pci_ops {
 	/* The BAR is decoded at @base, or no longer (!on): ioeventfds follow. Under host->lock. May be NULL. */
 	void (*bar_moved)(struct pci_function *fn, unsigned bar, uint64_t base, bool on);
 	/*
-	 * pci_is_master() may have changed: without it a function reads and writes no memory and
-	 * sends no message. No lock is held. May be NULL.
+	 * pci_is_master() or pci_msix_enabled() may have changed: without the first a function reads and writes
+	 * no memory and sends no message. No lock is held. May be NULL.
 	 */
 	void (*master)(struct pci_function *fn);
 	/* Is there something for which the guest wants INTA? Any thread; takes no lock. NULL: has none. */

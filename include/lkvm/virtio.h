@@ -71,6 +71,11 @@ struct virtio_type {
 	 */
 	int (*watch)(struct virtio_dev *dev, int fd, bool on);
 	/*
+	 * On the worker: virtio_queue_irq_fd() may say something else of each queue. For a device that lets
+	 * others interrupt for it; else NULL.
+	 */
+	void (*irqs_moved)(struct virtio_dev *dev);
+	/*
 	 * Where virtio_pop() is, and only while somebody traces: what does a chain of queue @index ask for?
 	 * The driver may write something else there before it is looked at for what is done. @ret_asked says
 	 * what every chain does. NULL: no more is known.
@@ -141,6 +146,11 @@ struct virtio_type {
 struct virtio_transport_ops {
 	void (*queue_irq)(struct virtio_dev *dev, unsigned index);
 	void (*config_irq)(struct virtio_dev *dev);
+	/*
+	 * The eventfd that does what queue_irq() of @index does now, for others to signal; -1: there is none.
+	 * Once it is another, virtio_irqs_moved() is called. May be NULL: there never is.
+	 */
+	int (*queue_irq_fd)(struct virtio_dev *dev, unsigned index);
 	/*
 	 * Let the guest's notification of @index arrive at @fd without a vCPU exit, or end that
 	 * before the fd is closed. A failure only costs speed: the register access then calls
@@ -341,6 +351,14 @@ void virtio_config_end(struct virtio_dev *dev);
 void virtio_serve(struct virtio_dev *dev, unsigned index,
 		  void (*handle)(struct virtio_dev *dev, unsigned index));
 
+/** virtio_queue_irq_fd() - worker: an eventfd for who interrupts for queue @index in our place; -1: there is none now */
+int virtio_queue_irq_fd(struct virtio_dev *dev, unsigned index);
+/**
+ * virtio_queue_moved() - worker: somebody else has served split queue @index up to @next, an index that runs freely
+ * Nothing of it is out.
+ */
+void virtio_queue_moved(struct virtio_dev *dev, unsigned index, uint16_t next);
+
 /** virtio_idle() - worker: busy() may say something else now */
 void virtio_idle(struct virtio_dev *dev);
 
@@ -451,6 +469,8 @@ enum virtio_queue_field {
 uint64_t virtio_queue_get(struct virtio_dev *dev, unsigned index, enum virtio_queue_field field);
 void virtio_queue_set(struct virtio_dev *dev, unsigned index, enum virtio_queue_field field,
 		      uint64_t value);
+/** virtio_irqs_moved() - what queue_irq_fd() says is another */
+void virtio_irqs_moved(struct virtio_dev *dev);
 /** virtio_notify() - a notification that came by a register access after all (no ioeventfd) */
 void virtio_notify(struct virtio_dev *dev, unsigned index);
 

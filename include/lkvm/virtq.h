@@ -113,6 +113,8 @@ int virtq_init_at(struct virtq *q, const struct ram *ram, const struct virtq_set
  * As virtq_place() wants it: all of it was popped after what was pushed, and that has been flushed.
  */
 void virtq_put_back(struct virtq *q);
+/** virtq_move() - likewise, after somebody else has served all before @place, which is one of the ring's */
+void virtq_move(struct virtq *q, struct virtq_place place);
 
 /** virtq_watch() - after virtq_init(), before the first pop; NULL: @q is watched no more */
 void virtq_watch(struct virtq *q, struct virtq_watch *watch);
