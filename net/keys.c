@@ -61,6 +61,15 @@ static int set_loopback(void *config, const char *option, const char *value)
 		       0 : log_errx(-EINVAL, "option '--%s': loopback is on or off, not '%s'", option, value);
 }
 
+static int set_vhost(void *config, const char *option, const char *value)
+{
+	struct net_config *net = config;
+
+	net->vhost = !strcmp(value, "on");
+	return net->vhost || !strcmp(value, "off") ?
+		       0 : log_errx(-EINVAL, "option '--%s': vhost is on or off, not '%s'", option, value);
+}
+
 static int set_switch(void *config, const char *option, const char *value)
 {
 	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -126,6 +135,8 @@ static const struct opt_key tap_keys[] = {
 	{ "queues", "N", .kind = KEY_UNSIGNED, FIELD(queues), .min = 1, .max = NET_MAX_PAIRS,
 	  .help = "Pairs of queues, 1 to 8 (1).\n"
 		  "One thread serves all of them." },
+	{ "vhost", "on|off", .kind = KEY_PARSE, .parse = set_vhost,
+	  .help = "Does the host's kernel move the frames (/dev/vhost-net)? (off)" },
 	COMMON_KEYS,
 	KEYS_END,
 };

@@ -23,6 +23,13 @@ int switch_open(const struct net_config *cfg, const char *name, struct net **ret
  */
 int net_script(const char *name, const char *program, const char *ifname);
 
+/**
+ * net_vhost_open(), net_vhost_close() - net/vhost.c: net->vhost, for all of its pairs
+ * Return: 0, or -errno after a line that says which module or right is missing; close takes what is half open, and NULL
+ */
+int net_vhost_open(struct net *net);
+void net_vhost_close(struct net_vhost *vhost);
+
 /* A program that an end starts, and which of our descriptors become its own; standard input is empty. */
 struct net_child {
 	typeof(posix_spawn) *spawn; /* or posix_spawnp() */

@@ -83,15 +83,28 @@ static int finish(struct net *net, const struct net_config *cfg, const char *nam
 	net->linear = malloc(NET_HDR_BYTES + NET_MAX_FRAME);
 	if (!net->linear)
 		return log_err(-ENOMEM, "%s", name);
-	return cfg->pcap && net->ops != &none_ops ? pcap_open(cfg->pcap, &net->pcap) : 0;
+	if (net->ops == &none_ops)
+		return 0;
+	return cfg->vhost ? net_vhost_open(net) : cfg->pcap ? pcap_open(cfg->pcap, &net->pcap) : 0;
+}
+
+/* What the kernel moves does not come by here, and it knows split rings only. */
+static int judge_vhost(const struct net_config *cfg, const char *name)
+{
+	if (cfg->vhost && cfg->pcap)
+		return log_errx(-EINVAL, "%s: pcap= does not go with vhost=on: record at the interface (tcpdump -i)", name);
+	if (cfg->vhost && cfg->packed)
+		return log_errx(-EINVAL, "%s: packed rings do not go with vhost=on", name);
+	return 0;
 }
 
 int net_open(const struct net_config *cfg, const char *name, struct net **ret)
 {
 	struct net *net;
-	int err;
+	int err = judge_vhost(cfg, name);
 
-	err = kinds[cfg->kind].open(cfg, name, &net);
+	if (!err)
+		err = kinds[cfg->kind].open(cfg, name, &net);
 	if (err)
 		return err;
 	err = finish(net, cfg, name);
@@ -125,6 +138,7 @@ void net_close(struct net *net)
 		return;
 	free(net->linear);
 	pcap_close(net->pcap);
+	net_vhost_close(net->vhost);
 	net->ops->close(net);
 }
 

@@ -175,6 +175,11 @@ static int enable(struct tap_queue *q, bool on)
 	return 0;
 }
 
+static int descriptor(const struct net *net, unsigned pair)
+{
+	return container_of(net, const struct tap, net)->queue[pair].src.fd;
+}
+
 static int set_pairs(struct net *net, unsigned pairs)
 {
 	int err = 0;
@@ -205,6 +210,7 @@ static const struct net_ops ops = {
 	.receive = receive,
 	.set_offloads = set_offloads,
 	.set_pairs = set_pairs,
+	.descriptor = descriptor,
 	.close = tap_close,
 };
 

@@ -1,7 +1,7 @@
 /*
  * The network device's own: net.c is the device, net-rx.c and net-tx.c are the ways of frames, net-control.c
- * has the driver's commands, net-filter.c which frames it wants, net-state.c saves and loads. Worker, where
- * nothing else is said.
+ * has the driver's commands, net-filter.c which frames it wants, net-state.c saves and loads; net-kernel.c lets
+ * vhost-net serve the queues of frames. Worker, where nothing else is said.
  */
 #ifndef VIRTIO_NET_INTERNAL_H
 #define VIRTIO_NET_INTERNAL_H
@@ -80,6 +80,8 @@ struct virtio_net {
 	unsigned frames[2 * NET_MAX_PAIRS]; /* ... so many have passed a queue */
 	size_t turn_bytes[2 * NET_MAX_PAIRS];
 	struct iovec out[VIRTQ_MAX_SEGS + 1]; /* the frame that is being sent */
+	struct net_kernel *kernel; /* heap; NULL: without vhost */
+	unsigned in_kernel; /* 1 << queue: vhost-net serves it */
 	struct net_rx *rx[NET_MAX_PAIRS]; /* heap, as many as the end has */
 	struct net_tx tx[NET_MAX_PAIRS];
 };
@@ -107,6 +109,11 @@ bool net_may_pass(struct virtio_net *vn, unsigned index);
 void net_passed(struct virtio_net *vn, unsigned index, size_t bytes);
 /** net_guest_offloads() - what of @features concerns what the guest receives, as enum net_offload */
 unsigned net_guest_offloads(uint64_t features);
+/** net_attach_end(), net_detach_end() - watch the end, or not; Return: 0 or -errno, logged */
+int net_attach_end(struct virtio_net *vn);
+void net_detach_end(struct virtio_net *vn);
+/** net_put_back() - what waits of queue @index is the driver's again, unless the queue ends (!@again): then it is nobody's */
+void net_put_back(struct virtio_net *vn, unsigned index, bool again);
 /** net_apply_offloads() - tell the end; Return: 0 or -errno */
 int net_apply_offloads(struct virtio_net *vn, unsigned offloads);
 /** net_apply_pairs() - so many are in use from now on; Return: 0 or -errno */
@@ -144,6 +151,31 @@ bool net_filter_wants(const struct net_filter *f, const net_mac_t own, const uin
 static inline bool net_filter_passes_all(const struct net_filter *f)
 {
 	return f->promisc && !f->by_vlan && !f->nomulti && !f->nouni && !f->nobcast;
+}
+
+/* ---- net-kernel.c: vhost-net ---- */
+
+/** net_kernel_new(), net_kernel_free() - main thread; of an end with vhost; Return: 0 or -errno */
+int net_kernel_new(struct virtio_net *vn);
+void net_kernel_free(struct virtio_net *vn);
+/** net_kernel_features() - of @features those that it can do, too; all that are no matter to it */
+uint64_t net_kernel_features(const struct virtio_net *vn, uint64_t features);
+/** net_kernel_plug() - any thread: the link may be another */
+void net_kernel_plug(struct virtio_net *vn);
+
+/** net_kernel_activate() - a driver has come: tell it of memory and features; instead of net_attach_end() */
+int net_kernel_activate(struct virtio_net *vn);
+void net_kernel_deactivate(struct virtio_net *vn);
+/** net_kernel_follow() - link, pairs, or what else is asked for may have changed; nothing happens without vhost */
+void net_kernel_follow(struct virtio_net *vn);
+/** net_kernel_watch(), net_kernel_irqs_moved() - of struct virtio_type */
+int net_kernel_watch(struct virtio_dev *dev, int fd, bool on);
+void net_kernel_irqs_moved(struct virtio_dev *dev);
+
+/** net_in_kernel() - does vhost-net serve queue @index now? */
+static inline bool net_in_kernel(const struct virtio_net *vn, unsigned index)
+{
+	return vn->in_kernel >> index & 1;
 }
 
 /* ---- net-state.c: of a struct virtio_dev that is one ---- */

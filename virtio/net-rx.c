@@ -259,7 +259,7 @@ void net_rx_serve(struct net_rx *rx)
 	const unsigned queue = rx_queue(rx);
 	bool more = rx->ready || rx->frame_bytes;
 
-	if (vn->dev.parked || rx->pair >= vn->pairs)
+	if (vn->dev.parked || rx->pair >= vn->pairs || net_in_kernel(vn, queue))
 		return;
 	while (more && !atomic_load_explicit(&vn->dev.needs_reset, memory_order_relaxed) && net_may_pass(vn, queue))
 		more = receive_one(rx) && (rx->ready || rx->frame_bytes);

@@ -125,7 +125,7 @@ void net_tx_serve(struct virtio_net *vn, unsigned pair)
 {
 	struct net_tx *tx = &vn->tx[pair];
 
-	if (vn->dev.parked || tx->is_stuck)
+	if (vn->dev.parked || tx->is_stuck || net_in_kernel(vn, tx_queue(pair)))
 		return;
 	virtio_serve_while(&vn->dev, tx_queue(pair), more, handle);
 	if (!tx->is_stuck && !net_may_pass(vn, tx_queue(pair)))

@@ -7,6 +7,8 @@
  * Each queue gets a bounded part of a turn of the worker's loop, so that receiving does not hold up
  * transmission, nor one pair another. A link that the user has taken away loses what comes meanwhile, as a wire does.
  *
+ * With vhost the queues of frames are the kernel's, as long as there is a link; the control queue stays ours.
+ *
  * While it stands still, what was taken off the rings for frames to come is put back, and no frame is lost but one
  * that waits for buffers.
  */
@@ -43,14 +45,16 @@ static void kick(struct virtio_dev *dev, unsigned index)
 {
 	struct virtio_net *vn = vn_of(dev);
 
-	if (virtio_has(dev, VIRTIO_NET_F_CTRL_VQ) && index == net_control_queue(vn))
+	if (virtio_has(dev, VIRTIO_NET_F_CTRL_VQ) && index == net_control_queue(vn)) {
 		net_control_serve(vn);
-	else if (index >= net_control_queue(vn))
+		net_kernel_follow(vn);
+	} else if (index >= net_control_queue(vn)) {
 		return; /* a queue that this driver knows nothing of */
-	else if (index & 1)
+	} else if (index & 1) {
 		net_tx_serve(vn, index / 2);
-	else
+	} else {
 		net_rx_serve(vn->rx[index / 2]);
+	}
 }
 
 /* ---- what the end says ---- */
@@ -114,6 +118,7 @@ int net_apply_pairs(struct virtio_net *vn, unsigned pairs)
 	if (err)
 		return err;
 	vn->pairs = pairs;
+	net_kernel_follow(vn);
 	for (unsigned i = 0; i < pairs; i++) {
 		vn->rx[i]->ready = true;
 		virtio_again(&vn->dev, 2 * i);
@@ -154,14 +159,28 @@ static bool features_ok(const struct virtio_dev *dev, uint64_t features)
 
 /* ---- life of a driver ---- */
 
+int net_attach_end(struct virtio_net *vn)
+{
+	if (vn->attached)
+		return 0;
+	vn->attached = true;
+	return net_attach(vn->net, &vn->dev.loop);
+}
+
+void net_detach_end(struct virtio_net *vn)
+{
+	if (vn->attached)
+		net_detach(vn->net, &vn->dev.loop);
+	vn->attached = false;
+}
+
 static int activate(struct virtio_dev *dev)
 {
 	struct virtio_net *vn = vn_of(dev);
 	int err;
 
 	net_filter_reset(&vn->filter, dev->driver_features);
-	vn->attached = true;
-	err = net_attach(vn->net, &dev->loop);
+	err = vn->kernel ? net_kernel_activate(vn) : net_attach_end(vn);
 	if (!err)
 		err = net_apply_offloads(vn, net_guest_offloads(dev->driver_features));
 	if (!err)
@@ -169,15 +188,7 @@ static int activate(struct virtio_dev *dev)
 	return err;
 }
 
-static void detach(struct virtio_net *vn)
-{
-	if (vn->attached)
-		net_detach(vn->net, &vn->dev.loop);
-	vn->attached = false;
-}
-
-/* What waits there is the driver's again, unless the queue ends: then it is nobody's. */
-static void put_back(struct virtio_net *vn, unsigned index, bool again)
+void net_put_back(struct virtio_net *vn, unsigned index, bool again)
 {
 	if (index >= 2 * vn->net->max_pairs)
 		return;
@@ -194,12 +205,13 @@ static void drain(struct virtio_dev *dev, int index)
 	struct virtio_net *vn = vn_of(dev);
 
 	if (index >= 0) {
-		put_back(vn, (unsigned)index, false);
+		net_put_back(vn, (unsigned)index, false);
 		return;
 	}
 	for (unsigned i = 0; i < 2 * vn->net->max_pairs; i++)
-		put_back(vn, i, false);
-	detach(vn);
+		net_put_back(vn, i, false);
+	net_kernel_deactivate(vn);
+	net_detach_end(vn);
 }
 
 static void serve_all(struct virtio_net *vn)
@@ -229,20 +241,21 @@ static void hold(struct virtio_dev *dev, bool on)
 		return;
 	}
 	for (unsigned i = 0; i < 2 * vn->net->max_pairs; i++)
-		put_back(vn, i, true);
+		net_put_back(vn, i, true);
 }
 
 static void reset(struct virtio_dev *dev)
 {
 	struct virtio_net *vn = vn_of(dev);
 
-	detach(vn);
+	net_kernel_deactivate(vn);
+	net_detach_end(vn);
 	vn->pairs = 0;
 	vn->offloads = 0;
 	vn->moved = false;
 	for (unsigned i = 0; i < vn->net->max_pairs; i++) {
-		put_back(vn, 2 * i, false);
-		put_back(vn, 2 * i + 1, false);
+		net_put_back(vn, 2 * i, false);
+		net_put_back(vn, 2 * i + 1, false);
 		vn->rx[i]->frame_bytes = 0;
 		vn->rx[i]->ready = false;
 	}
@@ -266,18 +279,16 @@ static uint64_t config_read(struct virtio_dev *dev, unsigned off, unsigned width
 	return access_get((const uint8_t *)&config + off, width);
 }
 
-static const struct virtio_type net_type = {
-	.name = "net",
-	.id = VIRTIO_ID_NET,
-	.queue_size = NET_QUEUE_SIZE,
-	.features_ok = features_ok,
-	.activate = activate,
-	.kick = kick,
-	.drain = drain,
-	.hold = hold,
-	.reset = reset,
-	.config_read = config_read,
-	.state = &net_state_type,
+#define NET_TYPE                                                                                                  \
+	.name = "net", .id = VIRTIO_ID_NET, .queue_size = NET_QUEUE_SIZE, .features_ok = features_ok,             \
+	.activate = activate, .kick = kick, .drain = drain, .hold = hold, .reset = reset,                         \
+	.config_read = config_read, .state = &net_state_type
+
+static const struct virtio_type net_type = { NET_TYPE };
+static const struct virtio_type net_vhost_type = {
+	NET_TYPE,
+	.watch = net_kernel_watch,
+	.irqs_moved = net_kernel_irqs_moved,
 };
 
 /* ---- for the machine ---- */
@@ -303,6 +314,7 @@ void virtio_net_set_link(struct virtio_dev *dev, bool up)
 	virtio_config_begin(dev);
 	atomic_store(&vn->unplugged, !up);
 	virtio_config_end(dev);
+	net_kernel_plug(vn);
 }
 
 bool virtio_net_link(struct virtio_dev *dev)
@@ -372,16 +384,19 @@ int virtio_net_new(const struct ram *ram, const char *name, struct net *net, str
 	net->link_changed = link_changed;
 	memcpy(vn->own_mac, net->cfg->mac, sizeof(vn->own_mac));
 	memcpy(vn->mac, net->cfg->mac, sizeof(vn->mac));
-	vn->dev.type = &net_type;
+	vn->dev.type = net->vhost ? &net_vhost_type : &net_type;
 	vn->dev.name = name;
 	vn->dev.ram = ram;
 	vn->dev.n_queues = 2 * net->max_pairs + 1;
 	vn->dev.config_bytes = offsetof(struct virtio_net_config, speed);
 	vn->dev.device_features = offered(net, net->cfg->packed);
 	made = make_queues(vn);
+	if (!made && net->vhost)
+		made = net_kernel_new(vn);
 	err = virtio_init(&vn->dev);
 	if (!err)
 		err = made;
+	vn->dev.device_features = net_kernel_features(vn, vn->dev.device_features);
 	if (err)
 		virtio_net_free(&vn->dev);
 	else
@@ -401,6 +416,7 @@ void virtio_net_free(struct virtio_dev *dev)
 		net_rx_free(vn->rx[i]);
 		free(vn->tx[i].spare);
 	}
+	net_kernel_free(vn);
 	net_close(vn->net);
 	free(vn);
 }

@@ -54,8 +54,8 @@ void control_nets_text(const struct control *ctl, FILE *out)
 		const struct net *net = virtio_net_end(dev);
 		const struct net_counters *n = &net->counters;
 
-		fprintf(out, "net%u:     %s %s, %s, link %s\n", i, net_kind_name(net->cfg->kind), net->where,
-			mac_text(dev, mac), virtio_net_link(dev) ? "up" : "down");
+		fprintf(out, "net%u:     %s %s%s, %s, link %s\n", i, net_kind_name(net->cfg->kind), net->where,
+			net->vhost ? " by vhost" : "", mac_text(dev, mac), virtio_net_link(dev) ? "up" : "down");
 		fprintf(out, "          sent %" PRIu64 " frames, %" PRIu64 " bytes, dropped %" PRIu64 "; received %" PRIu64
 			     " frames, %" PRIu64 " bytes, dropped %" PRIu64 "\n",
 			read_count(&n->sent), read_count(&n->sent_bytes), read_count(&n->sent_dropped),
@@ -86,6 +86,7 @@ void control_nets_json(const struct control *ctl, struct json *json)
 		json_str(json, "name", net->name);
 		json_str(json, "kind", net_kind_name(net->cfg->kind));
 		json_str(json, "end", net->where);
+		json_bool(json, "vhost", net->vhost);
 		json_str(json, "mac", mac_text(dev, mac));
 		json_bool(json, "link", virtio_net_link(dev));
 		one_json(&net->counters, json);

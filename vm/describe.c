@@ -133,6 +133,8 @@ static void describe_net(FILE *out, unsigned i, const struct net_config *net)
 		fprintf(out, ", %u pairs of queues", net->queues);
 	if (net->mtu)
 		fprintf(out, ", MTU %u", net->mtu);
+	if (net->vhost)
+		fprintf(out, ", vhost");
 	fputc('\n', out);
 }
 

@@ -65,7 +65,7 @@ struct net_config {
 	const char *ifname; /* NULL: a new one, whose name the host chooses */
 	const char *fd;     /* that is open already: its number, or NULL */
 	const char *script, *downscript;
-	bool vhost;
+	bool vhost; /* the host's kernel moves the frames */
 	/* switch */
 	const char *switch_name;
 	char folder[128]; /* where the user's switches are: who opens it writes this */
@@ -121,12 +121,21 @@ struct net_ops {
 	int (*set_offloads)(struct net *net, unsigned offloads);
 	/* So many pairs are in use, one at first. NULL: max_pairs is 1 */
 	int (*set_pairs)(struct net *net, unsigned pairs);
+	/* The interface's descriptor for a pair, which vhost-net can be given. NULL: the end is none of the kernel's */
+	int (*descriptor)(const struct net *net, unsigned pair);
 	void (*close)(struct net *net);
 };
 
 struct net_counters {
 	_Atomic uint64_t sent, sent_bytes, sent_dropped;           /* by the guest */
 	_Atomic uint64_t received, received_bytes, received_dropped; /* for it */
+};
+
+/* vhost-net, open: one a pair of queues, of which number 0 receives and 1 sends. Rings are the device's to tell. */
+struct net_vhost {
+	uint64_t features; /* of rings and headers that it knows, as virtio numbers them */
+	unsigned n;
+	int fd[NET_MAX_PAIRS]; /* this process is its owner */
 };
 
 struct net {
@@ -142,8 +151,9 @@ struct net {
 	struct net_addresses addresses;
 	struct net_forward *forward; /* as they are, with ports that were free */
 	unsigned n_forwards;
-	struct net_counters counters;
+	struct net_counters counters; /* what passes vhost-net is not among them */
 	struct pcap *pcap;
+	struct net_vhost *vhost; /* NULL: the end passes all frames by itself */
 
 	/* Set by the device before net_attach(); called on the worker, not from within send() or receive() */
 	void (*readable)(struct net *net, unsigned pair);

@@ -11,6 +11,8 @@ tap        ping both ways, 4 MiB by TCP both ways with equal checksums, MTU, wha
 +mmio      MMIO, large frames by an MTU of 9000
 switch     two guests on a switch: ping, 1 MiB from one to the other with equal checksums
 restore    a guest that is saved, and goes on with its network
+vhost      the kernel moves the frames: 4 MiB both ways with equal checksums, the link goes and comes, saved and restored
++vhostmq   vhost with two pairs of queues, over MMIO
 "
 
 . ./job.sh
@@ -214,6 +216,67 @@ test_restore()
 	expect_line restore "guest: ping 10.77.7.1 0% lost"
 	expect_line restore-on "guest: ping 10.77.7.1 0% lost"
 	expect_line restore-on "guest: fetched $(sum restore.file)"
+}
+
+# While the link is down lkvm has the queues, and then the kernel again; so it is when the guest is saved.
+test_vhost()
+{
+	dd if=/dev/urandom of=vhost.file bs=1M count=4 2>/dev/null
+	boot vhost net:10.77.8.2,ping:10.77.8.1,line:fetch,fetch:10.77.8.1:5801,carrier:0,carrier:1,line:give,give:10.77.8.1:5802:4,line:saved,ping:10.77.8.1:1400,fetch:10.77.8.1:5803,poweroff \
+		-n tap,ifname=lkvhost,vhost=on
+	host_net lkvhost 10.77.8.1
+	serve_file vhost.file 5801
+	take_file vhost.got 5802
+	wait_line vhost "guest: waits for fetch"
+	expect "ping from the host" ping -c 3 -W 10 10.77.8.2
+	lkvm stat vhost >vhost.stat
+	expect "lkvm has passed nothing" grep -q "sent 0 frames, 0 bytes, dropped 0; received 0 frames" vhost.stat
+	expect "by vhost" grep -q "net0: *tap lkvhost by vhost, " vhost.stat
+	echo fetch >&9
+	wait_line vhost "guest: waits for carrier 0"
+	expect "take the link away" lkvm debug vhost --link net0=down
+	wait_line vhost "guest: waits for carrier 1"
+	expect "no way" sh -c "! ping -c 1 -W 1 10.77.8.2"
+	expect "put it back" lkvm debug vhost --link net0=up
+	wait_line vhost "guest: waits for give"
+	echo give >&9
+	wait_line vhost "guest: waits for saved"
+	expect "save it" lkvm snapshot vhost vhost.saved
+	expect "it goes on" ping -c 3 -W 10 10.77.8.2
+	expect "stop it" lkvm stop vhost
+	wait_end vhost
+	start vhost-on --restore vhost.saved
+	exec 9>vhost-on.in
+	host_net lkvhost 10.77.8.1
+	serve_file vhost.file 5803
+	echo saved >&9
+	wait_end vhost-on
+	expect_status vhost-on 0
+	expect_line vhost "guest: ping 10.77.8.1 0% lost"
+	expect_line vhost "guest: fetched $(sum vhost.file)"
+	expect_line vhost "guest: carrier 1"
+	expect "what the guest gave" same "$(given vhost)" "$(sum vhost.got)"
+	expect_line vhost-on "guest: ping 10.77.8.1 0% lost"
+	expect_line vhost-on "guest: fetched $(sum vhost.file)"
+	expect "nothing went wrong" sh -c "! grep -h vhost-net vhost.err vhost-on.err"
+}
+
+test_vhostmq()
+{
+	dd if=/dev/urandom of=vhostmq.file bs=1M count=1 2>/dev/null
+	boot vhostmq net:10.77.9.2,channels:2,ping:10.77.9.1,fetch:10.77.9.1:5901,channels:1,ping:10.77.9.1,channels:2,line:end,poweroff \
+		-c 2 --virtio-transport mmio -n tap,ifname=lkvmq,queues=2,vhost=on
+	host_net lkvmq 10.77.9.1
+	serve_file vhostmq.file 5901
+	wait_line vhostmq "guest: waits for end"
+	expect "ping from the host" ping -c 3 -W 10 10.77.9.2
+	echo end >&9
+	wait_end vhostmq
+	expect_status vhostmq 0
+	expect_line vhostmq "guest: channels 2"
+	expect_line vhostmq "guest: fetched $(sum vhostmq.file)"
+	expect "pings" [ "$(grep -c 'guest: ping 10.77.9.1 0% lost' vhostmq.out)" -eq 2 ]
+	expect "nothing went wrong" sh -c "! grep vhost-net vhostmq.err"
 }
 
 run_tests "$@"

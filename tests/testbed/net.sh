@@ -12,6 +12,6 @@ folder=$(./kernels.sh cloud)
 ./initrd.sh modules "$work/modules" "$folder" virtio_pci virtio_mmio virtio_net 8021q
 ./initrd.sh programs "$work/programs" ethtool
 
-./host.sh --auto --memory 3072 --timeout 900 --module tun --program ethtool \
+./host.sh --auto --memory 3072 --timeout 900 --module tun --module vhost_net --program ethtool \
 	--file "$(echo "$folder"/boot/vmlinuz-*)=kernel" --file "$work/modules" --file "$work/programs" \
 	--file "$work/initrd" --file job.sh net-job.sh "$@"

@@ -510,6 +510,34 @@ START_TEST(test_tap_queues)
 }
 END_TEST
 
+/* Where vhost-net cannot be used, the message says what is missing; where it can, one is open for each pair. */
+START_TEST(test_tap_vhost)
+{
+	char arg[300], words[300];
+	int err;
+
+	setup();
+	if (open_tap("")) {
+		close_guest(0);
+		snprintf(arg, sizeof(arg), "tap,ifname=lkt%d,queues=2,vhost=on", getpid() % 100000000);
+		ck_assert_int_eq(net_config_parse(&cfg[0], "net", arg), 0);
+		err = net_open(&cfg[0], "net0", &net[0]);
+		log_last_error(words, sizeof(words));
+		if (err) {
+			ck_assert_msg(strstr(words, "(modprobe vhost_net)") || strstr(words, "no right to"), "%s", words);
+			net_config_free(&cfg[0]);
+		} else {
+			ck_assert_uint_eq(net[0]->vhost->n, 2);
+			ck_assert(net[0]->vhost->features >> VIRTIO_F_VERSION_1 & 1);
+			net[0]->readable = on_readable;
+			ck_assert_int_eq(net_attach(net[0], &loop), 0);
+			close_guest(0);
+		}
+	}
+	teardown();
+}
+END_TEST
+
 /* Programs set it up and take it down; if the first one fails there is no end. */
 START_TEST(test_tap_script)
 {
@@ -544,5 +572,5 @@ START_TEST(test_tap_script)
 }
 END_TEST
 
-UNIT_MAIN("net-ends", test_tap, test_tap_queues, test_tap_script, test_passt, test_options, test_switch, test_switch_first_ends, test_switch_dead, test_switch_full,
+UNIT_MAIN("net-ends", test_tap, test_tap_queues, test_tap_vhost, test_tap_script, test_passt, test_options, test_switch, test_switch_first_ends, test_switch_dead, test_switch_full,
 	  test_switch_folder, test_pcap, test_pcap_full, test_script)
