@@ -8,6 +8,7 @@
 
 HIT=$T_TMP/hit
 machine=()
+shopt -s dotglob
 export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0
 
 # What the kernel's headers call the ioctls: a failing one must be named in the message.
@@ -37,10 +38,10 @@ seen=
 # judge NAME: the run that t_run has just made, whose HIT was failed
 judge()
 {
-	local hit wanted='^lkvm: .+: Cannot allocate memory$' status=125
-	hit=$(cat "$HIT")
+	local hit lines wanted='^lkvm: .+: Cannot allocate memory$' status=125
+	read -r hit <"$HIT"
 	seen+=" $hit"
-	sed -i '/^lkvm: the guest.s hvc1 is /d' "$T_TMP/stderr"
+	t_drop "lkvm: the guest's hvc1 is *"
 	case $1,$hit in
 	ioctl,0xae03) wanted='^lkvm: this host.s KVM lacks KVM_CAP_' ;;
 	KVM_RUN,*) wanted="^lkvm: ${ioctl_name[$hit]}$" status=121 ;;
@@ -60,15 +61,16 @@ judge()
 		esac
 	fi
 	[ "$t_rc" -eq "$status" ] || return 1
-	[ "$status" -eq 121 ] || [ "$(wc -l <"$T_TMP/stderr")" -eq 1 ] || return 1
-	t_stderr | grep -Eq "$wanted"
+	mapfile -t lines <"$T_TMP/stderr"
+	[ "$status" -eq 121 ] || [ ${#lines[@]} -eq 1 ] || return 1
+	has_line "$(<"$T_TMP/stderr")" "$wanted"
 }
 
 # fail_each CALL AT-LEAST [CPUS]: and there must have been so many of them; calls is how many there
 # were. When none is left to fail the guest runs well. The guest has two CPUs unless the third argument says otherwise.
 fail_each()
 {
-	local n=0 bad=0 left=
+	local n=0 bad=0 left=()
 	while [ $bad -eq 0 ]; do
 		n=$((n + 1))
 		rm -f "$HIT"
@@ -82,12 +84,12 @@ fail_each()
 			break
 		fi
 		judge "$1" || bad=1
-		left=$(ls -A "$LKVM_DIR" 2>/dev/null)
-		[ -z "$left" ] || bad=1
+		left=("$LKVM_DIR"/*)
+		[ ! -e "${left[0]}" ] || bad=1
 	done
 	calls=$((n - 1))
 	t_report $bad "$1${machine[*]:+ (disks, terminals)}: each of $calls fails with one clear line" \
-		"call $n ($(cat "$HIT" 2>/dev/null)): status $t_rc, sockets left: $left
+		"call $n ($(cat "$HIT" 2>/dev/null)): status $t_rc, sockets left: ${left[*]}
 $(t_stderr)"
 	[ "$2" -eq 0 ] || t_ok "$1${machine[*]:+ (disks, terminals)}: there are at least $2 calls" test $calls -ge "$2"
 }
