@@ -55,8 +55,8 @@ reader()
 # shellcheck disable=SC2016
 reader 'a slow reader' 40000 \
 	'for i in 1 2 3 4 5 6 7 8; do dd bs=64K count=1 iflag=fullblock 2>/dev/null; sleep 0.3; done >"$OUT"; cat >>"$OUT"'
-t_is 'a slow reader: all of it' "$(md5sum <"$T_TMP/out")" \
-	"$({ echo '0 columns, 0 rows'; lines 40000; printf '>'; } | md5sum)"
+{ echo '0 columns, 0 rows'; lines 40000; printf '>'; } >"$T_TMP/wanted"
+t_ok 'a slow reader: all of it' cmp "$T_TMP/wanted" "$T_TMP/out"
 reader 'a reader that leaves' 25000 'head -c 100 >/dev/null'
 
 console_bytes()

@@ -214,7 +214,7 @@ emulated_host()
 	# shellcheck disable=SC2054
 	args=(-M q35 -cpu max,-xsave -m "$memory" -smp "$cpus" -display none -nodefaults -no-user-config
 		-no-reboot -kernel "$kernel"/boot/vmlinuz-* -initrd "$work/initrd"
-		-append "console=ttyS1 loglevel=4 panic=-1 mitigations=off $tick LANE=$1/$hosts"
+		-append "console=ttyS1 loglevel=4 panic=-1 mitigations=off no_timer_check $tick LANE=$1/$hosts"
 		-chardev stdio,id=terminal,signal=off -serial chardev:terminal
 		-serial "file:$dir/kernel.log" -serial "file:$dir/status" -accel tcg)
 	if [ "$disk" -gt 0 ]; then
