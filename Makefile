@@ -113,8 +113,12 @@ brings_vm/hardware.o := x86/cpu/phys-bits.o
 brings_vm/initramfs.o := util/file.o
 brings_vm/kconfig-read.o := util/file.o x86/boot/find.o
 brings_vm/kernel.o := x86/boot/banner.o
+brings_x86/cpu/cpuid.o := x86/cpu/model.o
+brings_x86/cpu/model-file.o := util/json.o util/json-read.o util/mask.o util/file.o util/crc32c.o
 brings_x86/tables/fdt.o := x86/tables/numa.o
 brings_x86/boot/vmlinux.o := x86/boot/banner.o
+brings_vm/options-cpu.o := x86/cpu/model.o x86/cpu/model-file.o x86/cpu/cpuid.o x86/cpu/cpuid-flags.o \
+	x86/cpu/cpuid-topology.o util/json.o util/json-read.o util/mask.o util/file.o
 brings_vm/modinfo.o := util/file.o
 brings_vm/modules.o := vm/modinfo.o vm/module-needs.o
 brings_vm/module-index.o := vm/kmod-index.o vm/modules.o vm/module-needs.o vm/modinfo.o

@@ -2,6 +2,8 @@
  * `lkvm check`: can this host run guests? Found out by running some: CPUID flags and loaded modules
  * tell what ought to work, not what does.
  */
+#include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +14,16 @@
 #include "lkvm/log.h"
 #include "lkvm/vm/vm.h"
 #include "lkvm/x86/boot.h"
+#include "lkvm/x86/cpu-model.h"
 #include "lkvm/x86/layout.h"
 
 #define TRIAL_OK	 0x2a /* x86/cpu/trial.S */
 #define TRIAL_RAM_BYTES	 (4 * MIB)
 #define TRIAL_TIMEOUT_NS (5 * NS_PER_S)
+
+struct check_config {
+	bool cpu_json;
+};
 
 extern const uint8_t trial_real[], trial_real_end[], trial_long[], trial_long_end[];
 
@@ -198,15 +205,35 @@ static bool try_vm(void)
 	return ok;
 }
 
+static int print_cpu(void)
+{
+	struct cpu_model *model = NULL;
+	struct kvm kvm;
+	int err = kvm_open(&kvm);
+
+	if (!err)
+		err = cpu_model_of_host(kvm.dev_fd, kvm.tsc_deadline, &model);
+	if (!err)
+		cpu_model_write(model, stdout);
+	kvm_close(&kvm);
+	cpu_model_free(model);
+	if (!err && fflush(stdout))
+		err = log_err(-errno, "write the CPU model");
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 static int run(const struct command *cmd, int argc, char **argv)
 {
+	struct check_config cfg = { 0 };
 	enum options_result result;
 	bool have_vm, ok;
 	int operands;
 
-	result = options_parse(cmd, NULL, argc, argv, &operands, NULL);
+	result = options_parse(cmd, &cfg, argc, argv, &operands, NULL);
 	if (result != OPTIONS_OK)
 		return options_status(result);
+	if (cfg.cpu_json)
+		return print_cpu();
 	log_hold_errors(true);
 	ok = have_vm = try_vm();
 	for (size_t i = 0; ok && i < ARRAY_SIZE(trials); i++)
@@ -218,7 +245,12 @@ static int run(const struct command *cmd, int argc, char **argv)
 	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static const struct opt check_options[] = { OPT_END };
+static const struct opt check_options[] = {
+	{ .kind = OPT_FLAG, .name = "cpu-json", .offset = offsetof(struct check_config, cpu_json),
+	  .help = "Instead, print the CPU that this host can give a guest, as JSON: a file for `lkvm run --cpu`. It has "
+		  "what KVM supports of CPUID, and the MSRs that tell what the CPU can do." },
+	OPT_END,
+};
 
 const struct command check_command = {
 	.name = "check",

@@ -1,4 +1,4 @@
-/* `lkvm run -c N,KEY=N...`, --pin: how many CPUs, how they are arranged, and where they run. */
+/* `lkvm run -c N,KEY=N...`, --cpu, --pin: how many CPUs, how they are arranged, what they are, and where they run. */
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
@@ -9,6 +9,7 @@
 #include "lkvm/log.h"
 #include "lkvm/options.h"
 #include "lkvm/vm/run.h"
+#include "lkvm/x86/cpu-model.h"
 #include "lkvm/x86/layout.h"
 
 #define LEVEL(member) .kind = KEY_UNSIGNED, .arg = "N", .min = 1, .max = MAX_VCPUS, \
@@ -53,6 +54,42 @@ int run_parse_cpus(void *config, const struct opt *opt, const char *arg)
 		err = keys_parse(opt->name, opt->keys, &cfg->topology, rest);
 	free(text);
 	return err;
+}
+
+/* Is the first of @words a file's name? No feature's looks like that. */
+static bool begins_with_file(const char *words)
+{
+	size_t len = 0;
+
+	while (words[len] && (words[len] != ',' || words[len + 1] == ','))
+		len += words[len] == ',' ? 2 : 1;
+	return memchr(words, '/', len) || (len > 5 && !memcmp(words + len - 5, ".json", 5));
+}
+
+/* Names of features stand for themselves: the words need not stay. */
+static int parse_cpu(struct cpu_config *cpu, const struct opt *opt, char *words)
+{
+	int err = 0;
+
+	cpu->n_features = 0;
+	cpu_model_free(cpu->model);
+	cpu->model = NULL;
+	if (begins_with_file(words)) {
+		const char *path = keys_word(&words);
+
+		err = cpu_model_read(path, &cpu->model);
+	}
+	return err || !words || !*words ? err : keys_parse(opt->name, opt->keys, cpu, words);
+}
+
+int run_parse_cpu(void *config, const struct opt *opt, const char *arg)
+{
+	char *words = strdup(arg);
+	int err = words ? parse_cpu(&((struct vm_config *)config)->cpu, opt, words) :
+			  log_err(-ENOMEM, "option '--%s'", opt->name);
+
+	free(words);
+	return err ? -EINVAL : 0;
 }
 
 /* "3" or "0-3". Return: 0 or -EINVAL */

@@ -66,14 +66,6 @@ static int parse_list(const struct opt *opt, const struct opt_key *keys, void *c
 	return err;
 }
 
-static int parse_cpu(void *config, const struct opt *opt, const char *arg)
-{
-	struct vm_config *cfg = config;
-
-	cfg->cpu.n_features = 0;
-	return parse_list(opt, opt->keys, &cfg->cpu, arg);
-}
-
 static int parse_debug(void *config, const struct opt *opt, const char *arg)
 {
 	struct vm_config *cfg = config;
@@ -464,9 +456,11 @@ const struct opt run_options[] = {
 	{ OPT_PARSE, 0, "pin", "LIST", .parse = run_parse_pin,
 	  .help = "Let virtual CPU n run on the n-th of these CPUs of the host only, 0-3,8 for example; behind the last "
 		  "comes the first again." },
-	{ OPT_PARSE, 0, "cpu", "FEATURES", .parse = parse_cpu,
+	{ OPT_PARSE, 0, "cpu", "[FILE,]FEATURES", .parse = run_parse_cpu,
 	  .complete = COMPLETE_LIST, .keys = cpu_keys,
-	  .help = "CPU features to take away or to insist on: -avx2,+x2apic." },
+	  .help = "CPU features to take away or to insist on: -avx2,+x2apic. With FILE, which `lkvm check --cpu-json` "
+		  "prints, the CPU is the one in there, on any host that has all of it. Its name has a slash in it or "
+		  "ends in .json; features may be left out behind it." },
 	{ OPT_PARSE, 0, "name", "NAME", .parse = parse_name,
 	  .help = "Name for lkvm list, stop and the like. Default: guest-PID." },
 	{ OPT_PARSE, 0, "uuid", "UUID", .parse = parse_uuid,

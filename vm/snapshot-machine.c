@@ -165,7 +165,7 @@ static int refuse_options(const struct vm_config *cfg)
 		{ cfg->n_initrds, "initrd" },
 		{ cfg->params, "params" },
 		{ cfg->nodefaults, "nodefaults" },
-		{ cfg->cpu.n_features, "cpu" },
+		{ cfg->cpu.n_features || cfg->cpu.model, "cpu" },
 		{ cfg->dump_dtb, "dump-dtb" },
 		{ cfg->dry_run, "dry-run" },
 		{ cfg->n_folders, "fs" },

@@ -287,7 +287,7 @@ static int make_registers(struct vm *vm)
 
 	for (unsigned id = 0; !err && id < vm->kvm.n_cpus; id++)
 		err = regs_setup(vm->kvm.cpus[id].fd, id, &vm->cfg->topology, vm->cpuid,
-				 !id && fresh ? &vm->entry : NULL);
+				 vm->cfg->cpu.model, !id && fresh ? &vm->entry : NULL);
 	return err || fresh ? err : vm_restore(vm);
 }
 

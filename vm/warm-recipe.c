@@ -16,6 +16,7 @@
 #include "lkvm/types.h"
 #include "lkvm/version.h"
 #include "lkvm/vm/warm.h"
+#include "lkvm/x86/cpu-model.h"
 #include "lkvm/x86/numa.h"
 #include "snapshot-internal.h"
 
@@ -169,6 +170,8 @@ static int put_machine(FILE *f, const struct vm_config *cfg)
 	state_buf_free(&buf);
 	if (cfg->numa)
 		fprintf(f, "numa %u %08x\n", cfg->numa->n, crc32c(0, cfg->numa, sizeof(*cfg->numa)));
+	if (cfg->cpu.model)
+		fprintf(f, "cpu-model %08x\n", cpu_model_checksum(cfg->cpu.model));
 	for (unsigned i = 0; i < cfg->cpu.n_features; i++)
 		fprintf(f, "feature %c%s\n", cfg->cpu.feature[i].on ? '+' : '-', cfg->cpu.feature[i].name);
 	put(f, "params", cfg->params);

@@ -1,9 +1,10 @@
 /* CPU features by name, as `--cpu -avx,+monitor` has them. */
 #include <asm/kvm_para.h>
 #include <errno.h>
+#include <stdio.h>
 
+#include "cpuid-internal.h"
 #include "lkvm/log.h"
-#include "lkvm/x86/cpu.h"
 
 enum reg { EAX, EBX, ECX, EDX };
 
@@ -243,6 +244,21 @@ const char *cpuid_lacks(const struct kvm_cpuid2 *offer, const struct kvm_cpuid2 
 			return name;
 	}
 	return NULL;
+}
+
+bool cpuid_lacks_bit(const struct kvm_cpuid2 *offer, const struct kvm_cpuid2 *table, char ret[CPUID_BIT_BYTES])
+{
+	static const char *const reg[] = { "EAX", "EBX", "ECX", "EDX" };
+
+	for (unsigned pos = 0; pos < ARRAY_SIZE(rows) * 32; pos++) {
+		const struct row *row = &rows[pos / 32];
+
+		if (row->bit[pos % 32] || !is_set(table, pos) || is_set(offer, pos))
+			continue;
+		snprintf(ret, CPUID_BIT_BYTES, "0x%x.%u %s bit %u", row->function, row->index, reg[row->reg], pos % 32);
+		return true;
+	}
+	return false;
 }
 
 /* Does @name stand at @pos, perhaps beside another name? */

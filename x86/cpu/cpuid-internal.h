@@ -10,6 +10,16 @@
 /** cpuid_drop() - remove all entries of a leaf */
 void cpuid_drop(struct kvm_cpuid2 *table, uint32_t function);
 
+/* x86/cpu/cpuid-flags.c */
+
+#define CPUID_BIT_BYTES 48
+
+/**
+ * cpuid_lacks_bit() - is there a bit in @table, of the registers that have features, which @offer has not and which has
+ * no name? Then @ret is its place: "0x7.1 EAX bit 9"
+ */
+bool cpuid_lacks_bit(const struct kvm_cpuid2 *offer, const struct kvm_cpuid2 *table, char ret[CPUID_BIT_BYTES]);
+
 /* x86/cpu/cpuid-topology.c */
 
 /** cpuid_offer_topology() - add the features to what KVM offers that only say how the topology is told */

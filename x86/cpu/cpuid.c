@@ -1,6 +1,6 @@
 /*
  * What CPUID tells the guest: what KVM offers, less what this machine has not, with a topology of its own
- * (cpuid-topology.c), and with what --cpu changes (features by name: cpuid-flags.c). Main thread, while
+ * (cpuid-topology.c), or what a file says (model.c), and with what --cpu changes (features by name: cpuid-flags.c). Main thread, while
  * the vCPUs are made.
  */
 #include <errno.h>
@@ -10,6 +10,7 @@
 
 #include "cpuid-internal.h"
 #include "lkvm/log.h"
+#include "lkvm/x86/cpu-model.h"
 
 #define FIRST_GUESS    256 /* KVM's own limit: with too little room the whole call was for nothing */
 #define LAST_GUESS     4096
@@ -159,9 +160,15 @@ int cpuid_adapt(const struct kvm_cpuid2 *supported, const struct cpu_topology *t
 		goto out;
 	add_capabilities(offer, tsc_deadline);
 	cpuid_offer_topology(offer, topology);
-	table = table_copy(offer, CPUID_TOPOLOGY_EXTRA);
+	err = cfg->model ? cpu_model_check(cfg->model->cpuid, offer) : 0;
+	if (err)
+		goto out;
+	err = -ENOMEM;
+	table = table_copy(cfg->model ? cfg->model->cpuid : offer, CPUID_TOPOLOGY_EXTRA);
 	if (!table)
 		goto out;
+	if (cfg->model)
+		cpuid_offer_topology(table, topology);
 	mask_host_only(table);
 	err = apply_features(table, offer, cfg);
 	if (err)
@@ -201,7 +208,9 @@ int cpuid_build(int kvm_fd, const struct cpu_topology *topology, const struct cp
 
 	if (!supported)
 		return log_err(-errno, "KVM_GET_SUPPORTED_CPUID");
-	err = cpuid_adapt(supported, topology, cfg, tsc_deadline, ret);
+	err = cfg->model ? cpu_model_check_msrs(kvm_fd, cfg->model) : 0;
+	if (!err)
+		err = cpuid_adapt(supported, topology, cfg, tsc_deadline, ret);
 	if (err == -ENOMEM)
 		log_err(err, "CPUID table");
 	free(supported);

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 
 #include "lkvm/log.h"
+#include "lkvm/x86/cpu-model.h"
 #include "lkvm/x86/cpu.h"
 #include "lkvm/x86/layout.h"
 
@@ -115,7 +116,7 @@ static int set_entry(int vcpu_fd, const struct boot_entry *entry)
 }
 
 int regs_setup(int vcpu_fd, unsigned id, const struct cpu_topology *topology, struct kvm_cpuid2 *cpuid,
-	       const struct boot_entry *entry)
+	       const struct cpu_model *model, const struct boot_entry *entry)
 {
 	int err;
 
@@ -123,6 +124,8 @@ int regs_setup(int vcpu_fd, unsigned id, const struct cpu_topology *topology, st
 	if (ioctl(vcpu_fd, KVM_SET_CPUID2, cpuid) < 0)
 		return log_err(-errno, "KVM_SET_CPUID2 of vCPU %u", id);
 	err = set_msrs(vcpu_fd, id);
+	if (!err && model)
+		err = cpu_model_set_msrs(vcpu_fd, id, model, cpuid);
 	/* The other processors wait for the boot processor's INIT and start-up IPI. */
 	return err || !entry ? err : set_entry(vcpu_fd, entry);
 }

@@ -46,9 +46,10 @@ enum options_result run_config_parse(const struct command *cmd, int argc, char *
 				     struct vm_config *ret);
 void run_config_free(struct vm_config *cfg);
 
-/* vm/options-cpu.c: parse() of --cpus, with its keys, and --pin */
+/* vm/options-cpu.c: parse() of --cpus, with its keys, --cpu and --pin */
 extern const struct opt_key run_topology_keys[];
 int run_parse_cpus(void *config, const struct opt *opt, const char *arg);
+int run_parse_cpu(void *config, const struct opt *opt, const char *arg);
 int run_parse_pin(void *config, const struct opt *opt, const char *arg);
 /**
  * run_parse_ranges() - "0-3,8", with @separator in place of the comma

@@ -17,6 +17,8 @@
 
 #define CPU_MAX_FEATURES 32
 
+struct cpu_model;
+
 /* What the user asks for. */
 struct cpu_config {
 	/* In this order. Off: with those that depend on it; on: if KVM supports it. */
@@ -25,6 +27,7 @@ struct cpu_config {
 		bool on;
 	} feature[CPU_MAX_FEATURES];
 	unsigned n_features;
+	struct cpu_model *model; /* heap; x86/cpu-model.h: in place of what this host's KVM can give; NULL: none */
 };
 
 /* Names are /proc/cpuinfo's; '-' and '.' within one are as good as '_'. */
@@ -58,7 +61,7 @@ int cpuid_build(int kvm_fd, const struct cpu_topology *topology, const struct cp
 
 /**
  * cpuid_adapt() - the part of cpuid_build() that asks nobody: @supported is KVM's answer
- * Return: 0, -ENOMEM, or -ENOTSUP for a feature to switch on that @supported lacks (logged)
+ * Return: 0, -ENOMEM, or -ENOTSUP for a feature to switch on, or of cfg->model, that @supported lacks (logged)
  */
 int cpuid_adapt(const struct kvm_cpuid2 *supported, const struct cpu_topology *topology,
 		const struct cpu_config *cfg, bool tsc_deadline, struct kvm_cpuid2 **ret);
@@ -89,10 +92,11 @@ unsigned cpu_phys_bits_for(uint64_t ram_bytes);
  * regs_setup() - CPUID, MSRs, and for the boot vCPU (@entry not NULL) its first state
  * @vcpu_fd: the vCPU's fd; main thread, before the vCPU thread starts
  * @cpuid:   the shared table; on return it is that of vCPU @id
+ * @model:   whose MSRs it gets; NULL: those that KVM gives it
  * Return: 0 or -errno after one logged line that names the ioctl
  */
 int regs_setup(int vcpu_fd, unsigned id, const struct cpu_topology *topology, struct kvm_cpuid2 *cpuid,
-	       const struct boot_entry *entry);
+	       const struct cpu_model *model, const struct boot_entry *entry);
 
 /* x86/cpu/walk.c */
 
