@@ -83,12 +83,12 @@ t_emulated()
 	[ "$(hostname)" = emulated-host ]
 }
 
-# until_true CMD...: poll for what has no event that a shell could wait for, at most 20 s
+# until_true CMD...: poll for what has no event that a shell could wait for, at most a minute
 until_true()
 {
-	local tries=1000
+	local end=$((SECONDS + 60))
 	until "$@"; do
-		[ $((tries -= 1)) -gt 0 ] || return 1
+		[ $SECONDS -lt $end ] || return 1
 		sleep 0.02
 	done
 }

@@ -19,7 +19,7 @@ hang_start()
 	local call=$1
 	shift
 	env --default-signal=INT LD_PRELOAD="$INJECT" INJECT_HANG="$call" "$LKVM" run -c 1 -m 64 \
-		--name test --virtio-transport mmio -k "$GUESTS/${program[$call]}" "$@" \
+		--name test --virtio-transport mmio --no-balloon -k "$GUESTS/${program[$call]}" "$@" \
 		</dev/null >/dev/null 2>"$T_TMP/stderr" &
 	g_pid=$!
 	t_command="run ${program[$call]}${*:+ $*}, $call hangs"
