@@ -180,10 +180,10 @@ END_TEST
 
 #define HOLDS	   1000
 #define DISK_BYTES (128 * KIB)
-#define HAMMER_RAM (20 * MIB)
+#define HAMMER_RAM (64 * MIB)
 #define PART_BYTES (2 * MIB)
 
-/* Where the guest writes: the program, and 16 MB on the rings and buffers of its driver. */
+/* Where the guest writes: the program, and 16 MB on the rings and buffers of its driver, whose balloon takes a page at 48. */
 static const uint32_t parts[] = { 0, 16 * MIB };
 
 /* All that must not change. */
