@@ -133,7 +133,9 @@ t_status 0
 wait "$g_pid"
 t_is "talk.bin: status after stop" $? 0
 
-talk --timeout 5
+limit=5
+! t_emulated || limit=30
+talk --timeout $limit
 wait "$g_pid"
 t_is "talk.bin: status after --timeout" $? 124
 
