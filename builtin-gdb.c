@@ -213,6 +213,8 @@ static void add_all(struct words *w, const struct gdb_command *cfg, const struct
 	symbols = choose_symbols(cfg, &kernel, image);
 	add(w, "gdb");
 	add(w, "-q");
+	add(w, "-iex");
+	add(w, "set remotetimeout 30"); /* gdb's own 2 s are short on a busy host; ~/.gdbinit comes later */
 	if (symbols)
 		add_symbols(w, symbols, &kernel);
 	add(w, "-ex");
