@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # small-kernel.sh NAME: build a small Linux as small.config and small-NAME.config say, and print the path
 # of its bzImage. The source is Debian's package linux-source-6.1; the kernel stays in the cache of
-# kernels.sh. Takes about five minutes of two CPUs, and 600 MB in the cache of which 2 MB remain.
+# kernels.sh. Takes about five minutes of two CPUs, and 600 MB in the cache of which 2 MB remain. Of a kernel
+# with debug information vmlinux stays too, beside its bzImage, with the gdb scripts that it has.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/apt.sh
@@ -55,6 +56,15 @@ configure()
 	done < <(grep '^CONFIG_' wanted)
 }
 
+# vmlinux, and beside it what gdb reads with it, by the names that it has in a build tree
+debug_files()
+{
+	mv build/vmlinux root/boot
+	cp -L build/vmlinux-gdb.py root/boot
+	mkdir -p root/boot/scripts
+	cp -rL build/scripts/gdb root/boot/scripts
+}
+
 build()
 (
 	tmp=$(mktemp -d "$cache/.new-XXXXXX")
@@ -66,10 +76,13 @@ build()
 	unpack
 	mend
 	configure
-	make -s -C source O="$PWD/build" "-j$(nproc)" bzImage
+	targets=(bzImage)
+	! grep -qx CONFIG_GDB_SCRIPTS=y build/.config || targets+=(scripts_gdb)
+	make -s -C source O="$PWD/build" "-j$(nproc)" "${targets[@]}"
 	mkdir -p root/boot
 	chmod 755 root
 	mv build/arch/x86/boot/bzImage root/boot/vmlinuz
+	[ ! -e build/vmlinux-gdb.py ] || debug_files
 	# Another process may have been faster: its kernel is as good.
 	mv -T root "$folder" 2>/dev/null || [ -d "$folder" ]
 )

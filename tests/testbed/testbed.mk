@@ -53,10 +53,10 @@ check-snapshot-long: $(O)/lkvm $(GUEST_BIN) ## what of `lkvm snapshot` takes lon
 	$(Q)TAP_LIMIT=86400 LINUX_TESTS=all SNAPSHOT_MOMENTS=1000 SNAPSHOT_ROUNDS=50 SNAPSHOT_FORKS=100 SNAPSHOT_TIMEOUT=80000 \
 		tests/tap.sh tests/testbed/snapshot.sh --kvm tests/functional/snapshot-moments.t.sh
 
-# For its 300 MB of debug information.
+# For its 300 MB of debug information, and a kernel that has to be built.
 .PHONY: check-dump-long
-check-dump-long: $(O)/lkvm ## drgn and crash on dumps of Linux with debug information, and drgn on a guest that runs
-	$(Q)tests/setup.sh check debuggers
+check-dump-long: $(O)/lkvm ## drgn and crash on dumps of Linux with debug information, drgn and gdb on guests that run
+	$(Q)tests/setup.sh check debuggers kernel
 	$(Q)TAP_LIMIT=3600 tests/tap.sh tests/testbed/dump-long.sh
 
 .PHONY: demo
