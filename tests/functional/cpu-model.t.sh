@@ -59,7 +59,8 @@ t_stderr_like '^lkvm: --cpu: physical addresses of 60 bits, but this host.s CPU 
 
 # ---- snapshots ----
 
-begin witness.mb --cpu less.json
+truncate -s 1M disk0
+begin witness.mb --cpu less.json -d disk0 -p disks=1
 t_ok "the guest starts" heard '^ready$'
 t_ok "it is saved" "$LKVM" snapshot test snap
 printf a >&4
