@@ -18,6 +18,7 @@ dump       a dump of one: makedumpfile reads the log out of each format
 +exclude612 one of Linux 6.12
 gdb        gdb at Linux, moved by KASLR, with its symbols, while it is in user space
 follow     lines come as the kernel logs them, until the guest ends
++merge     --trace with the guest's own trace beside it: what the guest does between two of its events is between them
 "
 
 # shellcheck source=tests/testbed/session-helpers.sh
@@ -327,6 +328,27 @@ test_follow()
 	expect "it ends with the guest" wait "$reader"
 	expect "its last words are there" grep -q 'Linux version 6\.' follow.dmesg
 	expect "no line came twice" [ "$(grep -c 'Linux version 6\.' follow.dmesg)" -eq 1 ]
+}
+
+test_merge()
+{
+	truncate -s 1M merge.img
+	timeout "$per_guest" lkvm run --name merge -k "$CLOUD" -c 1 -m 256 --warm=off -d merge.img,serial=merge --trace merge.json -- bash -c '
+		until [ -b /dev/vda ]; do sleep 0.1; done
+		cd /sys/kernel/tracing && echo x86-tsc >trace_clock && echo before >trace_marker &&
+		dd if=/dev/vda of=/dev/null bs=65536 count=1 iflag=direct status=none && echo after >trace_marker && cat trace' \
+		>merge.guest 2>merge.err
+	echo $? >merge.status
+	expect_status merge 0
+	"$here/../../examples/trace-merge" merge.json merge.guest >merge.both || complain "trace-merge failed"
+	jq -c '.traceEvents[] | select(.name == "blk0 read" and (.args.bytes == 65536 or .ph == "e"))' merge.both >merge.out
+	jq -r .systemTraceEvents merge.both >>merge.out
+	expect "the order" jq -e '
+		([.traceEvents[] | select(.name == "blk0 read" and .args.bytes == 65536)][0]) as $begin |
+		([.traceEvents[] | select(.name == "blk0 read" and .ph == "e" and .id == $begin.id and .ts >= $begin.ts)][0].ts / 1e6) as $done |
+		([.systemTraceEvents | split("\n")[] | select(test("(before|after)$")) | capture(" (?<s>[0-9]+[.][0-9]{9}): ").s |
+			tonumber]) as $mark |
+		($mark | length == 2) and $mark[0] < $begin.ts / 1e6 and $done < $mark[1]' merge.both
 }
 
 run_tests "$@"
