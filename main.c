@@ -26,6 +26,7 @@ const struct command *const commands[] = {
 	&fork_command,
 	&warm_command,
 	&balloon_command,
+	&mem_command,
 	&stat_command,
 	&profile_command,
 	&debug_command,

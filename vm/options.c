@@ -448,6 +448,9 @@ const struct opt run_options[] = {
 	{ OPT_PARSE, 'm', "mem", "SIZE", .parse = parse_mem,
 	  .help = "Guest RAM in MB, or with a unit of B, K, M, G, T, P. Default: 64 MB x (CPUs + 3), at "
 		  "most 0.8 of the host's RAM." },
+	{ OPT_PARSE, 0, "mem-max", "SIZE", .parse = run_parse_mem_max,
+	  .help = "Let the guest have so much memory at most, in place of what --mem gives it: lkvm mem plugs and unplugs "
+		  "it while the guest runs." },
 	{ OPT_PARSE, 'c', "cpus", "N[,KEY...]", .parse = run_parse_cpus, .keys = run_topology_keys,
 	  .help = "Number of virtual CPUs, and how they are arranged. Default: as many as the host has online, as cores of "
 		  "one socket." },

@@ -250,7 +250,7 @@ static int take_ram(struct vm_config *cfg, const struct snapshot *snap, uint64_t
 
 	if (fstat(snapshot_ram(snap), &st))
 		return log_err(-errno, "'%s/%s'", snapshot_path(snap), SNAPSHOT_RAM);
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != bytes)
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != bytes + cfg->ram.region.bytes)
 		return log_errx(-EBADMSG, "snapshot '%s' is damaged: '%s' is not as long as its RAM",
 				snapshot_path(snap), SNAPSHOT_RAM);
 	cfg->ram.size_bytes = bytes;
@@ -271,6 +271,8 @@ static int take_machine(struct vm_config *cfg, uint32_t *ret_disks, unsigned *re
 	*ret_folders = st.folders;
 	*ret_nets = (unsigned)st.nets;
 	err = compare(cfg, &st);
+	if (!err)
+		err = snapshot_take_plug(cfg, st.ram_bytes);
 	if (!err)
 		err = take_ram(cfg, cfg->snapshot, st.ram_bytes);
 	if (err)
@@ -308,6 +310,7 @@ int snapshot_take_same(struct snapshot *snap, struct vm_config *cfg)
 		err = snapshot_skip_nets(snap, cfg->n_nets);
 	snapshot_skip_lists(snap);
 	snapshot_skip_numa(snap);
+	snapshot_skip_plug(snap);
 	if (!err)
 		err = take_ram(cfg, snap, cfg->ram.size_bytes);
 	if (!err)
@@ -382,5 +385,7 @@ int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool
 		err = snapshot_describe_lists(w, &vm->cfg->session.lists);
 	if (!err)
 		err = snapshot_describe_numa(w, vm->cfg->numa);
+	if (!err)
+		err = snapshot_describe_plug(w, vm->cfg, vm->ram);
 	return err ? err : snapshot_describe_cpuid(w, vm->cpuid);
 }

@@ -220,14 +220,15 @@ int vm_make_virtio(struct vm *vm)
 	vm->kvm.mend = mend;
 	ram_beside_mend(vm->ram, mend_for_device, vm->virtio);
 	vm->control.balloon = virtio_list_balloon(vm->virtio);
+	vm->control.mem = virtio_list_mem(vm->virtio);
 	return 0;
 }
 
 void vm_undo_virtio(struct vm *vm)
 {
-	vm->control.vsock = NULL;
 	control_end_balloon(&vm->control);
-	vm->control.balloon = NULL;
+	control_end_mem(&vm->control);
+	vm->control.vsock = vm->control.balloon = vm->control.mem = NULL;
 	virtio_list_free(vm->virtio);
 	vm->virtio = NULL;
 }

@@ -22,6 +22,7 @@ extern const struct command dump_command;
 extern const struct command fork_command;
 extern const struct command warm_command;
 extern const struct command balloon_command;
+extern const struct command mem_command;
 extern const struct command stat_command;
 extern const struct command profile_command;
 extern const struct command debug_command;

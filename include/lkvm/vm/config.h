@@ -79,6 +79,7 @@ struct vm_config {
 	unsigned cpus; /* 0: online CPUs of the host */
 	struct cpu_topology topology; /* 0: not given; none is after run_choose_size() */
 	struct ram_config ram;
+	uint64_t mem_max; /* bytes, with what may be plugged; 0: none may. After run_choose_mem() RAM and whole blocks */
 	struct numa_option *numa_options; /* heap, n_numa_options of them; vm/numa.h */
 	unsigned n_numa_options;
 	struct numa *numa; /* heap: what they come to (run_choose_numa()), or a snapshot's; NULL: no nodes */
