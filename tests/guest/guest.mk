@@ -61,7 +61,7 @@ $(eval $(call guest_protocol,$(GUEST_BZIMAGE),bz,START_BZIMAGE,0x100000,-O binar
 
 # A program of more than one file
 $(GUEST)/hostile.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests \
-	$(addprefix hostile-,status queue split packed rng blk console net balloon vsock pci pci-config msix mmio))
+	$(addprefix hostile-,status queue split packed rng blk console net balloon mem vsock pci pci-config msix mmio))
 
 $(GUEST)/attacks.mb: $(GUEST)/virtio-driver.o
 

@@ -103,6 +103,57 @@ static bool balloon_works(struct vdev *d)
 	return vring_do(&d->ring[0], &(struct vbuf){ (uint64_t)list, 4, 0 }, 1) && !*page;
 }
 
+/* ---- memory ---- */
+
+#define MEM_ANSWER 0x1000 /* behind the request */
+
+uint64_t mem_block(const struct vdev *d)
+{
+	return mem_read(d->config, 8);
+}
+
+uint64_t mem_start(const struct vdev *d)
+{
+	return mem_read(d->config + 16, 8);
+}
+
+void mem_request(struct vdev *d, unsigned type, uint64_t addr, unsigned n)
+{
+	volatile uint64_t *word = (volatile uint64_t *)d->buf;
+
+	word[0] = type;
+	word[1] = addr;
+	word[2] = n;
+	d->buf[MEM_ANSWER] = MEM_NO_ANSWER;
+}
+
+unsigned mem_ask(struct vdev *d, unsigned type, uint64_t addr, unsigned n)
+{
+	const struct vbuf chain[] = { { (uint64_t)d->buf, 24, 0 }, { (uint64_t)d->buf + MEM_ANSWER, 10, D_WRITE } };
+
+	mem_request(d, type, addr, n);
+	return vring_do(&d->ring[0], chain, 2) ? *(volatile uint8_t *)(d->buf + MEM_ANSWER) : MEM_NO_ANSWER;
+}
+
+unsigned mem_state(const struct vdev *d)
+{
+	return *(volatile uint8_t *)(d->buf + MEM_ANSWER + 8);
+}
+
+/* Somebody asks for memory from outside, sooner or later: `lkvm mem`. Nothing is plugged in the end. */
+static bool mem_works(struct vdev *d)
+{
+	volatile uint64_t *word = (volatile uint64_t *)mem_start(d);
+	struct deadline until = { 0 };
+
+	while (!mem_read(d->config + 48, 8) && in_time(&until))
+		;
+	if (mem_ask(d, MEM_UNPLUG_ALL, 0, 0) != MEM_ACK || mem_ask(d, MEM_PLUG, (uint64_t)word, 1) != MEM_ACK || *word)
+		return false;
+	*word = 7;
+	return *word == 7 && mem_ask(d, MEM_UNPLUG, (uint64_t)word, 1) == MEM_ACK;
+}
+
 /* ---- network ---- */
 
 /* A frame to nobody in particular */
@@ -147,6 +198,8 @@ bool vdev_works(struct vdev *d)
 		return net_works(d);
 	case VIRTIO_VSOCK:
 		return vsock_works(d);
+	case VIRTIO_MEM:
+		return mem_works(d);
 	default:
 		return false;
 	}
