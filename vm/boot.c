@@ -148,8 +148,16 @@ static int load(struct run_boot *b, struct boot_entry *ret)
 int run_boot(const struct vm_config *cfg, struct ram *ram, const struct virtio_list *virtio,
 	     const struct boot_made *made, struct boot_entry *ret)
 {
+	static const struct boot_entry reset = {
+		.mode = BOOT_RESET, .protocol = "firmware", .rip = LAYOUT_FIRMWARE_START,
+	};
 	struct run_boot b = { .cfg = cfg, .ram = ram, .virtio = virtio, .made = made };
-	int err = load(&b, ret);
+	int err = 0;
+
+	if (cfg->firmware)
+		*ret = reset;
+	else
+		err = load(&b, ret);
 
 	free(b.cmdline);
 	return err;

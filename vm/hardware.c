@@ -7,6 +7,7 @@
 
 #include "lkvm/chips.h"
 #include "lkvm/fs.h"
+#include "lkvm/fw-cfg.h"
 #include "lkvm/pmem.h"
 #include "lkvm/types.h"
 #include "lkvm/x86/cpu.h"
@@ -114,6 +115,12 @@ static bool debug_port_wanted(const struct vm_config *cfg, struct hw_row *row)
 	return !cfg->test_device;
 }
 
+static bool firmware_wanted(const struct vm_config *cfg, struct hw_row *row)
+{
+	(void)row;
+	return cfg->firmware;
+}
+
 static const struct debug_port_config post_port = { "0x80", 0xff };
 static const struct debug_port_config bochs_port = { "0xe9", 0xe9 };
 static const struct debug_port_config qemu_port = { "0x402", 0xe9 };
@@ -157,6 +164,9 @@ static const struct part parts[] = {
 	{ .row = { .type = &vmgenid_type, .role = HW_VMGENID, .gsi = 13,
 		   .memory = { LAYOUT_VMGENID, VMGENID_BYTES },
 		   .fdt = { "rng", "microsoft,vmgenid", 0, 0 } } },
+
+	{ .row = { .type = &fw_cfg_type, .port = { { 0x510, FW_CFG_PORTS } }, .acpi = { "FWCF", "QEMU0002", 0 } },
+	  .wanted = firmware_wanted },
 
 	/* hw/pci.c; vm/devices.c makes it */
 	{ .row = { .role = HW_PCI, .port = { { PORT_PCI, 8 } }, .memory = { LAYOUT_ECAM, LAYOUT_ECAM_BYTES } },

@@ -468,6 +468,8 @@ const struct opt run_options[] = {
 	  .help = "Name for lkvm list, stop and the like. Default: guest-PID." },
 	{ OPT_PARSE, 0, "uuid", "UUID", .parse = parse_uuid,
 	  .help = "The machine's UUID, which the guest finds by SMBIOS." },
+	{ OPT_STRING, 0, "firmware", "FILE", FIELD(firmware), .complete = COMPLETE_FILE,
+	  .help = "Run firmware, SeaBIOS for example, in place of a kernel: it boots a disk. See Firmware." },
 	{ OPT_FLAG, 0, "no-acpi", FIELD(no_acpi),
 	  .help = "Tell the guest what the machine has by a device tree and an MP table, not by ACPI." },
 	{ OPT_STRING, 0, "dump-dtb", "FILE", FIELD(dump_dtb), .complete = COMPLETE_FILE,
@@ -718,12 +720,40 @@ static int restore(struct vm_config *cfg)
 	return err ? err : snapshot_take_config(cfg);
 }
 
+/* What is not loaded, or not there, where firmware looks for what it boots. */
+static int check_firmware(const struct vm_config *cfg)
+{
+	const struct {
+		bool given;
+		const char *option;
+	} all[] = {
+		{ cfg->kernel, "--kernel" },
+		{ cfg->n_initrds, "--initrd" },
+		{ cfg->params, "--params" },
+		{ cfg->nodefaults, "--nodefaults" },
+		{ cfg->session.wanted, "a command" },
+		{ cfg->virtio_mmio, "--virtio-transport mmio" },
+		{ cfg->dump_dtb, "--dump-dtb" },
+		{ cfg->test_device, "--test-device" },
+	};
+
+	for (size_t i = 0; cfg->firmware && !cfg->restore && i < ARRAY_SIZE(all); i++)
+		if (all[i].given)
+			return log_errx(-EINVAL, "--firmware does not go with %s: it boots what is on a disk",
+					all[i].option);
+	return 0;
+}
+
 static int default_kernel(struct vm_config *cfg)
 {
 	if (cfg->snapshot)
 		return 0;
 	if (cfg->session.wanted)
 		return 0; /* session_boot_new() */
+	if (cfg->firmware) {
+		cfg->kernel = cfg->firmware;
+		return 0;
+	}
 	if (cfg->kernel) {
 		if (!kernel_of_release(cfg->kernel, &cfg->kernel_heap))
 			cfg->kernel = cfg->kernel_heap;
@@ -754,7 +784,7 @@ static int default_session(struct vm_config *cfg, bool named)
 
 	if (cfg->snapshot)
 		return run_take_shell(cfg);
-	if (cfg->session.wanted)
+	if (cfg->session.wanted || cfg->firmware)
 		return 0;
 	if (!has_root(cfg))
 		is_linux = kernel_is_linux(cfg->kernel);
@@ -801,7 +831,7 @@ enum options_result run_config_parse(const struct command *cmd, int argc, char *
 		return OPTIONS_BAD;
 	ret->ktap |= ret->junit != NULL;
 	named = ret->kernel;
-	if (restore(ret) || default_kernel(ret) || default_session(ret, named) || check_limits(ret) ||
+	if (check_firmware(ret) || restore(ret) || default_kernel(ret) || default_session(ret, named) || check_limits(ret) ||
 	    check_trace(ret))
 		return OPTIONS_BAD;
 	return OPTIONS_OK;

@@ -162,6 +162,7 @@ static int refuse_options(const struct vm_config *cfg)
 		const char *option;
 	} all[] = {
 		{ cfg->kernel, "kernel" },
+		{ cfg->firmware, "firmware" },
 		{ cfg->n_initrds, "initrd" },
 		{ cfg->params, "params" },
 		{ cfg->nodefaults, "nodefaults" },
@@ -361,6 +362,10 @@ int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool
 
 	if (!err && vm->cfg->n_pmems) {
 		snprintf(ret_why, cap, "its persistent memory (--pmem): %s", strerror(EOPNOTSUPP));
+		return -EOPNOTSUPP;
+	}
+	if (!err && vm->cfg->firmware) {
+		snprintf(ret_why, cap, "its firmware (--firmware): %s", strerror(EOPNOTSUPP));
 		return -EOPNOTSUPP;
 	}
 	if (!err)

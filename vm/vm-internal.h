@@ -80,6 +80,7 @@ struct vm {
 	struct console_scan kmsg_tail; /* their last lines */
 	int log_fd; /* --log; 0: none */
 	struct kvm_cpuid2 *cpuid;
+	struct rom *rom; /* NULL: no firmware */
 };
 
 /** kvm_fds_of() - for the states of vCPU @cpu, and of what all of them have */
@@ -116,6 +117,9 @@ void vm_undo_chips(struct vm *vm);
 int vm_make_virtio(struct vm *vm);
 void vm_undo_virtio(struct vm *vm);
 int vm_make_kernel(struct vm *vm);
+/* vm/firmware.c: --firmware */
+int vm_make_firmware(struct vm *vm);
+void vm_undo_firmware(struct vm *vm);
 /* vm/vm-console.c */
 int vm_make_console(struct vm *vm);
 void vm_undo_console(struct vm *vm);

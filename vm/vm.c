@@ -356,6 +356,7 @@ static const struct vm_step steps[] = {
 	{ "console output", NULL, vm_undo_output, HUNG_TOO },
 	{ "control socket", make_socket, undo_socket, HUNG_TOO },
 	{ "virtio devices", vm_make_virtio, vm_undo_virtio, NOT_IF_HUNG },
+	{ "firmware", vm_make_firmware, vm_undo_firmware, NOT_IF_HUNG },
 	{ "trace", vm_make_trace, vm_undo_trace, HUNG_TOO },
 	{ "kernel", vm_make_kernel, NULL, NOT_IF_HUNG },
 	{ "registers", make_registers, NULL, NOT_IF_HUNG },
