@@ -17,6 +17,7 @@ const struct command *const commands[] = {
 	&console_command,
 	&vsock_command,
 	&dmesg_command,
+	&screenshot_command,
 	&list_command,
 	&stop_command,
 	&pause_command,

@@ -36,6 +36,7 @@ table()
 		build   libfdt-dev            -
 		build   libnbd-dev            -
 		build   libslirp-dev          -
+		build   libpng-dev            -
 		guests  busybox-static        busybox
 		guests  xz-utils              xz
 		guests  zstd                  zstd

@@ -109,6 +109,7 @@ static void stat_text(const struct control *ctl, FILE *out)
 	fputc('\n', out);
 	control_mem_text(ctl, out);
 	control_balloon_text(ctl, out);
+	control_screen_text(ctl, out);
 	fprintf(out, "console:  %" PRIu64 " bytes in %" PRIu64 " writes\n", bytes, writes);
 	control_nets_text(ctl, out);
 	vsock_text(ctl, out);
@@ -141,6 +142,7 @@ static void stat_json(const struct control *ctl, FILE *out)
 		json_u64(&json, "ram_resident_bytes", resident);
 	control_mem_json(ctl, &json);
 	control_balloon_json(ctl, &json);
+	control_screen_json(ctl, &json);
 	json_u64(&json, "console_bytes", bytes);
 	json_u64(&json, "console_writes", writes);
 	control_nets_json(ctl, &json);

@@ -397,6 +397,7 @@ static const struct {
 	[IPC_LINK] = { control_link, sizeof(struct ipc_link) },
 	[IPC_BALLOON] = { control_balloon, sizeof(struct ipc_balloon) },
 	[IPC_MEM] = { control_mem, sizeof(struct ipc_mem) },
+	[IPC_SCREEN] = { control_screen, sizeof(struct ipc_screen) },
 };
 
 int control_handle(void *ctx, enum ipc_op op, const void *body, size_t len, struct ipc_reply *reply)

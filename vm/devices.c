@@ -21,6 +21,7 @@
 #include "lkvm/virtio-blk.h"
 #include "lkvm/virtio-console.h"
 #include "lkvm/virtio-fs.h"
+#include "lkvm/virtio-gpu.h"
 #include "lkvm/virtio-mem.h"
 #include "lkvm/virtio-mmio.h"
 #include "lkvm/virtio-net.h"
@@ -122,6 +123,19 @@ static int mem_make(const struct virtio_env *env, unsigned index, const char *na
 	const struct vm_config *cfg = env->config;
 	const struct mem_setup setup = { .most_bytes = cfg->mem_max - cfg->ram.size_bytes, .node = cfg->numa ? 0 : -1 };
 	int err = virtio_mem_new(env->ram, name, &env->board, &setup, ret);
+
+	(void)index;
+	return err ? log_err(err, "%s", name) : 0;
+}
+
+static unsigned gpu_count(const struct vm_config *cfg)
+{
+	return cfg->has_gpu;
+}
+
+static int gpu_make(const struct virtio_env *env, unsigned index, const char *name, struct virtio_dev **ret)
+{
+	int err = virtio_gpu_new(env->ram, name, env->display, &env->config->gpu, ret);
 
 	(void)index;
 	return err ? log_err(err, "%s", name) : 0;
@@ -307,6 +321,7 @@ static const struct virtio_kind kinds[] = {
 	{ "pmem", pmem_count, pmem_make, NULL, virtio_pmem_free },
 	{ "balloon", balloon_count, balloon_make, NULL, virtio_balloon_free },
 	{ "mem", mem_count, mem_make, NULL, virtio_mem_free },
+	{ "gpu", gpu_count, gpu_make, NULL, virtio_gpu_free },
 };
 
 struct virtio_slot {

@@ -259,6 +259,25 @@ static int parse_balloon(void *config, const struct opt *opt, const char *arg)
 	return err;
 }
 
+/* [WIDTHxHEIGHT][,KEY...] */
+static int parse_gpu(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	char *text = strdup(arg ? arg : ""), *rest = text;
+	int err = 0;
+
+	cfg->has_gpu = true;
+	cfg->gpu = (struct virtio_gpu_options){ 0 };
+	if (!text)
+		return log_err(-ENOMEM, "option '--%s'", opt->name);
+	if (*text >= '0' && *text <= '9')
+		err = virtio_gpu_size(&cfg->gpu, opt->name, keys_word(&rest));
+	if (!err && rest && *rest)
+		err = keys_parse(opt->name, opt->keys, &cfg->gpu, rest);
+	free(text);
+	return err;
+}
+
 static int parse_tty(void *config, const struct opt *opt, const char *arg)
 {
 	struct vm_config *cfg = config;
@@ -554,6 +573,9 @@ const struct opt run_options[] = {
 	  .complete = COMPLETE_WORDS, .values = balloon_values,
 	  .help = "Let the guest give memory back to the host that it does not use, by a virtio balloon (on)." },
 	{ OPT_FLAG, 0, "no-balloon", FIELD(no_balloon), .help = "The same as --balloon=off." },
+	{ OPT_PARSE, 0, "gpu", "WIDTHxHEIGHT[,KEY...]", .arg_optional = true, .parse = parse_gpu,
+	  .complete = COMPLETE_LIST, .keys = virtio_gpu_keys,
+	  .help = "Give the guest a screen, by virtio-gpu (1024x768). `lkvm screenshot` shows what is on it." },
 	{ OPT_GROUP, .help = "Command" },
 	{ OPT_PARSE, 0, "root", "DIR|IMAGE[,KEY...]", .parse = run_parse_root,
 	  .complete = COMPLETE_FILE_LIST, .keys = disk_keys,

@@ -4,6 +4,7 @@
 
 #include "lkvm/console.h"
 #include "lkvm/console/scan.h"
+#include "lkvm/display.h"
 #include "lkvm/kvm-cpu.h"
 #include "lkvm/kvm-irq.h"
 #include "lkvm/kvm.h"
@@ -60,6 +61,7 @@ struct vm {
 	struct run_ttys ttys;
 	struct platform *platform;
 	struct kvm_irq *irq;
+	struct display *display; /* NULL: it has no screen */
 	struct virtio_list *virtio;
 	struct boot_entry entry;
 	struct session_boot *session_boot; /* these are NULL without a session */
@@ -123,6 +125,9 @@ void vm_undo_firmware(struct vm *vm);
 /* vm/vm-console.c */
 int vm_make_console(struct vm *vm);
 void vm_undo_console(struct vm *vm);
+/* vm/screen.c */
+int vm_make_screen(struct vm *vm);
+void vm_undo_screen(struct vm *vm);
 /* vm/watch.c: what the guest's kernel says is looked at */
 
 int vm_make_watch(struct vm *vm);

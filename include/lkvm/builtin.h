@@ -13,6 +13,7 @@ extern const struct command gdb_command;
 extern const struct command console_command;
 extern const struct command vsock_command;
 extern const struct command dmesg_command;
+extern const struct command screenshot_command;
 extern const struct command list_command;
 extern const struct command stop_command;
 extern const struct command pause_command;

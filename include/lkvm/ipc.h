@@ -87,6 +87,9 @@ enum ipc_op {
 	/* body: struct ipc_mem; answer: struct ipc_mem_end, also with -ERANGE: it began with more, or can have less.
 	 * -ENODEV: no memory can be plugged */
 	IPC_MEM,
+	/* body: struct ipc_screen, with a memfd as a descriptor, which gets the pixels as those of lkvm/display.h, without gaps;
+	 * answer: struct ipc_screen_end. -ENODEV: it has no screen; -ENXIO: no such output; -ENODATA: it is off */
+	IPC_SCREEN,
 	IPC_N_OPS,
 };
 
@@ -240,6 +243,15 @@ struct ipc_mem_end {
 	uint64_t target_bytes, plugged_bytes; /* beyond it: as it is to be, as it is */
 	uint32_t has_driver; /* 1: the guest has one */
 	uint32_t n_busy;     /* how often the host had none to give */
+};
+
+struct ipc_screen {
+	uint32_t output;
+	uint32_t reserved;
+};
+
+struct ipc_screen_end {
+	uint32_t width, height;
 };
 
 struct ipc_last_exit {

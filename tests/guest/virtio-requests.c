@@ -154,6 +154,35 @@ static bool mem_works(struct vdev *d)
 	return *word == 7 && mem_ask(d, MEM_UNPLUG, (uint64_t)word, 1) == MEM_ACK;
 }
 
+/* ---- gpu ---- */
+
+uint32_t gpu_send(struct vdev *d, uint32_t bytes, uint32_t room)
+{
+	volatile uint32_t *answer = (volatile uint32_t *)(d->buf + 0x1000);
+
+	*answer = 0;
+	return vring_do(&d->ring[0], (struct vbuf[]){ { (uint64_t)d->buf, bytes, 0 }, { (uint64_t)answer, room, D_WRITE } }, 2) ?
+		       *answer : 0;
+}
+
+uint32_t gpu_words(struct vdev *d, uint32_t type, const uint32_t *word, unsigned n)
+{
+	volatile uint32_t *req = (volatile uint32_t *)d->buf;
+
+	for (unsigned i = 0; i < 6; i++)
+		req[i] = i ? 0 : type;
+	for (unsigned i = 0; i < n; i++)
+		req[6 + i] = word[i];
+	return gpu_send(d, 24 + n * 4, 24);
+}
+
+static bool gpu_works(struct vdev *d)
+{
+	const uint32_t create[] = { 0x77, 1, 16, 16 }, unref[] = { 0x77, 0 };
+
+	return gpu_words(d, 0x101, create, 4) == GPU_OK && gpu_words(d, 0x102, unref, 2) == GPU_OK;
+}
+
 /* ---- network ---- */
 
 /* A frame to nobody in particular */
@@ -188,6 +217,8 @@ bool vdev_works(struct vdev *d)
 	switch (d->id) {
 	case VIRTIO_BALLOON:
 		return balloon_works(d);
+	case VIRTIO_GPU:
+		return gpu_works(d);
 	case VIRTIO_CONSOLE:
 		return console_works(d);
 	case VIRTIO_BLK:

@@ -219,6 +219,23 @@ int control_balloon_stats(struct control *of, bool json, struct ipc_reply *to)
 	return 0;
 }
 
+int control_screen(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_exec(of, body, to);
+}
+
+void control_screen_text(const struct control *of, FILE *out)
+{
+	ck_assert_ptr_eq(of, &ctl);
+	fputs("screen:   of this test\n", out);
+}
+
+void control_screen_json(const struct control *of, struct json *json)
+{
+	ck_assert_ptr_eq(of, &ctl);
+	json_str(json, "screen", "of this test");
+}
+
 void control_balloon_text(const struct control *of, FILE *out)
 {
 	ck_assert_ptr_eq(of, &ctl);
@@ -393,6 +410,7 @@ START_TEST(test_body_lengths)
 		[IPC_DMESG] = sizeof(struct ipc_dmesg), [IPC_BACKTRACE] = sizeof(struct ipc_backtrace),
 		[IPC_EXITS] = 4, [IPC_DUMP] = sizeof(struct ipc_dump), [IPC_LINK] = sizeof(struct ipc_link),
 		[IPC_BALLOON] = sizeof(struct ipc_balloon), [IPC_MEM] = sizeof(struct ipc_mem),
+		[IPC_SCREEN] = sizeof(struct ipc_screen),
 	};
 	static const uint8_t body[sizeof(struct ipc_snapshot) + 1];
 

@@ -8,6 +8,7 @@
 #include "lkvm/ram.h"
 #include "lkvm/virtio-balloon.h"
 #include "lkvm/virtio-console.h"
+#include "lkvm/virtio-gpu.h"
 #include "lkvm/virtio-rng.h"
 #include "lkvm/vsock.h"
 #include "lkvm/vm/gdb.h"
@@ -115,6 +116,8 @@ struct vm_config {
 	struct vsock_config vsock;
 	bool no_balloon;
 	struct virtio_balloon_options balloon;
+	bool has_gpu;
+	struct virtio_gpu_options gpu;
 	struct virtio_console_options hvc;
 	struct {
 		const char *text; /* as it was given, NULL: none */

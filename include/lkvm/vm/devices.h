@@ -11,6 +11,7 @@
 #include "lkvm/vm/config.h"
 
 struct disk;
+struct display;
 struct pci_host;
 struct virtio_dev;
 struct virtio_list;
@@ -22,6 +23,7 @@ struct virtio_env {
 	struct bus *pio, *mmio;
 	struct board board;
 	bool to_be_shown; /* the machine will not run: disks are not opened */
+	struct display *display;        /* what its gpu draws on; NULL: it has none */
 	struct virtio_port session;     /* where the session's port leads to */
 	struct console *const *console; /* CONFIG_TTYS of them: the ports of a virtio console */
 };
