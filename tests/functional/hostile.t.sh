@@ -67,6 +67,8 @@ for transport in pci mmio; do
 	suite "${transport^^}" mem --virtio-transport $transport --name "hostile-mem-$$" --mem-max 144M
 	wait $!
 done
+suite 'PCI' 'gpu' --gpu=outputs=2
+suite 'MMIO' 'gpu-packed' --gpu=outputs=2,packed --virtio-transport mmio
 suite 'PCI' 'packed' -d "$T_TMP/packed,packed=on"
 suite 'MMIO' 'packed' -d "$T_TMP/packed,packed=on" --virtio-transport mmio
 qemu-img convert -f raw -O qcow2 "$T_TMP/good" "$T_TMP/disk.qcow2"
