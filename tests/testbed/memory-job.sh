@@ -10,6 +10,7 @@ report     free memory leaves lkvm by itself
 mmio       the balloon over MMIO, packed rings (Debian 6.12 cloud)
 off        --no-balloon
 mem        memory plugged into a guest and taken away again, while it uses it
+saved      a guest with such memory is saved while it uses it, goes on elsewhere, and gives it back
 "
 long_tests="
 fleet      20 idle guests use little more than what each has touched
@@ -141,6 +142,35 @@ test_mem()
 	expect_status mem 0
 	expect_line mem "guest: use ends"
 	expect_no_line mem "guest: (the|Out) .*"
+}
+
+test_saved()
+{
+	local n
+	begin saved cloud use:30 -m 192 --mem-max 512M
+	wait_line saved "guest: used 2" || return
+	expect_mem saved 448M "448MB of 512MB"
+	n=$(lines saved)
+	wait_until "more of guest saved" more_lines_than saved $((n + 2))
+	expect "it is saved" lkvm snapshot --stop saved saved.dir
+	wait_end saved
+	expect_no_line saved "guest: the .*"
+	start saved-on --restore saved.dir
+	exec 9>saved-on.in
+	wait_line saved-on "guest: used [0-9]" || return
+	expect "what it has" [ "$(lkvm mem saved-on)" = "448MB of 512MB" ]
+	expect "a dump of it" lkvm dump saved-on saved.elf
+	expect "all of it" [ "$(stat -c %s saved.elf)" -gt $(((192 + 256) << 20)) ]
+	rm saved.elf
+	expect_mem saved-on 192M "192MB of 512MB"
+	n=$(lines saved-on)
+	wait_until "more of guest saved-on" more_lines_than saved-on $((n + 2))
+	expect_mem saved-on max "512MB of 512MB"
+	echo >&9
+	wait_end saved-on
+	expect_status saved-on 0
+	expect_line saved-on "guest: use ends"
+	expect_no_line saved-on "guest: the .*"
 }
 
 # used NAME: MB that its kernel says are neither free nor the kernel's own image
