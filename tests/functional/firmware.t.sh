@@ -52,7 +52,7 @@ t_stdout_like '^61 cases$'
 for size in 64K 192K 16M; do # what it checks of a ROM's first half is not there
 	truncate -s "$size" padded
 	dd if="$rom" of=padded bs=64K skip=1 seek=$(($(stat -c %s padded) / 65536 - 1)) conv=notrunc status=none
-	t_run "$LKVM" run --debug-exit -m 128 -c 2 --firmware padded
+	t_run "$LKVM" run --debug-exit -m 128 -c 1 --firmware padded
 	t_stdout_like '^61 cases$'
 	rm padded
 done
