@@ -92,12 +92,11 @@ static int on_memory_add(void *ctx, const char *name, uint64_t addr, void *memor
 	return (int)n;
 }
 
-static int on_memory_remove(void *ctx, unsigned number)
+static void on_memory_remove(void *ctx, unsigned number)
 {
 	ck_assert_ptr_eq(ctx, &machine);
 	ck_assert(machine.memory[number].on);
 	machine.memory[number].on = false;
-	return 0;
 }
 
 static const struct board_ops board_ops = {
