@@ -77,9 +77,7 @@ taken -m 64 --cpu avx2=off,sse2,x2apic=on --cpu ''
 refused "option '--cpu': unknown 'nonsense' (known: names as in /proc/cpuinfo)" --cpu -nonsense
 refused "option '--cpu': unknown 'x2apc', did you mean 'x2apic'? (known: names as in /proc/cpuinfo)" --cpu +x2apc
 refused "option '--cpu': 'avx2=no' is neither on nor off" --cpu avx2=no
-cat >"$T_TMP/cpu,1.json" <<-'END'
-	{"schema": 1, "cpuid": [{"function": 0, "eax": 0, "ebx": 0, "ecx": 0, "edx": 0}], "msrs": []}
-END
+"$LKVM" check --cpu-json >"$T_TMP/cpu,1.json"
 taken -m 64 --cpu "$T_TMP/cpu,,1.json"
 taken -m 64 --cpu "$T_TMP/cpu,,1.json,-avx2"
 refused "option '--cpu': unknown 'x2apc', did you mean 'x2apic'? (known: names as in /proc/cpuinfo)" \
