@@ -83,10 +83,13 @@ t_emulated()
 	[ "$(hostname)" = emulated-host ]
 }
 
-# until_true CMD...: poll for what has no event that a shell could wait for, at most a minute
+T_PATIENCE=60
+! t_emulated || T_PATIENCE=300
+
+# until_true CMD...: poll for what has no event that a shell could wait for, at most a minute, or five in an emulated host
 until_true()
 {
-	local end=$((SECONDS + 60))
+	local end=$((SECONDS + T_PATIENCE))
 	until "$@"; do
 		[ $SECONDS -lt $end ] || return 1
 		sleep 0.02
