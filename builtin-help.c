@@ -62,7 +62,7 @@ static void list_commands(void)
 /* The list of commands in lkvm(1). */
 static void man_commands(void)
 {
-	printf(".Pp\n.Bl -tag -width \"lkvm-snapshot(1)\" -compact\n");
+	printf(".Pp\n.Bl -tag -width \"lkvm-screenshot(1)\" -compact\n");
 	for (const struct command *const *cmd = commands; *cmd; cmd++)
 		printf(".It Xr lkvm-%s 1\n%s\n", (*cmd)->name, (*cmd)->summary);
 	printf(".El\n");

@@ -231,9 +231,9 @@ static int memory_add(void *ctx, const char *name, uint64_t addr, void *host, ui
 	return kvm_slot_add(((struct kvm_irq *)ctx)->kvm, &slot);
 }
 
-static void memory_remove(void *ctx, unsigned number)
+static int memory_remove(void *ctx, unsigned number)
 {
-	kvm_slot_remove(((struct kvm_irq *)ctx)->kvm, number);
+	return kvm_slot_remove(((struct kvm_irq *)ctx)->kvm, number);
 }
 
 static struct kvm_irq_routing_entry *find_msi(struct kvm_irq *irq, unsigned gsi)

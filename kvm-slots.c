@@ -185,10 +185,26 @@ bool kvm_slot_get(struct kvm *kvm, unsigned n, struct kvm_slot *ret)
 	return ret->bytes;
 }
 
+/* Better now than when the guest is asked to plug the last of them. */
+static int check_room(const struct kvm *kvm, const struct ram *ram)
+{
+	const struct ram_region *region = ram_region(ram);
+	const uint64_t n = region->bytes ? region->bytes / region->block_bytes : 0;
+
+	if (!n || only_shown(kvm) || n + KVM_OTHER_SLOTS <= kvm->slots.max)
+		return 0;
+	return log_errx(-ENOSPC, "--mem-max: %llu blocks need as many memory slots, and this host's KVM has %u in all",
+			(unsigned long long)n, kvm->slots.max);
+}
+
 int kvm_map_ram(struct kvm *kvm, struct ram *ram)
 {
 	unsigned n;
 	const struct ram_part *part = ram_parts(ram, &n);
+	const int err = check_room(kvm, ram);
+
+	if (err)
+		return err;
 
 	for (unsigned i = 0; i < n; i++, part++) {
 		const struct kvm_slot slot = {

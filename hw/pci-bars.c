@@ -193,6 +193,8 @@ void pci_bars_follow(struct pci_function *fn)
 			freed |= bar_follow(&fn->bar[i]);
 	if (freed)
 		bars_retry(fn->host);
+	if (fn->ops->written)
+		fn->ops->written(fn);
 }
 
 void pci_bars_unmap(struct pci_function *fn)

@@ -22,6 +22,8 @@ struct pci_host {
 	} low, high, io; /* the first addresses that pci_add() gives out */
 	struct pci_function *fn[PCI_MAX_FUNCTIONS];
 	struct pci_function bridge;
+	void (*pam)(void *ctx, const uint8_t *registers); /* pci_host_i440fx(); else NULL */
+	void *pam_ctx;
 };
 
 /*
@@ -37,7 +39,7 @@ void pci_msix_write(struct pci_function *fn, uint64_t off, unsigned len, uint64_
 /* hw/pci-bars.c: one access to a BAR, which the MSI-X structures, host memory or the owner answer */
 uint64_t pci_bar_read(struct pci_bar *bar, uint64_t off, unsigned len);
 void pci_bar_write(struct pci_bar *bar, uint64_t off, unsigned len, uint64_t value);
-/* The configuration space was written: BARs are decoded where it says */
+/* The configuration space was written: BARs are decoded where it says, and the owner hears of it */
 void pci_bars_follow(struct pci_function *fn);
 void pci_bars_unmap(struct pci_function *fn);
 /* Give them their first addresses. */

@@ -13,6 +13,8 @@ void ram_beside_set(struct ram *ram, unsigned n, const struct ram_beside *beside
 {
 	pthread_mutex_lock(&ram->besides.lock);
 	ram->besides.table[n] = *beside;
+	if (n >= ram->besides.n)
+		ram->besides.n = n + 1;
 	pthread_mutex_unlock(&ram->besides.lock);
 }
 
@@ -36,7 +38,7 @@ static uint8_t *find(const struct ram *ram, gpa_t at, uint64_t len, bool write)
 	uint8_t *host = NULL;
 
 	pthread_mutex_lock(&besides->lock);
-	for (unsigned i = 0; !host && i < RAM_MAX_BESIDE; i++) {
+	for (unsigned i = 0; !host && i < besides->n; i++) {
 		const struct ram_beside *b = &besides->table[i];
 
 		if (is_in(b, at, len) && !(write && b->read_only))

@@ -19,6 +19,16 @@ static bool began_as_file(const struct ram *ram)
 	return ram->fd >= 0 && !ram->shared && ram->page_bytes == RAM_PAGE_BYTES;
 }
 
+static bool began_in_file(const struct ram *ram, uint64_t first, uint64_t end)
+{
+	if (!began_as_file(ram) || !ram_in_region(ram, first))
+		return began_as_file(ram);
+	for (unsigned n = ram_block_at(ram, first); n <= ram_block_at(ram, end - 1); n++)
+		if (atomic_load(&ram->from_file[n / 64]) >> n % 64 & 1)
+			return true;
+	return false;
+}
+
 /* A page of a file that only began as the RAM would come back as it was. */
 static int forget_file(struct ram *ram, uint8_t *host, uint64_t bytes)
 {
@@ -61,7 +71,7 @@ static int give_back(struct ram *ram, gpa_t at, uint64_t bytes, bool zeros)
 		return 0;
 	host = ram->map.base + first;
 	ram_wrote(ram, host, end - first);
-	if (zeros && began_as_file(ram))
+	if (zeros && began_in_file(ram, first, end))
 		return forget_file(ram, host, end - first);
 	return drop_pages(ram, GPA(first), host, end - first);
 }

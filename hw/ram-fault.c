@@ -1,7 +1,8 @@
 /*
  * A SIGSEGV within guest RAM's reservation is a missed bounds check of ours, stopped by the gap or
  * a guard. Name the guest address, then let the process die of the signal as it would have. An
- * assertion that fails ends in the same way.
+ * assertion that fails ends in the same way. Where blocks of memory come and go it may be that somebody
+ * is late: ram_mend() lets him go on.
  */
 #include <errno.h>
 #include <signal.h>
@@ -39,6 +40,9 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	void (*clean_up)(void) = atomic_load(&before_death);
 
 	(void)context;
+	if (sig == SIGSEGV && ram && ram_mend(ram, info->si_addr))
+		return;
+	signal(sig, SIG_DFL);
 	if (clean_up)
 		clean_up();
 	if (sig != SIGABRT && ram && !ram_gpa_of(ram, info->si_addr, &gpa)) {
@@ -50,14 +54,14 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 		if (write(STDERR_FILENO, line, len) < 0)
 			len = 0;
 	}
-	/* SA_RESETHAND restored the default: raised again, it ends the process (and dumps core). */
+	/* Raised again, it ends the process (and dumps core). */
 	raise(sig);
 }
 
 int ram_fault_report(const struct ram *ram, void (*clean_up)(void))
 {
 	static const int signals[] = { SIGSEGV, SIGBUS, SIGABRT };
-	struct sigaction act = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | (int)SA_RESETHAND };
+	struct sigaction act = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
 
 	atomic_store(&reported_ram, ram);
 	atomic_store(&before_death, clean_up);

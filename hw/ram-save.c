@@ -29,8 +29,9 @@ struct walker {
 static const uint8_t zeros[RAM_PAGE_BYTES];
 
 /* Does the file that RAM is, or began as, have anything here? */
-static bool is_in_file(const struct ram *ram, off_t at, uint64_t bytes)
+static bool is_in_file(const struct ram *ram, gpa_t gpa, uint64_t bytes)
 {
+	const off_t at = (off_t)ram_file_at(ram, gpa);
 	off_t data;
 
 	if (ram->fd < 0)
@@ -40,7 +41,7 @@ static bool is_in_file(const struct ram *ram, off_t at, uint64_t bytes)
 }
 
 /* Which pages of a chunk need not be looked at: those whose pagemap is 0 then. */
-static void look_up(struct walker *s, const uint8_t *host, unsigned n, off_t at)
+static void look_up(struct walker *s, const uint8_t *host, unsigned n, gpa_t at)
 {
 	const off_t where = (off_t)((uintptr_t)host / RAM_PAGE_BYTES * sizeof(s->pagemap[0]));
 	const ssize_t bytes = (ssize_t)(n * sizeof(s->pagemap[0]));
@@ -57,13 +58,13 @@ static bool has_data(const struct walker *s, const uint8_t *host, unsigned page)
 }
 
 /* At most CHUNK_PAGES; as few calls as there are runs of pages */
-static int walk_chunk(struct walker *s, const uint8_t *host, unsigned n, off_t at)
+static int walk_chunk(struct walker *s, const uint8_t *host, unsigned n)
 {
 	const uint64_t gpa = (uint64_t)(host - s->ram->map.base);
 	unsigned first;
 	int err = 0;
 
-	look_up(s, host, n, at);
+	look_up(s, host, n, GPA(gpa));
 	for (unsigned page = 0; !err && page < n; page++) {
 		for (first = page; page < n && has_data(s, host, page); page++)
 			;
@@ -74,7 +75,7 @@ static int walk_chunk(struct walker *s, const uint8_t *host, unsigned n, off_t a
 	return err;
 }
 
-static int walk_part(struct walker *s, const struct ram_part *part, off_t at)
+static int walk_part(struct walker *s, const struct ram_part *part)
 {
 	const uint8_t *host = s->ram->map.base + part->start.v;
 	int err = 0;
@@ -83,7 +84,7 @@ static int walk_part(struct walker *s, const struct ram_part *part, off_t at)
 		uint64_t left = part->size_bytes - off;
 		unsigned n = left < CHUNK_BYTES ? (unsigned)(left / RAM_PAGE_BYTES) : CHUNK_PAGES;
 
-		err = walk_chunk(s, host + off, n, at + (off_t)off);
+		err = walk_chunk(s, host + off, n);
 	}
 	return err;
 }
@@ -91,39 +92,38 @@ static int walk_part(struct walker *s, const struct ram_part *part, off_t at)
 int ram_each_run(const struct ram *ram, ram_run_fn run, void *ctx)
 {
 	struct walker s = { .ram = ram, .run = run, .ctx = ctx };
-	off_t at = 0;
+	struct ram_part area[RAM_MAX_AREAS];
+	const unsigned n = ram_areas(ram, area);
 	int err = 0;
 
 	s.pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	for (unsigned i = 0; !err && i < ram->map.n_parts; i++) {
-		err = walk_part(&s, &ram->map.part[i], at);
-		at += (off_t)ram->map.part[i].size_bytes;
-	}
+	for (unsigned i = 0; !err && i < n; i++)
+		err = walk_part(&s, &area[i]);
 	if (s.pagemap_fd >= 0)
 		close(s.pagemap_fd);
 	return err;
 }
 
 struct saver {
+	const struct ram *ram;
 	int fd;
 	uint64_t at, written;
 };
 
 static int save_run(void *ctx, gpa_t at, const uint8_t *host, size_t bytes)
 {
-	const uint64_t off = at.v < RAM_GAP_END ? at.v : at.v - RAM_GAP_SIZE;
 	struct saver *s = ctx;
 
 	s->written += bytes;
-	return file_write(s->fd, host, bytes, s->at + off);
+	return file_write(s->fd, host, bytes, s->at + ram_file_at(s->ram, at));
 }
 
 int ram_save(const struct ram *ram, int fd, uint64_t at, uint64_t *ret_bytes)
 {
-	struct saver s = { .fd = fd, .at = at };
+	struct saver s = { .ram = ram, .fd = fd, .at = at };
 	int err;
 
-	if (ftruncate(fd, (off_t)(at + ram_bytes(ram))))
+	if (ftruncate(fd, (off_t)(at + ram_file_bytes(ram))))
 		return -errno;
 	err = ram_each_run(ram, save_run, &s);
 	*ret_bytes = s.written;
@@ -143,5 +143,9 @@ int ram_let_fork(const struct ram *ram, bool on)
 		if (madvise(ram->map.base + ram->map.part[i].start.v, ram->map.part[i].size_bytes,
 			    on ? MADV_DOFORK : MADV_DONTFORK))
 			return -errno;
+	/* Of blocks that are not there it does not matter. */
+	if (ram->map.region.bytes && madvise(ram->map.base + ram->map.region.start, ram->map.region.bytes,
+					     on ? MADV_DOFORK : MADV_DONTFORK))
+		return -errno;
 	return 0;
 }

@@ -54,16 +54,12 @@ static int add_host_pages(const uint8_t *host, unsigned n, uint8_t *ret)
 int ram_touched(const struct ram *ram, gpa_t at, unsigned n, uint8_t *ret)
 {
 	const uint8_t *host = ram_host(ram, at, (uint64_t)n * RAM_PAGE_BYTES);
-	const struct ram_part *second = &ram->map.part[1];
 
 	if (!host || at.v & (RAM_PAGE_BYTES - 1))
 		return -EFAULT;
 	memset(ret, 0, n);
-	if (ram->fd >= 0) {
-		const bool high = ram->map.n_parts > 1 && at.v >= second->start.v;
-
-		add_file_data(ram, (off_t)(high ? at.v - second->start.v + ram->map.part[0].size_bytes : at.v), n, ret);
-	}
+	if (ram->fd >= 0)
+		add_file_data(ram, (off_t)ram_file_at(ram, at), n, ret);
 	if (add_host_pages(host, n, ret))
 		memset(ret, 1, n); /* the host does not tell */
 	return 0;

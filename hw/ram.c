@@ -166,6 +166,34 @@ static int map_part(struct ram *ram, unsigned i, struct ram_backing *backing)
 	return 0;
 }
 
+/* Those that a snapshot has; the others stay as they were reserved. Pages of its file are read as they are needed. */
+static int map_block(struct ram *ram, unsigned n, struct ram_backing *backing)
+{
+	const struct ram_region *region = &ram->map.region;
+	const uint64_t at = region->start + n * region->block_bytes;
+	int err = map_range(ram, at, region->block_bytes, 0, (off_t)ram_file_at(ram, GPA(at)), backing);
+
+	if (!err)
+		err = ram_bind(ram, at, region->block_bytes);
+	if (err)
+		return err;
+	ram_advise(ram, ram->map.base + at, region->block_bytes, backing->refused, sizeof(backing->refused));
+	atomic_fetch_or(&ram->from_file[n / 64], 1ULL << n % 64);
+	atomic_fetch_or(&ram->map.plugged[n / 64], 1ULL << n % 64);
+	return 0;
+}
+
+static int map_blocks(struct ram *ram, struct ram_backing *backing)
+{
+	const struct ram_region *region = &ram->map.region;
+	int err = 0;
+
+	for (unsigned n = 0; !err && region->bytes && n < region->bytes / region->block_bytes; n++)
+		if (backing->advice->plugged[n / 64] >> n % 64 & 1)
+			err = map_block(ram, n, backing);
+	return err;
+}
+
 int ram_new(uint64_t size_bytes, struct ram_backing *backing, struct ram **ret)
 {
 	struct ram *ram;
@@ -184,9 +212,14 @@ int ram_new(uint64_t size_bytes, struct ram_backing *backing, struct ram **ret)
 	ram->shared = backing->shared;
 	ram->page_bytes = backing->page_bytes ? backing->page_bytes : RAM_PAGE_BYTES;
 	ram->map.n_parts = ram_layout(size_bytes, ram->map.part, &ram->span_bytes);
+	ram->map.region = backing->advice->region;
+	if (ram->map.region.bytes)
+		ram->span_bytes = ram->map.region.start + ram->map.region.bytes;
 	err = ram_reserve(ram, backing->page_bytes);
 	for (unsigned i = 0; !err && i < ram->map.n_parts; i++)
 		err = map_part(ram, i, backing);
+	if (!err)
+		err = map_blocks(ram, backing);
 	if (err)
 		ram_free(ram);
 	else
@@ -221,6 +254,74 @@ uint64_t ram_bytes(const struct ram *ram)
 }
 
 _Static_assert(offsetof(struct ram, map) == 0, "ram_host() looks at the beginning");
+
+unsigned ram_areas(const struct ram *ram, struct ram_part ret[RAM_MAX_AREAS])
+{
+	const struct ram_region *region = &ram->map.region;
+	const unsigned n_blocks = region->bytes ? (unsigned)(region->bytes / region->block_bytes) : 0;
+	unsigned n = ram->map.n_parts;
+	bool before = false;
+
+	memcpy(ret, ram->map.part, n * sizeof(*ret));
+	for (unsigned i = 0; i < n_blocks; i++) {
+		const bool is = ram_block_get(ram, i);
+
+		if (is && before)
+			ret[n - 1].size_bytes += region->block_bytes;
+		else if (is && n < RAM_MAX_AREAS) /* more there cannot be but by a race */
+			ret[n++] = (struct ram_part){ GPA(region->start + i * region->block_bytes), region->block_bytes };
+		before = is;
+	}
+	return n;
+}
+
+uint64_t ram_end(const struct ram *ram)
+{
+	const struct ram_part *last = &ram->map.part[ram->map.n_parts - 1];
+
+	return ram->map.region.bytes ? ram->span_bytes : last->start.v + last->size_bytes;
+}
+
+uint64_t ram_file_at(const struct ram *ram, gpa_t at)
+{
+	if (ram_in_region(ram, at.v))
+		return ram_bytes(ram) + (at.v - ram->map.region.start);
+	return at.v < RAM_GAP_END ? at.v : at.v - RAM_GAP_SIZE;
+}
+
+uint64_t ram_file_bytes(const struct ram *ram)
+{
+	return ram_bytes(ram) + ram->map.region.bytes;
+}
+
+uint8_t *ram_host_plugged(const struct ram *ram, gpa_t at, uint64_t len)
+{
+	const struct ram_region *region = &ram->map.region;
+	unsigned last;
+
+	if (!ram_in_region(ram, at.v) || len > region->bytes - (at.v - region->start))
+		return NULL;
+	last = ram_block_at(ram, at.v + (len ? len - 1 : 0));
+	for (unsigned n = ram_block_at(ram, at.v); n <= last; n++)
+		if (!ram_block_get(ram, n))
+			return NULL;
+	return ram->map.base + at.v;
+}
+
+const struct ram_region *ram_region(const struct ram *ram)
+{
+	return &ram->map.region;
+}
+
+void *ram_region_host(const struct ram *ram)
+{
+	return ram->map.base + ram->map.region.start;
+}
+
+const atomic_uint *ram_unplugs(const struct ram *ram)
+{
+	return &ram->unplugs;
+}
 
 int ram_read(const struct ram *ram, gpa_t src, void *dst, size_t len)
 {

@@ -8,6 +8,7 @@
 #   check   every test: host, plus test libraries, fuzzers and linters
 #   bench   make bench: host, plus what is measured with (newer peers: tests/bench/peers.sh)
 #   kernel  build a Linux kernel
+#   net     what make check-net-long needs beside check
 #   debuggers  of dumps, which make check-dump-long needs beside those of check
 #
 # Says what it installs. Where nothing is missing it prints nothing and needs no network.
@@ -36,6 +37,7 @@ table()
 		build   libfdt-dev            -
 		build   libnbd-dev            -
 		build   libslirp-dev          -
+		build   libpng-dev            -
 		guests  busybox-static        busybox
 		guests  xz-utils              xz
 		guests  zstd                  zstd
@@ -68,6 +70,9 @@ table()
 		bench   strace                strace
 		bench   fio                   fio
 		bench   e2fsprogs             mke2fs
+		net     iperf3                iperf3
+		net     passt                 passt
+		net     iproute2              ip
 		debuggers crash               crash
 		debuggers python3-drgn        drgn
 		kernel  xz-utils              xz

@@ -290,12 +290,16 @@ void net_kernel_plug(struct virtio_net *vn)
 
 /* ---- life of a driver ---- */
 
-/* All that it may reach: RAM. A frame that is in memory beside RAM, of devices, makes it fail, and is the worker's then. */
+/*
+ * All that it may reach: RAM, and all of the region of blocks that come and go. Where none is it fails, as the host has
+ * nothing there. So it does at a frame that is in memory beside RAM, of devices; both are the worker's then.
+ */
 static int set_memory(struct virtio_net *vn, unsigned pair)
 {
+	const struct ram_region *region = ram_region(vn->dev.ram);
 	unsigned n;
 	const struct ram_part *part = ram_parts(vn->dev.ram, &n);
-	struct vhost_memory *table = calloc(1, sizeof(*table) + n * sizeof(table->regions[0]));
+	struct vhost_memory *table = calloc(1, sizeof(*table) + (n + 1) * sizeof(table->regions[0]));
 	int err;
 
 	if (!table)
@@ -306,6 +310,12 @@ static int set_memory(struct virtio_net *vn, unsigned pair)
 			.guest_phys_addr = part[i].start.v,
 			.memory_size = part[i].size_bytes,
 			.userspace_addr = (uintptr_t)ram_host(vn->dev.ram, part[i].start, part[i].size_bytes),
+		};
+	if (region->bytes)
+		table->regions[table->nregions++] = (struct vhost_memory_region){
+			.guest_phys_addr = region->start,
+			.memory_size = region->bytes,
+			.userspace_addr = (uintptr_t)ram_region_host(vn->dev.ram),
 		};
 	err = tell(vn, 2 * pair, VHOST_SET_MEM_TABLE, table);
 	free(table);

@@ -161,14 +161,25 @@ static void save_core(struct virtio_dev *dev, struct core_state *st)
 	pthread_mutex_unlock(&dev->event_lock);
 }
 
+/* The driver has unplugged the memory of a ring. With it the device has no way to go on, and so it has without. */
+static bool lacks_ring(const struct virtio_dev *dev)
+{
+	for (unsigned i = 0; i < dev->n_queues; i++)
+		if (virtio_queue_state(&dev->queue[i]) == VIRTIO_QUEUE_LIVE && virtq_is_gone(&dev->queue[i].vq))
+			return true;
+	return false;
+}
+
 static int save(void *object, void *ret_state)
 {
 	struct virtio_dev *dev = object;
+	struct core_state *st = ret_state;
 	bool ok;
 
 	virtio_lock(dev);
 	ok = stands(dev) && !is_stopping(dev);
 	save_core(dev, ret_state);
+	st->needs_reset |= ok && lacks_ring(dev);
 	for (unsigned i = 0; ok && i < dev->n_queues; i++)
 		ok = save_queue(&dev->queue[i], ret_state);
 	virtio_unlock(dev);

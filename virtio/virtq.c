@@ -5,8 +5,9 @@
 
 int virtq_init(struct virtq *q, const struct ram *ram, const struct virtq_setup *setup)
 {
-	*q = (struct virtq){ .ram = ram, .watched = ram_logging(ram), .setup = *setup,
+	*q = (struct virtq){ .ram = ram, .watched = ram_logging(ram), .unplugs = ram_unplugs(ram), .setup = *setup,
 			     .avail_wrap = true, .used_wrap = true };
+	q->unplugs_seen = atomic_load(q->unplugs);
 	if (!setup->size || setup->size > VIRTQ_MAX_SIZE)
 		q->broken = -EINVAL;
 	else
@@ -103,11 +104,29 @@ static __attribute__((cold)) void popped(const struct virtq *q, struct virtq_cha
 		c->token |= WATCH_TOKEN(q->watch->popped(q->watch, c));
 }
 
+bool virtq_is_gone(const struct virtq *q)
+{
+	struct virtq now = { .ram = q->ram, .setup = q->setup };
+
+	return q->setup.packed ? virtq_packed_init(&now) : virtq_split_init(&now);
+}
+
+static __attribute__((cold)) int look_at_ring(struct virtq *q)
+{
+	q->unplugs_seen = atomic_load(q->unplugs);
+	if (virtq_is_gone(q))
+		q->broken = -EFAULT;
+	return q->broken;
+}
+
 int virtq_pop(struct virtq *q, struct virtq_chain *c)
 {
 	int ret;
 
 	if (q->broken)
+		return q->broken;
+	if (__builtin_expect(atomic_load_explicit(q->unplugs, memory_order_relaxed) != q->unplugs_seen, false) &&
+	    look_at_ring(q))
 		return q->broken;
 	if (!is_watched(q))
 		return pop(q, c);

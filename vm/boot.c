@@ -73,6 +73,12 @@ static void keep_from_wide_ids(const struct run_boot *b, FILE *f)
 	fprintf(f, " irqaffinity=0-%u", n - 1);
 }
 
+/*
+ * Memory that is plugged is of no use until it is online, and without a udev that does so nobody would. Movable, so that
+ * it can be unplugged again, as long as the kernel has enough of the other kind: 6.1 and later know how to tell.
+ */
+static const char online[] = " memhp_default_state=online memory_hotplug.online_policy=auto-movable";
+
 /* What the machine adds to the default command line, which is left out by --nodefaults (NULL) */
 static int add_to_cmdline(struct run_boot *b, const char *cmdline)
 {
@@ -83,6 +89,8 @@ static int add_to_cmdline(struct run_boot *b, const char *cmdline)
 	fputs(cmdline ? cmdline : "", f);
 	if (cmdline && topology_is_wide(&b->cfg->topology))
 		keep_from_wide_ids(b, f);
+	if (cmdline && b->cfg->mem_max)
+		fputs(online, f);
 	if (b->cfg->virtio_mmio_cmdline)
 		announce_virtio(b, !cmdline, f);
 	return fclose(f) ? log_err(-errno, "kernel command line") : 0;
@@ -140,8 +148,16 @@ static int load(struct run_boot *b, struct boot_entry *ret)
 int run_boot(const struct vm_config *cfg, struct ram *ram, const struct virtio_list *virtio,
 	     const struct boot_made *made, struct boot_entry *ret)
 {
+	static const struct boot_entry reset = {
+		.mode = BOOT_RESET, .protocol = "firmware", .rip = LAYOUT_FIRMWARE_START,
+	};
 	struct run_boot b = { .cfg = cfg, .ram = ram, .virtio = virtio, .made = made };
-	int err = load(&b, ret);
+	int err = 0;
+
+	if (cfg->firmware)
+		*ret = reset;
+	else
+		err = load(&b, ret);
 
 	free(b.cmdline);
 	return err;

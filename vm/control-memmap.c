@@ -105,14 +105,56 @@ static void slot_text(const struct control *ctl, FILE *out, const struct kvm_slo
 		fprintf(out, "%s%s\n", slot->name, slot->read_only ? ", read-only" : "");
 }
 
-static void slots_text(const struct control *ctl, FILE *out)
+/* Blocks that are plugged have one each. Return: is it of those, and behind the one that was before? */
+static bool is_next_block(const struct ram *ram, const struct kvm_slot *slot, uint64_t end)
+{
+	const struct ram_region *region = ram_region(ram);
+
+	return slot->at.v == end && region->bytes && slot->at.v > region->start &&
+	       slot->at.v - region->start < region->bytes;
+}
+
+/*
+ * Slot @*n and those behind it that go on where it ends, as one: of hundreds of blocks nobody wants to see each.
+ * Return: false: there is no more; @*n is the next number
+ */
+static bool next_slots(const struct control *ctl, unsigned *n, unsigned *ret_first, struct kvm_slot *ret)
 {
 	struct kvm_slot slot;
 
+	while (*n < ctl->kvm->slots.max && !kvm_slot_get(ctl->kvm, *n, ret))
+		++*n;
+	if (*n >= ctl->kvm->slots.max)
+		return false;
+	*ret_first = (*n)++;
+	while (kvm_slot_get(ctl->kvm, *n, &slot) && is_next_block(ctl->kvm->ram, &slot, ret->at.v + ret->bytes)) {
+		ret->bytes += slot.bytes;
+		++*n;
+	}
+	return true;
+}
+
+static void slots_text(const struct control *ctl, FILE *out)
+{
+	struct kvm_slot slot;
+	unsigned first, n = 0;
+
 	fprintf(out, "\nmemory slots: guest address, size, host address, flags, backing\n");
-	for (unsigned i = 0; i < ctl->kvm->slots.max; i++)
-		if (kvm_slot_get(ctl->kvm, i, &slot))
-			slot_text(ctl, out, &slot);
+	while (next_slots(ctl, &n, &first, &slot))
+		slot_text(ctl, out, &slot);
+}
+
+static void region_text(const struct ram *ram, FILE *out)
+{
+	const struct ram_region *region = ram_region(ram);
+	char text[2][24];
+
+	if (!region->bytes)
+		return;
+	fprintf(out, "\n\nmemory that is plugged\n");
+	print_range(out, GPA_DIGITS, region->start, region->bytes);
+	fprintf(out, "  %s of it now, in blocks of %s", ram_mb_text(ram_plugged_bytes(ram), text[0], sizeof(text[0])),
+		ram_mb_text(region->block_bytes, text[1], sizeof(text[1])));
 }
 
 static void nodes_text(const struct control *ctl, FILE *out)
@@ -142,6 +184,7 @@ static void memmap_text(const struct control *ctl, FILE *out)
 	slots_text(ctl, out);
 	fprintf(out, "\ngap, without RAM\n");
 	print_range(out, GPA_DIGITS, RAM_GAP_START, RAM_GAP_SIZE);
+	region_text(ram, out);
 	nodes_text(ctl, out);
 	fprintf(out, "\n\ne820\n");
 	for (unsigned i = 0; i < n_e820; i++) {
@@ -180,13 +223,12 @@ static void slot_json(const struct control *ctl, struct json *json, const struct
 static void slots_json(const struct control *ctl, struct json *json)
 {
 	struct kvm_slot slot;
+	unsigned first, n = 0;
 
 	json_array(json, "slots");
-	for (unsigned i = 0; i < ctl->kvm->slots.max; i++) {
-		if (!kvm_slot_get(ctl->kvm, i, &slot))
-			continue;
+	while (next_slots(ctl, &n, &first, &slot)) {
 		json_object(json, NULL);
-		json_u64(json, "slot", i);
+		json_u64(json, "slot", first);
 		slot_json(ctl, json, &slot);
 		json_end(json);
 	}
@@ -205,6 +247,19 @@ static void e820_json(const struct ram *ram, struct json *json)
 		json_str(json, "type", e820_type(e820[i].type));
 		json_end(json);
 	}
+	json_end(json);
+}
+
+static void region_json(const struct ram *ram, struct json *json)
+{
+	const struct ram_region *region = ram_region(ram);
+
+	if (!region->bytes)
+		return;
+	json_object(json, "plug");
+	json_range(json, region->start, region->bytes);
+	json_u64(json, "block_bytes", region->block_bytes);
+	json_u64(json, "plugged_bytes", ram_plugged_bytes(ram));
 	json_end(json);
 }
 
@@ -255,6 +310,7 @@ static void memmap_json(const struct control *ctl, FILE *out)
 	json_object(&json, "gap");
 	json_range(&json, RAM_GAP_START, RAM_GAP_SIZE);
 	json_end(&json);
+	region_json(ctl->kvm->ram, &json);
 	nodes_json(ctl, &json);
 	e820_json(ctl->kvm->ram, &json);
 	list_memory(ctl, &list);

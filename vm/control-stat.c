@@ -107,7 +107,9 @@ static void stat_text(const struct control *ctl, FILE *out)
 	if (!ram_resident(kvm->ram, &resident))
 		fprintf(out, ", of which %s resident", ram_mb_text(resident, mb, sizeof(mb)));
 	fputc('\n', out);
+	control_mem_text(ctl, out);
 	control_balloon_text(ctl, out);
+	control_screen_text(ctl, out);
 	fprintf(out, "console:  %" PRIu64 " bytes in %" PRIu64 " writes\n", bytes, writes);
 	control_nets_text(ctl, out);
 	vsock_text(ctl, out);
@@ -138,7 +140,9 @@ static void stat_json(const struct control *ctl, FILE *out)
 	json_u64(&json, "ram_bytes", ram_bytes(kvm->ram));
 	if (!ram_resident(kvm->ram, &resident))
 		json_u64(&json, "ram_resident_bytes", resident);
+	control_mem_json(ctl, &json);
 	control_balloon_json(ctl, &json);
+	control_screen_json(ctl, &json);
 	json_u64(&json, "console_bytes", bytes);
 	json_u64(&json, "console_writes", writes);
 	control_nets_json(ctl, &json);

@@ -143,7 +143,7 @@ static int handle_info(struct control *ctl, const void *body, struct ipc_reply *
 		.pid = getpid(),
 		.state = control_state(ctl->kvm),
 		.cpus = ctl->kvm->n_cpus,
-		.ram_bytes = ram_bytes(ctl->kvm->ram),
+		.ram_bytes = ram_bytes(ctl->kvm->ram) + ram_plugged_bytes(ctl->kvm->ram),
 		.uptime_ns = control_uptime_ns(ctl),
 	};
 
@@ -396,6 +396,8 @@ static const struct {
 	[IPC_DUMP] = { control_dump, sizeof(struct ipc_dump) },
 	[IPC_LINK] = { control_link, sizeof(struct ipc_link) },
 	[IPC_BALLOON] = { control_balloon, sizeof(struct ipc_balloon) },
+	[IPC_MEM] = { control_mem, sizeof(struct ipc_mem) },
+	[IPC_SCREEN] = { control_screen, sizeof(struct ipc_screen) },
 };
 
 int control_handle(void *ctx, enum ipc_op op, const void *body, size_t len, struct ipc_reply *reply)

@@ -52,9 +52,10 @@ static int no_memory(void *ctx, const char *name, uint64_t addr, void *host, uin
 	return -ENOSPC;
 }
 
-static void no_memory_remove(void *ctx, unsigned number)
+static int no_memory_remove(void *ctx, unsigned number)
 {
 	(void)ctx, (void)number;
+	return 0;
 }
 
 static void no_stop(void *ctx, enum stop_cause cause, uint32_t value)

@@ -21,6 +21,8 @@
 #include "lkvm/virtio-blk.h"
 #include "lkvm/virtio-console.h"
 #include "lkvm/virtio-fs.h"
+#include "lkvm/virtio-gpu.h"
+#include "lkvm/virtio-mem.h"
 #include "lkvm/virtio-mmio.h"
 #include "lkvm/virtio-net.h"
 #include "lkvm/virtio-p9.h"
@@ -106,6 +108,34 @@ static int balloon_make(const struct virtio_env *env, unsigned index, const char
 			struct virtio_dev **ret)
 {
 	int err = virtio_balloon_new(env->ram, name, &env->config->balloon, ret);
+
+	(void)index;
+	return err ? log_err(err, "%s", name) : 0;
+}
+
+static unsigned mem_count(const struct vm_config *cfg)
+{
+	return cfg->ram.region.bytes != 0;
+}
+
+static int mem_make(const struct virtio_env *env, unsigned index, const char *name, struct virtio_dev **ret)
+{
+	const struct vm_config *cfg = env->config;
+	const struct mem_setup setup = { .most_bytes = cfg->mem_max - cfg->ram.size_bytes, .node = cfg->numa ? 0 : -1 };
+	int err = virtio_mem_new(env->ram, name, &env->board, &setup, ret);
+
+	(void)index;
+	return err ? log_err(err, "%s", name) : 0;
+}
+
+static unsigned gpu_count(const struct vm_config *cfg)
+{
+	return cfg->has_gpu;
+}
+
+static int gpu_make(const struct virtio_env *env, unsigned index, const char *name, struct virtio_dev **ret)
+{
+	int err = virtio_gpu_new(env->ram, name, env->display, &env->config->gpu, ret);
 
 	(void)index;
 	return err ? log_err(err, "%s", name) : 0;
@@ -290,6 +320,8 @@ static const struct virtio_kind kinds[] = {
 	{ "vsock", vsock_count, vsock_make, NULL, virtio_vsock_free },
 	{ "pmem", pmem_count, pmem_make, NULL, virtio_pmem_free },
 	{ "balloon", balloon_count, balloon_make, NULL, virtio_balloon_free },
+	{ "mem", mem_count, mem_make, NULL, virtio_mem_free },
+	{ "gpu", gpu_count, gpu_make, NULL, virtio_gpu_free },
 };
 
 struct virtio_slot {
@@ -374,6 +406,8 @@ static int pci_bus_new(struct virtio_list *list)
 	if (env->config->n_pmems)
 		pci_host_reserve(list->pci, hw_pmem_at(env->config, 0).v,
 				 hw_pmem_at(env->config, env->config->n_pmems).v - hw_pmem_at(env->config, 0).v);
+	if (env->config->ram.region.bytes)
+		pci_host_reserve(list->pci, env->config->ram.region.start, env->config->ram.region.bytes);
 	pci_host_reserve(list->pci, LAYOUT_CHIPS, LAYOUT_CHIPS_END - LAYOUT_CHIPS);
 	return 0;
 }
@@ -541,6 +575,11 @@ struct virtio_dev *virtio_list_vsock(const struct virtio_list *list)
 struct virtio_dev *virtio_list_balloon(const struct virtio_list *list)
 {
 	return device_of(list, balloon_make, 0);
+}
+
+struct virtio_dev *virtio_list_mem(const struct virtio_list *list)
+{
+	return device_of(list, mem_make, 0);
 }
 
 bool virtio_list_mend(struct virtio_list *list)

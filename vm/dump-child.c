@@ -8,9 +8,21 @@
 #include "lkvm/file.h"
 #include "lkvm/ram.h"
 
+/* As it was when this process was made: blocks may come and go meanwhile. */
+static uint64_t all_bytes(const struct ram *ram)
+{
+	struct ram_part area[RAM_MAX_AREAS];
+	uint64_t sum = 0;
+
+	for (unsigned i = ram_areas(ram, area); i--;)
+		sum += area[i].size_bytes;
+	return sum;
+}
+
 static void tell(const struct dump_file *file, int pipe_fd, enum dump_step step, int err, uint64_t ram_bytes)
 {
 	const struct dump_report report = { .step = step, .err = err, .ram_bytes = ram_bytes,
+					    .all_bytes = all_bytes(file->ram),
 					    .left_out = file->exclude.left_out };
 
 	if (write(pipe_fd, &report, sizeof(report)) == sizeof(report))
@@ -48,7 +60,7 @@ static int write_run(void *ctx, gpa_t at, const uint8_t *host, size_t bytes)
 	struct elf *elf = ctx;
 
 	elf->written += bytes;
-	return file_write(elf->file->fd, host, bytes, elf->file->head.len + dump_elf_at(at));
+	return file_write(elf->file->fd, host, bytes, elf->file->head.len + ram_file_at(elf->file->ram, at));
 }
 
 static int write_elf(const struct dump_file *file, uint64_t *ret_bytes)
@@ -56,7 +68,7 @@ static int write_elf(const struct dump_file *file, uint64_t *ret_bytes)
 	struct elf elf = { .file = file };
 	int err = file_write(file->fd, file->head.data, file->head.len, 0);
 
-	if (!err && ftruncate(file->fd, (off_t)(file->head.len + ram_bytes(file->ram))))
+	if (!err && ftruncate(file->fd, (off_t)(file->head.len + ram_file_bytes(file->ram))))
 		err = -errno;
 	if (!err)
 		err = dump_each_run(&file->exclude, file->ram, write_run, &elf);

@@ -9,7 +9,7 @@
 #include "lkvm/vm/dump.h"
 
 #define QEMU_VERSION 1
-#define MOST_LOADS   (RAM_MAX_PARTS + 1)
+#define MOST_LOADS   (RAM_MAX_AREAS + 1)
 
 /* ---- notes ---- */
 
@@ -110,17 +110,12 @@ int dump_notes(const struct dump_source *src, struct state_buf *buf, size_t *ret
 
 /* ---- the rest ---- */
 
-uint64_t dump_elf_at(gpa_t at)
-{
-	return at.v < RAM_GAP_END ? at.v : at.v - RAM_GAP_SIZE;
-}
-
-static Elf64_Phdr load(uint64_t virt, gpa_t at, uint64_t bytes)
+static Elf64_Phdr load(const struct ram *ram, uint64_t virt, gpa_t at, uint64_t bytes)
 {
 	return (Elf64_Phdr){
 		.p_type = PT_LOAD,
 		.p_flags = PF_R | PF_W | PF_X,
-		.p_offset = dump_elf_at(at),
+		.p_offset = ram_file_at(ram, at),
 		.p_vaddr = virt,
 		.p_paddr = at.v,
 		.p_filesz = bytes,
@@ -132,13 +127,14 @@ static Elf64_Phdr load(uint64_t virt, gpa_t at, uint64_t bytes)
 static unsigned make_loads(const struct dump_source *src, Elf64_Phdr loads[MOST_LOADS])
 {
 	const struct linux_map *map = &src->map;
-	unsigned n = 0, n_parts;
-	const struct ram_part *part = ram_parts(src->ram, &n_parts);
+	struct ram_part area[RAM_MAX_AREAS];
+	const unsigned n_areas = ram_areas(src->ram, area);
+	unsigned n = 0;
 
 	if (map->text_bytes)
-		loads[n++] = load(map->text, map->text_at, map->text_bytes);
-	for (unsigned i = 0; i < n_parts; i++)
-		loads[n++] = load(map->direct ? map->direct + part[i].start.v : 0, part[i].start, part[i].size_bytes);
+		loads[n++] = load(src->ram, map->text, map->text_at, map->text_bytes);
+	for (unsigned i = 0; i < n_areas; i++)
+		loads[n++] = load(src->ram, map->direct ? map->direct + area[i].start.v : 0, area[i].start, area[i].size_bytes);
 	return n;
 }
 

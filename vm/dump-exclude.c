@@ -23,17 +23,14 @@ int dump_exclude_init(struct dump_exclude *ret, const struct ram *ram, unsigned 
 		      char *ret_why, size_t cap)
 {
 	const char *missing = NULL;
-	const struct ram_part *part;
 	void *bitmap;
-	unsigned n;
 
 	*ret = (struct dump_exclude){ .ram = ram, .levels = levels };
 	if (!(levels & ~(unsigned)DUMP_NO_ZERO))
 		return 0;
 	if (!guest || linux_pages_open(guest, &ret->pages, &missing))
 		return why_not(ret_why, cap, missing);
-	part = ram_parts(ram, &n);
-	ret->bitmap_bytes = ALIGN_UP((part[n - 1].start.v + part[n - 1].size_bytes) / RAM_PAGE_BYTES, 8) / 8;
+	ret->bitmap_bytes = ALIGN_UP(ram_end(ram) / RAM_PAGE_BYTES, 8) / 8;
 	bitmap = mmap(NULL, ret->bitmap_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (bitmap == MAP_FAILED)
 		return -ENOMEM;
@@ -67,10 +64,10 @@ static uint64_t *counter(struct dump_exclude *e, enum linux_page_kind kind)
 	}
 }
 
-static void look_at_part(struct dump_exclude *e, const struct ram_part *part)
+static void look_at_area(struct dump_exclude *e, const struct ram_part *area)
 {
-	uint64_t pfn = part->start.v / RAM_PAGE_BYTES, n;
-	const uint64_t end = pfn + part->size_bytes / RAM_PAGE_BYTES;
+	uint64_t pfn = area->start.v / RAM_PAGE_BYTES, n;
+	const uint64_t end = pfn + area->size_bytes / RAM_PAGE_BYTES;
 
 	while (pfn < end) {
 		uint64_t *count = counter(e, linux_page_kind(&e->pages, pfn, &n));
@@ -87,11 +84,11 @@ static void look_at_part(struct dump_exclude *e, const struct ram_part *part)
 
 void dump_exclude_look(struct dump_exclude *e)
 {
-	unsigned n;
-	const struct ram_part *part = ram_parts(e->ram, &n);
+	struct ram_part area[RAM_MAX_AREAS];
+	const unsigned n = ram_areas(e->ram, area);
 
 	for (unsigned i = 0; e->bitmap && i < n; i++)
-		look_at_part(e, &part[i]);
+		look_at_area(e, &area[i]);
 }
 
 uint64_t dump_excluded_pages(const struct dump_exclude *e)

@@ -16,7 +16,8 @@ enum dump_step { DUMP_WRITE, DUMP_NAME, DUMP_COPIED, DUMP_DONE };
 struct dump_report {
 	uint32_t step; /* enum dump_step: one of the last two, or what has failed, */
 	int32_t err;   /* by this -errno */
-	uint64_t ram_bytes;
+	uint64_t ram_bytes; /* that were not zero; of these: */
+	uint64_t all_bytes;
 	struct ipc_dump_pages left_out; /* but those of zeros */
 };
 

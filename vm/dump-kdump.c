@@ -84,8 +84,6 @@ static int make_head(struct kdump *k, const struct dump_source *src)
 int kdump_new(const struct dump_source *src, struct dump_packer *packer, struct kdump **ret)
 {
 	struct kdump *k = calloc(1, sizeof(*k));
-	unsigned n;
-	const struct ram_part *part = ram_parts(src->ram, &n);
 	int err;
 
 	if (!k) {
@@ -95,7 +93,7 @@ int kdump_new(const struct dump_source *src, struct dump_packer *packer, struct 
 	k->ram = src->ram;
 	k->exclude = src->exclude;
 	k->packer = packer;
-	k->max_pfn = (part[n - 1].start.v + part[n - 1].size_bytes) / RAM_PAGE_BYTES;
+	k->max_pfn = ram_end(src->ram) / RAM_PAGE_BYTES;
 	k->bitmap_bytes = ALIGN_UP((k->max_pfn + 7) / 8, BLOCK);
 	k->bitmap = mmap(NULL, k->bitmap_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (k->bitmap == MAP_FAILED)
@@ -168,14 +166,14 @@ static int put_data(struct writer *w, const uint8_t *page, struct kdump_page *re
 	return put(&w->data, n ? packed : page, ret->bytes);
 }
 
-/* Descriptors of what is before @pfn and holds nothing but zeros */
+/* Descriptors of what is before @pfn and holds nothing but zeros: of what is in the bitmap, which is the second one now */
 static int put_zeros(struct writer *w, uint64_t pfn)
 {
-	const uint64_t gap = RAM_GAP_START / RAM_PAGE_BYTES, gap_end = RAM_GAP_END / RAM_PAGE_BYTES;
+	const uint8_t *bitmap = w->k->bitmap;
 	int err = 0;
 
 	for (; !err && w->next_pfn < pfn; w->next_pfn++)
-		if ((w->next_pfn < gap || w->next_pfn >= gap_end) && !dump_excludes(w->k->exclude, w->next_pfn))
+		if (bitmap[w->next_pfn / 8] >> w->next_pfn % 8 & 1)
 			err = put(&w->pages, &w->zero, sizeof(w->zero));
 	return err;
 }
@@ -202,15 +200,19 @@ static void set_bits(uint8_t *bitmap, uint64_t pfn, uint64_t n)
 		bitmap[pfn / 8] |= (uint8_t)(1 << pfn % 8);
 }
 
-static int write_bitmaps(struct kdump *k, int fd)
+/* @ret_n: pages of RAM */
+static int write_bitmaps(struct kdump *k, int fd, uint64_t *ret_n)
 {
 	const struct dump_exclude *e = k->exclude;
-	unsigned n;
-	const struct ram_part *part = ram_parts(k->ram, &n);
+	struct ram_part area[RAM_MAX_AREAS];
+	const unsigned n = ram_areas(k->ram, area);
 	int err;
 
-	for (unsigned i = 0; i < n; i++)
-		set_bits(k->bitmap, part[i].start.v / RAM_PAGE_BYTES, part[i].size_bytes / RAM_PAGE_BYTES);
+	*ret_n = 0;
+	for (unsigned i = 0; i < n; i++) {
+		set_bits(k->bitmap, area[i].start.v / RAM_PAGE_BYTES, area[i].size_bytes / RAM_PAGE_BYTES);
+		*ret_n += area[i].size_bytes / RAM_PAGE_BYTES;
+	}
 	err = file_write(fd, k->bitmap, k->bitmap_bytes, k->head.len);
 	for (uint64_t i = 0; e && e->bitmap && i < e->bitmap_bytes; i++)
 		k->bitmap[i] &= (uint8_t)~e->bitmap[i];
@@ -220,12 +222,13 @@ static int write_bitmaps(struct kdump *k, int fd)
 int kdump_write(struct kdump *k, int fd, uint64_t *ret_bytes)
 {
 	const uint64_t pages_at = k->head.len + 2 * k->bitmap_bytes;
-	const uint64_t n_pages = ram_bytes(k->ram) / RAM_PAGE_BYTES - dump_excluded_pages(k->exclude);
 	struct writer w = { .k = k };
+	uint64_t n_pages = 0;
 	int err = file_write(fd, k->head.data, k->head.len, 0);
 
 	if (!err)
-		err = write_bitmaps(k, fd);
+		err = write_bitmaps(k, fd, &n_pages);
+	n_pages -= dump_excluded_pages(k->exclude);
 	w.pages.fd = w.data.fd = fd;
 	w.pages.at = pages_at;
 	w.data.at = pages_at + n_pages * sizeof(struct kdump_page);

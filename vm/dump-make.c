@@ -179,7 +179,7 @@ static void child_says(void *ctx, int pipe_fd)
 	}
 	d->made.ram_bytes = report.ram_bytes;
 	d->made.left_out = report.left_out;
-	d->made.left_out.zero = (ram_bytes(d->cfg.vm->ram) - report.ram_bytes) / RAM_PAGE_BYTES -
+	d->made.left_out.zero = (report.all_bytes - report.ram_bytes) / RAM_PAGE_BYTES -
 				dump_excluded_pages(&(struct dump_exclude){ .left_out = report.left_out });
 	if (report.step == DUMP_COPIED) {
 		release(d);

@@ -7,6 +7,7 @@
 
 #include "lkvm/chips.h"
 #include "lkvm/fs.h"
+#include "lkvm/fw-cfg.h"
 #include "lkvm/pmem.h"
 #include "lkvm/types.h"
 #include "lkvm/x86/cpu.h"
@@ -32,16 +33,20 @@ static uint64_t end_of_ram(uint64_t ram_bytes)
 	return ALIGN_UP(base + RAM_GAP_SIZE, LAYOUT_PCI_WINDOW64_ALIGN);
 }
 
-bool hw_window64(uint64_t ram_bytes, unsigned phys_bits, struct hw_row *row)
+static bool window_from(uint64_t base, unsigned phys_bits, struct hw_row *row)
 {
 	const uint64_t end = 1ULL << phys_bits;
-	const uint64_t base = end_of_ram(ram_bytes);
 
 	if (base >= end)
 		return false;
 	row->memory.base = base;
 	row->memory.size = end - base < LAYOUT_PCI_WINDOW64_MAX ? end - base : LAYOUT_PCI_WINDOW64_MAX;
 	return true;
+}
+
+bool hw_window64(uint64_t ram_bytes, unsigned phys_bits, struct hw_row *row)
+{
+	return window_from(end_of_ram(ram_bytes), phys_bits, row);
 }
 
 gpa_t hw_pmem_at(const struct vm_config *cfg, unsigned index)
@@ -53,16 +58,20 @@ gpa_t hw_pmem_at(const struct vm_config *cfg, unsigned index)
 	return GPA(at);
 }
 
+gpa_t hw_mem_at(const struct vm_config *cfg)
+{
+	return GPA(ALIGN_UP(hw_pmem_at(cfg, cfg->n_pmems).v, LAYOUT_PCI_WINDOW64_ALIGN));
+}
+
+/* And above all other memory */
 static bool above_ram(const struct vm_config *cfg, struct hw_row *row)
 {
-	const uint64_t bytes = cfg->ram.size_bytes;
-	const uint64_t pmem = ALIGN_UP(hw_pmem_at(cfg, cfg->n_pmems).v, LAYOUT_PCI_WINDOW64_ALIGN) - end_of_ram(bytes);
+	const struct ram_region *region = &cfg->ram.region;
+	const uint64_t bytes = cfg->ram.size_bytes, end = region->start + region->bytes;
 
-	if (!hw_window64(bytes, cpu_phys_bits_for(bytes), row) || pmem >= row->memory.size)
-		return false;
-	row->memory.base += pmem;
-	row->memory.size -= pmem;
-	return true;
+	if (!region->bytes)
+		return window_from(hw_mem_at(cfg).v, cpu_phys_bits_for(bytes), row);
+	return window_from(ALIGN_UP(end, LAYOUT_PCI_WINDOW64_ALIGN), cpu_phys_bits_for(end), row);
 }
 
 static bool window64_wanted(const struct vm_config *cfg, struct hw_row *row)
@@ -104,6 +113,12 @@ static bool debug_port_wanted(const struct vm_config *cfg, struct hw_row *row)
 {
 	(void)row;
 	return !cfg->test_device;
+}
+
+static bool firmware_wanted(const struct vm_config *cfg, struct hw_row *row)
+{
+	(void)row;
+	return cfg->firmware;
 }
 
 static const struct debug_port_config post_port = { "0x80", 0xff };
@@ -149,6 +164,9 @@ static const struct part parts[] = {
 	{ .row = { .type = &vmgenid_type, .role = HW_VMGENID, .gsi = 13,
 		   .memory = { LAYOUT_VMGENID, VMGENID_BYTES },
 		   .fdt = { "rng", "microsoft,vmgenid", 0, 0 } } },
+
+	{ .row = { .type = &fw_cfg_type, .port = { { 0x510, FW_CFG_PORTS } }, .acpi = { "FWCF", "QEMU0002", 0 } },
+	  .wanted = firmware_wanted },
 
 	/* hw/pci.c; vm/devices.c makes it */
 	{ .row = { .role = HW_PCI, .port = { { PORT_PCI, 8 } }, .memory = { LAYOUT_ECAM, LAYOUT_ECAM_BYTES } },

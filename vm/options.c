@@ -259,6 +259,25 @@ static int parse_balloon(void *config, const struct opt *opt, const char *arg)
 	return err;
 }
 
+/* [WIDTHxHEIGHT][,KEY...] */
+static int parse_gpu(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+	char *text = strdup(arg ? arg : ""), *rest = text;
+	int err = 0;
+
+	cfg->has_gpu = true;
+	cfg->gpu = (struct virtio_gpu_options){ 0 };
+	if (!text)
+		return log_err(-ENOMEM, "option '--%s'", opt->name);
+	if (*text >= '0' && *text <= '9')
+		err = virtio_gpu_size(&cfg->gpu, opt->name, keys_word(&rest));
+	if (!err && rest && *rest)
+		err = keys_parse(opt->name, opt->keys, &cfg->gpu, rest);
+	free(text);
+	return err;
+}
+
 static int parse_tty(void *config, const struct opt *opt, const char *arg)
 {
 	struct vm_config *cfg = config;
@@ -448,6 +467,9 @@ const struct opt run_options[] = {
 	{ OPT_PARSE, 'm', "mem", "SIZE", .parse = parse_mem,
 	  .help = "Guest RAM in MB, or with a unit of B, K, M, G, T, P. Default: 64 MB x (CPUs + 3), at "
 		  "most 0.8 of the host's RAM." },
+	{ OPT_PARSE, 0, "mem-max", "SIZE", .parse = run_parse_mem_max,
+	  .help = "Let the guest have so much memory at most, in place of what --mem gives it: lkvm mem plugs and unplugs "
+		  "it while the guest runs." },
 	{ OPT_PARSE, 'c', "cpus", "N[,KEY...]", .parse = run_parse_cpus, .keys = run_topology_keys,
 	  .help = "Number of virtual CPUs, and how they are arranged. Default: as many as the host has online, as cores of "
 		  "one socket." },
@@ -465,6 +487,8 @@ const struct opt run_options[] = {
 	  .help = "Name for lkvm list, stop and the like. Default: guest-PID." },
 	{ OPT_PARSE, 0, "uuid", "UUID", .parse = parse_uuid,
 	  .help = "The machine's UUID, which the guest finds by SMBIOS." },
+	{ OPT_STRING, 0, "firmware", "FILE", FIELD(firmware), .complete = COMPLETE_FILE,
+	  .help = "Run firmware, SeaBIOS for example, in place of a kernel: it boots a disk. See Firmware." },
 	{ OPT_FLAG, 0, "no-acpi", FIELD(no_acpi),
 	  .help = "Tell the guest what the machine has by a device tree and an MP table, not by ACPI." },
 	{ OPT_STRING, 0, "dump-dtb", "FILE", FIELD(dump_dtb), .complete = COMPLETE_FILE,
@@ -549,6 +573,9 @@ const struct opt run_options[] = {
 	  .complete = COMPLETE_WORDS, .values = balloon_values,
 	  .help = "Let the guest give memory back to the host that it does not use, by a virtio balloon (on)." },
 	{ OPT_FLAG, 0, "no-balloon", FIELD(no_balloon), .help = "The same as --balloon=off." },
+	{ OPT_PARSE, 0, "gpu", "WIDTHxHEIGHT[,KEY...]", .arg_optional = true, .parse = parse_gpu,
+	  .complete = COMPLETE_LIST, .keys = virtio_gpu_keys,
+	  .help = "Give the guest a screen, by virtio-gpu (1024x768). `lkvm screenshot` shows what is on it." },
 	{ OPT_GROUP, .help = "Command" },
 	{ OPT_PARSE, 0, "root", "DIR|IMAGE[,KEY...]", .parse = run_parse_root,
 	  .complete = COMPLETE_FILE_LIST, .keys = disk_keys,
@@ -715,12 +742,40 @@ static int restore(struct vm_config *cfg)
 	return err ? err : snapshot_take_config(cfg);
 }
 
+/* What is not loaded, or not there, where firmware looks for what it boots. */
+static int check_firmware(const struct vm_config *cfg)
+{
+	const struct {
+		bool given;
+		const char *option;
+	} all[] = {
+		{ cfg->kernel, "--kernel" },
+		{ cfg->n_initrds, "--initrd" },
+		{ cfg->params, "--params" },
+		{ cfg->nodefaults, "--nodefaults" },
+		{ cfg->session.wanted, "a command" },
+		{ cfg->virtio_mmio, "--virtio-transport mmio" },
+		{ cfg->dump_dtb, "--dump-dtb" },
+		{ cfg->test_device, "--test-device" },
+	};
+
+	for (size_t i = 0; cfg->firmware && !cfg->restore && i < ARRAY_SIZE(all); i++)
+		if (all[i].given)
+			return log_errx(-EINVAL, "--firmware does not go with %s: it boots what is on a disk",
+					all[i].option);
+	return 0;
+}
+
 static int default_kernel(struct vm_config *cfg)
 {
 	if (cfg->snapshot)
 		return 0;
 	if (cfg->session.wanted)
 		return 0; /* session_boot_new() */
+	if (cfg->firmware) {
+		cfg->kernel = cfg->firmware;
+		return 0;
+	}
 	if (cfg->kernel) {
 		if (!kernel_of_release(cfg->kernel, &cfg->kernel_heap))
 			cfg->kernel = cfg->kernel_heap;
@@ -751,7 +806,7 @@ static int default_session(struct vm_config *cfg, bool named)
 
 	if (cfg->snapshot)
 		return run_take_shell(cfg);
-	if (cfg->session.wanted)
+	if (cfg->session.wanted || cfg->firmware)
 		return 0;
 	if (!has_root(cfg))
 		is_linux = kernel_is_linux(cfg->kernel);
@@ -798,7 +853,7 @@ enum options_result run_config_parse(const struct command *cmd, int argc, char *
 		return OPTIONS_BAD;
 	ret->ktap |= ret->junit != NULL;
 	named = ret->kernel;
-	if (restore(ret) || default_kernel(ret) || default_session(ret, named) || check_limits(ret) ||
+	if (check_firmware(ret) || restore(ret) || default_kernel(ret) || default_session(ret, named) || check_limits(ret) ||
 	    check_trace(ret))
 		return OPTIONS_BAD;
 	return OPTIONS_OK;

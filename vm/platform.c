@@ -168,6 +168,14 @@ void platform_rtc(struct platform *p, struct rtc_view *ret)
 			rtc_look(p->dev[i], ret);
 }
 
+void *platform_fw_cfg(struct platform *p)
+{
+	for (unsigned i = 0; i < p->hw.n_rows; i++)
+		if (p->hw.row[i].type == &fw_cfg_type)
+			return p->dev[i];
+	return NULL;
+}
+
 bool platform_power_button(struct platform *p)
 {
 	return power_button(p->dev[hw_find(&p->hw, HW_POWER) - p->hw.row]);

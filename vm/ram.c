@@ -59,5 +59,6 @@ int run_choose_size(struct vm_config *cfg)
 	else if (host && !chosen && *bytes > host / 5 * 4)
 		log_warn("host RAM of %lluMB is little for a guest of %lluMB",
 			 (unsigned long long)(host / MIB), (unsigned long long)(*bytes / MIB));
-	return check_prealloc(&cfg->ram, host);
+	err = check_prealloc(&cfg->ram, host);
+	return err ? err : run_choose_mem(cfg);
 }

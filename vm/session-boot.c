@@ -118,6 +118,8 @@ static int find_modules(struct session_boot *b, const struct vm_config *cfg)
 		err = need(b, m, "nd_pmem", "driver for persistent memory");
 	if (!err && cfg->n_pmems)
 		err = need(b, m, "virtio_pmem", "virtio driver for persistent memory");
+	if (!err && cfg->mem_max)
+		err = need(b, m, "virtio_mem", "driver for memory that is plugged: it cannot use --mem-max");
 	if (!err && cfg->session.root_disk)
 		err = find_root_fs(b, m);
 	modules_close(m);

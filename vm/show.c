@@ -67,7 +67,9 @@ static const struct vm_step shown[] = {
 	{ "VM", show_vm, undo_show_vm, NOT_IF_HUNG },
 	{ "console", show_console, undo_show_console, NOT_IF_HUNG },
 	{ "chips", vm_make_chips, vm_undo_chips, NOT_IF_HUNG },
+	{ "screen", vm_make_screen, vm_undo_screen, NOT_IF_HUNG },
 	{ "virtio devices", vm_make_virtio, vm_undo_virtio, NOT_IF_HUNG },
+	{ "firmware", vm_make_firmware, vm_undo_firmware, NOT_IF_HUNG },
 	{ "kernel", vm_make_kernel, NULL, NOT_IF_HUNG },
 };
 

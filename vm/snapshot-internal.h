@@ -7,11 +7,12 @@
 struct fs_config;
 struct net_config;
 struct numa;
+struct ram;
 struct session_lists;
 
 /* The first sections; for the tests of their tables, too */
 extern const struct state_type snapshot_machine_type, snapshot_disk_type, snapshot_folder_type, snapshot_cpuid_type,
-	snapshot_lists_type, snapshot_network_type, snapshot_numa_type;
+	snapshot_lists_type, snapshot_network_type, snapshot_numa_type, snapshot_plug_type;
 
 /**
  * snapshot_take() - the record of a section that has just one
@@ -75,6 +76,16 @@ int snapshot_describe_numa(struct snapshot_writer *w, const struct numa *numa);
 int snapshot_take_numa(struct vm_config *cfg);
 /** snapshot_skip_numa() - if there are any, what they are is known */
 void snapshot_skip_numa(struct snapshot *snap);
+
+/**
+ * snapshot_describe_plug() - a section for memory that comes and goes, if any may
+ * The memory device stands still. Return: 0 or -errno, not logged
+ */
+int snapshot_describe_plug(struct snapshot_writer *w, const struct vm_config *cfg, const struct ram *ram);
+/** snapshot_take_plug() - cfg->mem_max and what follows from it, of a machine with that much RAM; 0 or -errno, logged */
+int snapshot_take_plug(struct vm_config *cfg, uint64_t ram_bytes);
+/** snapshot_skip_plug() - if there is any, what it is is known */
+void snapshot_skip_plug(struct snapshot *snap);
 
 /** snapshot_pack_machine() - append the record of what @cfg says; Return: 0 or -ENOMEM, not logged */
 int snapshot_pack_machine(const struct vm_config *cfg, struct state_buf *buf);

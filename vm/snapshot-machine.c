@@ -38,6 +38,7 @@ struct machine_state {
 	uint8_t vsock, vsock_packed;
 	uint8_t reserved[6];
 	uint8_t balloon, balloon_packed, spare[6];
+	uint8_t gpu, gpu_packed, gpu_outputs, gpu_spare[5];
 };
 
 #define FLAG(member) STATE_ONE(struct machine_state, member, .max = 1)
@@ -72,6 +73,10 @@ static const struct state_field machine_fields[] = {
 	STATE_ONE(struct machine_state, balloon, .max = 1, .since = 6),
 	STATE_ONE(struct machine_state, balloon_packed, .max = 1, .since = 6),
 	STATE_ARRAY(struct machine_state, spare, .since = 6),
+	STATE_ONE(struct machine_state, gpu, .max = 1, .since = 7),
+	STATE_ONE(struct machine_state, gpu_packed, .max = 1, .since = 7),
+	STATE_ONE(struct machine_state, gpu_outputs, .max = DISPLAY_MAX_OUTPUTS, .since = 7),
+	STATE_ARRAY(struct machine_state, gpu_spare, .since = 7),
 };
 
 static struct cpu_topology topology_of(const struct machine_state *st)
@@ -92,7 +97,7 @@ static const char *machine_check(const void *state)
 }
 
 const struct state_type snapshot_machine_type = {
-	STATE_TYPE("machine", 6, struct machine_state, machine_fields),
+	STATE_TYPE("machine", 7, struct machine_state, machine_fields),
 	.check = machine_check,
 };
 
@@ -115,6 +120,8 @@ static const struct {
 	BOTH(has_vsock, vsock, "vsock"),
 	BOTH(vsock.packed, vsock_packed, "vsock packed"),
 	BOTH(balloon.packed, balloon_packed, "balloon packed"),
+	BOTH(has_gpu, gpu, "gpu"),
+	BOTH(gpu.packed, gpu_packed, "gpu packed"),
 	BOTH(has_debug_exit, has_debug_exit, "debug-exit"),
 	BOTH(has_uuid, has_uuid, "uuid"),
 	BOTH(tty[1], tty[1], "tty 1"),
@@ -133,6 +140,7 @@ static void describe_machine(const struct vm_config *cfg, struct machine_state *
 		.session = cfg->session.wanted,
 		.nets = cfg->n_nets,
 		.balloon = !cfg->no_balloon,
+		.gpu_outputs = (uint8_t)cfg->gpu.outputs,
 		.debug_exit_port = cfg->debug_exit_port,
 		.sockets = cfg->topology.sockets,
 		.dies = cfg->topology.dies,
@@ -162,6 +170,7 @@ static int refuse_options(const struct vm_config *cfg)
 		const char *option;
 	} all[] = {
 		{ cfg->kernel, "kernel" },
+		{ cfg->firmware, "firmware" },
 		{ cfg->n_initrds, "initrd" },
 		{ cfg->params, "params" },
 		{ cfg->nodefaults, "nodefaults" },
@@ -232,6 +241,9 @@ static int compare(const struct vm_config *cfg, const struct machine_state *st)
 			err = other(cfg, flags[i].option);
 	if (cfg->no_balloon && st->balloon)
 		err = other(cfg, "no-balloon");
+	if (cfg->gpu.outputs && cfg->gpu.outputs != st->gpu_outputs)
+		err = log_errx(-EINVAL, "the machine in '%s' has %u screens, not %u (--gpu)", cfg->restore,
+			       st->gpu_outputs ? st->gpu_outputs : 1, cfg->gpu.outputs);
 	if (cfg->session.wanted && !st->session)
 		err = log_errx(-EINVAL, "the machine in '%s' takes no command: it was made without one",
 			       cfg->restore);
@@ -250,7 +262,7 @@ static int take_ram(struct vm_config *cfg, const struct snapshot *snap, uint64_t
 
 	if (fstat(snapshot_ram(snap), &st))
 		return log_err(-errno, "'%s/%s'", snapshot_path(snap), SNAPSHOT_RAM);
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != bytes)
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != bytes + cfg->ram.region.bytes)
 		return log_errx(-EBADMSG, "snapshot '%s' is damaged: '%s' is not as long as its RAM",
 				snapshot_path(snap), SNAPSHOT_RAM);
 	cfg->ram.size_bytes = bytes;
@@ -272,6 +284,8 @@ static int take_machine(struct vm_config *cfg, uint32_t *ret_disks, unsigned *re
 	*ret_nets = (unsigned)st.nets;
 	err = compare(cfg, &st);
 	if (!err)
+		err = snapshot_take_plug(cfg, st.ram_bytes);
+	if (!err)
 		err = take_ram(cfg, cfg->snapshot, st.ram_bytes);
 	if (err)
 		return err;
@@ -279,6 +293,7 @@ static int take_machine(struct vm_config *cfg, uint32_t *ret_disks, unsigned *re
 	cfg->topology = topology_of(&st);
 	cfg->session.wanted = st.session;
 	cfg->no_balloon = !st.balloon;
+	cfg->gpu.outputs = st.gpu_outputs;
 	cfg->debug_exit_port = st.debug_exit_port;
 	memcpy(cfg->uuid, st.uuid, sizeof(st.uuid));
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
@@ -308,6 +323,7 @@ int snapshot_take_same(struct snapshot *snap, struct vm_config *cfg)
 		err = snapshot_skip_nets(snap, cfg->n_nets);
 	snapshot_skip_lists(snap);
 	snapshot_skip_numa(snap);
+	snapshot_skip_plug(snap);
 	if (!err)
 		err = take_ram(cfg, snap, cfg->ram.size_bytes);
 	if (!err)
@@ -360,6 +376,10 @@ int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool
 		snprintf(ret_why, cap, "its persistent memory (--pmem): %s", strerror(EOPNOTSUPP));
 		return -EOPNOTSUPP;
 	}
+	if (!err && vm->cfg->firmware) {
+		snprintf(ret_why, cap, "its firmware (--firmware): %s", strerror(EOPNOTSUPP));
+		return -EOPNOTSUPP;
+	}
 	if (!err)
 		err = snapshot_pack_machine(vm->cfg, &w->buf);
 	snprintf(ret_why, cap, "its description: %s", strerror(ENOMEM));
@@ -382,5 +402,7 @@ int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool
 		err = snapshot_describe_lists(w, &vm->cfg->session.lists);
 	if (!err)
 		err = snapshot_describe_numa(w, vm->cfg->numa);
+	if (!err)
+		err = snapshot_describe_plug(w, vm->cfg, vm->ram);
 	return err ? err : snapshot_describe_cpuid(w, vm->cpuid);
 }

@@ -4,6 +4,7 @@
 
 #include "lkvm/console.h"
 #include "lkvm/console/scan.h"
+#include "lkvm/display.h"
 #include "lkvm/kvm-cpu.h"
 #include "lkvm/kvm-irq.h"
 #include "lkvm/kvm.h"
@@ -60,6 +61,7 @@ struct vm {
 	struct run_ttys ttys;
 	struct platform *platform;
 	struct kvm_irq *irq;
+	struct display *display; /* NULL: it has no screen */
 	struct virtio_list *virtio;
 	struct boot_entry entry;
 	struct session_boot *session_boot; /* these are NULL without a session */
@@ -80,6 +82,7 @@ struct vm {
 	struct console_scan kmsg_tail; /* their last lines */
 	int log_fd; /* --log; 0: none */
 	struct kvm_cpuid2 *cpuid;
+	struct rom *rom; /* NULL: no firmware */
 };
 
 /** kvm_fds_of() - for the states of vCPU @cpu, and of what all of them have */
@@ -116,9 +119,15 @@ void vm_undo_chips(struct vm *vm);
 int vm_make_virtio(struct vm *vm);
 void vm_undo_virtio(struct vm *vm);
 int vm_make_kernel(struct vm *vm);
+/* vm/firmware.c: --firmware */
+int vm_make_firmware(struct vm *vm);
+void vm_undo_firmware(struct vm *vm);
 /* vm/vm-console.c */
 int vm_make_console(struct vm *vm);
 void vm_undo_console(struct vm *vm);
+/* vm/screen.c */
+int vm_make_screen(struct vm *vm);
+void vm_undo_screen(struct vm *vm);
 /* vm/watch.c: what the guest's kernel says is looked at */
 
 int vm_make_watch(struct vm *vm);

@@ -53,9 +53,8 @@ int vm_make_sizes(struct vm *vm)
 int vm_make_ram(struct vm *vm)
 {
 	uint64_t *bytes = &vm->cfg->ram.size_bytes;
-	int err;
+	int err = kvm_check_ram_size(cpu_phys_bits_for(*bytes), *bytes);
 
-	err = kvm_check_ram_size(cpu_phys_bits_for(*bytes), *bytes);
 	if (!err)
 		err = ram_backing_open(&vm->backing, &vm->cfg->ram, *bytes);
 	if (err)
@@ -209,6 +208,7 @@ int vm_make_virtio(struct vm *vm)
 		.board = interrupts(vm),
 		.console = vm->ttys.console,
 		.session = session_port(vm->session),
+		.display = vm->display,
 		.to_be_shown = vm->cfg->dry_run,
 	};
 	int err = virtio_list_new(&env, &vm->virtio);
@@ -220,14 +220,15 @@ int vm_make_virtio(struct vm *vm)
 	vm->kvm.mend = mend;
 	ram_beside_mend(vm->ram, mend_for_device, vm->virtio);
 	vm->control.balloon = virtio_list_balloon(vm->virtio);
+	vm->control.mem = virtio_list_mem(vm->virtio);
 	return 0;
 }
 
 void vm_undo_virtio(struct vm *vm)
 {
-	vm->control.vsock = NULL;
 	control_end_balloon(&vm->control);
-	vm->control.balloon = NULL;
+	control_end_mem(&vm->control);
+	vm->control.vsock = vm->control.balloon = vm->control.mem = NULL;
 	virtio_list_free(vm->virtio);
 	vm->virtio = NULL;
 }
@@ -354,7 +355,9 @@ static const struct vm_step steps[] = {
 	{ "report", NULL, vm_undo_report, HUNG_TOO },
 	{ "console output", NULL, vm_undo_output, HUNG_TOO },
 	{ "control socket", make_socket, undo_socket, HUNG_TOO },
+	{ "screen", vm_make_screen, vm_undo_screen, NOT_IF_HUNG },
 	{ "virtio devices", vm_make_virtio, vm_undo_virtio, NOT_IF_HUNG },
+	{ "firmware", vm_make_firmware, vm_undo_firmware, NOT_IF_HUNG },
 	{ "trace", vm_make_trace, vm_undo_trace, HUNG_TOO },
 	{ "kernel", vm_make_kernel, NULL, NOT_IF_HUNG },
 	{ "registers", make_registers, NULL, NOT_IF_HUNG },

@@ -282,6 +282,7 @@ const char *warm_unsafe(const struct vm_config *cfg)
 		{ cfg->dump_dtb, "--dump-dtb" },
 		{ cfg->verbose, "--verbose" },
 		{ cfg->n_pmems, "--pmem" },
+		{ cfg->mem_max, "--mem-max" },
 		{ cfg->tty[1] || cfg->tty[2] || cfg->tty[3], "--tty" },
 		{ cfg->ram.path || cfg->ram.share || cfg->ram.hugetlbfs || cfg->ram.hugepages || cfg->ram.prealloc,
 		  "RAM of a file, shared, of huge pages, or allocated at once" },

@@ -58,11 +58,12 @@ struct board_ops {
 	int (*line_fd)(void *ctx, int fd, int resample_fd, unsigned gsi, bool on);
 	/*
 	 * Host memory answers at @addr without an exit, until memory_remove() of the number that this
-	 * returns; or -errno, logged. @name is not copied; with @read_only writes go to the bus.
+	 * returns; or -errno, logged. @name is not copied; with @read_only writes go to the bus. To remove it
+	 * fails where KVM is out of memory: -errno, logged, and it is still there.
 	 */
 	int (*memory_add)(void *ctx, const char *name, uint64_t addr, void *host, uint64_t bytes,
 			  bool read_only);
-	void (*memory_remove)(void *ctx, unsigned number);
+	int (*memory_remove)(void *ctx, unsigned number);
 	/* Ask the machine to stop. Returns at once; the vCPU threads end soon after. */
 	void (*stop)(void *ctx, enum stop_cause cause, uint32_t value);
 	/* The guest has panicked, but goes on: whatever it does next, the run was not good. */

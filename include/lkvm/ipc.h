@@ -84,6 +84,12 @@ enum ipc_op {
 	/* body: struct ipc_balloon; answer: struct ipc_balloon_end, also with -ERANGE: the guest's RAM is not so large,
 	 * or nothing would be left. -ENODEV: it has no balloon */
 	IPC_BALLOON,
+	/* body: struct ipc_mem; answer: struct ipc_mem_end, also with -ERANGE: it began with more, or can have less.
+	 * -ENODEV: no memory can be plugged */
+	IPC_MEM,
+	/* body: struct ipc_screen, with a memfd as a descriptor, which gets the pixels as those of lkvm/display.h, without gaps;
+	 * answer: struct ipc_screen_end. -ENODEV: it has no screen; -ENXIO: no such output; -ENODATA: it is off */
+	IPC_SCREEN,
 	IPC_N_OPS,
 };
 
@@ -221,6 +227,31 @@ struct ipc_balloon_end {
 	uint64_t target_bytes, actual_bytes; /* of the balloon: as it is to be, as it is */
 	uint32_t has_driver; /* 1: the guest has one */
 	uint32_t reserved;
+};
+
+enum { IPC_MEM_SHOW, IPC_MEM_SIZE, IPC_MEM_MORE, IPC_MEM_LESS, IPC_MEM_MAX };
+
+struct ipc_mem {
+	uint32_t how;     /* IPC_MEM_...: the memory that the guest is to have, that and no more than it was to, all of it */
+	uint32_t wait_ms; /* for the guest to follow, at most */
+	uint64_t bytes;
+};
+
+struct ipc_mem_end {
+	uint64_t ram_bytes, max_bytes; /* what it was started with; what it can have */
+	uint64_t block_bytes; /* beyond the first it comes in these */
+	uint64_t target_bytes, plugged_bytes; /* beyond it: as it is to be, as it is */
+	uint32_t has_driver; /* 1: the guest has one */
+	uint32_t n_busy;     /* how often the host had none to give */
+};
+
+struct ipc_screen {
+	uint32_t output;
+	uint32_t reserved;
+};
+
+struct ipc_screen_end {
+	uint32_t width, height;
 };
 
 struct ipc_last_exit {

@@ -16,7 +16,8 @@
 #include "lkvm/log.h"
 #include "lkvm/ram.h"
 
-#define KVM_MAX_SLOTS 64
+#define KVM_OTHER_SLOTS 64 /* than those of blocks that come and go */
+#define KVM_MAX_SLOTS   (KVM_OTHER_SLOTS + RAM_MAX_BLOCKS)
 
 struct kvm;
 
@@ -43,7 +44,10 @@ struct kvm_slots {
 void kvm_slots_init(struct kvm *kvm);
 void kvm_slots_fini(struct kvm *kvm);
 
-/** kvm_map_ram() - one slot a RAM part, before all others; 0 or -errno, logged */
+/**
+ * kvm_map_ram() - one slot a RAM part, before all others
+ * Blocks that come and go get theirs from who plugs them; is there room for all of them? 0 or -errno, logged
+ */
 int kvm_map_ram(struct kvm *kvm, struct ram *ram);
 
 /**

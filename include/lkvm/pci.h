@@ -48,6 +48,8 @@ struct pci_ops {
 	 */
 	bool (*config_window)(struct pci_function *fn, unsigned off, unsigned len,
 			      uint64_t *ret_off);
+	/* The guest has written to its configuration space. Under host->lock. May be NULL. */
+	void (*written)(struct pci_function *fn);
 };
 
 /* One MSI-X vector. fd is any thread's to signal; the rest is under the host's lock. */
@@ -126,6 +128,11 @@ void pci_host_window64(struct pci_host *host, uint64_t base, uint64_t bytes);
  * At most PCI_MAX_RESERVED times, before any vCPU runs.
  */
 void pci_host_reserve(struct pci_host *host, uint64_t base, uint64_t bytes);
+/**
+ * pci_host_i440fx() - hw/pci-i440fx.c: the bridge is Intel's 440FX to the guest; before any vCPU runs
+ * @pam: what the guest has written to the seven PAM registers; under the host's lock
+ */
+void pci_host_i440fx(struct pci_host *host, void (*pam)(void *ctx, const uint8_t *registers), void *ctx);
 /** pci_init() - the standard header: ids, class, revision */
 void pci_init(struct pci_function *fn, uint16_t vendor, uint16_t device, uint32_t class_code,
 	      uint8_t revision);

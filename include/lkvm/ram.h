@@ -10,6 +10,10 @@
  * parts are mapped into it. A missed check faults instead of corrupting. The layout is fixed after
  * ram_new(), so all functions on a const struct ram may be called from any thread. This module is
  * mechanics: it never logs.
+ *
+ * Far above there may be a region of blocks that come and go while the guest runs (--mem-max). A block that is
+ * not plugged is PROT_NONE, and no RAM for any function here; a block that is plugged is RAM as any other, but
+ * in none of ram_parts(). What a thread does with a host address that it was given before, see ram_unplug().
  */
 #ifndef LKVM_RAM_H
 #define LKVM_RAM_H
@@ -25,6 +29,10 @@
 #define RAM_MAX_PARTS 2
 #define RAM_GUARD     (2 * MIB)
 
+#define RAM_MAX_BLOCKS  256 /* that come and go: each is a memory slot of KVM's while it is there */
+#define RAM_BLOCK_WORDS (RAM_MAX_BLOCKS / 64)
+#define RAM_MAX_AREAS   (RAM_MAX_PARTS + RAM_MAX_BLOCKS / 2)
+
 #define RAM_HOST_NODES 1024 /* of the host's NUMA nodes that a policy may name */
 
 /* From which of the host's NUMA nodes memory is taken: mbind(2) */
@@ -32,6 +40,11 @@ struct ram_policy {
 	uint64_t start, bytes; /* guest addresses, all of them RAM */
 	int mode;              /* MPOL_* */
 	uint64_t nodes[RAM_HOST_NODES / 64]; /* bits */
+};
+
+/* Where blocks are plugged, one bit each: @bytes is a multiple of @block_bytes, a power of two. All 0: nowhere */
+struct ram_region {
+	uint64_t start, bytes, block_bytes;
 };
 
 /* Ways in which a part of the start-up advice can be switched off; zero is the default. */
@@ -49,6 +62,8 @@ struct ram_config {
 	const char *path;      /* file to use as RAM, or directory to make an unlinked one in, or NULL */
 	const struct ram_policy *policy; /* n_policies of them, which overlap nowhere; they outlive the RAM */
 	unsigned n_policies;
+	struct ram_region region; /* above all RAM, its start a multiple of its block; goes with anonymous RAM only */
+	uint64_t plugged[RAM_BLOCK_WORDS]; /* of @saved: blocks that are there from the beginning */
 	bool saved;   /* the RAM begins with what ram_save() wrote, which stays as it is: */
 	int saved_fd; /* not the RAM's, which has its own */
 };
@@ -63,6 +78,8 @@ struct ram_map {
 	uint8_t *base; /* host address of guest address 0 */
 	unsigned n_parts;
 	struct ram_part part[RAM_MAX_PARTS];
+	struct ram_region region;
+	_Atomic(uint64_t) plugged[RAM_BLOCK_WORDS];
 };
 
 struct ram; /* hw/ram-internal.h */
@@ -99,8 +116,21 @@ void ram_free(struct ram *ram);
 
 /** ram_parts() - the parts, in address order; valid as long as @ram is */
 const struct ram_part *ram_parts(const struct ram *ram, unsigned *ret_n);
-/** ram_bytes() - all parts together: what the guest was given */
+/** ram_bytes() - all parts together: what the guest was given at its start */
 uint64_t ram_bytes(const struct ram *ram);
+/**
+ * ram_areas() - all that is RAM at this moment: the parts, and runs of plugged blocks; in address order
+ * Return: how many. It stays so only while the device that plugs stands still, or in a child of the process.
+ */
+unsigned ram_areas(const struct ram *ram, struct ram_part ret[RAM_MAX_AREAS]);
+/** ram_end() - where the last of all that is RAM now or ever ends */
+uint64_t ram_end(const struct ram *ram);
+/** ram_file_at() - where a page is in a file of all RAM: the parts back to back, then the region; how long that is */
+uint64_t ram_file_at(const struct ram *ram, gpa_t at);
+uint64_t ram_file_bytes(const struct ram *ram);
+
+/** ram_host_plugged() - ram_host(), for what is in no part */
+uint8_t *ram_host_plugged(const struct ram *ram, gpa_t at, uint64_t len);
 
 /**
  * ram_host() - THE bounds test: subtract, then compare, so that nothing can wrap
@@ -118,7 +148,7 @@ static inline uint8_t *ram_host(const struct ram *ram, gpa_t at, uint64_t len)
 		    len <= map->part[i].size_bytes - off)
 			return map->base + at.v;
 	}
-	return NULL;
+	return map->region.bytes ? ram_host_plugged(ram, at, len) : NULL;
 }
 
 /**
@@ -137,7 +167,7 @@ int ram_write(struct ram *ram, gpa_t dst, const void *src, size_t len);
  */
 int ram_window(const struct ram *ram, gpa_t at, uint64_t len, uint64_t align, void **ret);
 
-/** ram_gpa_of() - the guest address of a host address within the mapping, gap included; 0 or -EFAULT */
+/** ram_gpa_of() - the guest address of a host address within the mapping, all that is no RAM included; 0 or -EFAULT */
 int ram_gpa_of(const struct ram *ram, const void *host, gpa_t *ret);
 
 /* hw/ram-log.c: which pages lkvm itself writes. KVM's dirty log knows only what the guest does. */
@@ -162,12 +192,46 @@ void ram_wrote(const struct ram *ram, const void *host, uint64_t len);
  */
 void ram_log_take(struct ram *ram, gpa_t start, uint64_t bytes, uint64_t *bitmap);
 
+/* hw/ram-plug.c: blocks that come and go. The three that change something are one thread's at a time. */
+
+/**
+ * ram_plug() - blocks [@first, @first + @n) are zeroed RAM from now on; none of them is yet
+ * Return: 0, or -errno of mmap(), mbind() or madvise(MADV_POPULATE_WRITE): then none of them is
+ */
+int ram_plug(struct ram *ram, unsigned first, unsigned n);
+/**
+ * ram_unplug() - they are none any more, and the host has the memory back; each of them is there
+ * No vCPU reaches them: they have no memory slot. But threads may still have host addresses in them, which
+ * ram_host() or ram_window() gave, and nobody waits for those. A host address always stands for the same guest
+ * address, so nothing else is ever there: a system call finds -EFAULT, or what is plugged there later; and a
+ * thread that looks or writes there by itself faults, and goes on with ram_mend(). What it finds then are zeros,
+ * what it writes is lost: it hurts a device of that guest at most, which had the memory taken away under it.
+ * Return: 0, or -errno of mmap(): then they all are still there, and what was in them may be gone
+ */
+int ram_unplug(struct ram *ram, unsigned first, unsigned n);
+/**
+ * ram_mend() - a SIGSEGV at @host: let there be something, if a thread may have an old address there
+ * Async-signal-safe. Memory that it makes is gone with the next block that comes or goes.
+ * Return: false: that is no such place, and it was our fault
+ */
+bool ram_mend(const struct ram *ram, const void *host);
+/** ram_plugged() - how many of blocks [@first, @first + @n) are there; the range may go beyond the region */
+unsigned ram_plugged(const struct ram *ram, unsigned first, unsigned n);
+/** ram_plugged_bytes() - all that are */
+uint64_t ram_plugged_bytes(const struct ram *ram);
+/** ram_region() - where they may be; valid as long as @ram */
+const struct ram_region *ram_region(const struct ram *ram);
+/** ram_region_host() - its host address: for the kernel, to which addresses of blocks that are not there are -EFAULT */
+void *ram_region_host(const struct ram *ram);
+/** ram_unplugs() - changes whenever blocks go: who keeps host addresses asks again then; valid as long as @ram */
+const atomic_uint *ram_unplugs(const struct ram *ram);
+
 /*
  * hw/ram-beside.c: memory beside RAM, that a device gives the guest. It may have holes, and what is there
  * may be gone at any time: a file that was cut. So nobody is given a pointer to it.
  */
 
-#define RAM_MAX_BESIDE 64
+#define RAM_MAX_BESIDE (64 + RAM_MAX_BLOCKS)
 
 struct ram_beside {
 	gpa_t at;
@@ -205,7 +269,7 @@ int ram_discard(struct ram *ram, gpa_t at, uint64_t bytes);
  */
 int ram_drop(struct ram *ram, gpa_t at, uint64_t bytes);
 
-/* hw/ram-save.c: RAM as a file, the parts back to back */
+/* hw/ram-save.c: RAM as a file, as ram_file_at() has it */
 
 /* Pages that are not all zeros; Return: 0, or -errno, which ends it */
 typedef int (*ram_run_fn)(void *ctx, gpa_t at, const uint8_t *host, size_t bytes);

@@ -63,6 +63,8 @@ struct virtq_watch {
 struct virtq {
 	const struct ram *ram;
 	const atomic_bool *watched; /* ram_logging(), or always: there is a watch */
+	const atomic_uint *unplugs; /* ram_unplugs(), */
+	unsigned unplugs_seen;      /* as it was when the ring was known to be RAM */
 	struct virtq_setup setup;
 	int broken; /* 0 or the -errno that broke it */
 	void *desc, *avail, *used;
@@ -121,6 +123,9 @@ void virtq_watch(struct virtq *q, struct virtq_watch *watch);
 
 /** virtq_fini() - nothing that is out is used any more, nor will it be pushed; takes a zeroed struct */
 void virtq_fini(struct virtq *q);
+
+/** virtq_is_gone() - is some of the ring no RAM any more? The driver has unplugged it: the next pop breaks the queue */
+bool virtq_is_gone(const struct virtq *q);
 
 /**
  * virtq_rests() - is nothing out?

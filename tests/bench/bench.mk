@@ -6,7 +6,7 @@ BENCH := $(abspath $(O))/tests/bench
 export BENCH
 # QEMU 7.2 aborts on a model-specific register (10ah) that some hosts do not have, but for this.
 export MICROVM_CPU := host,-arch-capabilities
-BENCH_PROGRAMS := $(BENCH)/aio $(BENCH)/bare $(BENCH)/files $(BENCH)/gdb $(BENCH)/measure $(BENCH)/stamp
+BENCH_PROGRAMS := $(BENCH)/aio $(BENCH)/bare $(BENCH)/files $(BENCH)/gdb $(BENCH)/measure $(BENCH)/stamp $(BENCH)/wire
 
 .PHONY: bench
 bench: $(O)/lkvm $(BENCH_PROGRAMS) guests ## measure start-up, memory, serial port, disks, folders, Linux boot

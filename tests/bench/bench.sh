@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench.sh [startup|memory|serial|snapshot|dump|gdb|trace|block|fio|fs|boot|session|vng|savevm]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
+# bench.sh [startup|memory|serial|snapshot|dump|gdb|trace|block|fio|fs|boot|session|vng|savevm|net|vsock|net-packets]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
 # Prints tables; every comparison is between commands that were run in turn. LKVM_BENCH_ROUNDS (50)
 # is how often. LKVM_BENCH_BASE names another build of lkvm: it has a row beside this one's in startup, memory,
 # serial, trace and boot, a column in block, and in fs what it costs in times of this one. Ends with one line: which aims are met and which missed.
@@ -281,6 +281,28 @@ trace()
 	done <"$tmp/traced"
 }
 
+# net.sh says what its columns mean.
+net()
+{
+	echo
+	echo "Network of a Linux guest: MiB a second, requests a second; Debian's cloud kernel, 256 MB, 1 CPU, a clock that counts instructions"
+	"${0%/*}/net.sh" net
+}
+
+vsock()
+{
+	echo
+	echo "vsock of a Linux guest: MiB a second, requests a second; QEMU has vhost-vsock"
+	"${0%/*}/net.sh" vsock
+}
+
+packets()
+{
+	echo
+	echo "Packets of 64 bytes, to a tap, by a guest that does nothing else"
+	"${0%/*}/net.sh" packets
+}
+
 # fio.sh says how it is measured.
 fio()
 {
@@ -301,9 +323,11 @@ tables()
 				continue
 			fi
 			;;
-		fio | fs | boot | session | vng | savevm) ;;
+		fio | fs | boot | session | vng | savevm | net | vsock) ;;
+		net-packets) name=packets ;;
 		*)
-			echo "bench: no table '$name': startup, memory, serial, snapshot, dump, gdb, trace, block, fio, fs, boot, session, vng, savevm" >&2
+			echo "bench: no table '$name': startup, memory, serial, snapshot, dump, gdb, trace, block, fio, fs, boot, session, vng, savevm," \
+				"net, vsock, net-packets" >&2
 			return 2
 			;;
 		esac
@@ -330,7 +354,7 @@ if [ "${1-}" = --tables ]; then # inside an emulated host
 	tables "$@"
 	exit
 fi
-# Some only by name: fs and vng take half an hour, and more where hosts stand still (fs.sh), savevm has Debian 13's QEMU
+# Some only by name: fs and vng take half an hour, and more where hosts stand still (fs.sh), as net may; savevm has Debian 13's QEMU
 # downloaded, trace is for who changes what is on an exit's way.
 [ $# -gt 0 ] || set -- startup memory serial snapshot dump gdb block fio boot session
 tables "$@" | tee "$tmp/tables"

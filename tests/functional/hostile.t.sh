@@ -61,6 +61,14 @@ suite 'MMIO' 'status queue split rng blk read-only mmio' \
 	-d "$T_TMP/disk" -d "$T_TMP/ro,ro" --virtio-transport mmio
 suite 'PCI' 'balloon'
 suite 'MMIO' 'balloon-packed' --balloon=packed --virtio-transport mmio
+for transport in pci mmio; do
+	# The guest waits until it is asked to have more.
+	until_true "$LKVM" mem --no-wait "hostile-mem-$$" max >/dev/null 2>&1 &
+	suite "${transport^^}" mem --virtio-transport $transport --name "hostile-mem-$$" --mem-max 144M
+	wait $!
+done
+suite 'PCI' 'gpu' --gpu=outputs=2
+suite 'MMIO' 'gpu-packed' --gpu=outputs=2,packed --virtio-transport mmio
 suite 'PCI' 'packed' -d "$T_TMP/packed,packed=on"
 suite 'MMIO' 'packed' -d "$T_TMP/packed,packed=on" --virtio-transport mmio
 qemu-img convert -f raw -O qcow2 "$T_TMP/good" "$T_TMP/disk.qcow2"

@@ -1,4 +1,4 @@
-/* Links: hw/serial.o hw/rtc.o hw/i8042.o hw/power.o hw/reset.o hw/test-device.o hw/pci-state.o hw/pci.o hw/pci-msix.o hw/bus.o hw/ram.o hw/ram-fault.o hw/state.o hw/state-show.o util/json.o util/log.o */
+/* Links: hw/serial.o hw/rtc.o hw/i8042.o hw/power.o hw/reset.o hw/test-device.o hw/pci-state.o hw/pci.o hw/pci-msix.o hw/bus.o hw/ram.o hw/ram-fault.o hw/ram-log.o hw/ram-plug.o hw/state.o hw/state-show.o util/json.o util/log.o */
 
 /*
  * Saved state as an enemy would write it (state.h) of the chip or the part of PCI that the first byte

@@ -1,4 +1,4 @@
-/* Links: x86/cpu/walk.o x86/cpu/fault.o hw/ram.o hw/ram-fault.o */
+/* Links: x86/cpu/walk.o x86/cpu/fault.o hw/ram.o hw/ram-fault.o hw/ram-log.o hw/ram-plug.o */
 /*
  * Page tables of a hostile guest. The input is CR0, CR3, CR4, EFER, CS's flags, RIP and an address,
  * and what comes then is memory from CR3 on: the walk ends within its levels, looks at RAM only,

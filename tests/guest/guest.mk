@@ -4,17 +4,18 @@
 
 GUEST := $(O)/tests/guest
 
-GUEST_REAL := $(filter-out start guest.lds,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
-GUEST_FLAT := i8042 rtc serial serial-burst serial-poll serial-shared test-device timers unclaimed virtio-mmio
-GUEST_MULTIBOOT := acpi attacks bios clocks copy cpuid debug disks hammer hostile hvc multiboot ram smp witness
+GUEST_REAL := $(filter-out start guest.lds rom,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
+GUEST_FLAT := firmware i8042 rtc serial serial-burst serial-poll serial-shared test-device timers unclaimed virtio-mmio
+GUEST_MULTIBOOT := acpi attacks bios clocks copy cpuid debug disks hammer hostile hvc multiboot ram screen smp witness
 GUEST_LOW := multiboot
 GUEST_MULTIBOOT2 := multiboot2
-GUEST_PVH := blk-bench pvh quit serial-burst serial-poll spin
+GUEST_PVH := blk-bench net-bench pvh quit serial-burst serial-poll spin
 GUEST_BZIMAGE := bzimage dtb session
 
 GUEST_BIN := $(GUEST_REAL:%=$(GUEST)/%.bin) $(GUEST_FLAT:%=$(GUEST)/%.bin) \
 	$(GUEST_MULTIBOOT:%=$(GUEST)/%.mb) $(GUEST_LOW:%=$(GUEST)/%.low) \
-	$(GUEST_MULTIBOOT2:%=$(GUEST)/%.mb2) $(GUEST_PVH:%=$(GUEST)/%.pvh) $(GUEST_BZIMAGE:%=$(GUEST)/%.bz)
+	$(GUEST_MULTIBOOT2:%=$(GUEST)/%.mb2) $(GUEST_PVH:%=$(GUEST)/%.pvh) $(GUEST_BZIMAGE:%=$(GUEST)/%.bz) \
+	$(GUEST)/firmware.rom
 
 GUEST_CFLAGS := -std=gnu11 $(WARN) -O2 -m64 -ffreestanding -fno-pic -mgeneral-regs-only -mno-red-zone \
 	-fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables -Itests/guest
@@ -59,21 +60,27 @@ $(eval $(call guest_protocol,$(GUEST_MULTIBOOT2),mb2,START_MULTIBOOT2,0x100000,)
 $(eval $(call guest_protocol,$(GUEST_PVH),pvh,START_PVH,0x100000,))
 $(eval $(call guest_protocol,$(GUEST_BZIMAGE),bz,START_BZIMAGE,0x100000,-O binary))
 
+# Firmware that copies the program to RAM
+$(GUEST)/firmware.rom: tests/guest/rom.S tests/guest/rom.h $(GUEST)/firmware.bin
+	$(call say,GUESTLD,$@)
+	$(Q)$(CC) -m64 -DPAYLOAD='"$(GUEST)/firmware.bin"' -Itests/guest -c -o $@.o $<
+	$(Q)ld -m elf_x86_64 -Ttext=0 --oformat=binary -o $@ $@.o
+
 # A program of more than one file
 $(GUEST)/hostile.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests \
-	$(addprefix hostile-,status queue split packed rng blk console net balloon vsock pci pci-config msix mmio))
+	$(addprefix hostile-,status queue split packed rng blk console net balloon mem vsock gpu pci pci-config msix mmio))
 
 $(GUEST)/attacks.mb: $(GUEST)/virtio-driver.o
 
 $(GUEST)/hvc.mb: $(GUEST)/virtio-driver.o
 $(GUEST)/session.bz: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
-$(GUEST)/blk-bench.pvh: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
+$(GUEST)/blk-bench.pvh $(GUEST)/net-bench.pvh: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 
 $(GUEST)/debug.o: GUEST_CFLAGS += -g
 $(GUEST)/debug.mb $(GUEST)/smp.mb: $(GUEST)/cpus.o
 $(GUEST)/hammer.mb: $(patsubst %,$(GUEST)/%.o,cpus virtio-driver virtio-requests)
 
-$(GUEST)/disks.mb $(GUEST)/witness.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
+$(GUEST)/disks.mb $(GUEST)/screen.mb $(GUEST)/witness.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 
 # The tests that run them are among the functional ones.
 export GUESTS := $(abspath $(GUEST))

@@ -366,6 +366,8 @@ static unsigned rings_of(const struct vdev *d)
 {
 	if (d->id == VIRTIO_NET || d->id == VIRTIO_VSOCK)
 		return 3;
+	if (d->id == VIRTIO_GPU)
+		return 2;
 	return d->id == VIRTIO_CONSOLE ? VDEV_RINGS : d->id == VIRTIO_BALLOON ? BALLOON_RINGS : 1;
 }
 

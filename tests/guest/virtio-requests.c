@@ -103,6 +103,86 @@ static bool balloon_works(struct vdev *d)
 	return vring_do(&d->ring[0], &(struct vbuf){ (uint64_t)list, 4, 0 }, 1) && !*page;
 }
 
+/* ---- memory ---- */
+
+#define MEM_ANSWER 0x1000 /* behind the request */
+
+uint64_t mem_block(const struct vdev *d)
+{
+	return mem_read(d->config, 8);
+}
+
+uint64_t mem_start(const struct vdev *d)
+{
+	return mem_read(d->config + 16, 8);
+}
+
+void mem_request(struct vdev *d, unsigned type, uint64_t addr, unsigned n)
+{
+	volatile uint64_t *word = (volatile uint64_t *)d->buf;
+
+	word[0] = type;
+	word[1] = addr;
+	word[2] = n;
+	d->buf[MEM_ANSWER] = MEM_NO_ANSWER;
+}
+
+unsigned mem_ask(struct vdev *d, unsigned type, uint64_t addr, unsigned n)
+{
+	const struct vbuf chain[] = { { (uint64_t)d->buf, 24, 0 }, { (uint64_t)d->buf + MEM_ANSWER, 10, D_WRITE } };
+
+	mem_request(d, type, addr, n);
+	return vring_do(&d->ring[0], chain, 2) ? *(volatile uint8_t *)(d->buf + MEM_ANSWER) : MEM_NO_ANSWER;
+}
+
+unsigned mem_state(const struct vdev *d)
+{
+	return *(volatile uint8_t *)(d->buf + MEM_ANSWER + 8);
+}
+
+/* Somebody asks for memory from outside, sooner or later: `lkvm mem`. Nothing is plugged in the end. */
+static bool mem_works(struct vdev *d)
+{
+	volatile uint64_t *word = (volatile uint64_t *)mem_start(d);
+	struct deadline until = { 0 };
+
+	while (!mem_read(d->config + 48, 8) && in_time(&until))
+		;
+	if (mem_ask(d, MEM_UNPLUG_ALL, 0, 0) != MEM_ACK || mem_ask(d, MEM_PLUG, (uint64_t)word, 1) != MEM_ACK || *word)
+		return false;
+	*word = 7;
+	return *word == 7 && mem_ask(d, MEM_UNPLUG, (uint64_t)word, 1) == MEM_ACK;
+}
+
+/* ---- gpu ---- */
+
+uint32_t gpu_send(struct vdev *d, uint32_t bytes, uint32_t room)
+{
+	volatile uint32_t *answer = (volatile uint32_t *)(d->buf + 0x1000);
+
+	*answer = 0;
+	return vring_do(&d->ring[0], (struct vbuf[]){ { (uint64_t)d->buf, bytes, 0 }, { (uint64_t)answer, room, D_WRITE } }, 2) ?
+		       *answer : 0;
+}
+
+uint32_t gpu_words(struct vdev *d, uint32_t type, const uint32_t *word, unsigned n)
+{
+	volatile uint32_t *req = (volatile uint32_t *)d->buf;
+
+	for (unsigned i = 0; i < 6; i++)
+		req[i] = i ? 0 : type;
+	for (unsigned i = 0; i < n; i++)
+		req[6 + i] = word[i];
+	return gpu_send(d, 24 + n * 4, 24);
+}
+
+static bool gpu_works(struct vdev *d)
+{
+	const uint32_t create[] = { 0x77, 1, 16, 16 }, unref[] = { 0x77, 0 };
+
+	return gpu_words(d, 0x101, create, 4) == GPU_OK && gpu_words(d, 0x102, unref, 2) == GPU_OK;
+}
+
 /* ---- network ---- */
 
 /* A frame to nobody in particular */
@@ -137,6 +217,8 @@ bool vdev_works(struct vdev *d)
 	switch (d->id) {
 	case VIRTIO_BALLOON:
 		return balloon_works(d);
+	case VIRTIO_GPU:
+		return gpu_works(d);
 	case VIRTIO_CONSOLE:
 		return console_works(d);
 	case VIRTIO_BLK:
@@ -147,6 +229,8 @@ bool vdev_works(struct vdev *d)
 		return net_works(d);
 	case VIRTIO_VSOCK:
 		return vsock_works(d);
+	case VIRTIO_MEM:
+		return mem_works(d);
 	default:
 		return false;
 	}

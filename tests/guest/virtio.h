@@ -16,7 +16,9 @@ enum virtio_id {
 	VIRTIO_CONSOLE = 3,
 	VIRTIO_RNG = 4,
 	VIRTIO_BALLOON = 5,
+	VIRTIO_GPU = 16,
 	VIRTIO_VSOCK = 19,
+	VIRTIO_MEM = 24,
 };
 
 #define S_ACKNOWLEDGE 0x01
@@ -218,6 +220,27 @@ void mem_write(uint64_t at, unsigned width, uint64_t value);
 
 /** vdev_works() - on a device that was started: does it do its work? */
 bool vdev_works(struct vdev *d);
+
+enum { MEM_PLUG, MEM_UNPLUG, MEM_UNPLUG_ALL, MEM_STATE };
+enum { MEM_ACK, MEM_NACK, MEM_BUSY, MEM_ERROR, MEM_NO_ANSWER = 0xff };
+
+/** mem_block(), mem_start() - the size of a block of a memory device, and where the first one is */
+uint64_t mem_block(const struct vdev *d);
+uint64_t mem_start(const struct vdev *d);
+/** mem_request() - write a request to where d->buf is */
+void mem_request(struct vdev *d, unsigned type, uint64_t addr, unsigned n);
+/** mem_ask() - and send it; Return: MEM_ACK and the like */
+unsigned mem_ask(struct vdev *d, unsigned type, uint64_t addr, unsigned n);
+/** mem_state() - what the last answer said of a state */
+unsigned mem_state(const struct vdev *d);
+
+#define GPU_OK   0x1100
+#define GPU_AREA (40U << 20) /* of pixels, which nobody else uses */
+
+/** gpu_send() - @bytes of request words at d->buf, answer at d->buf + 0x1000; Return: its type, 0: none */
+uint32_t gpu_send(struct vdev *d, uint32_t bytes, uint32_t room);
+/** gpu_words() - a request of type @type and up to seven words behind its header; Return: as gpu_send() */
+uint32_t gpu_words(struct vdev *d, uint32_t type, const uint32_t *word, unsigned n);
 
 #define BALLOON_PAGE (48U << 20) /* which nobody else uses */
 

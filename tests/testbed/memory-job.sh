@@ -9,6 +9,8 @@ oom        a program that needs what is in the balloon gets it
 report     free memory leaves lkvm by itself
 mmio       the balloon over MMIO, packed rings (Debian 6.12 cloud)
 off        --no-balloon
+mem        memory plugged into a guest and taken away again, while it uses it
+saved      a guest with such memory is saved while it uses it, goes on elsewhere, and gives it back
 "
 long_tests="
 fleet      20 idle guests use little more than what each has touched
@@ -109,6 +111,66 @@ test_off()
 	wait_end off
 	expect_status off 0
 	expect_no_line off "guest: virtio 0x0005 .*"
+}
+
+# expect_mem NAME SIZE TEXT
+expect_mem()
+{
+	expect "memory of $1 to $2" lkvm mem --timeout 120 "$1" "$2" >"$1.mem" 2>&1
+	expect "what it has then: $(cat "$1.mem")" [ "$(cat "$1.mem")" = "$3" ]
+}
+
+test_mem()
+{
+	begin mem cloud use:30,hog:230,use:30 -m 192 --mem-max 512M
+	wait_line mem "guest: used 2" || return
+	expect_mem mem 448M "448MB of 512MB"
+	lkvm stat mem >stat.mem
+	expect "it is told" grep -qx 'plugged:  256MB, of 320MB' stat.mem
+	expect "Linux has it" grep -qE '^  total_bytes +4[0-9][0-9][0-9.]*MB$' stat.mem
+	echo >&9
+	# More than it was started with
+	wait_line mem "guest: hog $((230 << 20))" || return
+	n=$(lines mem)
+	wait_until "more of guest mem" more_lines_than mem $((n + 2))
+	expect_mem mem 192M "192MB of 512MB"
+	expect "it is gone" has_at_most mem 192
+	n=$(lines mem)
+	wait_until "more of guest mem" more_lines_than mem $((n + 2))
+	echo >&9
+	wait_end mem
+	expect_status mem 0
+	expect_line mem "guest: use ends"
+	expect_no_line mem "guest: (the|Out) .*"
+}
+
+test_saved()
+{
+	local n
+	begin saved cloud use:30 -m 192 --mem-max 512M
+	wait_line saved "guest: used 2" || return
+	expect_mem saved 448M "448MB of 512MB"
+	n=$(lines saved)
+	wait_until "more of guest saved" more_lines_than saved $((n + 2))
+	expect "it is saved" lkvm snapshot --stop saved saved.dir
+	wait_end saved
+	expect_no_line saved "guest: the .*"
+	start saved-on --restore saved.dir
+	exec 9>saved-on.in
+	wait_line saved-on "guest: used [0-9]" || return
+	expect "what it has" [ "$(lkvm mem saved-on)" = "448MB of 512MB" ]
+	expect "a dump of it" lkvm dump saved-on saved.elf
+	expect "all of it" [ "$(stat -c %s saved.elf)" -gt $(((192 + 256) << 20)) ]
+	rm saved.elf
+	expect_mem saved-on 192M "192MB of 512MB"
+	n=$(lines saved-on)
+	wait_until "more of guest saved-on" more_lines_than saved-on $((n + 2))
+	expect_mem saved-on max "512MB of 512MB"
+	echo >&9
+	wait_end saved-on
+	expect_status saved-on 0
+	expect_line saved-on "guest: use ends"
+	expect_no_line saved-on "guest: the .*"
 }
 
 # used NAME: MB that its kernel says are neither free nor the kernel's own image

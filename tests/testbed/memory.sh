@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 # shellcheck source=tests/testbed/begin.sh
 . ./begin.sh "memory that guests give back"
 
-modules=(virtio_pci virtio_mmio virtio_balloon)
+modules=(virtio_pci virtio_mmio virtio_balloon virtio_mem)
 files=()
 ./initrd.sh guest "$work/initrd"
 for kernel in cloud backport; do

@@ -34,6 +34,15 @@ check-memory-long: $(O)/lkvm ## memory that Linux guests give back by the balloo
 	$(Q)TAP_LIMIT=7200 MEMORY_HOST_MB=8192 tests/tap.sh tests/testbed/memory.sh
 	$(Q)TAP_LIMIT=7200 MEMORY_HOST_MB=8192 tests/testbed/memory.sh fleet
 
+# By hand, likewise: NET_MIB=8 NET_GUESTS=4 are enough to see that all of it works.
+NET_MIB ?= 1024
+NET_GUESTS ?= 20
+.PHONY: check-net-long
+check-net-long: $(O)/lkvm ## 1 GiB and iperf3 both ways over each kind of network, 20 guests with forwards side by side
+	$(Q)tests/setup.sh check net
+	$(Q)TAP_LIMIT=36000 NET_MIB=$(NET_MIB) NET_TIMEOUT=18000 tests/tap.sh tests/testbed/net-long.sh
+	$(Q)TAP_LIMIT=7200 GUESTS=$(NET_GUESTS) USER_HOST_MB=8192 tests/testbed/user.sh many
+
 # By hand, as it takes minutes on a busy machine: VSOCK_MIB=8 VSOCK_CONNS=300 are enough to see that all of it works.
 VSOCK_MIB ?= 1024
 VSOCK_CONNS ?= 3000

@@ -12,4 +12,4 @@ export LKVM="${LKVM:-$PWD/../../build/lkvm}"
 folder=$(./kernels.sh cloud)
 CLOUD=$(echo "$folder"/boot/vmlinuz-*)
 export CLOUD
-./host.sh --auto --tree --memory 3072 --timeout 1500 -- "$PWD/user-job.sh" "$@"
+./host.sh --auto --tree --memory "${USER_HOST_MB:-3072}" --timeout 1500 -- "$PWD/user-job.sh" "$@"

@@ -209,12 +209,13 @@ static inline int fake_board_memory_add(void *ctx, const char *name, uint64_t ad
 	return (int)i;
 }
 
-static inline void fake_board_memory_remove(void *ctx, unsigned number)
+static inline int fake_board_memory_remove(void *ctx, unsigned number)
 {
 	struct fake_board *m = ctx;
 
 	fake_board_check(number < 8 && m->memory[number].host);
 	m->memory[number].host = NULL;
+	return 0;
 }
 
 static inline void fake_board_stop(void *ctx, enum stop_cause cause, uint32_t value)

@@ -76,6 +76,9 @@ struct fake_driver {
 
 /* ---- guest memory ---- */
 
+/* Where blocks of memory may be plugged in the RAM of fake_init(); zeroed: nowhere */
+extern struct ram_region fake_region;
+
 /** fake_init() - @mib of guest RAM at address 0 */
 void fake_init(struct fake_driver *d, unsigned mib);
 /** fake_fini() - after virtio_fini() of the device */

@@ -16,10 +16,14 @@ static void must(bool ok)
 
 /* ---- guest memory ---- */
 
+struct ram_region fake_region;
+
 void fake_init(struct fake_driver *d, unsigned mib)
 {
-	static const struct ram_config advice = { .no_merge = true, .no_thp = true };
+	static struct ram_config advice = { .no_merge = true, .no_thp = true };
 	struct ram_backing backing = { .fd = -1, .advice = &advice };
+
+	advice.region = fake_region;
 
 	*d = (struct fake_driver){ .next = 4 * KIB };
 	must(!ram_new(mib * MIB, &backing, &d->ram));
@@ -42,7 +46,7 @@ gpa_t fake_alloc(struct fake_driver *d, uint64_t bytes, uint64_t align)
 	gpa_t at = GPA(ALIGN_UP(d->next, align));
 
 	d->next = at.v + bytes;
-	must(d->next <= ram_bytes(d->ram));
+	must(ram_host(d->ram, at, bytes));
 	memset(fake_at(d, at), 0, bytes);
 	return at;
 }

@@ -1,4 +1,4 @@
-/* Links: vm/control.o vm/control-stat.o vm/control-exits.o vm/control-memmap.o vm/numa.o x86/tables/numa.o vm/control-regs.o vm/control-clock.o vm/hardware.o kvm-slots.o ipc/folder.o ipc/server.o ipc/client.o ipc/peers.o util/json.o util/loop.o util/log.o hw/bus.o hw/ram.o hw/ram-size.o hw/ram-backing.o hw/ram-fault.o x86/boot/e820.o */
+/* Links: vm/control.o vm/control-stat.o vm/control-exits.o vm/control-memmap.o vm/numa.o x86/tables/numa.o vm/control-regs.o vm/control-clock.o vm/hardware.o kvm-slots.o ipc/folder.o ipc/server.o ipc/client.o ipc/peers.o util/json.o util/loop.o util/log.o hw/bus.o hw/ram.o hw/ram-size.o hw/ram-backing.o hw/ram-fault.o hw/ram-log.o hw/ram-plug.o x86/boot/e820.o */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -219,6 +219,23 @@ int control_balloon_stats(struct control *of, bool json, struct ipc_reply *to)
 	return 0;
 }
 
+int control_screen(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_exec(of, body, to);
+}
+
+void control_screen_text(const struct control *of, FILE *out)
+{
+	ck_assert_ptr_eq(of, &ctl);
+	fputs("screen:   of this test\n", out);
+}
+
+void control_screen_json(const struct control *of, struct json *json)
+{
+	ck_assert_ptr_eq(of, &ctl);
+	json_str(json, "screen", "of this test");
+}
+
 void control_balloon_text(const struct control *of, FILE *out)
 {
 	ck_assert_ptr_eq(of, &ctl);
@@ -229,6 +246,23 @@ void control_balloon_json(const struct control *of, struct json *json)
 {
 	ck_assert_ptr_eq(of, &ctl);
 	json_str(json, "balloon", "of this test");
+}
+
+int control_mem(struct control *of, const void *body, struct ipc_reply *to)
+{
+	return control_snapshot(of, body, to);
+}
+
+void control_mem_text(const struct control *of, FILE *out)
+{
+	ck_assert_ptr_eq(of, &ctl);
+	fputs("plugged:  of this test\n", out);
+}
+
+void control_mem_json(const struct control *of, struct json *json)
+{
+	ck_assert_ptr_eq(of, &ctl);
+	json_str(json, "mem", "of this test");
 }
 
 int control_gdb(struct control *of, const void *body, struct ipc_reply *to)
@@ -375,7 +409,8 @@ START_TEST(test_body_lengths)
 		[IPC_CLOCK] = 4, [IPC_CONSOLE] = sizeof(struct ipc_console), [IPC_SNAPSHOT] = sizeof(struct ipc_snapshot),
 		[IPC_DMESG] = sizeof(struct ipc_dmesg), [IPC_BACKTRACE] = sizeof(struct ipc_backtrace),
 		[IPC_EXITS] = 4, [IPC_DUMP] = sizeof(struct ipc_dump), [IPC_LINK] = sizeof(struct ipc_link),
-		[IPC_BALLOON] = sizeof(struct ipc_balloon),
+		[IPC_BALLOON] = sizeof(struct ipc_balloon), [IPC_MEM] = sizeof(struct ipc_mem),
+		[IPC_SCREEN] = sizeof(struct ipc_screen),
 	};
 	static const uint8_t body[sizeof(struct ipc_snapshot) + 1];
 

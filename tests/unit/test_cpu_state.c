@@ -1,4 +1,4 @@
-/* Links: x86/cpu/state.o x86/cpu/state-chips.o x86/cpu/state-clock.o hw/ram.o hw/ram-size.o hw/ram-backing.o hw/ram-fault.o hw/ram-beside.o x86/cpu/cpuid.o x86/cpu/cpuid-topology.o x86/cpu/cpuid-flags.o util/options.o hw/state.o hw/state-show.o util/json.o util/log.o */
+/* Links: x86/cpu/state.o x86/cpu/state-chips.o x86/cpu/state-clock.o hw/ram.o hw/ram-size.o hw/ram-backing.o hw/ram-fault.o hw/ram-log.o hw/ram-plug.o hw/ram-beside.o x86/cpu/cpuid.o x86/cpu/cpuid-topology.o x86/cpu/cpuid-flags.o util/options.o hw/state.o hw/state-show.o util/json.o util/log.o */
 
 /* A vCPU is saved in the middle of its work, and another, of another VM, goes on with it. Needs KVM. */
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-/* Links: kvm-irq.o kvm-slots.o hw/ram.o hw/ram-fault.o util/log.o */
+/* Links: kvm-irq.o kvm-slots.o hw/ram.o hw/ram-fault.o hw/ram-log.o hw/ram-plug.o util/log.o */
 
 /* KVM is this file: ioctl() keeps what it was given. */
 #include "lkvm/kvm-irq.h"

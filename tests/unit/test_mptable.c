@@ -1,4 +1,4 @@
-/* Links: x86/tables/mptable.o x86/tables/aml.o hw/ram.o hw/ram-fault.o */
+/* Links: x86/tables/mptable.o x86/tables/aml.o hw/ram.o hw/ram-fault.o hw/ram-log.o hw/ram-plug.o */
 #include <errno.h>
 #include <string.h>
 

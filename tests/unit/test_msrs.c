@@ -1,4 +1,4 @@
-/* Links: x86/cpu/state.o x86/cpu/state-clock.o hw/ram.o hw/ram-size.o hw/ram-backing.o hw/ram-fault.o hw/ram-beside.o hw/state.o util/log.o */
+/* Links: x86/cpu/state.o x86/cpu/state-clock.o hw/ram.o hw/ram-size.o hw/ram-backing.o hw/ram-fault.o hw/ram-log.o hw/ram-plug.o hw/ram-beside.o hw/state.o util/log.o */
 /* Wraps: ioctl */
 /* Model-specific registers of a CPU that this host has not all of: the test plays KVM, which refuses one. */
 #include <errno.h>

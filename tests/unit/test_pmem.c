@@ -48,12 +48,13 @@ static int add(void *ctx, const char *name, uint64_t addr, void *host, uint64_t 
 	return 7;
 }
 
-static void take_away(void *ctx, unsigned number)
+static int take_away(void *ctx, unsigned number)
 {
 	(void)ctx;
 	ck_assert_uint_eq(number, 7);
 	ck_assert_uint_eq(seen.host[0], 'x'); /* it is still mapped */
 	seen.removed++;
+	return 0;
 }
 
 static void make_file(void)

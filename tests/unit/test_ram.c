@@ -1,4 +1,4 @@
-/* Links: hw/ram.o hw/ram-fault.o */
+/* Links: hw/ram.o hw/ram-fault.o hw/ram-log.o hw/ram-plug.o */
 #include <dirent.h>
 #include <errno.h>
 #include <linux/mempolicy.h>

@@ -1,4 +1,4 @@
-/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-disks.o vm/snapshot-nets.o vm/options-net.o net/keys.o net/forward.o vm/options-disk.o disk/keys.o util/keys.o util/options.o vm/snapshot-fs.o vm/snapshot-cpuid.o vm/snapshot-numa.o util/crc32c.o util/file.o util/file-sample.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
+/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-disks.o vm/snapshot-nets.o vm/options-net.o net/keys.o net/forward.o vm/options-disk.o disk/keys.o util/keys.o util/options.o vm/snapshot-fs.o vm/snapshot-cpuid.o vm/snapshot-numa.o vm/snapshot-plug.o hw/ram.o hw/ram-log.o hw/ram-plug.o util/crc32c.o util/file.o util/file-sample.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
 /* The file of a snapshot's state: what is written is read, and no byte of it can be another. */
 #include <errno.h>
 #include <string.h>
@@ -176,6 +176,7 @@ START_TEST(test_tables)
 	state_test_table(&snapshot_lists_type);
 	state_test_table(&snapshot_network_type);
 	state_test_table(&snapshot_numa_type);
+	state_test_table(&snapshot_plug_type);
 	state_test_table(&snapshot_cpuid_type);
 }
 END_TEST
@@ -230,6 +231,74 @@ START_TEST(test_written)
 	ck_assert_int_eq(snapshot_check_written(snap), -ESTALE);
 	ck_assert_int_eq(snapshot_note_written(snap), -ESTALE);
 	snapshot_close(snap);
+	leave_own_folder();
+}
+END_TEST
+
+#define PLUG_RAM (64 * MIB)
+
+/* A machine whose memory may be plugged as @was says, and that has blocks 1 and 2; Return: of snapshot_take_plug() */
+static int take_plug(const struct vm_config *was, struct vm_config *cfg)
+{
+	struct ram_backing backing = { .fd = -1, .advice = &was->ram };
+	struct snapshot_writer w = { 0 };
+	struct state_reader in;
+	struct ram *ram;
+	int err;
+
+	ck_assert_int_eq(ram_new(PLUG_RAM, &backing, &ram), 0);
+	if (was->ram.region.bytes)
+		ck_assert_int_eq(ram_plug(ram, 1, 2), 0);
+	ck_assert_int_eq(snapshot_begin(&w, "first"), 0);
+	ck_assert_int_eq(snapshot_describe_plug(&w, was, ram), 0);
+	ck_assert_int_eq(snapshot_end(&w), 0);
+	ram_free(ram);
+	put(SNAPSHOT_STATE, w.buf.data, w.buf.len);
+	state_buf_free(&w.buf);
+	cfg->restore = own_folder;
+	ck_assert_int_eq(snapshot_open(own_folder, &cfg->snapshot), 0);
+	ck_assert_int_eq(snapshot_find(cfg->snapshot, "first", &in), 0);
+	err = snapshot_take_plug(cfg, PLUG_RAM);
+	snapshot_skip_plug(cfg->snapshot);
+	ck_assert_ptr_null(snapshot_unused(cfg->snapshot));
+	snapshot_close(cfg->snapshot);
+	return err;
+}
+
+START_TEST(test_plug)
+{
+	const struct vm_config none = { .ram.size_bytes = PLUG_RAM };
+	struct vm_config was = { .mem_max = PLUG_RAM + 6 * MIB,
+				 .ram = { .size_bytes = PLUG_RAM, .region = { 4 * GIB, 8 * MIB, 2 * MIB } } };
+	struct vm_config cfg = { 0 };
+	struct ram_region good = was.ram.region;
+
+	make_folder();
+	ck_assert_int_eq(take_plug(&none, &cfg), 0);
+	ck_assert(!cfg.mem_max && !cfg.ram.region.bytes);
+	cfg.mem_max = GIB;
+	ck_assert_int_eq(take_plug(&none, &cfg), -EINVAL);
+	ck_assert_int_eq(take_plug(&was, &cfg), -EINVAL);
+	cfg.mem_max = was.mem_max;
+	ck_assert_int_eq(take_plug(&was, &cfg), 0);
+	cfg = (struct vm_config){ 0 };
+	ck_assert_int_eq(take_plug(&was, &cfg), 0);
+	ck_assert_uint_eq(cfg.mem_max, was.mem_max);
+	ck_assert(!memcmp(&cfg.ram.region, &was.ram.region, sizeof(was.ram.region)));
+	ck_assert_uint_eq(cfg.ram.plugged[0], 6);
+	/* What cannot be */
+	was.mem_max = PLUG_RAM;
+	ck_assert_int_lt(take_plug(&was, &cfg), 0);
+	was.mem_max = PLUG_RAM + 10 * MIB;
+	ck_assert_int_lt(take_plug(&was, &cfg), 0);
+	was.mem_max = PLUG_RAM + 6 * MIB + 4096;
+	ck_assert_int_lt(take_plug(&was, &cfg), 0);
+	was.mem_max = PLUG_RAM + 6 * MIB;
+	was.ram.region.block_bytes = MIB;
+	ck_assert_int_lt(take_plug(&was, &cfg), 0);
+	was.ram.region = good;
+	was.ram.region.start = 2 * GIB;
+	ck_assert_int_lt(take_plug(&was, &cfg), 0);
 	leave_own_folder();
 }
 END_TEST
@@ -366,5 +435,5 @@ START_TEST(test_disks)
 }
 END_TEST
 
-UNIT_MAIN("snapshot", test_sections, test_damage, test_hostile, test_not_there, test_tables, test_written, test_lists, test_folders,
-	  test_disks)
+UNIT_MAIN("snapshot", test_sections, test_damage, test_hostile, test_not_there, test_tables, test_written, test_plug,
+	  test_lists, test_folders, test_disks)

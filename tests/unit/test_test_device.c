@@ -1,4 +1,4 @@
-/* Links: hw/test-device.o hw/ram.o hw/ram-fault.o hw/state.o hw/state-show.o util/json.o util/log.o */
+/* Links: hw/test-device.o hw/ram.o hw/ram-fault.o hw/ram-log.o hw/ram-plug.o hw/state.o hw/state-show.o util/json.o util/log.o */
 /* Wraps: mprotect */
 #include <errno.h>
 #include <sys/mman.h>

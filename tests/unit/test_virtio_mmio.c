@@ -92,11 +92,12 @@ static int on_memory_add(void *ctx, const char *name, uint64_t addr, void *memor
 	return (int)n;
 }
 
-static void on_memory_remove(void *ctx, unsigned number)
+static int on_memory_remove(void *ctx, unsigned number)
 {
 	ck_assert_ptr_eq(ctx, &machine);
 	ck_assert(machine.memory[number].on);
 	machine.memory[number].on = false;
+	return 0;
 }
 
 static const struct board_ops board_ops = {

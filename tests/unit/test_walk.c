@@ -1,4 +1,4 @@
-/* Links: x86/cpu/walk.o hw/ram.o hw/ram-fault.o */
+/* Links: x86/cpu/walk.o hw/ram.o hw/ram-fault.o hw/ram-log.o hw/ram-plug.o */
 #include <string.h>
 
 #include "lkvm/x86/cpu.h"

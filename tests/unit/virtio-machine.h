@@ -72,9 +72,10 @@ static inline int machine_memory_add(void *ctx, const char *name, uint64_t addr,
 	return 0;
 }
 
-static inline void machine_memory_remove(void *ctx, unsigned number)
+static inline int machine_memory_remove(void *ctx, unsigned number)
 {
 	(void)ctx, (void)number;
+	return 0;
 }
 
 static inline void machine_build_mmio(void)

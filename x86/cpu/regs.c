@@ -93,6 +93,8 @@ static void set_mode(struct kvm_sregs *sregs, const struct boot_entry *entry)
 		sregs->cr4 = CR4_PAE;
 		sregs->efer = EFER_LME | EFER_LMA;
 		break;
+	case BOOT_RESET:
+		break;
 	}
 }
 
@@ -127,5 +129,5 @@ int regs_setup(int vcpu_fd, unsigned id, const struct cpu_topology *topology, st
 	if (!err && model)
 		err = cpu_model_set_msrs(vcpu_fd, id, model, cpuid);
 	/* The other processors wait for the boot processor's INIT and start-up IPI. */
-	return err || !entry ? err : set_entry(vcpu_fd, entry);
+	return err || !entry || entry->mode == BOOT_RESET ? err : set_entry(vcpu_fd, entry);
 }

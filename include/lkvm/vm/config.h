@@ -8,6 +8,7 @@
 #include "lkvm/ram.h"
 #include "lkvm/virtio-balloon.h"
 #include "lkvm/virtio-console.h"
+#include "lkvm/virtio-gpu.h"
 #include "lkvm/virtio-rng.h"
 #include "lkvm/vsock.h"
 #include "lkvm/vm/gdb.h"
@@ -68,7 +69,8 @@ enum config_limit { LIMIT_RUN, LIMIT_BOOT, LIMIT_IDLE, CONFIG_LIMITS };
 
 struct vm_config {
 	const char *name;   /* [A-Za-z0-9._-]{1,64}; default guest-PID */
-	const char *kernel; /* never NULL after the kernel was chosen */
+	const char *kernel; /* never NULL after the kernel was chosen; with firmware it is that */
+	const char *firmware; /* file, or NULL: it runs from the reset vector, and no kernel is loaded */
 	const char *initrd[CONFIG_MAX_INITRDS];
 	unsigned n_initrds;
 	char *params;     /* all -p joined with blanks, heap, or NULL */
@@ -79,6 +81,7 @@ struct vm_config {
 	unsigned cpus; /* 0: online CPUs of the host */
 	struct cpu_topology topology; /* 0: not given; none is after run_choose_size() */
 	struct ram_config ram;
+	uint64_t mem_max; /* bytes, with what may be plugged; 0: none may. After run_choose_mem() RAM and whole blocks */
 	struct numa_option *numa_options; /* heap, n_numa_options of them; vm/numa.h */
 	unsigned n_numa_options;
 	struct numa *numa; /* heap: what they come to (run_choose_numa()), or a snapshot's; NULL: no nodes */
@@ -113,6 +116,8 @@ struct vm_config {
 	struct vsock_config vsock;
 	bool no_balloon;
 	struct virtio_balloon_options balloon;
+	bool has_gpu;
+	struct virtio_gpu_options gpu;
 	struct virtio_console_options hvc;
 	struct {
 		const char *text; /* as it was given, NULL: none */

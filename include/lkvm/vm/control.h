@@ -18,7 +18,9 @@ struct control_balloon;
 struct control_client;
 struct control_dump;
 struct control_linux;
+struct control_mem;
 struct control_snapshot;
+struct display;
 struct json;
 struct kvm;
 struct kvm_regs;
@@ -50,6 +52,9 @@ struct control {
 	struct control_dump *dump; /* likewise */
 	struct virtio_dev *balloon; /* NULL: none, or none yet */
 	struct control_balloon *balloon_waits; /* who waits for it; NULL: nobody has */
+	struct virtio_dev *mem; /* NULL: none, or none yet */
+	struct control_mem *mem_waits; /* who waits for it; NULL: nobody has */
+	struct display *display; /* NULL: it has no screen */
 	struct ram_children dying; /* what was given up of that, and of dumps */
 	struct exits_polled *polled; /* one a vCPU, as a time limit passed; NULL: none has */
 	char withheld[80]; /* "blk0: ..." likewise: an interrupt that the guest does not let through; "": none */
@@ -87,6 +92,18 @@ void control_balloon_text(const struct control *ctl, FILE *out);
 void control_balloon_json(const struct control *ctl, struct json *json);
 /** control_end_balloon() - the device goes: who waits for it has waited in vain */
 void control_end_balloon(struct control *ctl);
+/** control_mem() - vm/control-mem.c: how much memory is plugged, or is to be. Return: as an ipc_handler */
+int control_mem(struct control *ctl, const void *body, struct ipc_reply *reply);
+/** control_mem_text(), control_mem_json() - its part of control_stat() */
+void control_mem_text(const struct control *ctl, FILE *out);
+void control_mem_json(const struct control *ctl, struct json *json);
+/** control_end_mem() - the device goes: who waits for it has waited in vain */
+void control_end_mem(struct control *ctl);
+/** control_screen() - vm/control-screen.c: a picture of what it shows. Return: as an ipc_handler */
+int control_screen(struct control *ctl, const void *body, struct ipc_reply *reply);
+/** control_screen_text(), control_screen_json() - its part of control_stat() */
+void control_screen_text(const struct control *ctl, FILE *out);
+void control_screen_json(const struct control *ctl, struct json *json);
 /** control_exits() - vm/control-exits.c: KVM's own counters of each vCPU; no vCPU is in the guest */
 void control_exits(const struct control *ctl, bool json, FILE *out);
 /**

@@ -11,6 +11,7 @@
 #include "lkvm/vm/config.h"
 
 struct disk;
+struct display;
 struct pci_host;
 struct virtio_dev;
 struct virtio_list;
@@ -22,6 +23,7 @@ struct virtio_env {
 	struct bus *pio, *mmio;
 	struct board board;
 	bool to_be_shown; /* the machine will not run: disks are not opened */
+	struct display *display;        /* what its gpu draws on; NULL: it has none */
 	struct virtio_port session;     /* where the session's port leads to */
 	struct console *const *console; /* CONFIG_TTYS of them: the ports of a virtio console */
 };
@@ -66,6 +68,8 @@ struct pci_host *virtio_list_pci(const struct virtio_list *list);
 struct disk *virtio_list_disk(const struct virtio_list *list, unsigned index);
 /** virtio_list_balloon() - the memory balloon; NULL: there is none */
 struct virtio_dev *virtio_list_balloon(const struct virtio_list *list);
+/** virtio_list_mem() - the memory device; NULL: there is none */
+struct virtio_dev *virtio_list_mem(const struct virtio_list *list);
 
 /** virtio_list_net() - the network device with this number (virtio-net.h); NULL: there are not so many */
 struct virtio_dev *virtio_list_net(const struct virtio_list *list, unsigned index);

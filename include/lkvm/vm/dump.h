@@ -1,7 +1,7 @@
 /*
  * A dump: a guest's RAM and registers as a file for crash, drgn, gdb and makedumpfile.
  *
- *	ELF header | PT_NOTE, a PT_LOAD a part of RAM, one of the kernel's image | notes | RAM, page for page
+ *	ELF header | PT_NOTE, a PT_LOAD an area of RAM, one of the kernel's image | notes | RAM, page for page
  *
  * The notes, as QEMU writes them: NT_PRSTATUS of each vCPU, "QEMU" of each with its segments and control registers,
  * and VMCOREINFO if there is a Linux. Pages of zeros are holes, and so are those that are left out.
@@ -57,10 +57,8 @@ struct dump_qemu_cpu {
  * Return: 0 or -ENOMEM
  */
 int dump_notes(const struct dump_source *src, struct state_buf *buf, size_t *ret_vmcoreinfo);
-/** dump_elf_head() - append all that stands before RAM: whole pages; Return: 0 or -ENOMEM */
+/** dump_elf_head() - append all that stands before RAM (ram_file_at()): whole pages; Return: 0 or -ENOMEM */
 int dump_elf_head(const struct dump_source *src, struct state_buf *buf);
-/** dump_elf_at() - where a page of RAM is behind that */
-uint64_t dump_elf_at(gpa_t at);
 
 /* ---- vm/dump-exclude.c: which pages are left out ---- */
 

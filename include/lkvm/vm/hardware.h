@@ -16,6 +16,9 @@ void hardware_of(const struct vm_config *cfg, struct hardware *ret);
  */
 gpa_t hw_pmem_at(const struct vm_config *cfg, unsigned index);
 
+/** hw_mem_at() - above that: where memory may be plugged from on (cfg->ram.region), if any may */
+gpa_t hw_mem_at(const struct vm_config *cfg);
+
 /**
  * hw_window64() - the addresses that @row has above @ram_bytes of RAM
  * @phys_bits: width of the host's physical addresses

@@ -46,6 +46,9 @@ int platform_restored(struct platform *platform);
 /** platform_rtc() - what the real-time clock says */
 void platform_rtc(struct platform *platform, struct rtc_view *ret);
 
+/** platform_fw_cfg() - the fw_cfg_type instance (fw-cfg.h); NULL: there is none */
+void *platform_fw_cfg(struct platform *platform);
+
 /** platform_power_button() - Return: true if the guest listens to it */
 bool platform_power_button(struct platform *platform);
 

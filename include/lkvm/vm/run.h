@@ -73,6 +73,11 @@ int run_parse_fs(void *config, const struct opt *opt, const char *arg);
 int run_parse_9p(void *config, const struct opt *opt, const char *arg);
 void run_free_folders(struct vm_config *cfg);
 
+/* vm/options-mem.c: parse() of --mem-max, as ram_parse_size() */
+int run_parse_mem_max(void *config, const struct opt *opt, const char *arg);
+/** run_choose_mem() - when RAM and nodes are chosen: where memory may be plugged (cfg->ram.region); 0 or -errno, logged */
+int run_choose_mem(struct vm_config *cfg);
+
 /* vm/options-pmem.c: --pmem, and what it allocated */
 int run_parse_pmem(void *config, const struct opt *opt, const char *arg);
 void run_free_pmems(struct vm_config *cfg);

@@ -26,6 +26,30 @@ int acpi_build(struct ram *ram, const struct hardware *hw, gpa_t *ret_rsdp, gpa_
  */
 int mptable_build(struct ram *ram, const struct hardware *hw, gpa_t at, gpa_t *ret_end);
 
+/* x86/tables/acpi-loader.c: for firmware, which finds these files by fw_cfg */
+
+#define ACPI_RSDP_FILE   "etc/acpi/rsdp"
+#define ACPI_TABLES_FILE "etc/acpi/tables"
+#define ACPI_LOADER_FILE "etc/table-loader"
+
+struct acpi_file {
+	uint8_t *data; /* heap */
+	size_t len;
+};
+
+struct acpi_files {
+	struct acpi_file rsdp, tables;
+	struct acpi_file steps; /* what firmware has to do with these two */
+};
+
+/**
+ * acpi_files_build() - the tables that acpi_build() has put to @rsdp, which are not needed there then
+ * Pointers count from the begin of their file, until firmware has placed it.
+ * Return: 0, and acpi_files_free() is the caller's; -ENOMEM, -EFAULT, -EINVAL
+ */
+int acpi_files_build(const struct ram *ram, gpa_t rsdp, struct acpi_files *ret);
+void acpi_files_free(struct acpi_files *files);
+
 /* x86/tables/bios.c */
 
 struct smbios_config {

@@ -23,6 +23,7 @@ enum boot_mode {
 	BOOT_REAL,        /* cs:ip = real_segment:rip: flat binary, bzImage without any other entry */
 	BOOT_PROTECTED32, /* flat 4 GB segments, paging off: multiboot, PVH, bzImage's 32-bit entry */
 	BOOT_LONG64,      /* identity map of the first 4 GB */
+	BOOT_RESET,       /* as a CPU is reset: firmware */
 };
 
 /*

@@ -43,8 +43,9 @@
 #define LAYOUT_VMGENID  0xfec10000 /* with a page of its own: it can be cached */
 #define LAYOUT_LAPIC    0xfee00000
 #define LAYOUT_TEST_DEVICE 0xff000000 /* --test-device: 64 KB */
-#define LAYOUT_IDENTITY 0xfffbc000 /* KVM_SET_IDENTITY_MAP_ADDR, 1 page */
-#define LAYOUT_TSS      0xfffbd000 /* KVM_SET_TSS_ADDR, 3 pages */
+#define LAYOUT_IDENTITY 0xfeffc000 /* KVM_SET_IDENTITY_MAP_ADDR, 1 page: below the largest firmware */
+#define LAYOUT_TSS      0xfeffd000 /* KVM_SET_TSS_ADDR, 3 pages */
+#define LAYOUT_FIRMWARE_START 0xfffffff0 /* where a CPU begins that was reset */
 
 /*
  * Above RAM, for BARs that have no room in the gap: from a whole GB on to the end of what the host's CPUs

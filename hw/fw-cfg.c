@@ -1,0 +1,254 @@
+/*
+ * fw_cfg, by which firmware asks what the machine is made of; see fw-cfg.h. Accesses come from vCPU threads, a DMA
+ * request is carried out before the access that starts it ends.
+ */
+#include "lkvm/fw-cfg.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lkvm/chips.h"
+#include "lkvm/ram.h"
+#include "lkvm/types.h"
+
+#define ITEMS (FW_CFG_FIRST_FILE + FW_CFG_MAX_FILES)
+
+#define HAS_PORTS 1 /* in FW_CFG_ID */
+#define HAS_DMA   2
+
+#define DMA_SIGNATURE 0x51454d5520434647ULL /* "QEMU CFG", the first byte highest, as all of DMA's */
+
+/* What a request says to do, and how it went */
+#define DMA_ERROR  0x01
+#define DMA_READ   0x02
+#define DMA_SKIP   0x04
+#define DMA_SELECT 0x08 /* the item whose number is in the upper half */
+#define DMA_WRITE  0x10
+
+/* So many zeros at most follow an item: a request must not keep a vCPU for long. */
+#define DMA_MOST_ZEROS 0x100000
+
+struct item {
+	uint8_t *data;
+	size_t len;
+};
+
+struct dma_request {
+	uint32_t control, length;
+	uint64_t address;
+};
+
+struct list_entry {
+	uint32_t len; /* the highest byte first, */
+	uint16_t key; /* here too */
+	uint16_t reserved;
+	char name[FW_CFG_NAME_BYTES];
+};
+
+struct fw_cfg {
+	pthread_mutex_t lock;
+	struct ram *ram;
+	struct item item[ITEMS]; /* constant once a vCPU runs */
+	struct {
+		uint32_t n; /* the highest byte first */
+		struct list_entry entry[FW_CFG_MAX_FILES];
+	} list;
+	unsigned n_files;
+	/* What the guest has set */
+	uint16_t selected;
+	size_t at; /* in the item; at its end at most */
+	uint32_t dma_high;
+};
+
+/* ---- what there is ---- */
+
+static int put(struct fw_cfg *fw, unsigned key, const void *data, size_t len)
+{
+	uint8_t *copy = malloc(len ? len : 1);
+
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, data, len);
+	free(fw->item[key].data);
+	fw->item[key] = (struct item){ copy, len };
+	return 0;
+}
+
+int fw_cfg_item(void *dev, enum fw_cfg_key key, const void *data, size_t len)
+{
+	return put(dev, key, data, len);
+}
+
+int fw_cfg_number(void *dev, enum fw_cfg_key key, uint64_t value, unsigned bytes)
+{
+	const uint64_t little = htole64(value);
+
+	return put(dev, key, &little, bytes);
+}
+
+int fw_cfg_file(void *dev, const char *name, const void *data, size_t len)
+{
+	struct fw_cfg *fw = dev;
+	const unsigned n = fw->n_files, key = FW_CFG_FIRST_FILE + n;
+	struct list_entry *entry = &fw->list.entry[n];
+	int err;
+
+	if (n == FW_CFG_MAX_FILES)
+		return -ENOSPC;
+	if (strlen(name) >= sizeof(entry->name))
+		return -ENAMETOOLONG;
+	err = put(fw, key, data, len);
+	if (err)
+		return err;
+	entry->len = htobe32((uint32_t)len);
+	entry->key = htobe16((uint16_t)key);
+	strcpy(entry->name, name);
+	fw->n_files = n + 1;
+	fw->list.n = htobe32(fw->n_files);
+	return put(fw, FW_CFG_FILES, &fw->list, sizeof(fw->list.n) + fw->n_files * sizeof(*entry));
+}
+
+/* ---- what the guest does; under the lock ---- */
+
+static const struct item *selected(const struct fw_cfg *fw)
+{
+	static const struct item none;
+
+	return fw->selected < ITEMS ? &fw->item[fw->selected] : &none;
+}
+
+static void take(struct fw_cfg *fw, uint16_t key)
+{
+	fw->selected = key;
+	fw->at = 0;
+}
+
+/* Behind an item there are zeros. */
+static uint8_t next_byte(struct fw_cfg *fw)
+{
+	const struct item *item = selected(fw);
+
+	return fw->at < item->len ? item->data[fw->at++] : 0;
+}
+
+/* Return: false where the guest has no such memory, or wants too many zeros */
+static bool dma_read(struct fw_cfg *fw, gpa_t to, uint32_t len)
+{
+	static const uint8_t zeros[4096];
+	const struct item *item = selected(fw);
+	const size_t left = item->len - fw->at, n = len < left ? len : left;
+
+	if (len - n > DMA_MOST_ZEROS || !ram_host(fw->ram, to, len))
+		return false;
+	if (n && ram_write(fw->ram, to, item->data + fw->at, n))
+		return false;
+	fw->at += n;
+	for (uint32_t done = (uint32_t)n; done < len;) {
+		const uint32_t step = len - done < sizeof(zeros) ? len - done : (uint32_t)sizeof(zeros);
+
+		if (ram_write(fw->ram, GPA(to.v + done), zeros, step))
+			return false;
+		done += step;
+	}
+	return true;
+}
+
+static bool dma_carry_out(struct fw_cfg *fw, uint32_t control, uint32_t len, gpa_t to)
+{
+	if (control & DMA_SELECT)
+		take(fw, (uint16_t)(control >> 16));
+	if (control & DMA_READ)
+		return dma_read(fw, to, len);
+	if (control & DMA_WRITE)
+		return false;
+	if (control & DMA_SKIP) {
+		const size_t left = selected(fw)->len - fw->at;
+
+		fw->at += len < left ? len : left;
+	}
+	return true;
+}
+
+/* Where there is no request nothing can be answered. */
+static void dma(struct fw_cfg *fw, gpa_t at)
+{
+	struct dma_request request;
+	uint32_t result;
+	bool ok;
+
+	if (ram_read(fw->ram, at, &request, sizeof(request)))
+		return;
+	ok = dma_carry_out(fw, be32toh(request.control), be32toh(request.length), GPA(be64toh(request.address)));
+	result = htobe32(ok ? 0 : DMA_ERROR);
+	ram_write(fw->ram, at, &result, sizeof(result));
+}
+
+/* ---- ports ---- */
+
+static uint64_t fw_cfg_read(void *dev, uint64_t off, unsigned len)
+{
+	struct fw_cfg *fw = dev;
+	uint64_t value = UINT64_MAX;
+
+	if (off >= FW_CFG_DMA && off + len <= FW_CFG_PORTS) {
+		const uint64_t bytes = htobe64(DMA_SIGNATURE);
+
+		memcpy(&value, (const uint8_t *)&bytes + (off - FW_CFG_DMA), len);
+	} else if (off == FW_CFG_DATA) {
+		pthread_mutex_lock(&fw->lock);
+		value = bus_byte(next_byte(fw));
+		pthread_mutex_unlock(&fw->lock);
+	}
+	return value;
+}
+
+static void fw_cfg_write(void *dev, uint64_t off, unsigned len, uint64_t value)
+{
+	struct fw_cfg *fw = dev;
+
+	pthread_mutex_lock(&fw->lock);
+	if (off == FW_CFG_SELECT && len == 2) {
+		take(fw, (uint16_t)value);
+	} else if (off == FW_CFG_DMA && len == 4) {
+		fw->dma_high = be32toh((uint32_t)value);
+	} else if (off == FW_CFG_DMA + 4 && len == 4) {
+		const uint64_t at = (uint64_t)fw->dma_high << 32 | be32toh((uint32_t)value);
+
+		fw->dma_high = 0;
+		dma(fw, GPA(at));
+	}
+	pthread_mutex_unlock(&fw->lock);
+}
+
+static int fw_cfg_init(void *dev, const struct device_env *env)
+{
+	struct fw_cfg *fw = dev;
+	int err;
+
+	pthread_mutex_init(&fw->lock, NULL);
+	fw->ram = env->ram;
+	err = fw_cfg_item(fw, FW_CFG_SIGNATURE, "QEMU", 4);
+	if (!err)
+		err = fw_cfg_number(fw, FW_CFG_ID, HAS_PORTS | HAS_DMA, 4);
+	return err ? err : fw_cfg_item(fw, FW_CFG_FILES, &fw->list, sizeof(fw->list.n));
+}
+
+static void fw_cfg_fini(void *dev)
+{
+	struct fw_cfg *fw = dev;
+
+	for (unsigned i = 0; i < ITEMS; i++)
+		free(fw->item[i].data);
+	pthread_mutex_destroy(&fw->lock);
+}
+
+const struct device_type fw_cfg_type = {
+	.name = "fw-cfg",
+	.size = sizeof(struct fw_cfg),
+	.io = { .read = fw_cfg_read, .write = fw_cfg_write },
+	.init = fw_cfg_init,
+	.fini = fw_cfg_fini,
+};

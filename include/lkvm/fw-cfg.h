@@ -1,0 +1,48 @@
+/*
+ * fw_cfg: through two ports, or by DMA, firmware reads what the machine is made of, as numbered items and files that
+ * have names. Everything is read-only to the guest. It is there with --firmware only.
+ *
+ * hw/fw-cfg.c; items are added by the main thread before any vCPU runs, and stay until the device's end.
+ * Spec: QEMU's docs/specs/fw_cfg
+ */
+#ifndef LKVM_FW_CFG_H
+#define LKVM_FW_CFG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Offsets of the device's ports: selector, data, address of a DMA request */
+#define FW_CFG_PORTS  12
+#define FW_CFG_SELECT 0
+#define FW_CFG_DATA   1
+#define FW_CFG_DMA    4
+
+#define FW_CFG_NAME_BYTES 56 /* of a file, with a NUL */
+#define FW_CFG_MAX_FILES  32
+
+enum fw_cfg_key {
+	FW_CFG_SIGNATURE = 0x00,
+	FW_CFG_ID = 0x01,
+	FW_CFG_UUID = 0x02,
+	FW_CFG_RAM_BYTES = 0x03,
+	FW_CFG_NO_GRAPHICS = 0x04,
+	FW_CFG_CPUS = 0x05,
+	FW_CFG_MAX_CPUS = 0x0f,
+	FW_CFG_FILES = 0x19, /* their list */
+	FW_CFG_FIRST_FILE = 0x20,
+};
+
+/**
+ * fw_cfg_item() - a number's item, below FW_CFG_FIRST_FILE, from now on: a copy of @len bytes
+ * @dev: the fw_cfg_type instance. Return: 0 or -ENOMEM
+ */
+int fw_cfg_item(void *dev, enum fw_cfg_key key, const void *data, size_t len);
+/** fw_cfg_number() - the same of @bytes (2, 4 or 8), the lowest first */
+int fw_cfg_number(void *dev, enum fw_cfg_key key, uint64_t value, unsigned bytes);
+/**
+ * fw_cfg_file() - one more file; firmware finds it by @name
+ * Return: 0, -ENOMEM, -ENOSPC (there are FW_CFG_MAX_FILES), -ENAMETOOLONG
+ */
+int fw_cfg_file(void *dev, const char *name, const void *data, size_t len);
+
+#endif

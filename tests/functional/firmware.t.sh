@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# `lkvm run --firmware`: files that are none, what does not go with it, a hostile one (tests/guest/firmware.c), and
+# SeaBIOS, which boots a disk.
+# shellcheck source=tests/functional/guest.bash
+. "${0%/*}/guest.bash"
+
+bios=/usr/share/seabios/bios-256k.bin disk=$T_TMP/disk rom=$GUESTS/firmware.rom
+T_LIMIT=120
+
+# unloadable REASON FILE
+unloadable()
+{
+	t_fails 125 "could not load firmware '$2': $1" "$LKVM" run -m 64 -c 1 --firmware "$2"
+}
+
+cd "$T_TMP" || exit
+: >empty
+truncate -s 65535 odd
+truncate -s 17M large
+unloadable 'No such file or directory' missing
+unloadable 'not a regular file' /dev/null
+unloadable 'it is empty' empty
+unloadable 'its size is no multiple of 64 KiB' odd
+unloadable 'it is larger than 16 MiB' large
+
+# refused WHAT OPTION...
+refused()
+{
+	local what=$1
+	shift
+	t_fails 125 "--firmware does not go with $what: it boots what is on a disk" \
+		"$LKVM" run -m 64 -c 1 --firmware "$rom" "$@"
+}
+
+refused --kernel -k "$GUESTS/reset.bin"
+refused --initrd -i "$GUESTS/reset.bin"
+refused --params -p quiet
+refused 'a command' -- true
+refused '--virtio-transport mmio' --virtio-transport mmio
+refused --test-device --test-device
+
+# ---- a hostile one ----
+
+t_run "$LKVM" run --debug-exit -m 128 -c 1 --firmware "$rom"
+t_status 1
+while IFS= read -r line; do
+	[[ $line =~ ^[0-9]+\ (.*)\ \.\.\.\ (ok|not ok: .*)$ ]] || continue
+	[ "${BASH_REMATCH[2]}" = ok ]
+	t_report $? "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+done < <(t_stdout)
+t_stdout_like '^61 cases$'
+for size in 64K 192K 16M; do # what it checks of a ROM's first half is not there
+	truncate -s "$size" padded
+	dd if="$rom" of=padded bs=64K skip=1 seek=$(($(stat -c %s padded) / 65536 - 1)) conv=notrunc status=none
+	t_run "$LKVM" run --debug-exit -m 128 -c 1 --firmware padded
+	t_stdout_like '^61 cases$'
+	rm padded
+done
+
+# ---- what can be asked of such a guest ----
+
+mkfifo wait
+"$LKVM" run -m 64 -c 1 --name test --firmware "$bios" <wait >out 2>err &
+g_pid=$!
+exec 4>wait
+until "$LKVM" list test 2>/dev/null | grep -q running; do
+	kill -0 $g_pid 2>/dev/null || break
+done
+t_run "$LKVM" snapshot test snap
+t_status 1
+t_stderr_like 'its firmware \(--firmware\): Operation not supported$'
+"$LKVM" stop test >/dev/null
+wait $g_pid
+exec 4>&-
+
+# ---- SeaBIOS ----
+
+seq -f '%015.0f' 0 131071 >"$disk"
+dd if="$GUESTS/boot-sector.bin" of="$disk" conv=notrunc status=none
+cp "$disk" "$T_TMP/wanted"
+dd if="$disk" of="$T_TMP/wanted" bs=512 skip=2 seek=8 count=2 conv=notrunc status=none
+
+for cpus in 1 2; do
+	t_run "$LKVM" run --debug-exit -m 128 -c $cpus --firmware "$bios" -d "$disk" --debug device
+	t_command="SeaBIOS with $cpus CPUs"
+	t_status 1
+	t_stderr_like 'Running on QEMU \(i440fx\)'
+	t_stderr_like 'Found QEMU fw_cfg'
+	t_stderr_like 'QEMU fw_cfg DMA interface supported'
+	t_stderr_like "Found $cpus cpu\\(s\\)"
+	t_stderr_like 'Booting from Hard Disk'
+	t_stdout_like 'SeaBIOS'
+	t_ok "the boot sector has read and written" cmp "$disk" "$T_TMP/wanted"
+done
+t_done

@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# The screen (--gpu): what a guest shows is what `lkvm screenshot` writes, pixel by pixel, also after a snapshot.
+# shellcheck source=tests/functional/guest.bash
+. "${0%/*}/guest.bash"
+
+cd "$T_TMP" || exit
+trap '"$LKVM" stop --all >/dev/null 2>&1; rm -rf "$T_TMP"' EXIT
+
+# picture FILE: its size, then "frame COLOUR" and "inside good" if they are those of tests/guest/screen.c
+picture()
+{
+	python3 - "$1" <<-'END'
+		import struct, sys, zlib
+		data = open(sys.argv[1], "rb").read()
+		assert data[:8] == b"\x89PNG\r\n\x1a\n"
+		at, packed = 8, b""
+		while at < len(data):
+		    n, kind = struct.unpack(">I4s", data[at:at + 8])
+		    body = data[at + 8:at + 8 + n]
+		    assert struct.unpack(">I", data[at + 8 + n:at + 12 + n])[0] == zlib.crc32(kind + body)
+		    if kind == b"IHDR":
+		        width, height, depth, colour, _, _, lace = struct.unpack(">IIBBBBB", body)
+		        assert (depth, colour, lace) == (8, 2, 0)
+		    elif kind == b"IDAT":
+		        packed += body
+		    at += 12 + n
+		raw, lines, last = zlib.decompress(packed), [], bytes(width * 3)
+		def paeth(a, b, c):
+		    p = a + b - c
+		    pa, pb, pc = abs(p - a), abs(p - b), abs(p - c)
+		    return a if pa <= pb and pa <= pc else b if pb <= pc else c
+		for y in range(height):
+		    how, line = raw[y * (width * 3 + 1)], bytearray(raw[y * (width * 3 + 1) + 1:(y + 1) * (width * 3 + 1)])
+		    for i in range(width * 3):
+		        left, up = line[i - 3] if i > 2 else 0, last[i]
+		        corner = last[i - 3] if i > 2 else 0
+		        line[i] = (line[i] + (0, left, up, (left + up) // 2, paeth(left, up, corner))[how]) & 255
+		    lines.append(line)
+		    last = line
+		def pixel(x, y):
+		    return int.from_bytes(lines[y][x * 3:x * 3 + 3], "big")
+		edge = {pixel(x, y) for y in range(height) for x in range(width) if x in (0, width - 1) or y in (0, height - 1)}
+		good = all(pixel(x, y) == 0x550000 + y * 256 + x for y in range(1, height - 1) for x in range(1, width - 1))
+		print(f"{width}x{height} frame", *("%06x" % p for p in sorted(edge)), "inside", "good" if good else "bad")
+	END
+}
+
+# is_on NAME FILE PICTURE
+is_on()
+{
+	t_is "$1" "$(picture "$2" 2>&1)" "$3"
+}
+
+# shot GUEST FILE [OPTION]...
+shot()
+{
+	t_run "$LKVM" screenshot "$@"
+	t_command="screenshot $*"
+}
+
+# start NAME [OPTION]...: the guest of that name; its console is NAME.in and NAME.out
+start()
+{
+	local name=$1
+	shift
+	mkfifo "$name.in"
+	"$LKVM" run --debug-exit --name "$name" "$@" <"$name.in" >"$name.out" 2>"$name.err" &
+	pid=$!
+	exec 4>"$name.in"
+}
+
+# says NAME TEXT
+says()
+{
+	until_true grep -q "$2" "$1.out"
+}
+
+start shows -c 1 -m 128 -k "$GUESTS/screen.mb" --gpu
+says shows ready
+shot shows 1.png
+t_status 0
+is_on "what the guest shows" 1.png "200x100 frame ffffff inside good"
+shot shows - 2>/dev/null
+t_status 0
+printf c >&4
+says shows drawn
+shot shows 2.png
+is_on "what it has changed" 2.png "200x100 frame 00ff00 inside good"
+t_like "lkvm stat tells its size" "$("$LKVM" stat shows)" "screen: *output 0 shows 200x100"
+t_is "so does its JSON" "$("$LKVM" stat --json shows | jq -c .screen)" '[{"on":true,"width":200,"height":100}]'
+shot shows 3.png --output 1
+t_status 1
+t_is "an output that there is not" "$(t_stderr)" "lkvm: guest 'shows' has no output 1"
+shot shows /nowhere/3.png
+t_status 1
+t_is "a file that cannot be written" "$(t_stderr)" "lkvm: open '/nowhere/3.png': No such file or directory"
+shot shows
+t_status 125
+t_run "$LKVM" snapshot shows saved --stop
+t_status 0
+wait "$pid"
+exec 4>&-
+start again --restore saved
+until_true test -S "$LKVM_DIR/again.sock"
+until_true "$LKVM" screenshot again 4.png 2>/dev/null
+is_on "what it shows after a restore" 4.png "200x100 frame 00ff00 inside good"
+printf o >&4
+says again off
+shot again 5.png
+t_status 1
+t_is "a screen that is off" "$(t_stderr)" \
+	"lkvm: guest 'again' shows nothing on output 0: it has no driver for its screen, or none yet"
+t_ok "no file is left then" test ! -e 5.png
+printf q >&4
+wait "$pid"
+t_is "the guest ends well" "$?" 1
+exec 4>&-
+t_run "$LKVM" run --restore saved --gpu=outputs=2 --debug-exit
+t_status 125
+t_is "a machine with more screens" "$(t_stderr)" "lkvm: the machine in 'saved' has 1 screens, not 2 (--gpu)"
+
+start none -c 1 -m 64 -k "$GUESTS/echo.bin"
+says none .
+shot none 6.png
+t_status 1
+t_is "a guest without one" "$(t_stderr)" "lkvm: guest 'none' has no screen: it was started without --gpu"
+exec 4>&-
+"$LKVM" stop none
+wait "$pid"
+
+for bad in 0x0 63x64 4096x64 64x64x64 outputs=0 outputs=17 nothing; do
+	t_run "$LKVM" run -k "$GUESTS/screen.mb" "--gpu=$bad"
+	t_command="--gpu=$bad"
+	t_status 125
+done
+t_done

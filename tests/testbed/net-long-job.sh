@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# The tests of tests/testbed/net-long.sh, where KVM can run Linux. They have a network of their own. $CLOUD is a kernel of
+# Debian, $NET_MIB how much passes in each test, each way.
+tests="
+tap        iperf3 both ways, and bytes there and back, over a tap
+vhost      the same by vhost-net
+user       the same over a user network
+passt      the same by passt
+switch     the same between two guests on a switch
+"
+
+if [ -z "${NET_JOB-}" ]; then
+	NET_JOB=1 exec unshare -nm --pid --fork --kill-child --mount-proc bash "$0" "$@"
+fi
+# shellcheck source=tests/testbed/session-helpers.sh
+. "${0%/*}/session-helpers.sh"
+# shellcheck source=tests/testbed/session-net.sh
+. "$here/session-net.sh"
+per_guest=1500
+busybox ip link set lo up
+# passt wants a way out.
+ip tuntap add out0 mode tap
+ip addr add 192.0.2.2/24 dev out0
+ip link set out0 up
+ip route add default via 192.0.2.1
+
+# commands ADDRESS [SETUP]: what the guest does: two reports of iperf3, and a sum of what it has sent and one of what came back
+commands()
+{
+	functions
+	cat <<-END
+		${2-}
+		iperf3 -J -c $1 -n ${NET_MIB}M >&3 || echo iperf3 failed
+		iperf3 -J -R -c $1 -n ${NET_MIB}M >&3 || echo iperf3 failed
+		head -c ${NET_MIB}M /dev/urandom | tee >(sha256sum >sent) | tcp $1 5001 | sha256sum >back
+		until [ -s sent ]; do sleep 0.1; done
+		cat sent back
+	END
+}
+
+# reported NAME: both ways the bytes came
+reported()
+{
+	jq -s '.[] | .end.sum_received | "\(.bytes) bytes, \(.bits_per_second / 8388608 | floor) MiB a second"' "$1.iperf"
+	[ "$(jq -s "map(select(.end.sum_received.bytes > $NET_MIB * 1000000)) | length" "$1.iperf")" = 2 ]
+}
+
+# through_network NAME ADDRESS SETUP OPTION...
+through_network()
+{
+	local name=$1
+	commands "$2" "$3" >"$name.sh"
+	shift 3
+	mkdir "$name.rw"
+	run "$name" -k "$CLOUD" -c 1 -m 256 --rw "$work/$name.rw" --cwd "$work/$name.rw" "$@" -- \
+		bash -c "exec 3>iperf; . $work/$name.sh" </dev/null
+	cp "$name.rw/iperf" "$name.iperf"
+	expect_status "$name" 0
+	expect "iperf3" reported "$name"
+	expect "as much as was sent" [ "$(sort -u "$name.out" | wc -l)" = 1 ]
+	expect "sums" [ "$(grep -c '^[0-9a-f]\{64\} ' "$name.out")" = 2 ]
+}
+
+# serve_at ADDRESS
+serve_at()
+{
+	iperf3 -s -B "$1" >/dev/null 2>&1 &
+	wait_until "iperf3" listening "$1"
+}
+
+listening() { ss -Hltn src "$1:5201" | grep -q .; }
+
+# tap NAME NUMBER KEYS
+tap()
+{
+	ip tuntap add "$1" mode tap
+	ip addr add "10.79.$2.1/24" dev "$1"
+	ip link set "$1" up
+	serve_at "10.79.$2.1"
+	through_network "$1" "10.79.$2.1" "busybox ip addr add 10.79.$2.2/24 dev eth0; busybox ip link set eth0 up" \
+		-n "tap,ifname=$1$3"
+}
+
+test_tap() { tap tap 1 ''; }
+
+test_vhost()
+{
+	[ -e /dev/vhost-net ] || { skip "this host has no /dev/vhost-net"; return; }
+	tap vhost 2 ,vhost=on
+}
+
+# The guest's way to this host's loopback
+test_user()
+{
+	through_network user 10.0.2.2 '' -n user
+}
+
+test_passt()
+{
+	command -v passt >/dev/null || { skip "passt is not installed"; return; }
+	through_network passt 10.0.2.2 '' -n passt
+}
+
+test_switch()
+{
+	{
+		functions
+		echo 'iperf3 -s >/dev/null & echo_server 5001'
+	} >server.sh
+	detached server -n switch=lan,mac=02:00:00:00:00:01,mtu=9000 -- bash "$work/server.sh"
+	through_network switch 10.0.0.1 'until iperf3 -c 10.0.0.1 -n 1 >/dev/null 2>&1; do sleep 0.2; done' \
+		-n switch=lan,mac=02:00:00:00:00:02,mtu=9000
+	lkvm stop server >/dev/null
+}
+
+(echo_server 5001 >served &)
+serve_at 127.0.0.1
+wait_until "the server" [ -s served ]
+run_tests "$@"

@@ -1,0 +1,182 @@
+/* Links: hw/fw-cfg.o hw/ram.o hw/ram-discard.o util/log.o */
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "chip.h"
+#include "lkvm/fw-cfg.h"
+#include "lkvm/ram.h"
+
+#define RAM_BYTES MIB
+#define REQUEST   0x1000
+#define BUFFER    0x2000
+
+enum { ERROR = 1, READ = 2, SKIP = 4, SELECT = 8, WRITE = 16 };
+
+static struct ram *ram;
+
+static void start(void)
+{
+	static const struct ram_config plain;
+	struct ram_backing backing = { .fd = -1, .advice = &plain };
+	struct device_env env;
+
+	ck_assert_int_eq(ram_new(RAM_BYTES, &backing, &ram), 0);
+	env = (struct device_env){ .ram = ram };
+	machine.type = &fw_cfg_type;
+	machine.dev = calloc(1, fw_cfg_type.size);
+	ck_assert_int_eq(fw_cfg_type.init(machine.dev, &env), 0);
+}
+
+static void end(void)
+{
+	free_chip();
+	ram_free(ram);
+}
+
+static void selects(unsigned key)
+{
+	out_len(FW_CFG_SELECT, key, 2);
+}
+
+static void expect_bytes(const void *want, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		ck_assert_uint_eq(in8(FW_CFG_DATA), ((const uint8_t *)want)[i]);
+}
+
+START_TEST(test_signature)
+{
+	start();
+	selects(FW_CFG_SIGNATURE);
+	expect_bytes("QEMU\0\0", 6);
+	selects(FW_CFG_SIGNATURE);
+	expect_bytes("QE", 2);
+	selects(FW_CFG_ID);
+	expect_bytes("\3\0\0\0\0", 5);
+	ck_assert_uint_eq(in_len(FW_CFG_DMA, 4), 0x554d4551); /* "QEMU", */
+	ck_assert_uint_eq(in_len(FW_CFG_DMA + 4, 4), 0x47464320); /* " CFG" */
+	ck_assert_uint_eq(in8(FW_CFG_DMA + 7), 'G');
+	ck_assert_uint_eq(in_len(FW_CFG_DMA + 6, 4), 0xffffffff);
+	ck_assert_uint_eq(in_len(FW_CFG_SELECT, 2), 0xffff);
+	end();
+}
+END_TEST
+
+START_TEST(test_items)
+{
+	start();
+	ck_assert_int_eq(fw_cfg_number(machine.dev, FW_CFG_CPUS, 0x1234, 2), 0);
+	ck_assert_int_eq(fw_cfg_number(machine.dev, FW_CFG_CPUS, 0x304, 2), 0); /* the last one counts */
+	selects(FW_CFG_CPUS);
+	expect_bytes("\4\3\0", 3);
+	selects(FW_CFG_RAM_BYTES); /* there is none */
+	expect_bytes("\0\0", 2);
+	selects(0xffff);
+	expect_bytes("\0\0", 2);
+	selects(FW_CFG_SIGNATURE);
+	out8(FW_CFG_DATA, 'x'); /* nothing may be written, */
+	out8(FW_CFG_SELECT, 5); /* and a byte selects nothing */
+	expect_bytes("QEMU", 4);
+	end();
+}
+END_TEST
+
+START_TEST(test_files)
+{
+	char name[FW_CFG_NAME_BYTES + 1] = { 0 };
+
+	start();
+	selects(FW_CFG_FILES);
+	expect_bytes("\0\0\0\0\0", 5);
+	ck_assert_int_eq(fw_cfg_file(machine.dev, "etc/a", "abc", 3), 0);
+	ck_assert_int_eq(fw_cfg_file(machine.dev, "b", NULL, 0), 0);
+	selects(FW_CFG_FILES);
+	expect_bytes("\0\0\0\2" "\0\0\0\3" "\0\x20\0\0" "etc/a\0", 18);
+	selects(FW_CFG_FIRST_FILE);
+	expect_bytes("abc\0", 4);
+	selects(FW_CFG_FIRST_FILE + 1);
+	expect_bytes("\0", 1);
+	memset(name, 'n', FW_CFG_NAME_BYTES);
+	ck_assert_int_eq(fw_cfg_file(machine.dev, name, "", 0), -ENAMETOOLONG);
+	name[FW_CFG_NAME_BYTES - 1] = '\0';
+	for (unsigned n = 2; n < FW_CFG_MAX_FILES; n++)
+		ck_assert_int_eq(fw_cfg_file(machine.dev, name, "", 0), 0);
+	ck_assert_int_eq(fw_cfg_file(machine.dev, name, "", 0), -ENOSPC);
+	end();
+}
+END_TEST
+
+/* Return: what stands where the request was */
+static uint32_t dma(uint32_t control, uint32_t len, uint64_t to, uint64_t at)
+{
+	struct {
+		uint32_t control, len;
+		uint64_t to;
+	} request = { htobe32(control), htobe32(len), htobe64(to) };
+	uint32_t answer = 0;
+
+	ram_write(ram, GPA(at), &request, sizeof(request));
+	out_len(FW_CFG_DMA, htobe32((uint32_t)(at >> 32)), 4);
+	out_len(FW_CFG_DMA + 4, htobe32((uint32_t)at), 4);
+	ram_read(ram, GPA(at), &answer, sizeof(answer));
+	return be32toh(answer);
+}
+
+static void expect_ram(uint64_t at, const void *want, size_t len)
+{
+	uint8_t got[64];
+
+	ck_assert_int_eq(ram_read(ram, GPA(at), got, len), 0);
+	ck_assert_mem_eq(got, want, len);
+}
+
+START_TEST(test_dma)
+{
+	start();
+	ck_assert_int_eq(fw_cfg_file(machine.dev, "a", "0123456789", 10), 0);
+	ram_write(ram, GPA(BUFFER), "xxxxxxxxxxxxxxxx", 16);
+	ck_assert_uint_eq(dma(FW_CFG_FIRST_FILE << 16 | SELECT | READ, 4, BUFFER, REQUEST), 0);
+	expect_ram(BUFFER, "0123xx", 6);
+	ck_assert_uint_eq(dma(SKIP, 3, 0, REQUEST), 0);
+	ck_assert_uint_eq(dma(READ, 5, BUFFER, REQUEST), 0); /* behind the end there are zeros */
+	expect_ram(BUFFER, "789\0\0x", 6);
+	ck_assert_uint_eq(dma(SELECT | FW_CFG_FIRST_FILE << 16, 99, 0, REQUEST), 0);
+	expect_bytes("01", 2);
+	ck_assert_uint_eq(dma(SKIP, UINT32_MAX, 0, REQUEST), 0);
+	expect_bytes("\0", 1);
+	/* Its last bytes may be those of RAM. */
+	ck_assert_uint_eq(dma(FW_CFG_FIRST_FILE << 16 | SELECT | READ, 10, RAM_BYTES - 10, REQUEST), 0);
+	expect_ram(RAM_BYTES - 10, "0123456789", 10);
+	end();
+}
+END_TEST
+
+START_TEST(test_dma_refused)
+{
+	start();
+	ck_assert_int_eq(fw_cfg_file(machine.dev, "a", "0123456789", 10), 0);
+	ck_assert_uint_eq(dma(FW_CFG_FIRST_FILE << 16 | SELECT | READ, 10, RAM_BYTES - 9, REQUEST), ERROR);
+	expect_bytes("01", 2); /* nothing was read */
+	ck_assert_uint_eq(dma(READ, 1, UINT64_MAX, REQUEST), ERROR);
+	ck_assert_uint_eq(dma(READ, UINT32_MAX, BUFFER, REQUEST), ERROR);
+	ck_assert_uint_eq(dma(FW_CFG_FIRST_FILE << 16 | SELECT | WRITE, 1, BUFFER, REQUEST), ERROR);
+	expect_bytes("0", 1);
+	ck_assert_uint_eq(dma(0, 1, BUFFER, REQUEST), 0);
+	/* Where there is no RAM there is no request. */
+	dma(FW_CFG_ID << 16 | SELECT, 0, 0, RAM_BYTES - 15);
+	dma(FW_CFG_ID << 16 | SELECT, 0, 0, 0x100000000);
+	expect_bytes("12", 2);
+	/* The upper half holds for one request. */
+	out_len(FW_CFG_DMA, htobe32(1), 4);
+	dma(FW_CFG_ID << 16 | SELECT, 0, 0, REQUEST);
+	expect_bytes("\3", 1);
+	/* Other widths start nothing. */
+	selects(FW_CFG_SIGNATURE);
+	out_len(FW_CFG_DMA + 4, htobe16(REQUEST), 2);
+	expect_bytes("Q", 1);
+	end();
+}
+END_TEST
+
+UNIT_MAIN("fw-cfg", test_signature, test_items, test_files, test_dma, test_dma_refused)
