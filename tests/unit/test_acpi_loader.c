@@ -1,4 +1,4 @@
-/* Links: x86/tables/acpi-loader.o x86/tables/acpi.o x86/tables/acpi-madt.o x86/tables/acpi-numa.o x86/tables/numa.o x86/tables/acpi-pci.o x86/tables/acpi-virtio.o x86/tables/acpi-vmgenid.o x86/tables/aml.o hw/ram.o hw/ram-fault.o */
+/* Links: x86/tables/acpi-loader.o x86/tables/acpi.o x86/tables/acpi-madt.o x86/tables/acpi-numa.o x86/tables/numa.o x86/tables/acpi-pci.o x86/tables/acpi-virtio.o x86/tables/acpi-vmgenid.o x86/tables/aml.o hw/ram.o hw/ram-fault.o hw/ram-log.o hw/ram-plug.o */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

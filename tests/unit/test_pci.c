@@ -7,7 +7,7 @@
 struct toy {
 	struct pci_function fn;
 	uint64_t off, value, moves;
-	unsigned bar, len, hooked, masters;
+	unsigned bar, len, hooked, masters, written;
 	bool write, wants;
 	uint64_t at[PCI_STD_NUM_BARS]; /* where its BARs were said to be; 0: nowhere */
 };
@@ -77,8 +77,13 @@ static bool toy_config_window(struct pci_function *fn, unsigned off, unsigned le
 	return true;
 }
 
-static const struct pci_ops toy_ops = { toy_bar_read, toy_bar_write, toy_bar_moved,
-					toy_master,   toy_intx,      toy_config_window };
+static void toy_written(struct pci_function *fn)
+{
+	container_of(fn, struct toy, fn)->written++;
+}
+
+static const struct pci_ops toy_ops = { toy_bar_read, toy_bar_write, toy_bar_moved,      toy_master,
+					toy_intx,     toy_config_window, toy_written };
 
 static void toy_init(struct toy *t, uint32_t bar_bytes)
 {
@@ -593,6 +598,9 @@ START_TEST(test_master)
 	config_out(8, PCI_COMMAND + 1, 0, 1);
 	config_out(8, PCI_INTERRUPT_LINE, 0, 1);
 	ck_assert_uint_eq(toy.masters, 1);
+	ck_assert_uint_eq(toy.written, 5);
+	config_in(8, PCI_COMMAND, 2);
+	ck_assert_uint_eq(toy.written, 5);
 	config_out(8, PCI_COMMAND, 0, 1);
 	ck_assert(!pci_is_master(&toy.fn));
 	ck_assert_uint_eq(toy.masters, 2);
