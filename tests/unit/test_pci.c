@@ -82,7 +82,7 @@ static void toy_written(struct pci_function *fn)
 	container_of(fn, struct toy, fn)->written++;
 }
 
-static const struct pci_ops toy_ops = { toy_bar_read, toy_bar_write, toy_bar_moved,      toy_master,
+static const struct pci_ops toy_ops = { toy_bar_read, toy_bar_write,     toy_bar_moved, toy_master,
 					toy_intx,     toy_config_window, toy_written };
 
 static void toy_init(struct toy *t, uint32_t bar_bytes)
