@@ -4,7 +4,7 @@
 
 #include "lkvm/pci.h"
 
-#define PCI_MAX_RESERVED 4
+#define PCI_MAX_RESERVED 5 /* RAM below and above 4 GB, persistent memory, what can be plugged, chips */
 
 struct pci_host {
 	pthread_mutex_t lock;   /* configuration spaces, BARs, MSI-X state */

@@ -23,7 +23,7 @@ static int show_ram(struct vm *vm)
 	struct ram_config asked = vm->cfg->ram;
 	int err;
 
-	vm->cfg->ram = (struct ram_config){ .size_bytes = asked.size_bytes };
+	vm->cfg->ram = (struct ram_config){ .size_bytes = asked.size_bytes, .region = asked.region };
 	err = vm_make_ram(vm);
 	vm->cfg->ram = asked;
 	return err;
