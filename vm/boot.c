@@ -138,7 +138,8 @@ static int load(struct run_boot *b, struct boot_entry *ret)
 	if (!cfg->virtio_mmio_cmdline)
 		hardware.virtio_mmio = virtio_list_mmio(b->virtio, &hardware.n_virtio_mmio);
 	err = build_tables(b, &hardware, &boot.rsdp, &boot.acpi_bytes);
-	if (!err && (cfg->virtio_mmio_cmdline || (boot.default_cmdline && topology_is_wide(&cfg->topology)))) {
+	if (!err && (cfg->virtio_mmio_cmdline ||
+		     (boot.default_cmdline && (topology_is_wide(&cfg->topology) || cfg->mem_max)))) {
 		err = add_to_cmdline(b, boot.default_cmdline);
 		boot.default_cmdline = b->cmdline;
 	}

@@ -47,6 +47,10 @@ t_is 'whole sections' "$(place 64 76M)" '0x000100000000-0x000107ffffff  0MB of i
 t_is 'above RAM' "$(place 4096 5G)" '0x000140000000-0x00017fffffff  0MB of it now, in blocks of 4MB'
 t_is 'above persistent memory' "$(place 4096 5G --pmem "$T_TMP/pmem")" \
 	'0x000180000000-0x0001bfffffff  0MB of it now, in blocks of 4MB'
+t_like 'Linux is told to use it' "$(t_stdout)" \
+	'^cmdline: .* memhp_default_state=online memory_hotplug.online_policy=auto-movable( |$)'
+t_run "$LKVM" run --dry-run -c 1 -m 256 --mem-max 1G --nodefaults -p quiet -k "$kernel"
+t_like 'not with --nodefaults' "$(t_stdout)" '^cmdline:  quiet$'
 place 320 16G >/dev/null
 t_stderr_is ''
 place 320 64G >/dev/null
