@@ -65,7 +65,7 @@ test_inflate()
 
 test_oom()
 {
-	begin oom cloud wait,hog:130 -m 256
+	begin oom cloud line,hog:130 -m 256
 	wait_line oom "guest: waits" || return
 	expect_balloon oom 110M "110MB of 256MB"
 	echo >&9
@@ -77,7 +77,7 @@ test_oom()
 
 test_report()
 {
-	begin report cloud fill:100,wait -m 256
+	begin report cloud fill:100,line -m 256
 	wait_line report "guest: filled" || return
 	expect "what was filled is there" has_at_least report 100
 	wait_until "less memory of guest report" has_at_most report 90
@@ -103,7 +103,7 @@ test_mmio()
 
 test_off()
 {
-	begin off cloud devices,wait -m 128 --no-balloon
+	begin off cloud devices,line -m 128 --no-balloon
 	wait_line off "guest: waits" || return
 	lkvm balloon off >off.balloon 2>&1
 	expect "none is told" grep -qx "lkvm: guest 'off' has no balloon: it was started with --no-balloon" off.balloon
@@ -186,7 +186,7 @@ test_fleet()
 	for i in $(seq 20); do
 		mkfifo "fleet$i.in"
 		run "fleet$i" -k cloud -i initrd -i cloud-modules -c 1 -m 256 \
-			-p "quiet lkvm.test=fill:100,wait,poweroff" <>"fleet$i.in" &
+			-p "quiet lkvm.test=fill:100,line,poweroff" <>"fleet$i.in" &
 		wait_line "fleet$i" "guest: filled" || return
 	done
 	for i in $(seq 20); do
