@@ -168,11 +168,9 @@ static int send_symbols(const struct debug_config *cfg, int fd)
 
 	if (file < 0)
 		return log_err(-errno, "open '%s'", cfg->symbols);
-	do {
-		err = ipc_send(fd, IPC_SYMBOLS, NULL, 0, &file, 1);
-		if (!err)
-			err = ipc_receive(fd, &reply);
-	} while (err == -EAGAIN);
+	do
+		err = ipc_call_with(fd, IPC_SYMBOLS, NULL, 0, file, &reply);
+	while (err == -EAGAIN);
 	close(file);
 	if (err == -ENODATA || err == -EBADMSG)
 		return log_errx(err, "'%s': there are no symbols of a kernel in it", cfg->symbols);

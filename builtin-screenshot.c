@@ -47,10 +47,8 @@ static int ask(const struct ipc_peer *guest, unsigned output, int fd, struct ipc
 {
 	const struct ipc_screen req = { .output = output };
 	struct ipc_reply reply = { 0 };
-	int err = ipc_send(guest->fd, IPC_SCREEN, &req, sizeof(req), &fd, 1);
+	int err = ipc_call_with(guest->fd, IPC_SCREEN, &req, sizeof(req), fd, &reply);
 
-	if (!err)
-		err = ipc_receive(guest->fd, &reply);
 	if (err)
 		return err;
 	if (reply.len != sizeof(*ret))

@@ -201,15 +201,24 @@ static bool wait_for_answer(int fd)
 	return n > 0;
 }
 
-int ipc_call(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_reply *ret)
+/* @err: of ipc_send() */
+static int answer_to(int fd, int err, struct ipc_reply *ret)
 {
-	int err = ipc_send(fd, op, body, len, NULL, 0);
-
 	if (err == -EAGAIN)
 		return -ETIMEDOUT;
 	if (err && err != -EPIPE && err != -ECONNRESET)
 		return err;
 	return wait_for_answer(fd) ? ipc_receive(fd, ret) : -ETIMEDOUT;
+}
+
+int ipc_call(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_reply *ret)
+{
+	return answer_to(fd, ipc_send(fd, op, body, len, NULL, 0), ret);
+}
+
+int ipc_call_with(int fd, enum ipc_op op, const void *body, size_t len, int passed, struct ipc_reply *ret)
+{
+	return answer_to(fd, ipc_send(fd, op, body, len, &passed, 1), ret);
 }
 
 int ipc_call_again(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_reply *ret)

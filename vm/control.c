@@ -398,6 +398,7 @@ static const struct {
 	[IPC_BALLOON] = { control_balloon, sizeof(struct ipc_balloon) },
 	[IPC_MEM] = { control_mem, sizeof(struct ipc_mem) },
 	[IPC_SCREEN] = { control_screen, sizeof(struct ipc_screen) },
+	[IPC_INPUT] = { control_input, sizeof(struct ipc_input) },
 };
 
 int control_handle(void *ctx, enum ipc_op op, const void *body, size_t len, struct ipc_reply *reply)

@@ -22,6 +22,7 @@
 #include "lkvm/virtio-console.h"
 #include "lkvm/virtio-fs.h"
 #include "lkvm/virtio-gpu.h"
+#include "lkvm/virtio-input.h"
 #include "lkvm/virtio-mem.h"
 #include "lkvm/virtio-mmio.h"
 #include "lkvm/virtio-net.h"
@@ -128,6 +129,7 @@ static int mem_make(const struct virtio_env *env, unsigned index, const char *na
 	return err ? log_err(err, "%s", name) : 0;
 }
 
+/* A screen, and a keyboard and a pointer with it */
 static unsigned gpu_count(const struct vm_config *cfg)
 {
 	return cfg->has_gpu;
@@ -136,6 +138,22 @@ static unsigned gpu_count(const struct vm_config *cfg)
 static int gpu_make(const struct virtio_env *env, unsigned index, const char *name, struct virtio_dev **ret)
 {
 	int err = virtio_gpu_new(env->ram, name, env->display, &env->config->gpu, ret);
+
+	(void)index;
+	return err ? log_err(err, "%s", name) : 0;
+}
+
+static int keyboard_make(const struct virtio_env *env, unsigned index, const char *name, struct virtio_dev **ret)
+{
+	int err = virtio_input_new(env->ram, name, VIRTIO_INPUT_KEYBOARD, env->config->gpu.packed, ret);
+
+	(void)index;
+	return err ? log_err(err, "%s", name) : 0;
+}
+
+static int tablet_make(const struct virtio_env *env, unsigned index, const char *name, struct virtio_dev **ret)
+{
+	int err = virtio_input_new(env->ram, name, VIRTIO_INPUT_TABLET, env->config->gpu.packed, ret);
 
 	(void)index;
 	return err ? log_err(err, "%s", name) : 0;
@@ -322,6 +340,8 @@ static const struct virtio_kind kinds[] = {
 	{ "balloon", balloon_count, balloon_make, NULL, virtio_balloon_free },
 	{ "mem", mem_count, mem_make, NULL, virtio_mem_free },
 	{ "gpu", gpu_count, gpu_make, NULL, virtio_gpu_free },
+	{ "keyboard", gpu_count, keyboard_make, NULL, virtio_input_free },
+	{ "tablet", gpu_count, tablet_make, NULL, virtio_input_free },
 };
 
 struct virtio_slot {
@@ -575,6 +595,16 @@ struct virtio_dev *virtio_list_vsock(const struct virtio_list *list)
 struct virtio_dev *virtio_list_balloon(const struct virtio_list *list)
 {
 	return device_of(list, balloon_make, 0);
+}
+
+struct virtio_dev *virtio_list_keyboard(const struct virtio_list *list)
+{
+	return device_of(list, keyboard_make, 0);
+}
+
+struct virtio_dev *virtio_list_tablet(const struct virtio_list *list)
+{
+	return device_of(list, tablet_make, 0);
 }
 
 struct virtio_dev *virtio_list_mem(const struct virtio_list *list)

@@ -575,7 +575,8 @@ const struct opt run_options[] = {
 	{ OPT_FLAG, 0, "no-balloon", FIELD(no_balloon), .help = "The same as --balloon=off." },
 	{ OPT_PARSE, 0, "gpu", "WIDTHxHEIGHT[,KEY...]", .arg_optional = true, .parse = parse_gpu,
 	  .complete = COMPLETE_LIST, .keys = virtio_gpu_keys,
-	  .help = "Give the guest a screen, by virtio-gpu (1024x768). `lkvm screenshot` shows what is on it." },
+	  .help = "Give the guest a screen (1024x768), a keyboard and a pointer, by virtio-gpu and virtio-input. `lkvm screenshot` "
+		  "shows what is on it." },
 	{ OPT_GROUP, .help = "Command" },
 	{ OPT_PARSE, 0, "root", "DIR|IMAGE[,KEY...]", .parse = run_parse_root,
 	  .complete = COMPLETE_FILE_LIST, .keys = disk_keys,

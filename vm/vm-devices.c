@@ -60,6 +60,8 @@ int vm_make_virtio(struct vm *vm)
 	ram_beside_mend(vm->ram, mend_for_device, vm->virtio);
 	vm->control.balloon = virtio_list_balloon(vm->virtio);
 	vm->control.mem = virtio_list_mem(vm->virtio);
+	vm->control.keyboard = virtio_list_keyboard(vm->virtio);
+	vm->control.tablet = virtio_list_tablet(vm->virtio);
 	return 0;
 }
 
@@ -68,6 +70,7 @@ void vm_undo_virtio(struct vm *vm)
 	control_end_balloon(&vm->control);
 	control_end_mem(&vm->control);
 	vm->control.vsock = vm->control.balloon = vm->control.mem = NULL;
+	vm->control.keyboard = vm->control.tablet = NULL;
 	virtio_list_free(vm->virtio);
 	vm->virtio = NULL;
 }

@@ -90,6 +90,10 @@ enum ipc_op {
 	/* body: struct ipc_screen, with a memfd as a descriptor, which gets the pixels as those of lkvm/display.h, without gaps;
 	 * answer: struct ipc_screen_end. -ENODEV: it has no screen; -ENXIO: no such output; -ENODATA: it is off */
 	IPC_SCREEN,
+	/* body: struct ipc_input; all of it is done, or nothing. -ENODEV: it has no keyboard and no pointer; -EINVAL: there is
+	 * no such key or place; -ENXIO: no such output; -ENODATA: that is off; -ENOTCONN: the guest has no driver; -EAGAIN: it
+	 * has no room for them now */
+	IPC_INPUT,
 	IPC_N_OPS,
 };
 
@@ -254,6 +258,21 @@ struct ipc_screen_end {
 	uint32_t width, height;
 };
 
+#define IPC_INPUT_EVENTS 64
+
+struct ipc_input_event {
+	uint32_t code, down; /* a key or a button, of <linux/input-event-codes.h>, that goes down or comes up; 0: neither, */
+	uint32_t x, y;       /* but the pointer goes to that pixel of the output */
+};
+
+struct ipc_input {
+	uint32_t tablet; /* 0: all are the keyboard's; 1: the pointer's */
+	uint32_t output;
+	uint32_t n;
+	uint32_t reserved;
+	struct ipc_input_event event[IPC_INPUT_EVENTS];
+};
+
 struct ipc_last_exit {
 	uint64_t exits, io, mmio; /* how many there have been; of these for ports, for memory */
 	uint64_t port, address;   /* of the last one: that which it was for, the other is none */
@@ -412,6 +431,8 @@ const char *ipc_state_name(uint32_t state);
  *	logged
  */
 int ipc_call(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_reply *ret);
+/** ipc_call_with() - the same with a descriptor, @passed, that goes along */
+int ipc_call_with(int fd, enum ipc_op op, const void *body, size_t len, int passed, struct ipc_reply *ret);
 /** ipc_call_again() - the same as often as the answer is -EAGAIN: RAM is being looked through. Without a body that has none */
 int ipc_call_again(int fd, enum ipc_op op, const void *body, size_t len, struct ipc_reply *ret);
 

@@ -69,6 +69,15 @@ for transport in pci mmio; do
 done
 suite 'PCI' 'gpu' --gpu=outputs=2
 suite 'MMIO' 'gpu-packed' --gpu=outputs=2,packed --virtio-transport mmio
+for transport in pci mmio; do
+	rm -f "$T_TMP/typed"
+	until [ -e "$T_TMP/typed" ]; do
+		"$LKVM" key --timeout 1 "hostile-input-$$" a >/dev/null 2>&1
+	done &
+	suite "${transport^^}" input --virtio-transport $transport --name "hostile-input-$$" --gpu
+	: >"$T_TMP/typed"
+	wait $!
+done
 suite 'PCI' 'packed' -d "$T_TMP/packed,packed=on"
 suite 'MMIO' 'packed' -d "$T_TMP/packed,packed=on" --virtio-transport mmio
 qemu-img convert -f raw -O qcow2 "$T_TMP/good" "$T_TMP/disk.qcow2"

@@ -96,6 +96,89 @@ t_status 1
 t_is "a file that cannot be written" "$(t_stderr)" "lkvm: open '/nowhere/3.png': No such file or directory"
 shot shows
 t_status 125
+
+# ---- keyboard and pointer ----
+
+# done_as COMMAND... : it succeeds and says nothing
+done_as()
+{
+	t_run "$LKVM" "$@"
+	t_command="$*"
+	t_status 0
+	t_is "$*: it says nothing" "$(t_stderr)" ""
+}
+
+t_run "$LKVM" key shows a
+t_status 1
+t_is "keys before there is a driver" "$(t_stderr)" \
+	"lkvm: guest 'shows' has no driver for its keyboard and pointer, or none yet (virtio_input)"
+printf i >&4
+says shows listens
+done_as type shows 'aB
+'
+done_as key shows ctrl-alt-Del f12
+done_as click shows 199 0
+done_as click --button none shows 0 99
+done_as click -b right -d shows 100 50
+done_as key shows esc
+says shows heard
+t_is "what the guest has heard" "$(sed -n '/listens/,/heard/ { s/^[kt] //p; }' shows.out | tr '\n' ',')" "$(tr '\n' , <<-END
+	1 30 1
+	1 30 0
+	1 42 1
+	1 48 1
+	1 48 0
+	1 42 0
+	1 28 1
+	1 28 0
+	1 29 1
+	1 56 1
+	1 111 1
+	1 111 0
+	1 56 0
+	1 29 0
+	1 88 1
+	1 88 0
+	3 0 32686
+	3 1 163
+	1 272 1
+	1 272 0
+	3 0 81
+	3 1 32604
+	3 0 16465
+	3 1 16547
+	1 273 1
+	1 273 0
+	1 273 1
+	1 273 0
+	1 1 1
+	1 1 0
+END
+)"
+for outside in '200 0' '0 100'; do
+	# shellcheck disable=SC2086
+	t_run "$LKVM" click shows $outside
+	t_status 1
+	t_like "click $outside" "$(t_stderr)" "output 0 is not so large"
+done
+t_run "$LKVM" click shows 0 0 --output 1
+t_is "a click on no output" "$(t_stderr)" "lkvm: guest 'shows' has no output 1"
+t_run "$LKVM" click shows 0
+t_status 125
+for bad in 'key shows ctrl-nothing' 'key shows a-' 'key shows' 'click shows 0 -1' 'click shows x 1' 'type shows' \
+	'type shows a b' 'click -b thumb shows 0 0' 'key shows a-b-c-d-e-f-g-h-i'; do
+	# shellcheck disable=SC2086
+	t_run "$LKVM" $bad
+	t_command=$bad
+	t_status 125
+done
+t_run "$LKVM" type shows $'\xc3'
+t_is "what no key gives" "$(t_stderr)" "lkvm: type: no key of a US keyboard gives byte 0xc3 of the text"
+# Its ring is full when nobody listens.
+t_run "$LKVM" type --timeout 1 shows "$(printf '%1000s' | tr ' ' x)"
+t_status 1
+t_is "a guest that takes nothing" "$(t_stderr)" "lkvm: guest 'shows' does not take what is typed"
+
 t_run "$LKVM" snapshot shows saved --stop
 t_status 0
 wait "$pid"
@@ -104,6 +187,14 @@ start again --restore saved
 until_true test -S "$LKVM_DIR/again.sock"
 until_true "$LKVM" screenshot again 4.png 2>/dev/null
 is_on "what it shows after a restore" 4.png "200x100 frame 00ff00 inside good"
+printf I >&4
+says again listens
+done_as key again x
+done_as key again esc
+says again heard
+# The first of these was in a buffer of the guest's before.
+t_is "a restored guest listens on: what waited is gone" \
+	"$(sed -n 's/^[kt] //p' again.out | grep -v ' 0$' | tr '\n' ',')" "1 45 1,1 45 1,1 1 1,"
 printf o >&4
 says again off
 shot again 5.png
@@ -124,6 +215,8 @@ says none .
 shot none 6.png
 t_status 1
 t_is "a guest without one" "$(t_stderr)" "lkvm: guest 'none' has no screen: it was started without --gpu"
+t_run "$LKVM" key none a
+t_is "no keyboard either" "$(t_stderr)" "lkvm: guest 'none' has no keyboard and no pointer: it was started without --gpu"
 exec 4>&-
 "$LKVM" stop none
 wait "$pid"

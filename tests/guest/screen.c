@@ -1,6 +1,8 @@
 /*
  * Shows a picture on its screen: pixel (x, y) is 0x550000 + y * 256 + x, but a frame is 0xffffff. Then it waits for a
  * character on the serial port: 'c' makes the frame 0x00ff00 and nothing else, 'o' turns the screen off, 'q' ends.
+ * 'i' listens to the keyboard and the tablet: each event is a line, "k TYPE CODE VALUE" or "t ...", up to when escape
+ * has come up; 'I' does so where they have been started before (by who went on from a snapshot).
  */
 #include "multiboot.h"
 #include "virtio.h"
@@ -13,12 +15,12 @@ enum { CREATE = 0x101, SCANOUT = 0x103, FLUSH, TRANSFER, ATTACH };
 
 static struct vdev devices[MOST];
 
-static struct vdev *find(enum virtio_id id)
-{
-	const unsigned n = vdev_scan(devices, MOST);
+static unsigned n_devices;
 
-	for (unsigned i = 0; i < n; i++)
-		if (devices[i].id == id)
+static struct vdev *find(enum virtio_id id, unsigned index)
+{
+	for (unsigned i = 0; i < n_devices; i++)
+		if (devices[i].id == id && !index--)
 			return &devices[i];
 	return NULL;
 }
@@ -34,6 +36,51 @@ static void draw(struct vdev *d, uint32_t frame)
 	CHECK_EQ(gpu_words(d, FLUSH, (uint32_t[]){ 0, 0, WIDTH, HEIGHT, 1, 0 }, 6), GPU_OK);
 }
 
+#define EVENT_BYTES 8U
+
+static void ask_event(struct vdev *d)
+{
+	put_desc(&d->ring[0], 0, (uint64_t)d->buf, EVENT_BYTES, D_WRITE, 0);
+	offer(&d->ring[0], 0);
+}
+
+/* Return: has escape come up? */
+static bool show_event(struct vdev *d, const char *whose)
+{
+	const volatile uint32_t *event = (volatile uint32_t *)d->buf;
+	const uint32_t type = event[0] & 0xffff, code = event[0] >> 16, value = event[1];
+
+	CHECK(answered(&d->ring[0]));
+	if (type) {
+		print(whose);
+		print_decimal(type);
+		print(" ");
+		print_decimal(code);
+		print(" ");
+		print_decimal(value);
+		print("\n");
+	}
+	ask_event(d);
+	return type == 1 && code == 1 && !value;
+}
+
+static void listen(struct vdev *const in[2], bool start)
+{
+	static const char *const whose[] = { "k ", "t " };
+	bool done = false;
+
+	for (int i = 0; start && i < 2; i++) {
+		CHECK(vdev_start(in[i], in[i]->offered & ~F_PACKED));
+		ask_event(in[i]);
+	}
+	print("listens\n");
+	while (!done)
+		for (int i = 0; i < 2 && !done; i++)
+			if (in[i]->ring[0].used->idx != in[i]->ring[0].next)
+				done = show_event(in[i], whose[i]);
+	print("heard\n");
+}
+
 static uint8_t read_char(void)
 {
 	while (!(in8(COM_LSR) & LSR_DATA))
@@ -43,9 +90,13 @@ static uint8_t read_char(void)
 
 void guest_main(void)
 {
-	struct vdev *d = find(VIRTIO_GPU);
+	struct vdev *d, *in[2];
 
-	CHECK(d != NULL);
+	n_devices = vdev_scan(devices, MOST);
+	d = find(VIRTIO_GPU, 0);
+	in[0] = find(VIRTIO_INPUT, 0);
+	in[1] = find(VIRTIO_INPUT, 1);
+	CHECK(d && in[0] && in[1]);
 	CHECK(vdev_start(d, d->offered & ~F_PACKED));
 	CHECK_EQ(gpu_words(d, CREATE, (uint32_t[]){ 1, 2, WIDTH, HEIGHT }, 4), GPU_OK);
 	CHECK_EQ(gpu_words(d, ATTACH, (uint32_t[]){ 1, 1, GPU_AREA, 0, WIDTH * HEIGHT * 4, 0 }, 6), GPU_OK);
@@ -61,6 +112,12 @@ void guest_main(void)
 		case 'o':
 			CHECK_EQ(gpu_words(d, SCANOUT, (uint32_t[]){ 0, 0, 0, 0, 0, 0 }, 6), GPU_OK);
 			print("off\n");
+			break;
+		case 'i':
+			listen(in, true);
+			break;
+		case 'I':
+			listen(in, false);
 			break;
 		case 'q':
 			return;

@@ -366,7 +366,7 @@ static unsigned rings_of(const struct vdev *d)
 {
 	if (d->id == VIRTIO_NET || d->id == VIRTIO_VSOCK)
 		return 3;
-	if (d->id == VIRTIO_GPU)
+	if (d->id == VIRTIO_GPU || d->id == VIRTIO_INPUT)
 		return 2;
 	return d->id == VIRTIO_CONSOLE ? VDEV_RINGS : d->id == VIRTIO_BALLOON ? BALLOON_RINGS : 1;
 }

@@ -212,6 +212,16 @@ static bool vsock_works(struct vdev *d)
 	       ((volatile struct vsock_header *)in)->op == VSOCK_RST;
 }
 
+/* ---- input ---- */
+
+/* A light goes on. */
+static bool input_works(struct vdev *d)
+{
+	((volatile uint32_t *)d->buf)[0] = 0x11;
+	((volatile uint32_t *)d->buf)[1] = 1;
+	return vring_do(&d->ring[1], &(struct vbuf){ (uint64_t)d->buf, 8, 0 }, 1);
+}
+
 bool vdev_works(struct vdev *d)
 {
 	switch (d->id) {
@@ -219,6 +229,8 @@ bool vdev_works(struct vdev *d)
 		return balloon_works(d);
 	case VIRTIO_GPU:
 		return gpu_works(d);
+	case VIRTIO_INPUT:
+		return input_works(d);
 	case VIRTIO_CONSOLE:
 		return console_works(d);
 	case VIRTIO_BLK:

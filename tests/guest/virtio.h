@@ -17,6 +17,7 @@ enum virtio_id {
 	VIRTIO_RNG = 4,
 	VIRTIO_BALLOON = 5,
 	VIRTIO_GPU = 16,
+	VIRTIO_INPUT = 18,
 	VIRTIO_VSOCK = 19,
 	VIRTIO_MEM = 24,
 };

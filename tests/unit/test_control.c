@@ -219,6 +219,12 @@ int control_balloon_stats(struct control *of, bool json, struct ipc_reply *to)
 	return 0;
 }
 
+int control_input(struct control *of, const void *body, struct ipc_reply *to)
+{
+	(void)of, (void)body, (void)to;
+	return 0;
+}
+
 int control_screen(struct control *of, const void *body, struct ipc_reply *to)
 {
 	return control_exec(of, body, to);
@@ -410,9 +416,9 @@ START_TEST(test_body_lengths)
 		[IPC_DMESG] = sizeof(struct ipc_dmesg), [IPC_BACKTRACE] = sizeof(struct ipc_backtrace),
 		[IPC_EXITS] = 4, [IPC_DUMP] = sizeof(struct ipc_dump), [IPC_LINK] = sizeof(struct ipc_link),
 		[IPC_BALLOON] = sizeof(struct ipc_balloon), [IPC_MEM] = sizeof(struct ipc_mem),
-		[IPC_SCREEN] = sizeof(struct ipc_screen),
+		[IPC_SCREEN] = sizeof(struct ipc_screen), [IPC_INPUT] = sizeof(struct ipc_input),
 	};
-	static const uint8_t body[sizeof(struct ipc_snapshot) + 1];
+	static const uint8_t body[sizeof(struct ipc_input) + 1];
 
 	start_machine(64, 1);
 	for (int op = 1; op < IPC_N_OPS; op++)

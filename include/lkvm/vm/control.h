@@ -55,6 +55,7 @@ struct control {
 	struct virtio_dev *mem; /* NULL: none, or none yet */
 	struct control_mem *mem_waits; /* who waits for it; NULL: nobody has */
 	struct display *display; /* NULL: it has no screen */
+	struct virtio_dev *keyboard, *tablet; /* NULL: none, or none yet */
 	struct ram_children dying; /* what was given up of that, and of dumps */
 	struct exits_polled *polled; /* one a vCPU, as a time limit passed; NULL: none has */
 	char withheld[80]; /* "blk0: ..." likewise: an interrupt that the guest does not let through; "": none */
@@ -104,6 +105,8 @@ int control_screen(struct control *ctl, const void *body, struct ipc_reply *repl
 /** control_screen_text(), control_screen_json() - its part of control_stat() */
 void control_screen_text(const struct control *ctl, FILE *out);
 void control_screen_json(const struct control *ctl, struct json *json);
+/** control_input() - vm/control-input.c: keys and the pointer. Return: as an ipc_handler */
+int control_input(struct control *ctl, const void *body, struct ipc_reply *reply);
 /** control_exits() - vm/control-exits.c: KVM's own counters of each vCPU; no vCPU is in the guest */
 void control_exits(const struct control *ctl, bool json, FILE *out);
 /**
