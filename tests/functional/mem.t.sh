@@ -37,7 +37,7 @@ t_like '--mem-max 100P' "$(t_stderr)" \
 place()
 {
 	t_run "$LKVM" run --dry-run -c 1 -m "$1" --mem-max "$2" "${@:3}" -k "$kernel"
-	t_status 0
+	[ "$t_rc" -eq 0 ] || t_stderr
 	t_stdout | sed -n '/^memory that is plugged/{n;s/^ *//;p;}'
 }
 
