@@ -119,6 +119,7 @@ void conn_free(struct conn *c)
 {
 	struct vsock *vs = c->vs;
 
+	atomic_fetch_sub(&vs->connections, 1); /* before the client can see that it is over */
 	conn_close_host(c);
 	buffer_free(c);
 	unknow(c);
@@ -129,7 +130,6 @@ void conn_free(struct conn *c)
 		TAILQ_REMOVE(&vs->turns, c, turn);
 	TAILQ_REMOVE(&vs->all, c, all);
 	vs->n_conns--;
-	atomic_fetch_sub(&vs->connections, 1);
 	free(c);
 }
 
@@ -360,6 +360,7 @@ static void ready(struct loop_source *src, uint32_t events)
 	struct vsock *vs = c->vs;
 
 	c->hup |= !!(events & (EPOLLHUP | EPOLLERR));
+	c->last |= !!(events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP));
 	if (vs->dev.parked) {
 		c->readable = true;
 		return;

@@ -65,7 +65,8 @@ struct conn {
 	uint8_t guest_shut; /* by the guest */
 	bool known;        /* it is in a bucket: packets find it */
 	bool has_turn;
-	bool readable, eof, hup; /* the host's end: may be read, was read to its end, is gone */
+	bool readable, eof, hup; /* the host's end: may be read, was read to its end, is gone, */
+	bool last;         /* and behind what it may have nothing will come: nobody tells of it any more */
 	bool waits_for_room; /* the host's reader is slow */
 	bool deaf;         /* nobody reads there any more: what the guest says is dropped */
 	uint32_t need;     /* credit that the next message takes */

@@ -193,7 +193,7 @@ static unsigned read_stream(struct conn *c, unsigned most)
 		read_failed(c, errno);
 	else if (!got)
 		at_end(c);
-	if (got < (ssize_t)want && !c->hup)
+	if (got < (ssize_t)want && !c->last)
 		c->readable = c->readable && got < 0; /* there is no more, and who has more tells */
 	for (; got > 0; got -= room[used++])
 		sent_data(c, got < room[used] ? (uint32_t)got : room[used], 0);

@@ -270,6 +270,42 @@ START_TEST(test_host_closes)
 }
 END_TEST
 
+/* All of it is there, and the end of it, before the guest has room: its end is told, too, though nothing happens any more. */
+START_TEST(test_end_that_waits)
+{
+	uint32_t port;
+	int fd;
+
+	rig_new(0, 8);
+	credit = 0;
+	fd = host_joins(SOCK_STREAM, 5, &port);
+	send(fd, "abc", 3, 0);
+	shutdown(fd, SHUT_WR);
+	hear_nothing();
+	credit = 100;
+	say(STREAM_, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 5, port);
+	ck_assert_uint_eq(hear(VIRTIO_VSOCK_OP_RW).len, 3);
+	ck_assert_uint_eq(hear(VIRTIO_VSOCK_OP_SHUTDOWN).flags, VIRTIO_VSOCK_SHUTDOWN_SEND);
+	say_bytes(STREAM_, 5, port, "y", 1, 0);
+	recv_all(fd, big, 1);
+	close(fd);
+	hear(VIRTIO_VSOCK_OP_SHUTDOWN);
+	/* and while it stood still */
+	credit = VSOCK_CONN_BYTES;
+	fd = host_joins(SOCK_STREAM, 6, &port);
+	virtio_dev_hold_begin(dev);
+	ck_assert(virtio_dev_hold_wait(dev, now_ms() + 10000));
+	send(fd, "abc", 3, 0);
+	shutdown(fd, SHUT_WR);
+	poll(NULL, 0, 10);
+	virtio_dev_hold_end(dev);
+	ck_assert_uint_eq(hear(VIRTIO_VSOCK_OP_RW).len, 3);
+	ck_assert_uint_eq(hear(VIRTIO_VSOCK_OP_SHUTDOWN).flags, VIRTIO_VSOCK_SHUTDOWN_SEND);
+	close(fd);
+	rig_free();
+}
+END_TEST
+
 /* A reader that only writes: the guest is told, and what it says meanwhile does no harm. */
 START_TEST(test_host_is_deaf)
 {
@@ -706,7 +742,7 @@ START_TEST(test_reset)
 END_TEST
 
 UNIT_MAIN("vsock", test_type, test_host_begins, test_hello_in_pieces, test_bad_hellos, test_silent_client,
-	  test_guest_refuses, test_guest_begins, test_guest_closes, test_host_closes, test_host_is_deaf,
+	  test_guest_refuses, test_guest_begins, test_guest_closes, test_host_closes, test_end_that_waits, test_host_is_deaf,
 	  test_guest_has_little_room, test_host_is_slow, test_guest_sends_too_much, test_slow_reader_after_the_end,
 	  test_messages_to_host, test_many_messages, test_messages_to_guest, test_message_and_room,
 	  test_most_connections, test_no_buffers, test_fair, test_idle, test_pause, test_reset)
