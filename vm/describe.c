@@ -5,6 +5,8 @@
 #include "lkvm/disk.h"
 #include "lkvm/fs.h"
 #include "lkvm/net.h"
+#include "lkvm/pmem.h"
+#include "lkvm/vm/hardware.h"
 #include "lkvm/vm/numa.h"
 #include "lkvm/vm/run.h"
 #include "lkvm/x86/boot.h"
@@ -125,6 +127,15 @@ static void describe_folder(FILE *out, unsigned i, const struct fs_config *folde
 	fputc('\n', out);
 }
 
+static void describe_pmem(FILE *out, const struct vm_config *cfg, unsigned i)
+{
+	const struct pmem_config *pmem = &cfg->pmems[i];
+	char mb[24];
+
+	fprintf(out, "pmem:     pmem%u: %s, %s at %#" PRIx64 "%s\n", i, pmem->path,
+		ram_mb_text(pmem->bytes, mb, sizeof(mb)), hw_pmem_at(cfg, i).v, pmem->read_only ? ", read-only" : "");
+}
+
 static void describe_net(FILE *out, unsigned i, const struct net_config *net)
 {
 	fprintf(out, "network:  net%u: %s", i, net_kind_name(net->kind));
@@ -181,6 +192,8 @@ static void describe_devices(FILE *out, const struct vm_config *cfg)
 		describe_folder(out, n_of[cfg->folders[i].p9]++, &cfg->folders[i]);
 	for (unsigned i = 0; i < cfg->n_nets; i++)
 		describe_net(out, i, &cfg->nets[i]);
+	for (unsigned i = 0; i < cfg->n_pmems; i++)
+		describe_pmem(out, cfg, i);
 	fprintf(out, "console:  %s\n", cfg->console_virtio ? "hvc0, and ttyS0" : "ttyS0");
 	for (unsigned n = 1; n < CONFIG_TTYS; n++)
 		if (cfg->tty[n])

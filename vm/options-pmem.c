@@ -8,8 +8,6 @@
 #include "lkvm/pmem.h"
 #include "lkvm/vm/run.h"
 
-#define MOST 16 /* each is a slot of KVM's */
-
 int run_parse_pmem(void *config, const struct opt *opt, const char *arg)
 {
 	struct vm_config *cfg = config;
@@ -19,9 +17,9 @@ int run_parse_pmem(void *config, const struct opt *opt, const char *arg)
 
 	if (pmems)
 		cfg->pmems = pmems;
-	if (!pmems || !text || cfg->n_pmems == MOST) {
+	if (!pmems || !text || cfg->n_pmems == PMEM_MOST) {
 		free(text);
-		return pmems && cfg->n_pmems == MOST ? log_errx(-EINVAL, "option '--%s': more than %d files", opt->name, MOST) :
+		return pmems && cfg->n_pmems == PMEM_MOST ? log_errx(-EINVAL, "option '--%s': more than %d files", opt->name, PMEM_MOST) :
 						       log_err(-ENOMEM, "option '--%s'", opt->name);
 	}
 	pmem = &pmems[cfg->n_pmems++];

@@ -4,24 +4,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lkvm/clock.h"
 #include "lkvm/disk.h"
-#include "lkvm/file.h"
 #include "lkvm/log.h"
 #include "lkvm/vm/run.h"
 #include "snapshot-internal.h"
 #include "vm-internal.h"
-
-#ifndef BLKGETDISKSEQ /* of Linux 5.15 */
-#define BLKGETDISKSEQ _IOR(0x12, 128, uint64_t)
-#endif
 
 struct disk_state {
 	uint64_t size_bytes;
@@ -68,38 +60,20 @@ const struct state_type snapshot_disk_type = {
 	.check = disk_check,
 };
 
-/* Another device of the same number, or another file in the same loop device, has another one. */
-static uint64_t sequence_of(int fd)
-{
-	uint64_t sequence = 0;
-
-	return ioctl(fd, BLKGETDISKSEQ, &sequence) < 0 ? 0 : sequence;
-}
-
 /* Of what @path leads to. Return: 0 or -errno */
 static int identify(const char *path, struct disk_state *st)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), err = 0;
-	uint64_t sequence;
-	struct stat is;
-	off_t end;
+	struct snapshot_identity id;
+	int err = snapshot_identify(path, &id);
 
-	if (fd < 0)
-		return -errno;
-	end = lseek(fd, 0, SEEK_END);
-	if (end < 0 || fstat(fd, &is))
-		err = -errno;
-	if (!err)
-		err = file_sample(fd, (uint64_t)end, &st->checksum);
-	sequence = sequence_of(fd);
-	close(fd);
 	if (err)
 		return err;
-	st->size_bytes = (uint64_t)end;
-	st->device = S_ISBLK(is.st_mode) ? is.st_rdev : is.st_dev;
-	st->inode = S_ISBLK(is.st_mode) ? 0 : is.st_ino;
-	st->sequence = S_ISBLK(is.st_mode) ? sequence : 0;
-	st->mtime_ns = (uint64_t)is.st_mtim.tv_sec * NS_PER_S + (uint64_t)is.st_mtim.tv_nsec;
+	st->size_bytes = id.size_bytes;
+	st->device = id.device;
+	st->inode = id.inode;
+	st->sequence = id.sequence;
+	st->mtime_ns = id.mtime_ns;
+	st->checksum = id.checksum;
 	return 0;
 }
 
@@ -141,22 +115,17 @@ int snapshot_describe_disk(struct snapshot_writer *w, const struct vm *vm, unsig
 /* One that stayed where it was has to be what it was. */
 static int check_unchanged(const char *path, const struct disk_state *st)
 {
-	const char *what = NULL;
-	struct disk_state now = { 0 };
-	int err = identify(path, &now);
+	const struct snapshot_identity was = {
+		.size_bytes = st->size_bytes, .device = st->device, .inode = st->inode, .mtime_ns = st->mtime_ns,
+		.sequence = st->sequence, .checksum = st->checksum,
+	};
+	struct snapshot_identity now;
+	const char *what;
+	int err = snapshot_identify(path, &now);
 
 	if (err)
 		return log_err(err, "disk '%s', which the snapshot needs as it was", path);
-	if (now.size_bytes != st->size_bytes)
-		what = "it has another size";
-	else if (now.device != st->device || now.inode != st->inode)
-		what = "it is another file";
-	else if (st->sequence && now.sequence != st->sequence)
-		what = "it is another device";
-	else if (now.mtime_ns != st->mtime_ns)
-		what = "it was written";
-	else if (now.checksum != st->checksum)
-		what = "its contents are others";
+	what = snapshot_other_file(&was, &now);
 	return what ? log_errx(-ESTALE, "Disk '%s' changed since the snapshot (%s); refusing to restore", path,
 			       what) : 0;
 }

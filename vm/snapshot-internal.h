@@ -7,12 +7,14 @@
 struct fs_config;
 struct net_config;
 struct numa;
+struct pmem_config;
 struct ram;
 struct session_lists;
 
 /* The first sections; for the tests of their tables, too */
 extern const struct state_type snapshot_machine_type, snapshot_disk_type, snapshot_folder_type, snapshot_cpuid_type,
-	snapshot_lists_type, snapshot_network_type, snapshot_numa_type, snapshot_plug_type;
+	snapshot_lists_type, snapshot_network_type, snapshot_numa_type, snapshot_persistent_type,
+	snapshot_plug_type;
 
 /**
  * snapshot_take() - the record of a section that has just one
@@ -29,6 +31,20 @@ int snapshot_take_any(struct snapshot *snap, const char *section, const struct s
  * Return: 0, -ENAMETOOLONG, or that -errno; not logged
  */
 int snapshot_note_path(char *path, uint8_t *ret, size_t cap, uint32_t *ret_n);
+
+/* vm/snapshot-identity.c */
+
+/* Of a file or block device that stays where it is */
+struct snapshot_identity {
+	uint64_t size_bytes, device, inode, mtime_ns;
+	uint64_t sequence; /* of a block device: the how many-th that this host has seen; 0: it does not tell, or is a file */
+	uint32_t checksum; /* of some of its bytes */
+};
+
+/** snapshot_identify() - what @path leads to; Return: 0 or -errno, not logged */
+int snapshot_identify(const char *path, struct snapshot_identity *ret);
+/** snapshot_other_file() - Return: how it differs, or NULL: it is what it was */
+const char *snapshot_other_file(const struct snapshot_identity *was, const struct snapshot_identity *now);
 
 /* vm/snapshot-disks.c */
 
@@ -62,6 +78,14 @@ int snapshot_describe_net(struct snapshot_writer *w, const struct net_config *ne
 int snapshot_take_nets(struct vm_config *cfg, unsigned n);
 /** snapshot_skip_nets() - there are @n, and what they are is known; Return: 0 or -EBADMSG, not logged */
 int snapshot_skip_nets(struct snapshot *snap, unsigned n);
+
+/**
+ * snapshot_describe_pmem() - vm/snapshot-pmems.c: a section for the persistent memory with this number
+ * Return: 0 or -errno, not logged: -EOPNOTSUPP: the guest may write to it
+ */
+int snapshot_describe_pmem(struct snapshot_writer *w, const struct pmem_config *pmem, unsigned i);
+/** snapshot_take_pmems() - into cfg->pmems, which is empty, all that there are, if they are what they were; 0 or -errno, logged */
+int snapshot_take_pmems(struct vm_config *cfg);
 
 /** snapshot_describe_lists() - a section for them, if there are any; Return: 0 or -errno, not logged */
 int snapshot_describe_lists(struct snapshot_writer *w, const struct session_lists *lists);

@@ -14,6 +14,7 @@
 #include "lkvm/fs.h"
 #include "lkvm/log.h"
 #include "lkvm/net.h"
+#include "lkvm/pmem.h"
 #include "lkvm/x86/layout.h"
 #include "snapshot-internal.h"
 #include "vm-internal.h"
@@ -359,6 +360,8 @@ int snapshot_take_config(struct vm_config *cfg)
 	if (!err)
 		err = snapshot_take_nets(cfg, n_nets);
 	if (!err)
+		err = snapshot_take_pmems(cfg);
+	if (!err)
 		err = snapshot_take_lists(cfg);
 	if (!err)
 		err = snapshot_take_numa(cfg);
@@ -372,10 +375,6 @@ int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool
 {
 	int err = snapshot_begin(w, "machine");
 
-	if (!err && vm->cfg->n_pmems) {
-		snprintf(ret_why, cap, "its persistent memory (--pmem): %s", strerror(EOPNOTSUPP));
-		return -EOPNOTSUPP;
-	}
 	if (!err && vm->cfg->firmware) {
 		snprintf(ret_why, cap, "its firmware (--firmware): %s", strerror(EOPNOTSUPP));
 		return -EOPNOTSUPP;
@@ -397,6 +396,12 @@ int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool
 		err = snapshot_describe_net(w, &vm->cfg->nets[i], i);
 		if (err)
 			snprintf(ret_why, cap, "network '%s': %s", vm->cfg->nets[i].arg, strerror(-err));
+	}
+	for (unsigned i = 0; !err && i < vm->cfg->n_pmems; i++) {
+		err = snapshot_describe_pmem(w, &vm->cfg->pmems[i], i);
+		if (err)
+			snprintf(ret_why, cap, "persistent memory '%s': %s", vm->cfg->pmems[i].path,
+				 err == -EOPNOTSUPP ? "the guest may write to it (it is not 'ro')" : strerror(-err));
 	}
 	if (!err)
 		err = snapshot_describe_lists(w, &vm->cfg->session.lists);

@@ -15,6 +15,7 @@
 #include "lkvm/keys.h"
 
 #define PMEM_UNIT  (2ULL << 20)
+#define PMEM_MOST  16 /* of a guest: each is a slot of KVM's */
 #define PMEM_ALIGN (128ULL << 20) /* of its address: a section of Linux's memory */
 
 struct pmem_config {

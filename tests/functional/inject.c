@@ -295,6 +295,11 @@ EXPORT int memfd_create(const char *name, unsigned flags)
 	return fails("memfd_create") ? -1 : REAL(memfd_create)(name, flags);
 }
 
+EXPORT int fdatasync(int fd)
+{
+	return fails("fdatasync") ? -1 : REAL(fdatasync)(fd);
+}
+
 EXPORT int pipe2(int fds[2], int flags)
 {
 	return fails("pipe2") ? -1 : REAL(pipe2)(fds, flags);

@@ -8,4 +8,4 @@ $(INJECT): tests/functional/inject.c $(O)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CPPFLAGS) -std=gnu11 $(WARN) $(CFLAGS) -fPIC -shared -o $@ $< -ldl
 
-tests/functional/inject.t.sh tests/functional/host.t.sh tests/functional/run-end.t.sh: $(INJECT)
+tests/functional/inject.t.sh tests/functional/host.t.sh tests/functional/pmem.t.sh tests/functional/run-end.t.sh: $(INJECT)

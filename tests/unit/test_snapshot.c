@@ -1,4 +1,4 @@
-/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-disks.o vm/snapshot-nets.o vm/options-net.o net/keys.o net/forward.o vm/options-disk.o disk/keys.o util/keys.o util/options.o vm/snapshot-fs.o vm/snapshot-cpuid.o vm/snapshot-numa.o vm/snapshot-plug.o hw/ram.o hw/ram-log.o hw/ram-plug.o util/crc32c.o util/file.o util/file-sample.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
+/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-disks.o vm/snapshot-nets.o vm/options-net.o net/keys.o net/forward.o vm/options-disk.o disk/keys.o util/keys.o util/options.o vm/snapshot-fs.o vm/snapshot-cpuid.o vm/snapshot-numa.o vm/snapshot-plug.o vm/snapshot-pmems.o vm/snapshot-identity.o hw/ram.o hw/ram-log.o hw/ram-plug.o util/crc32c.o util/file.o util/file-sample.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
 /* The file of a snapshot's state: what is written is read, and no byte of it can be another. */
 #include <errno.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #include "lkvm/fs.h"
 #include "lkvm/log.h"
 #include "lkvm/options.h"
+#include "lkvm/pmem.h"
 #include "lkvm/version.h"
 #include "lkvm/vm/config.h"
 #include "lkvm/vm/devices.h"
@@ -176,6 +177,7 @@ START_TEST(test_tables)
 	state_test_table(&snapshot_lists_type);
 	state_test_table(&snapshot_network_type);
 	state_test_table(&snapshot_numa_type);
+	state_test_table(&snapshot_persistent_type);
 	state_test_table(&snapshot_plug_type);
 	state_test_table(&snapshot_cpuid_type);
 }
@@ -351,6 +353,70 @@ START_TEST(test_folders)
 }
 END_TEST
 
+/* ---- persistent memory ---- */
+
+/* Return: of snapshot_take_pmems(), of a machine with two of them */
+static int take_pmems(struct vm_config *ret)
+{
+	int err;
+
+	*ret = (struct vm_config){ .restore = own_folder };
+	ck_assert_int_eq(snapshot_open(own_folder, &ret->snapshot), 0);
+	err = snapshot_take_pmems(ret);
+	snapshot_close(ret->snapshot);
+	return err;
+}
+
+static void free_pmems(struct vm_config *cfg)
+{
+	for (unsigned i = 0; i < cfg->n_pmems; i++)
+		free((char *)cfg->pmems[i].path);
+	free(cfg->pmems);
+}
+
+/* They stay where they are, and must be what they were; what the guest writes to cannot. */
+START_TEST(test_pmems)
+{
+	static const char zeros[8192];
+	const struct pmem_config pmems[] = { { .path = "one", .read_only = true }, { .path = "./two", .read_only = true } },
+				 writes = { .path = "one" }, gone = { .path = "gone", .read_only = true };
+	const struct timespec times[] = { { .tv_sec = 5 }, { .tv_sec = 5 } };
+	struct snapshot_writer w = { 0 };
+	struct vm_config cfg;
+	char path[80];
+
+	make_folder();
+	put("one", zeros, sizeof(zeros));
+	put("two", zeros, 100);
+	ck_assert_int_eq(snapshot_describe_pmem(&w, &writes, 0), -EOPNOTSUPP);
+	ck_assert_int_eq(snapshot_describe_pmem(&w, &gone, 0), -ENOENT);
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(snapshot_describe_pmem(&w, &pmems[i], i), 0);
+	ck_assert_int_eq(snapshot_end(&w), 0);
+	put(SNAPSHOT_STATE, w.buf.data, w.buf.len);
+	state_buf_free(&w.buf);
+	ck_assert_int_eq(take_pmems(&cfg), 0);
+	ck_assert_uint_eq(cfg.n_pmems, 2);
+	snprintf(path, sizeof(path), "%s/two", own_folder);
+	ck_assert_str_eq(cfg.pmems[1].path, path);
+	ck_assert(cfg.pmems[0].read_only && cfg.pmems[1].read_only);
+	ck_assert_uint_eq(cfg.pmems[0].bytes, PMEM_UNIT);
+	free_pmems(&cfg);
+	/* Another size, another time, another file, none */
+	ck_assert_int_eq(truncate("two", 101), 0);
+	ck_assert_int_eq(take_pmems(&cfg), -ESTALE);
+	free_pmems(&cfg);
+	put("two", zeros, 100);
+	ck_assert_int_eq(utimensat(AT_FDCWD, "two", times, 0), 0);
+	ck_assert_int_eq(take_pmems(&cfg), -ESTALE);
+	free_pmems(&cfg);
+	ck_assert_int_eq(unlink("two"), 0);
+	ck_assert_int_eq(take_pmems(&cfg), -ENOENT);
+	free_pmems(&cfg);
+	leave_own_folder();
+}
+END_TEST
+
 /* ---- disks ---- */
 
 static void save_disks(struct disk_config *disks, unsigned n)
@@ -436,4 +502,4 @@ START_TEST(test_disks)
 END_TEST
 
 UNIT_MAIN("snapshot", test_sections, test_damage, test_hostile, test_not_there, test_tables, test_written, test_plug,
-	  test_lists, test_folders, test_disks)
+	  test_lists, test_folders, test_pmems, test_disks)
