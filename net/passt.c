@@ -160,6 +160,32 @@ static int whole(const struct passt *p, size_t *ret_bytes)
 	return have - LENGTH >= *ret_bytes;
 }
 
+/* The last line that it has said, or "" */
+static const char *words(const struct passt *p, char *buf, size_t cap)
+{
+	const off_t end = lseek(p->log_fd, 0, SEEK_END);
+	const off_t from = end < (off_t)cap ? 0 : end - (off_t)cap + 1;
+	ssize_t n = pread(p->log_fd, buf, cap - 1, from);
+	char *line;
+
+	while (n > 0 && buf[n - 1] == '\n')
+		n--;
+	buf[n > 0 ? n : 0] = '\0';
+	line = strrchr(buf, '\n');
+	return line ? line + 1 : buf;
+}
+
+/* The caller says that it is lost; it may have said why. */
+static ssize_t lost(const struct passt *p, int err)
+{
+	char buf[512];
+	const char *said = words(p, buf, sizeof(buf));
+
+	if (*said)
+		log_warn("%s: passt: %s", p->net.name, said);
+	return err;
+}
+
 static ssize_t receive(struct net *net, unsigned pair, const struct iovec *iov, unsigned n_iov)
 {
 	static const uint8_t header[NET_HDR_BYTES];
@@ -171,11 +197,13 @@ static ssize_t receive(struct net *net, unsigned pair, const struct iovec *iov, 
 	(void)pair;
 	while (!(ret = whole(p, &bytes))) {
 		ret = read_more(p);
-		if (ret <= 0)
-			return ret;
+		if (!ret)
+			return 0;
+		if (ret < 0)
+			return lost(p, ret);
 	}
 	if (ret < 0)
-		return ret;
+		return lost(p, ret);
 	frame = p->in + p->in_at + LENGTH;
 	p->in_at += LENGTH + bytes;
 	net_scatter(iov, n_iov, 0, header, sizeof(header));
@@ -206,21 +234,6 @@ static void passt_close(struct net *net)
 	free(p->in);
 	free(p->out);
 	free(p);
-}
-
-/* The last line that it has said, or "" */
-static const char *words(const struct passt *p, char *buf, size_t cap)
-{
-	const off_t end = lseek(p->log_fd, 0, SEEK_END);
-	const off_t from = end < (off_t)cap ? 0 : end - (off_t)cap + 1;
-	ssize_t n = pread(p->log_fd, buf, cap - 1, from);
-	char *line;
-
-	while (n > 0 && buf[n - 1] == '\n')
-		n--;
-	buf[n > 0 ? n : 0] = '\0';
-	line = strrchr(buf, '\n');
-	return line ? line + 1 : buf;
 }
 
 struct command {

@@ -8,6 +8,7 @@
 #include <linux/if_packet.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -389,6 +390,17 @@ START_TEST(test_passt)
 			ck_assert_uint_eq(got[NET_HDR_BYTES], (uint8_t)received);
 			ck_assert_uint_eq(got[n - 1], (uint8_t)received);
 		}
+	}
+	close_guest(0);
+	/* It ends later: then it is lost, and what it has said last comes first. */
+	put_program("passt", "#!/bin/sh\necho 'Segmentation fault' >&2\nread line <&3\nexit 1\n");
+	open_guest(0, "passt");
+	frame[0] = '\n';
+	iov[1].iov_len = 60;
+	ck_assert_int_eq(net[0]->ops->send(net[0], 0, iov, 2), 0);
+	while (!net[0]->broken) {
+		ck_assert_int_eq(net_receive(net[0], 0, &to, 1), 0);
+		poll(NULL, 0, 1);
 	}
 	close_guest(0);
 	put_program("passt", "#!/bin/sh\necho 'Failed to bind port 1' >&2\nexit 1\n");
