@@ -9,6 +9,7 @@ messages   seqpacket: each message stays one
 killed     a peer that is killed in the middle; a guest that ends
 idle       connections that wait cost nothing
 saved      saved, restored, copied: connections are reset, who listens still does
+ssh        ssh, sftp and scp, with lkvm vsock as their ProxyCommand and sshd in the guest
 user       as an ordinary user; kill -9 leaves the sockets, and they go too
 "
 
@@ -179,12 +180,16 @@ ticks()
 
 test_idle()
 {
-	local pid tid before after i
+	local pid tid before after i clients=()
 	guest idle "$CLOUD"
+	mkfifo idle.pipe
+	exec 6<>idle.pipe # which nobody reads
 	for i in 1 2 3; do
 		bounded lkvm vsock idle 5000 < <(echo hold; head -c 1000000 /dev/zero; stay) >/dev/null 2>&1 &
+		clients+=($!)
 	done
-	bounded lkvm vsock idle 5000 < <(echo source 100000000; stay) | stay &
+	bounded lkvm vsock idle 5000 < <(echo source 100000000; stay) >idle.pipe 2>/dev/null &
+	clients+=($!)
 	wait_until "they are connected" has_connections idle 4
 	pid=$(lkvm list --json idle | jq '.[0].pid')
 	tid=$(grep -lx 'dev/vsock0' "/proc/$pid/task/"*/comm | cut -d/ -f5)
@@ -194,13 +199,23 @@ test_idle()
 	after=$(ticks "$pid" "$tid")
 	expect "it rests: $before, $after" [ $((after - before)) -le 15 ]
 	lkvm stop idle >/dev/null
-	jobs -p | xargs -r kill 2>/dev/null
+	kill "${clients[@]}" 2>/dev/null
 }
 
+# answers NAME: its server
+answers()
+{
+	[ "$(bounded lkvm vsock "$1" 5000 <<<$'echo\nready' 2>/dev/null)" = ready ]
+}
+
+# The server is the guest's own command: one of `lkvm exec` ends with the connection to that.
 test_saved()
 {
 	local client i name
-	guest saved "$CLOUD"
+	expect "a guest" timeout "$per_guest" lkvm run --vsock --detach --name saved -k "$CLOUD" -c 1 -m 256 -- \
+		$py -u "$tool" serve 5000 </dev/null >saved.run 2>&1
+	wait_until "the server" answers saved
+	wait_until "none is left" no_connections saved
 	bounded lkvm vsock saved 5000 < <(echo echo; cat /dev/null; stay) >saved.echo 2>&1 &
 	client=$!
 	wait_until "it is connected" has_connections saved 1
@@ -226,6 +241,51 @@ test_saved()
 	lkvm stop --all >/dev/null
 }
 
+# As lkvm-vsock(1) has it; vsock.py does what it names socat for.
+test_ssh()
+{
+	local sshd
+	sshd=$(PATH=$PATH:/usr/sbin command -v "${SSHD:-sshd}") || { skip "no sshd (openssh-server; or \$SSHD)"; return; }
+	mkdir ssh
+	ssh-keygen -q -t ed25519 -N '' -f ssh/host
+	ssh-keygen -q -t ed25519 -N '' -f ssh/user
+	cat >ssh/sshd_config <<-END
+		HostKey $work/ssh/host
+		AuthorizedKeysFile $work/ssh/user.pub
+		StrictModes no
+		Subsystem sftp internal-sftp
+	END
+	cat >ssh/config <<-END
+		Host *.lkvm
+			ProxyCommand $work/bin/lkvm vsock \$(basename %h .lkvm) 22
+			User root
+			StrictHostKeyChecking no
+			UserKnownHostsFile /dev/null
+			IdentityFile $work/ssh/user
+			LogLevel ERROR
+	END
+	cat >ssh/serve <<-END
+		grep -q ^sshd: /etc/passwd || echo sshd:x:74:65534::/run/sshd:/bin/false >>/etc/passwd
+		sed -i 's/^root:[^:]*:/root:*:/' /etc/shadow
+		mkdir -p /run/sshd
+		exec $py -u $tool each 22 $sshd -i -e -f $work/ssh/sshd_config
+	END
+	expect "a guest" timeout "$per_guest" lkvm run --vsock --detach --name ssh -k "$CLOUD" -c 1 -m 256 </dev/null >ssh.run 2>&1
+	lkvm exec ssh -- bash "$work/ssh/serve" </dev/null >ssh.server 2>&1 &
+	wait_until "the server" grep -q ready ssh.server
+	try ssh-status 3 ssh -F ssh/config ssh.lkvm 'cat; uname -n; exit 3' <<<"there and back"
+	expect_text ssh-status.out "there and back"$'\n'"$(lkvm exec ssh -- uname -n </dev/null)"
+	head -c 3000000 /dev/urandom >ssh/file
+	try ssh-scp 0 scp -F ssh/config ssh/file ssh.lkvm:/run/file
+	try ssh-sum 0 ssh -F ssh/config ssh.lkvm 'md5sum </run/file' </dev/null
+	expect_text ssh-sum.out "$(md5sum <ssh/file)"
+	try ssh-sftp 0 sftp -q -F ssh/config ssh.lkvm:/run/file ssh/back
+	expect "the same file" cmp ssh/file ssh/back
+	try ssh-tty 0 ssh -tt -F ssh/config ssh.lkvm tty </dev/null
+	expect "a terminal" grep -q '^/dev/pts/' ssh-tty.out
+	lkvm stop ssh >/dev/null
+}
+
 test_user()
 {
 	[ "$(id -u)" = 0 ] || { skip "only root can become another user"; return; }
@@ -236,7 +296,7 @@ test_user()
 	HOME=$work/user/home as_user user timeout "$per_guest" "$work/user/lkvm" run --vsock --name vsock-user \
 		-k "$work/user/kernel/boot/${CLOUD##*/}" -c 1 -m 256 -- $py -u "$tool" serve 5000 &
 	wait_until "the server" grep -q ready user.out
-	as_user user-echo sh -c "printf 'echo\\nhis own' | timeout $per_guest '$work/user/lkvm' vsock vsock-user 5000"
+	as_user user-echo sh -c "printf 'echo\\nhis own\\n' | timeout $per_guest '$work/user/lkvm' vsock vsock-user 5000"
 	expect_status user-echo 0
 	expect_text user-echo.out "his own"
 	expect "for nobody else" [ "$(stat -c %a:%u "/tmp/lkvm-$uid/vsock-user.vsock")" = 600:$uid ]

@@ -4,6 +4,7 @@
 In a guest:     serve PORT          streams at PORT, messages at PORT + 1; the first line or message says what is wanted:
                                     echo; sink: all of it, the answer is its checksum; source BYTES; hold: nothing
                 call PORT WORD...   the same to a program of the host; what it says goes to standard output
+                each PORT CMD...    run it for each who comes; the connection is its standard input and output
 On the host:    opened PATH PORT N  N connections one after the other, each with a word each way
                 atonce PATH PORT N  N at the same time
                 messages PATH PORT  of all sizes, both ways
@@ -13,6 +14,7 @@ On the host:    opened PATH PORT N  N connections one after the other, each with
 import hashlib
 import os
 import socket
+import subprocess
 import sys
 import threading
 
@@ -108,6 +110,15 @@ def guest_call(port, words):
         print(checksum(s))
 
 
+def guest_each(port, command):
+    listener = listen(socket.AF_VSOCK, socket.SOCK_STREAM, (socket.VMADDR_CID_ANY, port))
+    print("ready", flush=True)
+    while True:
+        s, _ = listener.accept()
+        subprocess.Popen(command, stdin=s, stdout=s)
+        s.close()
+
+
 def join(path, port, kind=socket.SOCK_STREAM):
     s = socket.socket(socket.AF_UNIX, kind)
     s.connect(path + (".seqpacket" if kind == socket.SOCK_SEQPACKET else ""))
@@ -181,6 +192,8 @@ def main():
         guest_serve(int(at))
     elif what == "call":
         guest_call(int(at), sys.argv[3:])
+    elif what == "each":
+        guest_each(int(at), sys.argv[3:])
     elif what == "host":
         kind = socket.SOCK_SEQPACKET if "seqpacket" in sys.argv else socket.SOCK_STREAM
         serve(listen(socket.AF_UNIX, kind, at), kind == socket.SOCK_SEQPACKET)
