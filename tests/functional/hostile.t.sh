@@ -67,6 +67,17 @@ for transport in pci mmio; do
 	suite "${transport^^}" mem --virtio-transport $transport --name "hostile-mem-$$" --mem-max 144M
 	wait $!
 done
+# A whole number of pages, and not of 2 MB
+for transport in pci mmio; do
+	for pmem in pmem pmem-ro; do
+		head -c 3M "$T_TMP/good" >"$T_TMP/$pmem"
+	done
+	suite "${transport^^}" pmem --virtio-transport $transport --pmem "$T_TMP/pmem"
+	t_is "what was written is in the file ($transport)" "$(od -An -tx8 -j 819200 -N 8 "$T_TMP/pmem")" ' 5a5a5a5a12345678'
+	t_is "which is as long as it was ($transport)" "$(stat -c %s "$T_TMP/pmem")" $((3 << 20))
+	suite "${transport^^}" pmem-ro --virtio-transport $transport --pmem "$T_TMP/pmem-ro,ro"
+	t_ok "no write has reached a file that is only read ($transport)" cmp -n $((3 << 20)) "$T_TMP/pmem-ro" "$T_TMP/good"
+done
 suite 'PCI' 'gpu' --gpu=outputs=2
 suite 'MMIO' 'gpu-packed' --gpu=outputs=2,packed --virtio-transport mmio
 for transport in pci mmio; do

@@ -68,7 +68,7 @@ $(GUEST)/firmware.rom: tests/guest/rom.S tests/guest/rom.h $(GUEST)/firmware.bin
 
 # A program of more than one file
 $(GUEST)/hostile.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests \
-	$(addprefix hostile-,status queue split packed rng blk console net balloon mem vsock gpu input pci pci-config msix mmio))
+	$(addprefix hostile-,status queue split packed rng blk console net balloon mem pmem vsock gpu input pci pci-config msix mmio))
 
 $(GUEST)/attacks.mb: $(GUEST)/virtio-driver.o
 

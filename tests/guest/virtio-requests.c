@@ -154,6 +154,19 @@ static bool mem_works(struct vdev *d)
 	return *word == 7 && mem_ask(d, MEM_UNPLUG, (uint64_t)word, 1) == MEM_ACK;
 }
 
+/* ---- persistent memory ---- */
+
+/* A flush */
+static bool pmem_works(struct vdev *d)
+{
+	volatile uint32_t *word = (volatile uint32_t *)d->buf;
+
+	word[0] = 0;
+	word[1] = 7;
+	return vring_do(&d->ring[0], (struct vbuf[]){ { (uint64_t)word, 4, 0 }, { (uint64_t)(word + 1), 4, D_WRITE } }, 2) &&
+	       !word[1];
+}
+
 /* ---- gpu ---- */
 
 uint32_t gpu_send(struct vdev *d, uint32_t bytes, uint32_t room)
@@ -243,6 +256,8 @@ bool vdev_works(struct vdev *d)
 		return vsock_works(d);
 	case VIRTIO_MEM:
 		return mem_works(d);
+	case VIRTIO_PMEM:
+		return pmem_works(d);
 	default:
 		return false;
 	}

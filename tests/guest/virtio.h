@@ -20,6 +20,7 @@ enum virtio_id {
 	VIRTIO_INPUT = 18,
 	VIRTIO_VSOCK = 19,
 	VIRTIO_MEM = 24,
+	VIRTIO_PMEM = 27,
 };
 
 #define S_ACKNOWLEDGE 0x01
