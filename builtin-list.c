@@ -125,6 +125,8 @@ static void show_row(const struct ipc_peer *p, const struct ipc_info *info)
 		show_command(p);
 		putchar('\n');
 		show_forwards(p);
+		if (info->vnc[0])
+			printf("  vnc %s\n", info->vnc);
 	} else {
 		printf("%-20s %10d %-12s %8s %10s %5s\n", p->name, p->pid, silent_state(p), "-", "-",
 		       "-");
@@ -149,6 +151,8 @@ static void show_json(struct json *json, const struct ipc_peer *p, const struct 
 			json_str(json, "path", info->vsock_path);
 			json_end(json);
 		}
+		if (info->vnc[0])
+			json_str(json, "vnc", info->vnc);
 		if (next_word(p, NULL))
 			json_array(json, "command");
 		for (const char *word = next_word(p, NULL); word; word = next_word(p, word))
@@ -169,6 +173,8 @@ static void show(struct json *json, struct ipc_peer *p)
 	if (known) {
 		memcpy(&info, p->body, sizeof(info));
 		info.vsock_path[sizeof(info.vsock_path) - 1] = '\0';
+		info.vnc[sizeof(info.vnc) - 1] = '\0';
+		mask_text(info.vnc, strlen(info.vnc), "");
 	} else if (!p->err) {
 		p->err = -EPROTO;
 	}

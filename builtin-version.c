@@ -5,6 +5,7 @@
 #include "lkvm/builtin.h"
 #include "lkvm/disk.h"
 #include "lkvm/display.h"
+#include "lkvm/vnc.h"
 #include "lkvm/json.h"
 #include "lkvm/net.h"
 #include "lkvm/version.h"
@@ -55,6 +56,7 @@ static void print_json(void)
 	json_bool(&json, "images", disk_images_usable());
 	json_bool(&json, "slirp", net_user_usable());
 	json_bool(&json, "png", display_png_usable());
+	json_bool(&json, "vnc", vnc_usable());
 	json_end(&json);
 	json_end(&json);
 }

@@ -71,7 +71,7 @@ check_layers()
 	only "vsock's end on the host includes nothing but util" "lkvm/(types|clock|vsock|$util_headers)\.h" vsock/*.c
 	only "shared folders include nothing but util" "lkvm/(types|clock|fs|state|$util_headers)\.h" fs/*.c
 	only "consoles include nothing but util" "lkvm/(types|clock|console|console/.*|$util_headers)\.h" console/*.c
-	only "the screen includes nothing but util" "lkvm/(types|clock|display|$util_headers)\.h" display/*.c
+	only "the screen includes nothing but util" "lkvm/(types|clock|display|vnc|$util_headers)\.h" display/*.c
 	only "the guest's init includes nothing but the session" 'lkvm/session\.h' guest/*.c
 	only "gdb's protocol includes nothing but itself" "lkvm/gdb/.*\.h" gdb/*.c
 	only "the control socket includes nothing but util" "lkvm/(types|clock|ipc|$util_headers)\.h" ipc/*.c

@@ -38,6 +38,7 @@ table()
 		build   libnbd-dev            -
 		build   libslirp-dev          -
 		build   libpng-dev            -
+		build   libvncserver-dev      -
 		guests  busybox-static        busybox
 		guests  xz-utils              xz
 		guests  zstd                  zstd

@@ -77,6 +77,8 @@ void control_screen_text(const struct control *ctl, FILE *out)
 			fprintf(out, "screen:   output %u shows %ux%u\n", i, width, height);
 		else
 			fprintf(out, "screen:   output %u is off\n", i);
+	if (ctl->vnc)
+		fprintf(out, "VNC:      %s, %u viewers\n", vnc_where(ctl->vnc), vnc_viewers(ctl->vnc));
 }
 
 void control_screen_json(const struct control *ctl, struct json *json)
@@ -93,5 +95,11 @@ void control_screen_json(const struct control *ctl, struct json *json)
 		json_u64(json, "height", height);
 		json_end(json);
 	}
+	json_end(json);
+	if (!ctl->vnc)
+		return;
+	json_object(json, "vnc");
+	json_str(json, "address", vnc_where(ctl->vnc));
+	json_u64(json, "viewers", vnc_viewers(ctl->vnc));
 	json_end(json);
 }

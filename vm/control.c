@@ -154,6 +154,8 @@ static int handle_info(struct control *ctl, const void *body, struct ipc_reply *
 		snprintf(info.vsock_path, sizeof(info.vsock_path), "%s",
 			 virtio_vsock_host(ctl->vsock)->path[VSOCK_STREAM]);
 	}
+	if (ctl->vnc)
+		snprintf(info.vnc, sizeof(info.vnc), "%s", vnc_where(ctl->vnc));
 	reply->len = sizeof(info);
 	add_forwards(ctl->vm, &info, reply);
 	memcpy(reply->body, &info, sizeof(info));

@@ -597,6 +597,11 @@ struct virtio_dev *virtio_list_balloon(const struct virtio_list *list)
 	return device_of(list, balloon_make, 0);
 }
 
+struct virtio_dev *virtio_list_gpu(const struct virtio_list *list)
+{
+	return device_of(list, gpu_make, 0);
+}
+
 struct virtio_dev *virtio_list_keyboard(const struct virtio_list *list)
 {
 	return device_of(list, keyboard_make, 0);

@@ -278,6 +278,15 @@ static int parse_gpu(void *config, const struct opt *opt, const char *arg)
 	return err;
 }
 
+/* Who looks needs something to look at. */
+static int parse_vnc(void *config, const struct opt *opt, const char *arg)
+{
+	struct vm_config *cfg = config;
+
+	cfg->has_gpu = true;
+	return vnc_parse(&cfg->vnc, opt->name, arg);
+}
+
 static int parse_tty(void *config, const struct opt *opt, const char *arg)
 {
 	struct vm_config *cfg = config;
@@ -577,6 +586,9 @@ const struct opt run_options[] = {
 	  .complete = COMPLETE_LIST, .keys = virtio_gpu_keys,
 	  .help = "Give the guest a screen (1024x768), a keyboard and a pointer, by virtio-gpu and virtio-input. `lkvm screenshot` "
 		  "shows what is on it." },
+	{ OPT_PARSE, 0, "vnc", "[ADDRESS]:N|unix:PATH[,KEY...]", .parse = parse_vnc, .keys = vnc_keys,
+	  .help = "Show the screen to VNC viewers, at TCP port 5900 + N (auto: the first that is free) of 127.0.0.1, unless there is "
+		  "another ADDRESS. Implies --gpu." },
 	{ OPT_GROUP, .help = "Command" },
 	{ OPT_PARSE, 0, "root", "DIR|IMAGE[,KEY...]", .parse = run_parse_root,
 	  .complete = COMPLETE_FILE_LIST, .keys = disk_keys,

@@ -62,6 +62,7 @@ struct vm {
 	struct platform *platform;
 	struct kvm_irq *irq;
 	struct display *display; /* NULL: it has no screen */
+	struct vnc *vnc; /* NULL: nobody looks at it */
 	struct virtio_list *virtio;
 	struct boot_entry entry;
 	struct session_boot *session_boot; /* these are NULL without a session */
@@ -128,6 +129,8 @@ void vm_undo_console(struct vm *vm);
 /* vm/screen.c */
 int vm_make_screen(struct vm *vm);
 void vm_undo_screen(struct vm *vm);
+int vm_make_vnc(struct vm *vm);
+void vm_undo_vnc(struct vm *vm);
 /* vm/watch.c: what the guest's kernel says is looked at */
 
 int vm_make_watch(struct vm *vm);

@@ -282,6 +282,7 @@ static const struct vm_step steps[] = {
 	{ "control socket", make_socket, undo_socket, HUNG_TOO },
 	{ "screen", vm_make_screen, vm_undo_screen, NOT_IF_HUNG },
 	{ "virtio devices", vm_make_virtio, vm_undo_virtio, NOT_IF_HUNG },
+	{ "VNC", vm_make_vnc, vm_undo_vnc, NOT_IF_HUNG },
 	{ "firmware", vm_make_firmware, vm_undo_firmware, NOT_IF_HUNG },
 	{ "trace", vm_make_trace, vm_undo_trace, HUNG_TOO },
 	{ "kernel", vm_make_kernel, NULL, NOT_IF_HUNG },
@@ -422,6 +423,7 @@ void vm_unlink_now(const struct vm *vm)
 {
 	if (vm->control.vsock)
 		vsock_host_unlink_now(virtio_vsock_host(vm->control.vsock));
+	vnc_unlink_now(vm->vnc);
 	ipc_server_unlink_now(vm->ipc);
 	vm_gdb_unlink_now(vm);
 }

@@ -120,6 +120,7 @@ struct ipc_info {
 	uint32_t n_forwards; /* struct ipc_forward, behind this */
 	uint32_t vsock_cid;  /* 0: it has none, else: */
 	char vsock_path[108]; /* where the host connects to it (lkvm/vsock.h), with a NUL */
+	char vnc[128];        /* where viewers connect to its screen; likewise; "": nowhere */
 	uint32_t reserved;
 };
 

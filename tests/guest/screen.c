@@ -1,6 +1,7 @@
 /*
  * Shows a picture on its screen: pixel (x, y) is 0x550000 + y * 256 + x, but a frame is 0xffffff. Then it waits for a
  * character on the serial port: 'c' makes the frame 0x00ff00 and nothing else, 'o' turns the screen off, 'q' ends.
+ * 'd' says which size the host wants: "wants WIDTHxHEIGHT".
  * 'i' listens to the keyboard and the tablet: each event is a line, "k TYPE CODE VALUE" or "t ...", up to when escape
  * has come up; 'I' does so where they have been started before (by who went on from a snapshot).
  */
@@ -11,7 +12,7 @@
 #define WIDTH  200U
 #define HEIGHT 100U
 
-enum { CREATE = 0x101, SCANOUT = 0x103, FLUSH, TRANSFER, ATTACH };
+enum { INFO = 0x100, CREATE, SCANOUT = 0x103, FLUSH, TRANSFER, ATTACH };
 
 static struct vdev devices[MOST];
 
@@ -34,6 +35,20 @@ static void draw(struct vdev *d, uint32_t frame)
 			pixel[y * WIDTH + x] = !x || !y || x == WIDTH - 1 || y == HEIGHT - 1 ? frame : 0x550000 + y * 256 + x;
 	CHECK_EQ(gpu_words(d, TRANSFER, (uint32_t[]){ 0, 0, WIDTH, HEIGHT, 0, 0, 1, 0 }, 8), GPU_OK);
 	CHECK_EQ(gpu_words(d, FLUSH, (uint32_t[]){ 0, 0, WIDTH, HEIGHT, 1, 0 }, 6), GPU_OK);
+}
+
+static void say_size(struct vdev *d)
+{
+	const volatile uint32_t *mode = (volatile uint32_t *)(d->buf + 0x1000 + 24); /* x, y, width, height of the first */
+
+	for (unsigned i = 0; i < 6; i++)
+		((volatile uint32_t *)d->buf)[i] = i ? 0 : INFO;
+	CHECK_EQ(gpu_send(d, 24, 408), 0x1101);
+	print("wants ");
+	print_decimal(mode[2]);
+	print("x");
+	print_decimal(mode[3]);
+	print("\n");
 }
 
 #define EVENT_BYTES 8U
@@ -112,6 +127,9 @@ void guest_main(void)
 		case 'o':
 			CHECK_EQ(gpu_words(d, SCANOUT, (uint32_t[]){ 0, 0, 0, 0, 0, 0 }, 6), GPU_OK);
 			print("off\n");
+			break;
+		case 'd':
+			say_size(d);
 			break;
 		case 'i':
 			listen(in, true);

@@ -219,6 +219,12 @@ int control_balloon_stats(struct control *of, bool json, struct ipc_reply *to)
 	return 0;
 }
 
+const char *vnc_where(const struct vnc *vnc)
+{
+	(void)vnc;
+	return "127.0.0.1:5901";
+}
+
 int control_input(struct control *of, const void *body, struct ipc_reply *to)
 {
 	(void)of, (void)body, (void)to;

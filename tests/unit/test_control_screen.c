@@ -1,4 +1,4 @@
-/* Links: vm/control-screen.o display/display.o display/png.o util/event.o util/json.o util/lib.o util/log.o */
+/* Links: vm/control-screen.o display/display.o display/vnc.o display/png.o util/event.o util/json.o util/lib.o util/log.o */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

@@ -10,6 +10,7 @@
 #include "lkvm/virtio-console.h"
 #include "lkvm/virtio-gpu.h"
 #include "lkvm/virtio-rng.h"
+#include "lkvm/vnc.h"
 #include "lkvm/vsock.h"
 #include "lkvm/vm/gdb.h"
 #include "lkvm/vm/dump.h"
@@ -118,6 +119,7 @@ struct vm_config {
 	struct virtio_balloon_options balloon;
 	bool has_gpu;
 	struct virtio_gpu_options gpu;
+	struct vnc_options vnc;
 	struct virtio_console_options hvc;
 	struct {
 		const char *text; /* as it was given, NULL: none */

@@ -32,6 +32,7 @@ struct session;
 struct virtio_dev;
 struct vm;
 struct vm_config;
+struct vnc;
 
 /* What a vCPU does with a device again and again: "reads port 0x3fd (serial0)", or "" */
 struct exits_polled {
@@ -55,6 +56,7 @@ struct control {
 	struct virtio_dev *mem; /* NULL: none, or none yet */
 	struct control_mem *mem_waits; /* who waits for it; NULL: nobody has */
 	struct display *display; /* NULL: it has no screen */
+	struct vnc *vnc; /* likewise */
 	struct virtio_dev *keyboard, *tablet; /* NULL: none, or none yet */
 	struct ram_children dying; /* what was given up of that, and of dumps */
 	struct exits_polled *polled; /* one a vCPU, as a time limit passed; NULL: none has */

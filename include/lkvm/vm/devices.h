@@ -68,6 +68,8 @@ struct pci_host *virtio_list_pci(const struct virtio_list *list);
 struct disk *virtio_list_disk(const struct virtio_list *list, unsigned index);
 /** virtio_list_balloon() - the memory balloon; NULL: there is none */
 struct virtio_dev *virtio_list_balloon(const struct virtio_list *list);
+/** virtio_list_gpu() - NULL: there is none */
+struct virtio_dev *virtio_list_gpu(const struct virtio_list *list);
 /** virtio_list_keyboard(), virtio_list_tablet() - NULL: there is none */
 struct virtio_dev *virtio_list_keyboard(const struct virtio_list *list);
 struct virtio_dev *virtio_list_tablet(const struct virtio_list *list);
