@@ -65,7 +65,7 @@ test_inflate()
 
 test_oom()
 {
-	begin oom cloud line,hog:130 -m 256
+	begin oom cloud enter,hog:130 -m 256
 	wait_line oom "guest: waits" || return
 	expect_balloon oom 110M "110MB of 256MB"
 	echo >&9
@@ -186,7 +186,7 @@ test_fleet()
 	for i in $(seq 20); do
 		mkfifo "fleet$i.in"
 		run "fleet$i" -k cloud -i initrd -i cloud-modules -c 1 -m 256 \
-			-p "quiet lkvm.test=fill:100,line,poweroff" <>"fleet$i.in" &
+			-p "quiet lkvm.test=fill:100,enter,poweroff" <>"fleet$i.in" &
 		wait_line "fleet$i" "guest: filled" || return
 	done
 	for i in $(seq 20); do
