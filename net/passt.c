@@ -66,7 +66,8 @@ static void ready(struct loop_source *src, uint32_t events)
 {
 	struct passt *p = container_of(src, struct passt, src);
 
-	if ((events & EPOLLOUT) && p->full && flush(p) != -EAGAIN) {
+	/* Also if nobody waits for it: half a frame keeps passt waiting, too. */
+	if ((events & EPOLLOUT) && flush(p) != -EAGAIN && p->full) {
 		p->full = false;
 		p->net.writable(&p->net, 0);
 	}

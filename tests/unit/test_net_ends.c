@@ -358,6 +358,43 @@ static void put_program(const char *name, const char *text)
 	fclose(f);
 }
 
+/* So many large frames to a passt that does not read yet: all of them come in the end, though no other is sent. */
+static void all_come(unsigned n)
+{
+	const struct virtio_net_hdr_v1 header = { .flags = 0 };
+	static uint8_t frame[NET_MAX_FRAME], got[NET_HDR_BYTES + NET_MAX_FRAME];
+	struct iovec iov[2] = { { (void *)&header, sizeof(header) }, { frame, sizeof(frame) } }, to = { got, sizeof(got) };
+	unsigned sent = 0, received = 0;
+
+	unlink("go");
+	open_guest(0, "passt");
+	while (sent < n && !net[0]->ops->send(net[0], 0, iov, 2))
+		sent++;
+	close(open("go", O_CREAT | O_WRONLY, 0600));
+	for (unsigned i = 0; received < sent && i < 10000; i++) {
+		loop_once(&loop, 1);
+		while (net_receive(net[0], 0, &to, 1) > 0)
+			received++;
+	}
+	ck_assert_uint_eq(received, sent);
+	close_guest(0);
+}
+
+START_TEST(test_passt_is_slow)
+{
+	char path[256];
+
+	setup();
+	snprintf(path, sizeof(path), "%s:/usr/bin:/bin", own_folder);
+	setenv("PATH", path, 1);
+	put_program("passt", "#!/bin/sh\nuntil [ -e go ]; do sleep 0.01; done\nexec cat <&3 >&3\n");
+	for (unsigned n = 2; n < 6; n++)
+		all_come(n);
+	setenv("PATH", "/usr/bin:/bin", 1);
+	teardown();
+}
+END_TEST
+
 /* A passt that sends back what it gets, and notes what it was told */
 START_TEST(test_passt)
 {
@@ -584,5 +621,5 @@ START_TEST(test_tap_script)
 }
 END_TEST
 
-UNIT_MAIN("net-ends", test_tap, test_tap_queues, test_tap_vhost, test_tap_script, test_passt, test_options, test_switch, test_switch_first_ends, test_switch_dead, test_switch_full,
+UNIT_MAIN("net-ends", test_tap, test_tap_queues, test_tap_vhost, test_tap_script, test_passt, test_passt_is_slow, test_options, test_switch, test_switch_first_ends, test_switch_dead, test_switch_full,
 	  test_switch_folder, test_pcap, test_pcap_full, test_script)
