@@ -10,6 +10,13 @@
 
 #include "lkvm/net.h"
 
+/*
+ * Of user and passt, which have no offloads: large, as that makes few frames. But a window of TCP without scaling, as
+ * libslirp has it, is to hold several of them: a guest that gets one frame a window acknowledges it only when it has
+ * waited in vain for a second.
+ */
+#define NET_USER_MTU 16384
+
 /* Each makes an end of its own struct, whose first member is a struct net. Return: 0, or -errno, logged. */
 int user_open(const struct net_config *cfg, const char *name, struct net **ret);
 int tap_open(const struct net_config *cfg, const char *name, struct net **ret);

@@ -24,7 +24,6 @@
 #define CHILD_FD    3
 #define LENGTH      sizeof(uint32_t)
 #define IN_BYTES    (4 * (LENGTH + NET_MAX_FRAME)) /* of frames, read at once */
-#define MTU         65520
 #define PATIENCE_MS 2000
 #define START_MS    150 /* in which one that cannot do as it is told says so */
 #define SPEC_BYTES  64
@@ -362,7 +361,7 @@ int passt_open(const struct net_config *cfg, const char *name, struct net **ret)
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return log_err(-ENOMEM, "%s", name);
-	p->net = (struct net){ .ops = &ops, .name = name, .cfg = cfg, .mtu = MTU, .link_up = true, .where = "passt" };
+	p->net = (struct net){ .ops = &ops, .name = name, .cfg = cfg, .mtu = NET_USER_MTU, .link_up = true, .where = "passt" };
 	p->src = (struct loop_source){ -1, ready };
 	p->log_fd = -1;
 	p->net.forward = (struct net_forward *)cfg->forward;

@@ -14,7 +14,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#define DEFAULT_MTU  65520 /* few frames: the library's work is by the frame */
 #define MOST_MTU     65521 /* that the library knows */
 #define BACKLOG      128
 #define MOST_SOCKETS 4096
@@ -259,7 +258,7 @@ int user_open(const struct net_config *cfg, const char *name, struct net **ret)
 	u->net.ops = &slirp_ops;
 	u->net.name = name;
 	u->net.cfg = cfg;
-	u->net.mtu = cfg->mtu ? cfg->mtu : DEFAULT_MTU;
+	u->net.mtu = cfg->mtu ? cfg->mtu : NET_USER_MTU;
 	u->net.link_up = true;
 	u->guard = (struct slirp_guard){ .no_loopback = cfg->no_loopback, .most_sockets = most_sockets() };
 	u->net.forward = u->forward;

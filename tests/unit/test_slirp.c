@@ -416,7 +416,7 @@ START_TEST(test_arp_and_ping)
 
 	begin();
 	ck_assert(net->link_up);
-	ck_assert_uint_eq(net->mtu, 65520);
+	ck_assert_uint_eq(net->mtu, 16384);
 	ck_assert_uint_eq(ntohl(net->addresses.ip.s_addr), GUEST);
 	ck_assert_uint_eq(ntohl(net->addresses.gateway.s_addr), GATEWAY);
 	send_ip(GATEWAY, IPPROTO_ICMP, &icmp, sizeof(icmp), offsetof(struct icmphdr, checksum));
