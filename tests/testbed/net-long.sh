@@ -13,4 +13,5 @@ folder=$(./kernels.sh cloud)
 CLOUD=$(echo "$folder"/boot/vmlinuz-*)
 NET_MIB=${NET_MIB:-64}
 export CLOUD NET_MIB
-./host.sh --auto --tree --memory 3072 --timeout "${NET_TIMEOUT:-3000}" --module tun --module vhost_net -- "$PWD/net-long-job.sh" "$@"
+./host.sh --auto --tree --memory 3072 --timeout "${NET_TIMEOUT:-3000}" --module tun --module vhost_net --module veth --module macvtap \
+	-- "$PWD/net-long-job.sh" "$@"
