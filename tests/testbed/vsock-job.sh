@@ -21,6 +21,7 @@ user       as an ordinary user; kill -9 leaves the sockets, and they go too
 py=/usr/bin/python3
 tool=$here/vsock.py
 bytes=$((VSOCK_MIB << 20))
+per_guest=$((per_guest + VSOCK_MIB * 4)) # an emulated host is slow
 
 # guest NAME KERNEL [OPTION...]: with a server at port 5000
 guest()
