@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# memory.sh [TEST...]: memory that Linux guests give back, on this machine if its KVM can run Linux, else in an
-# emulated host. TAP; the tests are in memory-job.sh, and "fleet" is not among those that are run by default. $LKVM
+# memory.sh [TEST...]: memory that Linux guests give back or are given, on this machine if its KVM can run Linux, else
+# in an emulated host. TAP; the tests are in memory-job.sh, and "fleet" is not among those that are run by default. $LKVM
 # is the lkvm to test.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -18,6 +18,6 @@ for kernel in cloud backport; do
 done
 
 status=0
-./host.sh --auto --memory "${MEMORY_HOST_MB:-2048}" --timeout 900 "${files[@]}" --file "$work/initrd" --file job.sh memory-job.sh \
+./host.sh --auto --memory "${MEMORY_HOST_MB:-2048}" --timeout 3600 "${files[@]}" --file "$work/initrd" --file job.sh memory-job.sh \
 	"$@" || status=$?
 exit "$status"
