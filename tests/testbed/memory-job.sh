@@ -80,7 +80,7 @@ test_oom()
 
 test_report()
 {
-	begin report cloud fill:100,idle -m 256
+	begin report cloud fill:100,enter -m 256
 	wait_line report "guest: filled" || return
 	expect "what was filled is there" has_at_least report 100
 	wait_until "less memory of guest report" has_at_most report 90
@@ -106,7 +106,7 @@ test_mmio()
 
 test_off()
 {
-	begin off cloud devices,idle -m 128 --no-balloon
+	begin off cloud devices,enter -m 128 --no-balloon
 	wait_line off "guest: waits" || return
 	lkvm balloon off >off.balloon 2>&1
 	expect "none is told" grep -qx "lkvm: guest 'off' has no balloon: it was started with --no-balloon" off.balloon
