@@ -9,6 +9,7 @@ tap        ping both ways, 4 MiB by TCP both ways with equal checksums, MTU, wha
 +queues    two pairs of queues, packed rings, and one again
 +link      the link goes and comes
 +mmio      MMIO, large frames by an MTU of 9000
++mtu       the smallest MTU and the largest, over a tap and a switch
 switch     two guests on a switch: ping, 1 MiB from one to the other with equal checksums
 restore    a guest that is saved, and goes on with its network
 vhost      the kernel moves the frames: 4 MiB both ways with equal checksums, the link goes and comes, saved and restored
@@ -173,6 +174,42 @@ test_mmio()
 	expect_status mmio 0
 	expect_line mmio "guest: eth0 02:.* mtu 9000 carrier 1"
 	expect_line mmio "guest: ping 10.77.5.1 0% lost"
+}
+
+# A tap takes 65535 bytes with the Ethernet header.
+test_mtu()
+{
+	local mtu i=0
+	for mtu in 1280 65521; do
+		i=$((i + 1))
+		dd if=/dev/urandom of=mtu.file bs=64k count=16 2>/dev/null
+		boot mtu$i "net:10.77.1$i.2,ping:10.77.1$i.1:$((mtu - 28)),line:fetch,fetch:10.77.1$i.1:511$i,give:10.77.1$i.1:512$i:1,poweroff" \
+			-n "tap,ifname=lkmtu$i,mtu=$mtu"
+		host_net lkmtu$i 10.77.1$i.1
+		wait_line mtu$i "guest: waits for fetch"
+		serve_file mtu.file 511$i
+		take_file mtu.got$i 512$i
+		echo fetch >&9
+		wait_end mtu$i
+		expect_status mtu$i 0
+		expect_line mtu$i "guest: eth0 02:.* mtu $mtu carrier 1"
+		expect_line mtu$i "guest: ping 10.77.1$i.1 0% lost"
+		expect_line mtu$i "guest: fetched $(sum mtu.file)"
+		expect "what the guest gave" same "$(given mtu$i)" "$(sum mtu.got$i)"
+	done
+	run mtu-large -k kernel -m 256 -c 1 -n tap,ifname=lkmtu3,mtu=65535 </dev/null
+	expect_status mtu-large 125
+	for mtu in 1280 65535; do
+		boot mtu-a$mtu "net:10.77.13.1,line:end,poweroff" -n switch=mtu$mtu,mtu=$mtu
+		exec 8>&9
+		wait_line mtu-a$mtu "guest: waits for end"
+		boot mtu-b$mtu "net:10.77.13.2,ping:10.77.13.1:$((mtu - 28)),poweroff" -n switch=mtu$mtu,mtu=$mtu
+		wait_end mtu-b$mtu
+		echo end >&8
+		wait_end mtu-a$mtu
+		expect_line mtu-a$mtu "guest: eth0 02:.* mtu $mtu carrier 1"
+		expect_line mtu-b$mtu "guest: ping 10.77.13.1 0% lost"
+	done
 }
 
 test_switch()
