@@ -61,6 +61,7 @@ table()
 		check   perl-base             perl
 		check   procps                pgrep
 		check   python3               python3
+		check   vncsnapshot           vncsnapshot
 		check   kmod                  modprobe
 		check   seabios               -
 		check   gdb                   gdb
