@@ -1,88 +1,15 @@
 /* `lkvm balloon`: how much memory a guest has, of what it was started with. */
+#include "builtin-size.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <poll.h>
-
 #include "lkvm/builtin.h"
-#include "lkvm/guests.h"
 #include "lkvm/json.h"
 #include "lkvm/log.h"
 #include "lkvm/ram.h"
-
-#define MORE_MS 5000 /* than the guest has: for lkvm to say how far it got */
-
-struct balloon_config {
-	const char *name;
-	bool json, no_wait;
-	unsigned timeout_s;
-};
-
-static const struct opt options[] = {
-	{ OPT_STRING, 'n', "name", "NAME", .offset = offsetof(struct balloon_config, name), .complete = COMPLETE_GUEST,
-	  .help = "The guest; the same as NAME without the option." },
-	{ OPT_FLAG, 0, "no-wait", .offset = offsetof(struct balloon_config, no_wait),
-	  .help = "Do not wait until the guest has followed." },
-	{ OPT_UNSIGNED, 't', "timeout", "SECONDS", .offset = offsetof(struct balloon_config, timeout_s), .min = 1,
-	  .max = 86400, .help = "Wait so long at most (60)." },
-	{ OPT_FLAG, 'j', "json", .offset = offsetof(struct balloon_config, json), .help = "A JSON object instead of text." },
-	OPT_END,
-};
-
-/* ---- what is asked for ---- */
-
-static int bad_size(const char *arg, const char *why)
-{
-	return log_errx(-EINVAL, "balloon: size '%s' %s", arg, why);
-}
-
-/* 128M, +64M, -64M, max */
-static int parse_size(const char *arg, struct ipc_balloon *ret)
-{
-	const char *digits = *arg == '+' || *arg == '-' ? arg + 1 : arg;
-
-	if (!strcmp(arg, "max")) {
-		ret->how = IPC_BALLOON_MAX;
-		return 0;
-	}
-	ret->how = *arg == '+' ? IPC_BALLOON_MORE : *arg == '-' ? IPC_BALLOON_LESS : IPC_BALLOON_SIZE;
-	switch (ram_parse_size(digits, &ret->bytes)) {
-	case RAM_SIZE_OK:
-	case RAM_SIZE_SMALL:
-		return 0;
-	case RAM_SIZE_PAGES:
-		return bad_size(arg, "is not a multiple of the page size");
-	case RAM_SIZE_ZERO:
-		return bad_size(arg, "is nothing");
-	case RAM_SIZE_OVERFLOW:
-		return bad_size(arg, "is too large");
-	default:
-		return bad_size(arg, "is neither a number with B, K, M, G, T or P, nor one behind + or -, nor max");
-	}
-}
-
-/* ---- the request ---- */
-
-/* Return: as ipc_call() */
-static int ask(const struct ipc_peer *guest, const struct ipc_balloon *req, struct ipc_balloon_end *ret)
-{
-	struct pollfd answer = { .fd = guest->fd, .events = POLLIN };
-	struct ipc_reply reply;
-	int err = ipc_send(guest->fd, IPC_BALLOON, req, sizeof(*req), NULL, 0);
-
-	if (err)
-		return err;
-	if (!poll(&answer, 1, (int)req->wait_ms + MORE_MS))
-		return -ETIMEDOUT;
-	err = ipc_receive(guest->fd, &reply);
-	if (reply.len == sizeof(*ret))
-		memcpy(ret, reply.body, sizeof(*ret));
-	else if (!err)
-		return -EPROTO;
-	return err;
-}
 
 static int failed(const struct ipc_peer *guest, const char *size, int err, const struct ipc_balloon_end *end)
 {
@@ -135,46 +62,29 @@ static int check(const struct ipc_peer *guest, const struct ipc_balloon_end *end
 			ram_mb_text(end->ram_bytes - end->target_bytes, wants, sizeof(wants)));
 }
 
-static int balloon(const struct ipc_peer *guest, const struct balloon_config *cfg, const char *size,
-		   struct ipc_balloon *req)
+static int tell(const struct ipc_peer *guest, const struct size_config *cfg, const char *size, const struct ipc_size *req, int err,
+		const void *answer, bool waited)
 {
 	struct ipc_balloon_end end;
-	int err;
 
-	if (size && !cfg->no_wait)
-		req->wait_ms = (cfg->timeout_s ? cfg->timeout_s : 60) * 1000;
-	err = ask(guest, req, &end);
+	(void)req;
+	memcpy(&end, answer, sizeof(end));
 	if (err)
 		return failed(guest, size, err, &end);
 	show(&end, cfg->json);
-	return req->wait_ms ? check(guest, &end) : 0;
+	return waited ? check(guest, &end) : 0;
 }
 
 static int balloon_run(const struct command *cmd, int argc, char **argv)
 {
-	struct balloon_config cfg = { 0 };
-	struct ipc_balloon req = { .how = IPC_BALLOON_SHOW };
-	struct ipc_peers peers = { 0 };
-	const char *size = NULL;
-	int first, n, status;
-	enum options_result result = options_parse(cmd, &cfg, argc, argv, &first, NULL);
+	static const struct size_kind kind = {
+		.op = IPC_BALLOON,
+		.answer_bytes = sizeof(struct ipc_balloon_end),
+		.whole_pages = true,
+		.tell = tell,
+	};
 
-	if (result != OPTIONS_OK)
-		return options_status(result);
-	n = argc - first;
-	if (n + !!cfg.name == 2)
-		size = argv[first + --n];
-	if (size && parse_size(size, &req))
-		return EXIT_USAGE;
-	status = guests_choose_one(cmd->name, cfg.name, argv + first, n, &peers);
-	if (!status && balloon(&peers.list[0], &cfg, size, &req))
-		status = EXIT_FAILURE;
-	ipc_peers_free(&peers);
-	if (fflush(stdout)) {
-		log_err(-errno, "write to standard output");
-		return EXIT_FAILURE;
-	}
-	return status;
+	return size_run(cmd, argc, argv, &kind);
 }
 
 const struct command balloon_command = {
@@ -185,6 +95,6 @@ const struct command balloon_command = {
 	.description = "Without SIZE, shows how much of its RAM a guest has. With SIZE, the guest gives memory back to the host "
 		       "until it has no more than that, or takes so much back; lkvm waits until it has. +SIZE and -SIZE are so "
 		       "much more or less than now, max is all of its RAM.",
-	.opts = options,
+	.opts = size_options,
 	.run = balloon_run,
 };

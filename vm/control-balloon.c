@@ -272,21 +272,21 @@ int control_balloon_stats(struct control *ctl, bool json, struct ipc_reply *repl
 }
 
 /* Of the guest's memory, without the balloon. Return: 0 or -errno */
-static int size_of(const struct balloon_view *v, const struct ipc_balloon *req, uint64_t *ret)
+static int size_of(const struct balloon_view *v, const struct ipc_size *req, uint64_t *ret)
 {
 	const uint64_t now = v->ram_bytes - v->actual_bytes;
 
 	switch (req->how) {
-	case IPC_BALLOON_SIZE:
+	case IPC_SIZE_THAT:
 		*ret = req->bytes;
 		break;
-	case IPC_BALLOON_MORE:
+	case IPC_SIZE_MORE:
 		*ret = req->bytes <= v->actual_bytes ? now + req->bytes : UINT64_MAX;
 		break;
-	case IPC_BALLOON_LESS:
+	case IPC_SIZE_LESS:
 		*ret = req->bytes <= now ? now - req->bytes : UINT64_MAX;
 		break;
-	case IPC_BALLOON_MAX:
+	case IPC_SIZE_MAX:
 		*ret = v->ram_bytes;
 		break;
 	default:
@@ -302,7 +302,7 @@ int control_balloon(struct control *ctl, const void *body, struct ipc_reply *rep
 	struct waiting w = { .ctl = ctl, .client = reply->to };
 	struct ipc_balloon_end end;
 	struct balloon_view v;
-	struct ipc_balloon req;
+	struct ipc_size req;
 	uint64_t bytes;
 	int err = 0;
 
@@ -310,7 +310,7 @@ int control_balloon(struct control *ctl, const void *body, struct ipc_reply *rep
 	if (!ctl->balloon)
 		return -ENODEV;
 	v = view_of(ctl);
-	if (req.how != IPC_BALLOON_SHOW) {
+	if (req.how != IPC_SIZE_SHOW) {
 		err = size_of(&v, &req, &bytes);
 		if (err == -EINVAL)
 			return err;

@@ -222,22 +222,22 @@ void control_end_mem(struct control *ctl)
 /* ---- requests ---- */
 
 /* Blocks hold at least what was asked for, if there are so many. Return: 0 or -errno */
-static int plugged_for(const struct mem_view *v, uint64_t ram, const struct ipc_mem *req, uint64_t *ret)
+static int plugged_for(const struct mem_view *v, uint64_t ram, const struct ipc_size *req, uint64_t *ret)
 {
 	const uint64_t max = ram + v->most_bytes, now = ram + v->requested_bytes;
 	uint64_t bytes;
 
 	switch (req->how) {
-	case IPC_MEM_SIZE:
+	case IPC_SIZE_THAT:
 		bytes = req->bytes;
 		break;
-	case IPC_MEM_MORE:
+	case IPC_SIZE_MORE:
 		bytes = req->bytes <= max - now ? now + req->bytes : UINT64_MAX;
 		break;
-	case IPC_MEM_LESS:
+	case IPC_SIZE_LESS:
 		bytes = req->bytes <= v->requested_bytes ? now - req->bytes : 0;
 		break;
-	case IPC_MEM_MAX:
+	case IPC_SIZE_MAX:
 		bytes = max;
 		break;
 	default:
@@ -253,7 +253,7 @@ int control_mem(struct control *ctl, const void *body, struct ipc_reply *reply)
 {
 	struct ipc_mem_end end;
 	struct mem_view v;
-	struct ipc_mem req;
+	struct ipc_size req;
 	uint64_t bytes;
 	int err = 0;
 
@@ -261,7 +261,7 @@ int control_mem(struct control *ctl, const void *body, struct ipc_reply *reply)
 	if (!ctl->mem)
 		return -ENODEV;
 	v = view_of(ctl);
-	if (req.how != IPC_MEM_SHOW) {
+	if (req.how != IPC_SIZE_SHOW) {
 		err = plugged_for(&v, ctl->config->ram.size_bytes, &req, &bytes);
 		if (err == -EINVAL)
 			return err;

@@ -397,8 +397,8 @@ static const struct {
 	[IPC_KERNEL] = { control_kernel, 0 },
 	[IPC_DUMP] = { control_dump, sizeof(struct ipc_dump) },
 	[IPC_LINK] = { control_link, sizeof(struct ipc_link) },
-	[IPC_BALLOON] = { control_balloon, sizeof(struct ipc_balloon) },
-	[IPC_MEM] = { control_mem, sizeof(struct ipc_mem) },
+	[IPC_BALLOON] = { control_balloon, sizeof(struct ipc_size) },
+	[IPC_MEM] = { control_mem, sizeof(struct ipc_size) },
 	[IPC_SCREEN] = { control_screen, sizeof(struct ipc_screen) },
 	[IPC_INPUT] = { control_input, sizeof(struct ipc_input) },
 };

@@ -81,10 +81,10 @@ enum ipc_op {
 	 * when it is there, or the body says in words why not. -EAGAIN: as of IPC_DMESG */
 	IPC_DUMP,
 	IPC_LINK, /* body: struct ipc_link; -ENODEV: there is no such network device */
-	/* body: struct ipc_balloon; answer: struct ipc_balloon_end, also with -ERANGE: the guest's RAM is not so large,
+	/* body: struct ipc_size; answer: struct ipc_balloon_end, also with -ERANGE: the guest's RAM is not so large,
 	 * or nothing would be left. -ENODEV: it has no balloon */
 	IPC_BALLOON,
-	/* body: struct ipc_mem; answer: struct ipc_mem_end, also with -ERANGE: it began with more, or can have less.
+	/* body: struct ipc_size; answer: struct ipc_mem_end, also with -ERANGE: it began with more, or can have less.
 	 * -ENODEV: no memory can be plugged */
 	IPC_MEM,
 	/* body: struct ipc_screen, with a memfd as a descriptor, which gets the pixels as those of lkvm/display.h, without gaps;
@@ -219,10 +219,10 @@ struct ipc_dump_end {
 	struct ipc_dump_pages left_out;
 };
 
-enum { IPC_BALLOON_SHOW, IPC_BALLOON_SIZE, IPC_BALLOON_MORE, IPC_BALLOON_LESS, IPC_BALLOON_MAX };
+enum { IPC_SIZE_SHOW, IPC_SIZE_THAT, IPC_SIZE_MORE, IPC_SIZE_LESS, IPC_SIZE_MAX };
 
-struct ipc_balloon {
-	uint32_t how;     /* IPC_BALLOON_...: the memory that the guest is to have, that and no more than now, all of it */
+struct ipc_size {
+	uint32_t how;     /* IPC_SIZE_...: what the guest is to have: nothing new, that, so much more or less, all that it can */
 	uint32_t wait_ms; /* for the guest to follow, at most */
 	uint64_t bytes;
 };
@@ -232,14 +232,6 @@ struct ipc_balloon_end {
 	uint64_t target_bytes, actual_bytes; /* of the balloon: as it is to be, as it is */
 	uint32_t has_driver; /* 1: the guest has one */
 	uint32_t reserved;
-};
-
-enum { IPC_MEM_SHOW, IPC_MEM_SIZE, IPC_MEM_MORE, IPC_MEM_LESS, IPC_MEM_MAX };
-
-struct ipc_mem {
-	uint32_t how;     /* IPC_MEM_...: the memory that the guest is to have, that and no more than it was to, all of it */
-	uint32_t wait_ms; /* for the guest to follow, at most */
-	uint64_t bytes;
 };
 
 struct ipc_mem_end {

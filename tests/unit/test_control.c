@@ -421,7 +421,7 @@ START_TEST(test_body_lengths)
 		[IPC_CLOCK] = 4, [IPC_CONSOLE] = sizeof(struct ipc_console), [IPC_SNAPSHOT] = sizeof(struct ipc_snapshot),
 		[IPC_DMESG] = sizeof(struct ipc_dmesg), [IPC_BACKTRACE] = sizeof(struct ipc_backtrace),
 		[IPC_EXITS] = 4, [IPC_DUMP] = sizeof(struct ipc_dump), [IPC_LINK] = sizeof(struct ipc_link),
-		[IPC_BALLOON] = sizeof(struct ipc_balloon), [IPC_MEM] = sizeof(struct ipc_mem),
+		[IPC_BALLOON] = sizeof(struct ipc_size), [IPC_MEM] = sizeof(struct ipc_size),
 		[IPC_SCREEN] = sizeof(struct ipc_screen), [IPC_INPUT] = sizeof(struct ipc_input),
 	};
 	static const uint8_t body[sizeof(struct ipc_input) + 1];
