@@ -11,8 +11,8 @@
 #include <linux/virtio_gpu.h>
 
 #include "../unit/fake-driver.h"
+#include "hold.h"
 #include "input.h"
-#include "lkvm/state.h"
 #include "lkvm/virtio-gpu.h"
 
 #define RAM_MIB 2
@@ -206,24 +206,6 @@ static void look(void)
 	}
 }
 
-/* Where an output was not drawn again its resource may be newer. */
-static void save_and_load(void)
-{
-	struct state_buf buf = { 0 };
-	struct state_reader in;
-
-	virtio_dev_hold_begin(dev);
-	while (!virtio_dev_hold_wait(dev, INT64_MAX))
-		;
-	check(!virtio_dev_save(dev, &buf));
-	in = (struct state_reader){ .at = buf.data, .end = buf.data + buf.len };
-	check(!virtio_dev_load(dev, &in));
-	check(in.at == in.end);
-	virtio_dev_hold_end(dev);
-	state_buf_free(&buf);
-	look();
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -247,7 +229,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			look();
 	}
 	look();
-	if (features & 0x80)
-		save_and_load();
+	if (features & 0x80) {
+		save_and_load(dev);
+		look(); /* where an output was not drawn again its resource may be newer */
+	}
 	return 0;
 }

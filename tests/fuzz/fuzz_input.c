@@ -12,8 +12,8 @@
 
 #include "../unit/fake-driver.h"
 #include "../../virtio/input-internal.h"
+#include "hold.h"
 #include "input.h"
-#include "lkvm/state.h"
 
 #define RAM_MIB 2
 
@@ -89,22 +89,6 @@ static void light(unsigned i, struct input *input)
 	check(virtio_input_leds(dev[i]) <= 7);
 }
 
-static void save_and_load(unsigned i)
-{
-	struct state_buf buf = { 0 };
-	struct state_reader in;
-
-	virtio_dev_hold_begin(dev[i]);
-	while (!virtio_dev_hold_wait(dev[i], INT64_MAX))
-		;
-	check(!virtio_dev_save(dev[i], &buf));
-	in = (struct state_reader){ .at = buf.data, .end = buf.data + buf.len };
-	check(!virtio_dev_load(dev[i], &in));
-	check(in.at == in.end);
-	virtio_dev_hold_end(dev[i]);
-	state_buf_free(&buf);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -140,6 +124,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned k = 0; k < INPUT_WORDS; k++)
 		check(!down[k]);
 	if (features & 2)
-		save_and_load(i);
+		save_and_load(dev[i]);
 	return 0;
 }

@@ -253,21 +253,6 @@ static void actual_size(const struct trial *t)
 	EXPECT(vdev_works(t->d));
 }
 
-static void odd_config(const struct trial *t)
-{
-	mem_write(t->d->config + t->a, (unsigned)t->b, UINT64_MAX);
-	mem_read(t->d->config + t->a, (unsigned)t->b);
-	EXPECT(vdev_works(t->d));
-}
-
-static void no_such_queue(const struct trial *t)
-{
-	reg_write(t->d, R_QUEUE_SELECT, t->a);
-	EXPECT_EQ(reg_read(t->d, R_QUEUE_MAX), 0);
-	notify(t->d, (unsigned)t->a);
-	EXPECT(vdev_works(t->d));
-}
-
 static const struct hostile cases[] = {
 	{ "5.5.6 inflate: a writable list", list_writable, 0 },
 	{ "5.5.6 deflate: a writable list", list_writable, 1 },
@@ -331,11 +316,11 @@ static const struct hostile cases[] = {
 	{ "5.5.4 poison without the feature", write_config, 12, 4, .features = NO_POISON },
 	{ "5.5.4 an actual size of 16 TB", actual_size, UINT32_MAX },
 	{ "5.5.4 an actual size above the target", actual_size, 1000 },
-	{ "2.5.1 a quadword over the end of the configuration", odd_config, 12, 8 },
-	{ "2.5.1 a misaligned doubleword of the configuration", odd_config, 2, 4 },
-	{ "2.5.1 behind the configuration", odd_config, 16, 4 },
-	{ "5.5.2 queue 5 of 5", no_such_queue, 5 },
-	{ "5.5.2 queue 65535", no_such_queue, UINT16_MAX },
+	{ "2.5.1 a quadword over the end of the configuration", case_odd_config, 12, 8 },
+	{ "2.5.1 a misaligned doubleword of the configuration", case_odd_config, 2, 4 },
+	{ "2.5.1 behind the configuration", case_odd_config, 16, 4 },
+	{ "5.5.2 queue 5 of 5", case_no_queue, 5 },
+	{ "5.5.2 queue 65535", case_no_queue, UINT16_MAX },
 	/* Split rings only: the driver has one buffer at a time in a packed one */
 	{ "5.5.6.3 a second buffer for statistics", stats_second },
 };

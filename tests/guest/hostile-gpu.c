@@ -370,21 +370,6 @@ static void write_config(const struct trial *t)
 	EXPECT_EQ(mem_read(t->d->config + 8, 4), OUTPUTS);
 }
 
-static void odd_config(const struct trial *t)
-{
-	mem_write(t->d->config + t->a, (unsigned)t->b, UINT64_MAX);
-	mem_read(t->d->config + t->a, (unsigned)t->b);
-	EXPECT(vdev_works(t->d));
-}
-
-static void no_such_queue(const struct trial *t)
-{
-	reg_write(t->d, R_QUEUE_SELECT, t->a);
-	EXPECT_EQ(reg_read(t->d, R_QUEUE_MAX), 0);
-	notify(t->d, (unsigned)t->a);
-	EXPECT(vdev_works(t->d));
-}
-
 #define XY(x, y) ((uint64_t)(y) << 32 | (uint32_t)(x))
 
 static const struct hostile cases[] = {
@@ -467,11 +452,11 @@ static const struct hostile cases[] = {
 	{ "5.7.4 clearing half of the events", write_config, 4, 2 },
 	{ "5.7.4 writing the number of outputs", write_config, 8, 4 },
 	{ "5.7.4 writing both at once", write_config, 0, 8 },
-	{ "2.5.1 a quadword over the end of the configuration", odd_config, 12, 8 },
-	{ "2.5.1 a misaligned doubleword of the configuration", odd_config, 2, 4 },
-	{ "2.5.1 behind the configuration", odd_config, 16, 4 },
-	{ "5.7.2 queue 2 of 2", no_such_queue, 2 },
-	{ "5.7.2 queue 65535", no_such_queue, UINT16_MAX },
+	{ "2.5.1 a quadword over the end of the configuration", case_odd_config, 12, 8 },
+	{ "2.5.1 a misaligned doubleword of the configuration", case_odd_config, 2, 4 },
+	{ "2.5.1 behind the configuration", case_odd_config, 16, 4 },
+	{ "5.7.2 queue 2 of 2", case_no_queue, 2 },
+	{ "5.7.2 queue 65535", case_no_queue, UINT16_MAX },
 };
 
 const struct suite gpu_suite = {

@@ -351,21 +351,6 @@ static void write_config(const struct trial *t)
 	EXPECT_EQ(mem_read(t->d->config + t->a, (unsigned)t->b), before);
 }
 
-static void odd_config(const struct trial *t)
-{
-	mem_write(t->d->config + t->a, (unsigned)t->b, UINT64_MAX);
-	mem_read(t->d->config + t->a, (unsigned)t->b);
-	EXPECT(vdev_works(t->d));
-}
-
-static void no_such_queue(const struct trial *t)
-{
-	reg_write(t->d, R_QUEUE_SELECT, t->a);
-	EXPECT_EQ(reg_read(t->d, R_QUEUE_MAX), 0);
-	notify(t->d, (unsigned)t->a);
-	EXPECT(vdev_works(t->d));
-}
-
 #define BLOCKS(n) ((uint64_t)(n) << 16)
 
 #define EACH(what, type)                                                                           \
@@ -425,9 +410,9 @@ static const struct hostile cases[] = {
 	{ "5.15.4 writing the address", write_config, 16, 8 },
 	{ "5.15.4 writing the plugged size", write_config, 40, 8 },
 	{ "5.15.4 writing half of the requested size", write_config, 52, 4 },
-	{ "2.5.1 a quadword over the end of the configuration", odd_config, 52, 8 },
-	{ "2.5.1 behind the configuration", odd_config, 56, 4 },
-	{ "5.15.2 queue 1 of 1", no_such_queue, 1 },
+	{ "2.5.1 a quadword over the end of the configuration", case_odd_config, 52, 8 },
+	{ "2.5.1 behind the configuration", case_odd_config, 56, 4 },
+	{ "5.15.2 queue 1 of 1", case_no_queue, 1 },
 };
 
 const struct suite mem_suite = { .name = "mem", .victim = VIRTIO_MEM, .cases = cases, .n = N_CASES(cases) };

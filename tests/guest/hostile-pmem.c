@@ -410,21 +410,6 @@ static void write_config(const struct trial *t)
 	EXPECT(vdev_works(t->d));
 }
 
-static void odd_config(const struct trial *t)
-{
-	mem_write(t->d->config + t->a, (unsigned)t->b, UINT64_MAX);
-	mem_read(t->d->config + t->a, (unsigned)t->b);
-	EXPECT(vdev_works(t->d));
-}
-
-static void no_such_queue(const struct trial *t)
-{
-	reg_write(t->d, R_QUEUE_SELECT, t->a);
-	EXPECT_EQ(reg_read(t->d, R_QUEUE_MAX), 0);
-	notify(t->d, (unsigned)t->a);
-	EXPECT(vdev_works(t->d));
-}
-
 static const struct hostile cases[] = {
 	{ "5.19.6 a thousand flushes", flush, 1000 },
 	{ "5.19.6 request 1", bad_type, 1 },
@@ -491,10 +476,10 @@ static const struct hostile cases[] = {
 	{ "5.19.4 writing half of the address", write_config, 4, 4 },
 	{ "5.19.4 writing the size", write_config, 8, 8 },
 	{ "5.19.4 writing a byte of the size", write_config, 15, 1 },
-	{ "2.5.1 a quadword over the end of the configuration", odd_config, 12, 8 },
-	{ "2.5.1 behind the configuration", odd_config, 16, 4 },
-	{ "5.19.2 queue 1 of 1", no_such_queue, 1 },
-	{ "5.19.2 queue 65535", no_such_queue, 65535 },
+	{ "2.5.1 a quadword over the end of the configuration", case_odd_config, 12, 8 },
+	{ "2.5.1 behind the configuration", case_odd_config, 16, 4 },
+	{ "5.19.2 queue 1 of 1", case_no_queue, 1 },
+	{ "5.19.2 queue 65535", case_no_queue, 65535 },
 };
 
 static const struct hostile ro_cases[] = {

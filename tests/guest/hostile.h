@@ -66,4 +66,23 @@ void expect_failed(const char *where, const char *what, uint64_t got, uint64_t w
 	} while (0)
 #define EXPECT(cond) EXPECT_EQ(!!(cond), true)
 
+/* Cases of several devices */
+
+/* An access of @b bytes at @a of its configuration, of such as there are none */
+static inline void case_odd_config(const struct trial *t)
+{
+	mem_write(t->d->config + t->a, (unsigned)t->b, UINT64_MAX);
+	mem_read(t->d->config + t->a, (unsigned)t->b);
+	EXPECT(vdev_works(t->d));
+}
+
+/* Queue @a */
+static inline void case_no_queue(const struct trial *t)
+{
+	reg_write(t->d, R_QUEUE_SELECT, t->a);
+	EXPECT_EQ(reg_read(t->d, R_QUEUE_MAX), 0);
+	notify(t->d, (unsigned)t->a);
+	EXPECT(vdev_works(t->d));
+}
+
 #endif
