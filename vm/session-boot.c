@@ -118,6 +118,9 @@ static int find_modules(struct session_boot *b, const struct vm_config *cfg)
 		err = need(b, m, "nd_pmem", "driver for persistent memory");
 	if (!err && cfg->n_pmems)
 		err = need(b, m, "virtio_pmem", "virtio driver for persistent memory");
+	/* Without a driver it only does not shrink: a kernel needs none. */
+	if (!err && !cfg->no_balloon && modules_find(m, "virtio_balloon") == MODULE_FILE)
+		err = modules_add(m, "virtio_balloon", &b->modules);
 	if (!err && cfg->mem_max)
 		err = need(b, m, "virtio_mem", "driver for memory that is plugged: it cannot use --mem-max");
 	if (!err && cfg->session.root_disk)

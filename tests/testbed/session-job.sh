@@ -37,6 +37,8 @@ saved      a command that runs when its guest is saved: it goes on, and so do lk
 +dax-saved a file that is mapped with --dax on when its guest is saved, and one that is another by then
 +lists     modprobe in a guest that goes on elsewhere; its modules are gone there, or others
 +warm-bad  warm starts that are damaged, full, nobody's, of many at once, killed
++shrinks   memory that a command's guest frees goes back to the host; lkvm balloon
++pmem      --pmem with a command: it is read and written
 +memory    memory of lkvm besides guest RAM, at the prompt of a shell
 "
 
@@ -487,6 +489,44 @@ test_splats()
 	session splats-allowed "$CLOUD" --fail-on all --allow allow -- sh -c "echo '$line' >/dev/kmsg; exit 3" </dev/null
 	expect_status splats-allowed 3
 	expect_empty splats-allowed.err
+}
+
+shrunk() { [ "$(lkvm stat "$1" | sed -n 's/^RAM: .*, of which \([0-9]*\)[.0-9]*MB resident$/\1/p')" -le "$2" ]; }
+
+# The driver is loaded by the guest's init, before the command and before what a warm start goes on from.
+test_shrinks()
+{
+	local start
+	for start in cold warm; do
+		session shrinks-$start "$CLOUD" -p lkvm.shrinks -- sleep 1000 </dev/null &
+		expect "it boots" booted shrinks-$start
+		try shrinks-fill 0 lkvm exec shrinks-$start -- sh -c 'head -c 80M /dev/zero | tr "\0" x >/dev/shm/filled' </dev/null
+		expect "it is there ($start)" lkvm exec shrinks-$start -- test -s /dev/shm/filled </dev/null
+		shrunk shrinks-$start 79 && complain "less than what was filled is there ($start)"
+		try shrinks-free 0 lkvm exec shrinks-$start -- rm /dev/shm/filled </dev/null
+		wait_until "less memory of guest shrinks-$start" shrunk shrinks-$start 110
+		try shrinks-balloon 0 lkvm balloon shrinks-$start 200M
+		expect_text shrinks-balloon.out $'200MB of 256MB'
+		lkvm stop shrinks-$start
+		wait_end shrinks-$start
+	done
+	session shrinks-off "$CLOUD" --no-balloon -- sh -c '! grep ^virtio_balloon /proc/modules' </dev/null
+	expect_status shrinks-off 0
+}
+
+test_pmem()
+{
+	# shellcheck disable=SC2016
+	local use='while [ ! -b /dev/pmem0 ]; do sleep 0.1; done; cat /sys/block/pmem0/size; head -c 5 /dev/pmem0; echo'
+	printf hello >pmem-file
+	truncate -s 2M pmem-file
+	session pmem "$CLOUD" --pmem pmem-file -- \
+		sh -c "$use"'; printf HELLO | dd of=/dev/pmem0 conv=fsync,notrunc 2>/dev/null' </dev/null
+	expect_status pmem 0
+	expect_text pmem.out $'4096\nhello'
+	expect "what was written" [ "$(head -c 5 pmem-file)" = HELLO ]
+	session pmem-ro "$CLOUD" --pmem pmem-file,ro -- sh -c "$use" </dev/null
+	expect_text pmem-ro.out $'4096\nHELLO'
 }
 
 test_exec()
