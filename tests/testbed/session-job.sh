@@ -39,6 +39,7 @@ saved      a command that runs when its guest is saved: it goes on, and so do lk
 +warm-bad  warm starts that are damaged, full, nobody's, of many at once, killed
 +shrinks   memory that a command's guest frees goes back to the host; lkvm balloon
 +pmem      --pmem with a command: it is read and written
+screen     Linux's drivers on the screen, the keyboard and the pointer; VNC
 +memory    memory of lkvm besides guest RAM, at the prompt of a shell
 "
 
@@ -657,6 +658,75 @@ test_console()
 	expect "one who looks from the begin on sees all of it" grep -q 'marker one' console-all.out
 	expect "the shell's too" grep -q '^42' console-all.out
 	wait
+}
+
+# picture FILE: "WxH good" if all of it is what screen.py has drawn
+picture()
+{
+	python3 - "$1" <<-'END'
+		import struct, sys, zlib
+		data = open(sys.argv[1], "rb").read()
+		at, packed = 8, b""
+		while at < len(data):
+		    n, kind = struct.unpack(">I4s", data[at:at + 8])
+		    if kind == b"IHDR":
+		        width, height = struct.unpack(">II", data[at + 8:at + 16])
+		    elif kind == b"IDAT":
+		        packed += data[at + 8:at + 8 + n]
+		    at += 12 + n
+		raw, last, bad = zlib.decompress(packed), bytes(width * 3), 0
+		for y in range(height):
+		    how, line = raw[y * (width * 3 + 1)], bytearray(raw[y * (width * 3 + 1) + 1:(y + 1) * (width * 3 + 1)])
+		    for i in range(width * 3):
+		        a, b, c = line[i - 3] if i > 2 else 0, last[i], last[i - 3] if i > 2 else 0
+		        if how == 4:
+		            p = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
+		        else:
+		            p = (0, a, b, (a + b) // 2)[how]
+		        line[i] = (line[i] + p) & 255
+		    last = line
+		    bad += line != b"".join(bytes((x & 255, y & 255, 0x5a)) for x in range(width))
+		print(f"{width}x{height}", "good" if not bad else f"bad: {bad} lines")
+	END
+}
+
+# drawn FILE PICTURE: is that what guest "screen" shows?
+drawn()
+{
+	lkvm screenshot screen "$1" 2>/dev/null && [ "$(picture "$1")" = "$2" ]
+}
+
+shows_size() { lkvm stat screen | grep -qx "screen: *output 0 shows $1"; }
+heard() { grep -qx "$1" screen-hear.out; }
+
+test_screen()
+{
+	local event
+	expect "a guest" timeout "$per_guest" lkvm run --detach --name screen -k "$GENERIC" -c 1 -m 512 --gpu=160x100 \
+		--vnc unix:"$work/screen.vnc" </dev/null >screen.run 2>&1
+	try screen-modprobe 0 lkvm exec screen -- modprobe -a virtio-gpu virtio_input evdev </dev/null
+	wait_until "a frame buffer" in_guest screen test -e /dev/fb0
+	# The text of its console would be on the picture.
+	# shellcheck disable=SC2016
+	try screen-bind 0 lkvm exec screen -- sh -c 'for c in /sys/class/vtconsole/vtcon*/bind; do echo 0 >$c; done' </dev/null
+	try screen-draw 0 lkvm exec screen -- python3 "$here/screen.py" draw </dev/null
+	expect_text screen-draw.out 160x100
+	wait_until "what it has drawn" drawn screen.png "160x100 good"
+	lkvm exec screen -- python3 "$here/screen.py" hear 12 </dev/null >screen-hear.out 2>&1 &
+	wait_until "who listens" heard "hears lkvm keyboard lkvm tablet"
+	try screen-type 0 lkvm type screen A
+	try screen-click 0 lkvm click screen 159 0
+	try screen-key 0 lkvm key screen ctrl-f12
+	for event in "keyboard 1 42 1" "keyboard 1 30 1" "keyboard 1 30 0" "keyboard 1 42 0" "tablet 3 0 32665" "tablet 3 1 163" \
+		"tablet 1 272 1" "tablet 1 272 0" "keyboard 1 29 1" "keyboard 1 88 1" "keyboard 1 88 0" "keyboard 1 29 0"; do
+		wait_until "lkvm $event" heard "lkvm $event"
+	done
+	# What a viewer wishes is a mode that the connector has then. Linux's frame buffer does not grow, so it is a smaller one.
+	timeout "$per_guest" python3 "$here/../functional/vnc.py" "unix:$work/screen.vnc" size:128,80 close \
+		</dev/null >screen-viewer.out 2>&1
+	expect "a viewer: $(cat screen-viewer.out)" grep -qx "160x100 screen" screen-viewer.out
+	wait_until "his size" shows_size 128x80
+	lkvm stop screen
 }
 
 run_tests "$@"
