@@ -24,7 +24,7 @@ json=$("$LKVM" version --json)
 t_is "version --json: the parts of the version" "$("$LKVM" version)" \
 	"$(jq -r '"lkvm " + .version + if .git then " (git " + .git + ")" else "" end' <<<"$json")"
 t_is "version --json: features" "$(jq -r '.features | map_values(type) | to_entries | map(.key + ":" + .value) | join(" ")' <<<"$json")" \
-	"gzip:boolean bzip2:boolean xz:boolean lzma:boolean lzo:boolean zstd:boolean lz4:boolean nbd:boolean images:boolean slirp:boolean png:boolean"
+	"gzip:boolean bzip2:boolean xz:boolean lzma:boolean lzo:boolean zstd:boolean lz4:boolean nbd:boolean images:boolean slirp:boolean png:boolean vnc:boolean"
 t_is "version --json: images need qemu-nbd" "$(PATH=/nowhere "$LKVM" version --json | jq .features.images)" false
 t_is "--help is help" "$("$LKVM" --help)" "$("$LKVM" help)"
 t_is "no command is help" "$("$LKVM")" "$("$LKVM" help)"
