@@ -320,7 +320,7 @@ test_follow()
 {
 	linux follow CLOUD input,poweroff -c 1
 	wait_until "its socket" lkvm stat follow
-	timeout "$per_guest" lkvm dmesg --follow follow >follow.dmesg 2>follow.err2 &
+	timeout "$per_guest" lkvm dmesg --follow follow >follow.dmesg 2>>follow.log &
 	reader=$!
 	wait_line follow "guest: type a line"
 	wait_until "init in the log" grep -q 'Run /init as init process' follow.dmesg
