@@ -38,7 +38,7 @@ saved      a command that runs when its guest is saved: it goes on, and so do lk
 +lists     modprobe in a guest that goes on elsewhere; its modules are gone there, or others
 +warm-bad  warm starts that are damaged, full, nobody's, of many at once, killed
 +shrinks   memory that a command's guest frees goes back to the host; lkvm balloon
-+pmem      --pmem with a command: it is read and written
++pmem      --pmem with a command: it is read and written; a file system on it, with DAX, that two guests read
 screen     Linux's drivers on the screen, the keyboard and the pointer; VNC
 +memory    memory of lkvm besides guest RAM, at the prompt of a shell
 "
@@ -528,6 +528,26 @@ test_pmem()
 	expect "what was written" [ "$(head -c 5 pmem-file)" = HELLO ]
 	session pmem-ro "$CLOUD" --pmem pmem-file,ro -- sh -c "$use" </dev/null
 	expect_text pmem-ro.out $'4096\nHELLO'
+
+	local i sum mount='mount -o dax,$OPTION /dev/pmem0 "$0" && grep -c "^/dev/pmem0 .*dax=always" /proc/mounts'
+	mkdir pmem-tree pmem-mount
+	flow 16 >pmem-tree/data
+	sum=$(md5sum <pmem-tree/data)
+	mkfs.ext4 -q -F -b 4096 -O ^has_journal -d pmem-tree pmem-image 24M >/dev/null
+	for i in 1 2; do
+		session pmem-dax$i "$CLOUD" --warm=off --pmem pmem-image,ro --rw "$work" -- \
+			env OPTION=ro sh -c "$mount"' && md5sum <"$0/data"' "$work/pmem-mount" </dev/null &
+	done
+	wait
+	for i in 1 2; do
+		expect_status pmem-dax$i 0
+		expect_text pmem-dax$i.out "1"$'\n'"$sum"
+	done
+	session pmem-write "$CLOUD" --pmem pmem-image --rw "$work" -- \
+		env OPTION=rw sh -c "$mount"' && echo more >"$0/more" && umount "$0"' "$work/pmem-mount" </dev/null
+	expect_status pmem-write 0
+	expect "the file system is good" e2fsck -fn pmem-image >pmem-write.err 2>&1
+	expect "what it has written" [ "$(debugfs -R 'cat /more' pmem-image 2>/dev/null)" = more ]
 }
 
 test_exec()
