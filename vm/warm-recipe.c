@@ -174,6 +174,8 @@ static int put_machine(FILE *f, const struct vm_config *cfg)
 		fprintf(f, "cpu-model %08x\n", cpu_model_checksum(cfg->cpu.model));
 	for (unsigned i = 0; i < cfg->cpu.n_features; i++)
 		fprintf(f, "feature %c%s\n", cfg->cpu.feature[i].on ? '+' : '-', cfg->cpu.feature[i].name);
+	if (cfg->has_gpu)
+		fprintf(f, "screen %ux%u\n", cfg->gpu.width, cfg->gpu.height);
 	put(f, "params", cfg->params);
 	return err;
 }

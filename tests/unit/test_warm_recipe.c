@@ -94,6 +94,7 @@ START_TEST(test_recipe)
 	DIFFERS(cfg.no_acpi = true, cfg.no_acpi = false);
 	DIFFERS(cfg.params = (char[]){ "quiet" }, cfg.params = NULL);
 	DIFFERS(made_text[0] = 'I', made_text[0] = 'i');
+	DIFFERS(cfg.has_gpu = true, cfg.has_gpu = false);
 	DIFFERS((cfg.initrd[0] = kernel, cfg.n_initrds = 1), cfg.n_initrds = 0);
 	DIFFERS((cfg.cpu.feature[0].name = "avx", cfg.cpu.n_features = 1), cfg.cpu.n_features = 0);
 	DIFFERS((cfg.folders = folders, cfg.n_folders = 1), cfg.n_folders = 0);
@@ -120,6 +121,12 @@ START_TEST(test_recipe)
 	DIFFERS(net.queues = 2, net.queues = 0);
 	DIFFERS(net.kind = NET_PASST, net.kind = NET_USER);
 	DIFFERS((net.has_mac = true, net.mac[5] = 1), net.has_mac = false);
+	free(text);
+	cfg.has_gpu = true; /* without a size it has that of the device */
+	text = recipe_of(&cfg);
+	cfg.vnc.wanted = true;
+	expect_same(&cfg, text, true);
+	DIFFERS(cfg.gpu.width = 800, cfg.gpu.width = 0);
 	free(text);
 	leave_own_folder();
 }
