@@ -36,7 +36,7 @@ result reset.bin
 result no-such-file
 result loop.bin --timeout 1 --fail-on all
 g_start halt.bin --result "$T_TMP/result.stopped" --virtio-transport mmio --vsock --numa mem=64,cpus=0,host=0 \
-	-n user,hostfwd=tcp::0-:22
+	-n user,hostfwd=tcp::0-:22 --mem-max 192M --vnc "unix:$T_TMP/vnc"
 "$LKVM" list --json >"$T_TMP/list"
 "$LKVM" stat --json test >"$T_TMP/stat"
 "$LKVM" debug --memmap --json test >"$T_TMP/memmap"
