@@ -24,14 +24,7 @@ static void fail(const char *where, const char *what, uint64_t got, uint64_t wan
 		return;
 	failed = true;
 	print("not ok: ");
-	print(where);
-	print(": ");
-	print(what);
-	print(" is ");
-	print_hex(got);
-	print(", not ");
-	print_hex(want);
-	print("\n");
+	print_difference(where, what, got, want);
 }
 
 #define EXPECT_EQ(got, want)                                                                       \

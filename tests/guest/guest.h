@@ -93,6 +93,8 @@ _Noreturn void guest_exit(uint8_t value);
 void print(const char *text);
 void print_hex(uint64_t value);
 void print_decimal(uint64_t value);
+/** print_difference() - "WHERE: WHAT is GOT, not WANT", a line */
+void print_difference(const char *where, const char *what, uint64_t got, uint64_t want);
 _Noreturn void check_failed(const char *where, const char *what, uint64_t got, uint64_t want);
 
 #define STRING_(x) #x

@@ -43,14 +43,7 @@ void expect_failed(const char *where, const char *what, uint64_t got, uint64_t w
 		return;
 	failed = true;
 	print("not ok: ");
-	print(where);
-	print(": ");
-	print(what);
-	print(" is ");
-	print_hex(got);
-	print(", not ");
-	print_hex(want);
-	print("\n");
+	print_difference(where, what, got, want);
 }
 
 static bool suits(const struct suite *s, const struct vdev *d)

@@ -43,7 +43,7 @@ _Noreturn void guest_exit(uint8_t value)
 		asm volatile("hlt");
 }
 
-_Noreturn void check_failed(const char *where, const char *what, uint64_t got, uint64_t want)
+void print_difference(const char *where, const char *what, uint64_t got, uint64_t want)
 {
 	print(where);
 	print(": ");
@@ -53,6 +53,11 @@ _Noreturn void check_failed(const char *where, const char *what, uint64_t got, u
 	print(", not ");
 	print_hex(want);
 	print("\n");
+}
+
+_Noreturn void check_failed(const char *where, const char *what, uint64_t got, uint64_t want)
+{
+	print_difference(where, what, got, want);
 	guest_exit(1);
 }
 
