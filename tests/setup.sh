@@ -94,15 +94,14 @@ includes()
 	host) echo build guests host ;;
 	check) echo build guests host check ;;
 	bench) echo build guests host bench ;;
-	kernel) echo build kernel ;;
-	debuggers) echo build debuggers ;;
+	kernel | net | debuggers) echo "build $1" ;;
 	*) return 1 ;;
 	esac
 }
 
 usage()
 {
-	echo "usage: $0 build|guests|host|demo|check|bench|kernel|debuggers ..." >&2
+	echo "usage: $0 build|guests|host|demo|check|bench|kernel|net|debuggers ..." >&2
 	exit 2
 }
 
