@@ -22,7 +22,9 @@ struct pci_host {
 	} low, high, io; /* the first addresses that pci_add() gives out */
 	struct pci_function *fn[PCI_MAX_FUNCTIONS];
 	struct pci_function bridge;
-	void (*pam)(void *ctx, const uint8_t *registers); /* pci_host_i440fx(); else NULL */
+	bool has_ecam;
+	struct pci_function piix[2]; /* hw/pci-i440fx.c; zeroed: the bridge stands alone */
+	void (*pam)(void *ctx, const uint8_t *registers); /* NULL: nobody wants to hear */
 	void *pam_ctx;
 };
 
@@ -44,6 +46,9 @@ void pci_bars_follow(struct pci_function *fn);
 void pci_bars_unmap(struct pci_function *fn);
 /* Give them their first addresses. */
 void pci_bars_place(struct pci_host *host, struct pci_function *fn);
+
+/* hw/pci.c: @fn is at @devfn, where nobody is; one of the bridge's chip set */
+void pci_plug_in(struct pci_host *host, struct pci_function *fn, unsigned devfn);
 
 /* The configuration space was written: the vectors follow the MSI-X control word... */
 void pci_msix_config_written(struct pci_function *fn);

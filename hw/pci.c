@@ -350,11 +350,11 @@ int pci_add_intx_fd(struct pci_function *fn, int *ret_fd, int *ret_resample_fd)
 
 void pci_host_expect(struct pci_host *host, unsigned n)
 {
-	const unsigned devices = PCI_MAX_FUNCTIONS / 8 - 1; /* beside the bridge's */
+	const unsigned first = host->piix[0].host ? 2 : 1, devices = PCI_MAX_FUNCTIONS / 8 - first; /* beside the bridge's */
 	bool all = n > devices * 8;
 
 	host->per_device = all ? 8 : n <= devices ? 1 : (n + devices - 1) / devices;
-	host->first_devfn = all ? 1 : 1 << 3;
+	host->first_devfn = all ? 1 : first << 3;
 }
 
 static int next_slot(const struct pci_host *host)
@@ -365,7 +365,7 @@ static int next_slot(const struct pci_host *host)
 	return -ENOSPC;
 }
 
-static void plug_in(struct pci_host *host, struct pci_function *fn, unsigned devfn)
+void pci_plug_in(struct pci_host *host, struct pci_function *fn, unsigned devfn)
 {
 	static const uint8_t isa_irq[GSI_PCI_PINS] = ISA_IRQS_PCI;
 	const unsigned intx = (devfn >> 3) % GSI_PCI_PINS;
@@ -392,7 +392,7 @@ int pci_add(struct pci_host *host, struct pci_function *fn)
 	int slot = next_slot(host);
 
 	if (slot >= 0)
-		plug_in(host, fn, (unsigned)slot);
+		pci_plug_in(host, fn, (unsigned)slot);
 	return slot < 0 ? slot : 0;
 }
 
@@ -400,7 +400,7 @@ int pci_add_to_bridge(struct pci_host *host, struct pci_function *fn)
 {
 	if (host->fn[1])
 		return -ENOSPC;
-	plug_in(host, fn, 1);
+	pci_plug_in(host, fn, 1);
 	return 0;
 }
 
@@ -427,14 +427,10 @@ static const struct pci_ops bridge_ops; /* it has no BAR and no interrupt */
 
 static int add_ranges(struct pci_host *host, struct bus *pio, struct bus *mmio)
 {
-	const struct bus_range ports = {
-		.base = PORT_PCI, .size = 8, .ops = &port_ops, .dev = host, .name = "pci"
+	const struct bus_range ports = { .base = PORT_PCI, .size = 8, .ops = &port_ops, .dev = host, .name = "pci" };
+	const struct bus_range ecam = {
+		.base = LAYOUT_ECAM, .size = LAYOUT_ECAM_BYTES, .ops = &ecam_ops, .dev = host, .name = "pci-ecam"
 	};
-	const struct bus_range ecam = { .base = LAYOUT_ECAM,
-					.size = LAYOUT_ECAM_BYTES,
-					.ops = &ecam_ops,
-					.dev = host,
-					.name = "pci-ecam" };
 	int err = bus_add(pio, &ports);
 
 	if (err)
@@ -444,6 +440,7 @@ static int add_ranges(struct pci_host *host, struct bus *pio, struct bus *mmio)
 		bus_remove(pio, PORT_PCI);
 	else
 		host->pio = pio;
+	host->has_ecam = !err;
 	return err;
 }
 
@@ -459,8 +456,7 @@ void pci_host_window64(struct pci_host *host, uint64_t base, uint64_t bytes)
 	host->high = (struct pci_window){ base, base + bytes };
 }
 
-int pci_host_new(struct bus *pio, struct bus *mmio, const struct board *board,
-		 struct pci_host **ret)
+int pci_host_new(struct bus *pio, struct bus *mmio, const struct board *board, struct pci_host **ret)
 {
 	struct pci_host *host = calloc(1, sizeof(*host));
 	int err;
@@ -492,8 +488,11 @@ void pci_host_free(struct pci_host *host)
 		return;
 	if (host->pio) {
 		bus_remove(host->pio, PORT_PCI);
-		bus_remove(host->mmio, LAYOUT_ECAM);
+		if (host->has_ecam)
+			bus_remove(host->mmio, LAYOUT_ECAM);
 	}
+	pci_fini(&host->piix[0]);
+	pci_fini(&host->piix[1]);
 	pci_fini(&host->bridge);
 	pthread_mutex_destroy(&host->lock);
 	free(host);

@@ -102,16 +102,23 @@ static uint64_t power_read(void *dev, uint64_t off, unsigned len)
 	return value;
 }
 
+static bool is_piix(const struct power *p)
+{
+	const struct power_config *config = p->env.config;
+
+	return config && config->piix;
+}
+
 static void write_control_hi(struct power *p, unsigned value)
 {
 	p->st.cnt_hi = value & CNT_SLP_TYP;
 	if (!(value & CNT_SLP_EN))
 		return;
 	/*
-	 * S5 is the only sleeping state that the ACPI tables offer. Who tries another, S3 most likely,
+	 * S5 is the only sleeping state that the ACPI tables offer (firmware needs none, it knows the chip). Who tries another, S3 most likely,
 	 * is woken at once, with all that it had, and not by way of the waking vector.
 	 */
-	if (p->st.cnt_hi == POWER_SLP_TYP_S5 << CNT_SLP_TYP_SHIFT)
+	if (p->st.cnt_hi == POWER_SLP_TYP_S5 << CNT_SLP_TYP_SHIFT || (p->st.cnt_hi == 0 && is_piix(p)))
 		board_stop(&p->env.board, STOP_POWEROFF, 0);
 	else
 		p->st.sts |= PM1_WAK;

@@ -64,6 +64,11 @@ table()
 		check   vncsnapshot           vncsnapshot
 		check   kmod                  modprobe
 		check   seabios               -
+		check   syslinux              syslinux
+		check   syslinux-common       -
+		check   mtools                mcopy
+		check   grub-pc-bin           -
+		check   grub-common           grub-mkimage
 		check   gdb                   gdb
 		check   lzop                  lzop
 		check   makedumpfile          makedumpfile

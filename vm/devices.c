@@ -417,6 +417,8 @@ static int pci_bus_new(struct virtio_list *list)
 
 	if (err)
 		return err;
+	if (env->config->firmware)
+		pci_host_i440fx(list->pci);
 	hardware_of(env->config, &hw);
 	window64 = hw_find(&hw, HW_PCI_WINDOW64);
 	if (window64)

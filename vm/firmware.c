@@ -110,7 +110,7 @@ int vm_make_firmware(struct vm *vm)
 		err = rom_map(vm->rom, &vm->kvm);
 	if (err)
 		return err;
-	pci_host_i440fx(virtio_list_pci(vm->virtio), rom_pam, vm->rom);
+	pci_host_pam(virtio_list_pci(vm->virtio), rom_pam, vm->rom);
 	err = tell(vm, platform_fw_cfg(vm->platform));
 	return err ? log_err(err, "what firmware is told") : 0;
 }

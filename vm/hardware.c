@@ -25,6 +25,37 @@ static bool pci_wanted(const struct vm_config *cfg, struct hw_row *row)
 	return !cfg->virtio_mmio;
 }
 
+/* The chip set that firmware finds has no ECAM. */
+static bool pci_host_wanted(const struct vm_config *cfg, struct hw_row *row)
+{
+	if (cfg->firmware)
+		row->memory.base = row->memory.size = 0;
+	return pci_wanted(cfg, row);
+}
+
+static bool pci_window_wanted(const struct vm_config *cfg, struct hw_row *row)
+{
+	static const uint64_t begin[] = LAYOUT_FIRMWARE_WINDOWS;
+
+	for (size_t i = ARRAY_SIZE(begin); cfg->firmware && i-- > 0;)
+		if (cfg->ram.size_bytes <= begin[i])
+			row->memory.base = begin[i];
+	if (cfg->firmware)
+		row->memory.size = LAYOUT_CHIPS - row->memory.base;
+	return pci_wanted(cfg, row);
+}
+
+static bool power_wanted(const struct vm_config *cfg, struct hw_row *row)
+{
+	static const struct power_config piix = { .piix = true };
+
+	if (cfg->firmware) {
+		row->port[0].base = PORT_POWER_PIIX;
+		row->config = &piix;
+	}
+	return true;
+}
+
 /* From a whole GB on */
 static uint64_t end_of_ram(uint64_t ram_bytes)
 {
@@ -144,7 +175,8 @@ static const struct part parts[] = {
 		   .acpi = { "RTC0", "PNP0B00", 0 }, .fdt = { "rtc", "motorola,mc146818", 0, 0 } } },
 	/* ACPI does not have it: kernels then do not spend time looking for a keyboard. */
 	{ .row = { .type = &i8042_type, .port = { { 0x60, 1 }, { 0x64, 1 } }, .gsi = 1 } },
-	{ .row = { .type = &power_type, .role = HW_POWER, .port = { { 0x600, POWER_SIZE } }, .gsi = 9 } },
+	{ .row = { .type = &power_type, .role = HW_POWER, .port = { { PORT_POWER, POWER_SIZE } }, .gsi = 9 },
+	  .wanted = power_wanted },
 	{ .row = { .type = &reset_type, .port = { { 0x92, 1 }, { PORT_RESET_CONTROL, 1 } } },
 	  .wanted = reset_wanted },
 	{ .row = { .type = &pvpanic_type, .port = { { 0x505, 1 } }, .acpi = { "PEVT", "QEMU0001", 0 } } },
@@ -170,11 +202,11 @@ static const struct part parts[] = {
 
 	/* hw/pci.c; vm/devices.c makes it */
 	{ .row = { .role = HW_PCI, .port = { { PORT_PCI, 8 } }, .memory = { LAYOUT_ECAM, LAYOUT_ECAM_BYTES } },
-	  .wanted = pci_wanted },
+	  .wanted = pci_host_wanted },
 	{ .row = { .shown_as = "PCI window", .role = HW_PCI_WINDOW,
 		   .port = { { PORT_PCI_WINDOW, PORT_PCI_WINDOW_END - PORT_PCI_WINDOW } },
 		   .memory = { LAYOUT_PCI_WINDOW, LAYOUT_PCI_WINDOW_END - LAYOUT_PCI_WINDOW } },
-	  .wanted = pci_wanted },
+	  .wanted = pci_window_wanted },
 	{ .row = { .shown_as = "PCI window", .role = HW_PCI_WINDOW64 }, .wanted = window64_wanted },
 	{ .row = { .shown_as = "virtio window", .role = HW_VIRTIO_WINDOW }, .wanted = shared_wanted },
 

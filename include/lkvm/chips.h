@@ -44,6 +44,11 @@ struct debug_port_config {
 #define POWER_RESET_VALUE 0x06
 #define POWER_SLP_TYP_S5  5
 
+/* NULL: a chip of no maker */
+struct power_config {
+	bool piix; /* to firmware it is a PIIX4, whose S5 is 0: both are S5 then */
+};
+
 /**
  * reset_control_write() - hw/reset.c: a byte is written to 0xcf9
  * @reg: what the register keeps and reads back

@@ -129,10 +129,12 @@ void pci_host_window64(struct pci_host *host, uint64_t base, uint64_t bytes);
  */
 void pci_host_reserve(struct pci_host *host, uint64_t base, uint64_t bytes);
 /**
- * pci_host_i440fx() - hw/pci-i440fx.c: the bridge is Intel's 440FX to the guest; before any vCPU runs
- * @pam: what the guest has written to the seven PAM registers; under the host's lock
+ * pci_host_i440fx() - hw/pci-i440fx.c: the bridge is Intel's 440FX to the guest, and device 1 what of a PIIX4 firmware
+ * looks for; there is no ECAM. Before pci_host_expect()
  */
-void pci_host_i440fx(struct pci_host *host, void (*pam)(void *ctx, const uint8_t *registers), void *ctx);
+void pci_host_i440fx(struct pci_host *host);
+/** pci_host_pam() - tell @pam what the guest writes to the 440FX's seven PAM registers; under the host's lock */
+void pci_host_pam(struct pci_host *host, void (*pam)(void *ctx, const uint8_t *registers), void *ctx);
 /** pci_init() - the standard header: ids, class, revision */
 void pci_init(struct pci_function *fn, uint16_t vendor, uint16_t device, uint32_t class_code,
 	      uint8_t revision);

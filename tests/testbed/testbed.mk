@@ -2,7 +2,7 @@
 # host that they use where this machine's KVM cannot run Linux.
 
 # The longest first: two run at a time.
-LINUX := $(addprefix tests/testbed/,session.sh snapshot.sh look.sh fs.sh user.sh net.sh blk.sh console.sh virtio.sh linux.sh)
+LINUX := $(addprefix tests/testbed/,session.sh snapshot.sh look.sh fs.sh user.sh net.sh blk.sh console.sh virtio.sh linux.sh firmware.sh)
 
 CHECKS += $(LINUX)
 $(LINUX): $(O)/lkvm

@@ -422,6 +422,33 @@ START_TEST(test_mcfg)
 }
 END_TEST
 
+static bool dsdt_has(const char *name)
+{
+	const uint64_t dsdt = get(find("FACP") + 40, 4);
+	const uint8_t *at = ram_host(ram, GPA(dsdt), get(dsdt + 4, 4));
+
+	return memmem(at, get(dsdt + 4, 4), name, 4);
+}
+
+/* A bridge that has none: no table, no window that is reserved, no features of PCI Express to be had */
+START_TEST(test_no_ecam)
+{
+	struct hardware hw = full();
+
+	build(&hw);
+	ck_assert(dsdt_has("ECAM") && dsdt_has("_OSC") && dsdt_has("\x41\xd0\x0a\x08") && dsdt_has("\x41\xd0\x0a\x03"));
+	ram_free(ram);
+	for (unsigned i = 0; i < hw.n_rows; i++)
+		if (hw.row[i].role == HW_PCI)
+			hw.row[i].memory.size = 0;
+	build(&hw);
+	ck_assert_uint_eq(get(find("XSDT") + 4, 4), 36 + 2 * 8);
+	ck_assert(!dsdt_has("ECAM") && !dsdt_has("_OSC") && !dsdt_has("\x41\xd0\x0a\x08"));
+	ck_assert(dsdt_has("\x41\xd0\x0a\x03") && dsdt_has("_PRT"));
+	ram_free(ram);
+}
+END_TEST
+
 /* Where these bytes are in the DSDT; each must be there once. */
 static uint64_t find_bytes(const void *bytes, size_t n)
 {
@@ -834,7 +861,8 @@ START_TEST(test_iasl_reads_the_tables)
 }
 END_TEST
 
-UNIT_MAIN("acpi", test_rsdp, test_headers, test_fadt, test_madt, test_most_cpus, test_wide_ids, test_ids_of_sockets, test_numa, test_hmat, test_most_numa, test_dsdt,
-	  test_mcfg, test_pci_bridge, test_devices_follow_the_machine, test_virtio_mmio, test_vmgenid, test_no_ram_there, test_int, test_pkg_length,
+UNIT_MAIN("acpi", test_rsdp, test_headers, test_fadt, test_madt, test_most_cpus, test_wide_ids, test_ids_of_sockets,
+	  test_numa, test_hmat, test_most_numa, test_dsdt, test_mcfg, test_no_ecam, test_pci_bridge, test_devices_follow_the_machine,
+	  test_virtio_mmio, test_vmgenid, test_no_ram_there, test_int, test_pkg_length,
 	  test_string_and_eisa_id, test_align, test_full_buffer_is_not_passed,
 	  test_full_buffer_stays_full, test_iasl_reads_the_tables)

@@ -8,7 +8,7 @@
 #include "lkvm/x86/layout.h"
 #include "unit.h"
 
-#define CONFIGS 8
+#define CONFIGS 24
 
 static struct vm_config config(unsigned i)
 {
@@ -18,6 +18,8 @@ static struct vm_config config(unsigned i)
 		.test_device = i & 2,
 		.has_debug_exit = i & 4,
 		.debug_exit_port = 0xf4,
+		.firmware = i & 8 ? "bios" : NULL,
+		.ram.size_bytes = i & 16 ? 0x200000000 : 0x10000000,
 	};
 }
 
@@ -27,6 +29,8 @@ static void each(void (*check)(const struct vm_config *cfg, const struct hardwar
 		struct vm_config cfg = config(i);
 		struct hardware hw;
 
+		if (cfg.firmware && cfg.virtio_mmio)
+			continue; /* no such machine */
 		hardware_of(&cfg, &hw);
 		check(&cfg, &hw);
 	}
@@ -156,6 +160,31 @@ START_TEST(test_each_has_an_owner)
 }
 END_TEST
 
+/* There is no ECAM, BARs are wherever firmware puts them, and power management is where it expects that. */
+START_TEST(test_firmware)
+{
+	static const struct {
+		uint64_t ram, window;
+	} cases[] = {
+		{ 0x10000000, 0x80000000 }, { 0x80000000, 0x80000000 }, { 0x80001000, 0xc0000000 }, { 0xc0000000, 0xc0000000 },
+		{ 0xc0001000, 0xd0000000 }, { 0xd0000000, 0xd0000000 }, { 0x200000000, 0xd0000000 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct vm_config cfg = { .firmware = "bios", .ram.size_bytes = cases[i].ram };
+		struct hardware hw;
+
+		hardware_of(&cfg, &hw);
+		ck_assert_uint_eq(hw_find(&hw, HW_PCI)->memory.size, 0);
+		ck_assert_uint_eq(hw_find(&hw, HW_PCI_WINDOW)->memory.base, cases[i].window);
+		ck_assert_uint_eq(hw_find(&hw, HW_PCI_WINDOW)->memory.base + hw_find(&hw, HW_PCI_WINDOW)->memory.size,
+				  LAYOUT_CHIPS);
+		ck_assert_uint_eq(hw_find(&hw, HW_POWER)->port[0].base, 0xb000);
+		ck_assert_ptr_nonnull(hw_find(&hw, HW_POWER)->config);
+	}
+}
+END_TEST
+
 START_TEST(test_debug_exit_port)
 {
 	struct vm_config cfg = { .has_debug_exit = true, .debug_exit_port = 0x501 };
@@ -220,4 +249,4 @@ END_TEST
 
 UNIT_MAIN("hardware", test_nothing_overlaps, test_memory_is_where_no_bar_is,
 	  test_interrupts_are_nobody_elses, test_what_there_is, test_each_has_an_owner,
-	  test_debug_exit_port, test_window64, test_virtio_window)
+	  test_firmware, test_debug_exit_port, test_window64, test_virtio_window)

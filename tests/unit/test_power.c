@@ -145,6 +145,26 @@ START_TEST(test_power_off)
 }
 END_TEST
 
+/* A PIIX4's S5 is 0; the others are none, with it too. */
+START_TEST(test_power_off_piix)
+{
+	static const struct power_config piix = { .piix = true }, plain;
+
+	for (unsigned typ = 0; typ < 8; typ++) {
+		new_chip(&power_type, NULL, &piix);
+		out_len(POWER_PM1_CNT, SLP_EN | typ << 10, 2);
+		if (typ == POWER_SLP_TYP_S5 || !typ)
+			assert_stop(STOP_POWEROFF, 0);
+		ck_assert_uint_eq(machine.stops, 0);
+		free_chip();
+	}
+	new_chip(&power_type, NULL, &plain);
+	out_len(POWER_PM1_CNT, SLP_EN, 2);
+	ck_assert_uint_eq(machine.stops, 0);
+	free_chip();
+}
+END_TEST
+
 START_TEST(test_reset)
 {
 	new_chip(&power_type, NULL, 0);
@@ -251,5 +271,5 @@ START_TEST(test_timer_goes_on)
 END_TEST
 
 UNIT_MAIN("power", test_first_values, test_enable, test_button, test_button_widths, test_control,
-	  test_power_off, test_reset, test_timer, test_holes, test_state,
+	  test_power_off, test_power_off_piix, test_reset, test_timer, test_holes, test_state,
 	  test_timer_goes_on)

@@ -6,15 +6,20 @@
 #define ANY_FUNCTION 0xffff
 #define PIN_INTA     0
 
+#define PIIX_POWER_PORTS 0x40
+
 static void put_resources(struct bytebuf *b, const struct hardware *hw)
 {
 	const struct hw_row *pci = hw_find(hw, HW_PCI), *low = hw_find(hw, HW_PCI_WINDOW);
 	const struct hw_row *high = hw_find(hw, HW_PCI_WINDOW64);
+	const uint16_t power = hw_find(hw, HW_POWER)->port[0].base;
 	size_t crs = aml_crs(b);
 
 	aml_crs_bus(b, 0, 0);
 	aml_crs_io(b, pci->port[0].base, (uint8_t)pci->port[0].size);
 	aml_crs_ports(b, low->port[0].base, (uint16_t)(low->port[0].base + low->port[0].size - 1));
+	if (!pci->memory.size) /* a chip set has it, to its ports' full length */
+		aml_crs_ports(b, power, power + PIIX_POWER_PORTS - 1);
 	aml_crs_window(b, (uint32_t)low->memory.base, (uint32_t)(low->memory.base + low->memory.size - 1));
 	if (high)
 		aml_crs_window64(b, high->memory.base, high->memory.base + high->memory.size - 1);
@@ -88,17 +93,22 @@ static void put_osc(struct bytebuf *b)
 
 void acpi_put_pci(struct bytebuf *b, const struct hardware *hw)
 {
+	const bool has_ecam = hw_find(hw, HW_PCI)->memory.size;
 	size_t dev = aml_device(b, "PCI0");
 
 	aml_name(b, "_HID");
-	aml_eisa_id(b, "PNP0A08"); /* with an ECAM */
-	aml_name(b, "_CID");
-	aml_eisa_id(b, "PNP0A03");
+	aml_eisa_id(b, has_ecam ? "PNP0A08" : "PNP0A03");
+	if (has_ecam) {
+		aml_name(b, "_CID");
+		aml_eisa_id(b, "PNP0A03");
+	}
 	aml_name(b, "_UID");
 	aml_int(b, 0);
 	put_resources(b, hw);
 	put_routing(b);
-	put_osc(b);
+	if (has_ecam)
+		put_osc(b);
 	aml_end(b, dev);
-	put_ecam(b, hw_find(hw, HW_PCI));
+	if (has_ecam)
+		put_ecam(b, hw_find(hw, HW_PCI));
 }

@@ -377,7 +377,7 @@ static int put_all(struct bytebuf *b, struct ram *ram, const struct hardware *hw
 
 	note(&tables, address_of(put_fadt(b, hw, facs, dsdt)));
 	note(&tables, address_of(acpi_put_madt(b, hw)));
-	if (pci)
+	if (pci && pci->memory.size)
 		note(&tables, address_of(put_mcfg(b, pci)));
 	if (hw->numa)
 		err = put_numa(ram, hw, &tables);

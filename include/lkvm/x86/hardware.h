@@ -23,7 +23,7 @@ struct virtio_mmio_place;
 enum hw_role {
 	HW_CHIP = 0, /* any other */
 	HW_POWER,    /* ACPI's fixed registers; its interrupt is the SCI */
-	HW_PCI,      /* host bridge: configuration ports, and the ECAM as its memory */
+	HW_PCI,      /* host bridge: configuration ports, and the ECAM as its memory, if it has one */
 	HW_PCI_WINDOW,   /* where BARs are, as lkvm and its tables place them */
 	HW_PCI_WINDOW64, /* the same above RAM, for those that are too large; not there if RAM has it all */
 	HW_VIRTIO_WINDOW, /* above RAM, for memory that devices on MMIO share; not there if none does */

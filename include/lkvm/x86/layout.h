@@ -34,6 +34,8 @@
 /* In the gap */
 #define LAYOUT_PCI_WINDOW     0xd0000000 /* BARs, as lkvm and its tables place them */
 #define LAYOUT_PCI_WINDOW_END 0xe0000000ULL
+/* With firmware it places them: from one of these on, whichever is the first behind RAM, or the gap's begin */
+#define LAYOUT_FIRMWARE_WINDOWS { 0x80000000, 0xc0000000 }
 #define LAYOUT_ECAM           0xe0000000 /* configuration space of bus 0 */
 #define LAYOUT_ECAM_BYTES     0x00100000
 #define LAYOUT_VIRTIO_MMIO    0xe1000000 /* one page a device: virtio-mmio.h */
@@ -59,6 +61,8 @@
 #define PORT_RESET_CONTROL 0xcf9 /* within the former */
 #define PORT_PCI_WINDOW     0xc000 /* BARs of ports, as lkvm and its tables place them */
 #define PORT_PCI_WINDOW_END 0x10000
+#define PORT_POWER      0x600
+#define PORT_POWER_PIIX 0xb000 /* with firmware, which expects it there or puts it there */
 #define PORT_DEBUG_EXIT 0xf4 /* default of --debug-exit */
 
 /*

@@ -1,0 +1,38 @@
+#!/bin/busybox sh
+# shellcheck shell=dash
+# The tests of tests/testbed/firmware.sh, where KVM can run Linux. guest-init says what the words of lkvm.test= do.
+
+tests="
+syslinux   SeaBIOS, SYSLINUX, Debian 6.1 cloud: 1 CPU, 256 MB, power-off
+grub       SeaBIOS, GRUB, Debian 6.1 cloud: 2 CPUs, 3584 MB, reboot
+"
+
+. ./job.sh
+
+# What was found by the firmware's tables: CPUs, memory, and BARs where the firmware has put them
+# expect_machine NAME CPUS LAST-OF-LOW-RAM
+expect_machine()
+{
+	expect_line "$1" "guest: cpus $2"
+	expect_line "$1" "guest: ram 00100000-$3"
+	expect_no_line "$1" "guest: bars .*(can't claim|bogus).*"
+	expect_line "$1" "guest: bars shown"
+}
+
+test_syslinux()
+{
+	run syslinux -c 1 -m 256 --firmware bios-256k.bin -d syslinux.disk </dev/null
+	expect_status syslinux 0
+	expect_line syslinux "SYSLINUX 6\..*"
+	expect_machine syslinux 1 0fff[0-9a-f]*
+}
+
+test_grub()
+{
+	run grub -c 2 -m 3584 --firmware bios-256k.bin -d grub.disk </dev/null
+	expect_status grub 0
+	expect_machine grub 2 cfff[0-9a-f]*
+	expect_line grub "guest: ram 100000000-10fffffff"
+}
+
+run_tests "$@"
