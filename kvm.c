@@ -157,6 +157,14 @@ int kvm_create_irqchip(struct kvm *kvm)
 	return 0;
 }
 
+void kvm_lose_ticks(const struct kvm *kvm)
+{
+	const struct kvm_reinject_control control = { .pit_reinject = 0 };
+
+	if (kvm->vm_fd >= 0)
+		ioctl(kvm->vm_fd, KVM_REINJECT_CONTROL, &control);
+}
+
 int kvm_use_wide_ids(struct kvm *kvm, unsigned max_id)
 {
 	struct kvm_enable_cap cap = {

@@ -10,6 +10,7 @@
 #include "lkvm/pci.h"
 #include "lkvm/vm/hardware.h"
 #include "lkvm/vm/rom.h"
+#include "lkvm/vm/vars.h"
 #include "lkvm/x86/acpi.h"
 #include "lkvm/x86/layout.h"
 #include "vm-internal.h"
@@ -99,6 +100,17 @@ static int tell(const struct vm *vm, void *fw)
 	return err ? err : tell_acpi(vm, fw);
 }
 
+static int make_vars(struct vm *vm)
+{
+	const uint64_t bytes = rom_bytes(vm->rom);
+	int err;
+
+	if (!vm->cfg->firmware_vars)
+		return 0;
+	err = vars_open(vm->cfg->firmware_vars, ROM_MAX - bytes, vm->cfg->dry_run, &vm->vars);
+	return err ? err : vars_map(vm->vars, &vm->kvm, GPA(RAM_GAP_END - bytes));
+}
+
 int vm_make_firmware(struct vm *vm)
 {
 	int err;
@@ -108,15 +120,21 @@ int vm_make_firmware(struct vm *vm)
 	err = rom_load(vm->cfg->firmware, &vm->rom);
 	if (!err)
 		err = rom_map(vm->rom, &vm->kvm);
+	if (!err)
+		err = make_vars(vm);
 	if (err)
 		return err;
+	/* OVMF's handler lets another tick interrupt it, so that many of them at once take up its stack. */
+	kvm_lose_ticks(&vm->kvm);
 	pci_host_pam(virtio_list_pci(vm->virtio), rom_pam, vm->rom);
 	err = tell(vm, platform_fw_cfg(vm->platform));
-	return err ? log_err(err, "what firmware is told") : 0;
+	return err ? log_err(err, "what firmware is told") : firmware_tell_kernel(vm, platform_fw_cfg(vm->platform));
 }
 
 void vm_undo_firmware(struct vm *vm)
 {
+	vars_close(vm->vars);
 	rom_free(vm->rom);
+	vm->vars = NULL;
 	vm->rom = NULL;
 }

@@ -497,7 +497,9 @@ const struct opt run_options[] = {
 	{ OPT_PARSE, 0, "uuid", "UUID", .parse = parse_uuid,
 	  .help = "The machine's UUID, which the guest finds by SMBIOS." },
 	{ OPT_STRING, 0, "firmware", "FILE", FIELD(firmware), .complete = COMPLETE_FILE,
-	  .help = "Run firmware, SeaBIOS for example, in place of a kernel: it boots a disk. See Firmware." },
+	  .help = "Run firmware, SeaBIOS or OVMF for example: it boots a disk, or the kernel. See Firmware." },
+	{ OPT_STRING, 0, "firmware-vars", "FILE", FIELD(firmware_vars), .complete = COMPLETE_FILE,
+	  .help = "Where firmware keeps its variables: a copy of OVMF_VARS.fd for example. It is written to." },
 	{ OPT_FLAG, 0, "no-acpi", FIELD(no_acpi),
 	  .help = "Tell the guest what the machine has by a device tree and an MP table, not by ACPI." },
 	{ OPT_STRING, 0, "dump-dtb", "FILE", FIELD(dump_dtb), .complete = COMPLETE_FILE,
@@ -762,10 +764,9 @@ static int check_firmware(const struct vm_config *cfg)
 		bool given;
 		const char *option;
 	} all[] = {
-		{ cfg->kernel, "--kernel" },
-		{ cfg->n_initrds, "--initrd" },
-		{ cfg->params, "--params" },
-		{ cfg->nodefaults, "--nodefaults" },
+		{ cfg->n_initrds && !cfg->kernel, "--initrd without --kernel" },
+		{ cfg->params && !cfg->kernel, "--params without --kernel" },
+		{ cfg->nodefaults && !cfg->kernel, "--nodefaults without --kernel" },
 		{ cfg->session.wanted, "a command" },
 		{ cfg->virtio_mmio, "--virtio-transport mmio" },
 		{ cfg->dump_dtb, "--dump-dtb" },
@@ -774,8 +775,9 @@ static int check_firmware(const struct vm_config *cfg)
 
 	for (size_t i = 0; cfg->firmware && !cfg->restore && i < ARRAY_SIZE(all); i++)
 		if (all[i].given)
-			return log_errx(-EINVAL, "--firmware does not go with %s: it boots what is on a disk",
-					all[i].option);
+			return log_errx(-EINVAL, "--firmware does not go with %s", all[i].option);
+	if (cfg->firmware_vars && !cfg->firmware && !cfg->restore)
+		return log_errx(-EINVAL, "--firmware-vars are those of --firmware");
 	return 0;
 }
 
@@ -785,7 +787,7 @@ static int default_kernel(struct vm_config *cfg)
 		return 0;
 	if (cfg->session.wanted)
 		return 0; /* session_boot_new() */
-	if (cfg->firmware) {
+	if (cfg->firmware && !cfg->kernel) {
 		cfg->kernel = cfg->firmware;
 		return 0;
 	}

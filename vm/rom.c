@@ -47,7 +47,9 @@ static int judge(const char *path, const struct stat *st)
 		return failed(path, -EINVAL, "it is empty");
 	if ((uint64_t)st->st_size > ROM_MAX)
 		return failed(path, -EFBIG, "it is larger than 16 MiB");
-	return st->st_size % (off_t)ROM_UNIT ? failed(path, -EINVAL, "its size is no multiple of 64 KiB") : 0;
+	if ((uint64_t)st->st_size < ROM_MIN)
+		return failed(path, -EINVAL, "it is smaller than 64 KiB");
+	return st->st_size % (off_t)ROM_UNIT ? failed(path, -EINVAL, "its size is no multiple of 4 KiB") : 0;
 }
 
 /* Copied, as a file that is cut while the guest runs must not be missed. */
@@ -108,6 +110,11 @@ void rom_free(struct rom *rom)
 uint64_t rom_bytes(const struct rom *rom)
 {
 	return rom->bytes;
+}
+
+bool rom_has(const struct rom *rom, const char *text)
+{
+	return memmem(rom->data, rom->bytes, text, strlen(text));
 }
 
 /* ---- segments ---- */

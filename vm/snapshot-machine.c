@@ -172,6 +172,7 @@ static int refuse_options(const struct vm_config *cfg)
 	} all[] = {
 		{ cfg->kernel, "kernel" },
 		{ cfg->firmware, "firmware" },
+		{ cfg->firmware_vars, "firmware-vars" },
 		{ cfg->n_initrds, "initrd" },
 		{ cfg->params, "params" },
 		{ cfg->nodefaults, "nodefaults" },

@@ -84,6 +84,7 @@ struct vm {
 	int log_fd; /* --log; 0: none */
 	struct kvm_cpuid2 *cpuid;
 	struct rom *rom; /* NULL: no firmware */
+	struct vars *vars; /* NULL: it has none */
 };
 
 /** kvm_fds_of() - for the states of vCPU @cpu, and of what all of them have */
@@ -123,6 +124,8 @@ int vm_make_kernel(struct vm *vm);
 /* vm/firmware.c: --firmware */
 int vm_make_firmware(struct vm *vm);
 void vm_undo_firmware(struct vm *vm);
+/* vm/firmware-kernel.c: what of the kernel by @fw, if there is one. Return: 0, or -errno, logged but for -ENOMEM */
+int firmware_tell_kernel(const struct vm *vm, void *fw);
 /* vm/vm-console.c */
 int vm_make_console(struct vm *vm);
 void vm_undo_console(struct vm *vm);

@@ -27,7 +27,15 @@ enum fw_cfg_key {
 	FW_CFG_RAM_BYTES = 0x03,
 	FW_CFG_NO_GRAPHICS = 0x04,
 	FW_CFG_CPUS = 0x05,
+	FW_CFG_KERNEL_SIZE = 0x08,
+	FW_CFG_INITRD_SIZE = 0x0b,
 	FW_CFG_MAX_CPUS = 0x0f,
+	FW_CFG_KERNEL_DATA = 0x11, /* what follows the setup */
+	FW_CFG_INITRD_DATA = 0x12,
+	FW_CFG_CMDLINE_SIZE = 0x14,
+	FW_CFG_CMDLINE_DATA = 0x15, /* with its NUL */
+	FW_CFG_SETUP_SIZE = 0x17,
+	FW_CFG_SETUP_DATA = 0x18, /* what of a bzImage is for real mode */
 	FW_CFG_FILES = 0x19, /* their list */
 	FW_CFG_FIRST_FILE = 0x20,
 };

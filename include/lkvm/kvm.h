@@ -77,6 +77,12 @@ int kvm_open(struct kvm *kvm);
 /** kvm_close() - joins nothing: the vCPUs were freed before; takes a half-built struct */
 void kvm_close(struct kvm *kvm);
 
+/**
+ * kvm_lose_ticks() - ticks of the PIT that the guest did not take in time are lost, not made up for later
+ * Where KVM cannot do that it is as if it had not been called.
+ */
+void kvm_lose_ticks(const struct kvm *kvm);
+
 /** kvm_max_vcpus() - KVM_CAP_MAX_VCPUS; kvm_recommended_vcpus() - KVM_CAP_NR_VCPUS */
 unsigned kvm_max_vcpus(const struct kvm *kvm);
 unsigned kvm_recommended_vcpus(const struct kvm *kvm);

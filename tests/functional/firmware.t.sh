@@ -16,11 +16,15 @@ unloadable()
 cd "$T_TMP" || exit
 : >empty
 truncate -s 65535 odd
+truncate -s 60K small
+truncate -s 65537 uneven
 truncate -s 17M large
 unloadable 'No such file or directory' missing
 unloadable 'not a regular file' /dev/null
 unloadable 'it is empty' empty
-unloadable 'its size is no multiple of 64 KiB' odd
+unloadable 'it is smaller than 64 KiB' odd
+unloadable 'it is smaller than 64 KiB' small
+unloadable 'its size is no multiple of 4 KiB' uneven
 unloadable 'it is larger than 16 MiB' large
 
 # refused WHAT OPTION...
@@ -28,16 +32,88 @@ refused()
 {
 	local what=$1
 	shift
-	t_fails 125 "--firmware does not go with $what: it boots what is on a disk" \
+	t_fails 125 "--firmware does not go with $what" \
 		"$LKVM" run -m 64 -c 1 --firmware "$rom" "$@"
 }
 
-refused --kernel -k "$GUESTS/reset.bin"
-refused --initrd -i "$GUESTS/reset.bin"
-refused --params -p quiet
+refused '--initrd without --kernel' -i "$GUESTS/reset.bin"
+refused '--params without --kernel' -p quiet
+refused '--nodefaults without --kernel' --nodefaults
 refused 'a command' -- true
 refused '--virtio-transport mmio' --virtio-transport mmio
 refused --test-device --test-device
+t_fails 125 "--firmware-vars are those of --firmware" "$LKVM" run -k "$GUESTS/reset.bin" --firmware-vars odd
+
+# ---- a kernel beside it ----
+
+# unkernel MESSAGE OPTION...
+unkernel()
+{
+	local message=$1
+	shift
+	t_fails 125 "$message" "$LKVM" run -m 64 -c 1 --firmware "$rom" "$@"
+}
+
+printf MZ >program
+t_fails 125 "firmware '$bios' is a SeaBIOS, which loads no --kernel: it boots what is on a disk" \
+	"$LKVM" run -m 64 -c 1 --firmware "$bios" -k program
+unkernel "kernel '$GUESTS/reset.bin': is no EFI program, and firmware starts no other" -k "$GUESTS/reset.bin"
+unkernel "kernel 'empty': is no EFI program, and firmware starts no other" -k empty
+unkernel "kernel 'missing': No such file or directory" -k missing
+unkernel "kernel '/dev/null': not a regular file" -k /dev/null
+unkernel "initrd 'missing': No such file or directory" -k program -i missing
+truncate -s 3G huge
+unkernel "initrd 'huge': is too large for firmware" -k program -i huge
+unkernel "kernel 'huge': is too large for firmware" -k huge
+rm huge
+
+# ---- variables ----
+
+# unusable REASON FILE
+unusable()
+{
+	t_fails 125 "could not open firmware variables '$2': $1" \
+		"$LKVM" run -m 64 -c 1 --firmware "$rom" --firmware-vars "$2"
+}
+
+unusable 'No such file or directory' missing
+unusable 'Is a directory' .
+unusable 'not a regular file' /dev/null
+unusable 'it is empty' empty
+unusable 'its size is no multiple of 4 KiB' odd
+truncate -s $((16 * 1024 - 124))K large
+unusable 'with the firmware it is larger than 16 MiB' large
+
+perl -e 'print chr($_ % 256) x 256 for 0..511' >vars
+cp vars vars.wanted
+ones() # OFFSET
+{
+	perl -e 'print "\xff" x 4096' | dd of=vars.wanted bs=4096 seek=$(($1 / 4096)) conv=notrunc status=none
+}
+byte() # OFFSET BYTES...
+{
+	printf %b "$2" | dd of=vars.wanted bs=1 seek=$(($1)) conv=notrunc status=none
+}
+byte 0x1305 '\x11'
+for block in 0x2000 0x1f000 0x4000 0x5000 0x8000; do
+	ones $block
+done
+byte 0x1ffff '\x5a'
+perl -e 'print map chr, reverse 0..255' | dd of=vars.wanted bs=1 seek=$((0x4080)) conv=notrunc status=none
+byte 0x5009 '\x42'
+byte 0x5012 '\x00'
+byte 0x5014 '\x00'
+byte 0x5016 '\x00'
+byte 0x8000 '\xb8\x42\x00\x00\x00\xc3'
+t_run "$LKVM" run --debug-exit -m 128 -c 1 --firmware "$GUESTS/flash.rom" --firmware-vars vars
+t_status 1
+while IFS= read -r line; do
+	[[ $line =~ ^[0-9]+\ (.*)\ \.\.\.\ (ok|not ok: .*)$ ]] || continue
+	[ "${BASH_REMATCH[2]}" = ok ]
+	t_report $? "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+done < <(t_stdout)
+t_stdout_like '^15 cases$'
+t_ok "the file has what was programmed" cmp vars vars.wanted
 
 # ---- a hostile one ----
 
@@ -60,12 +136,15 @@ done
 # ---- what can be asked of such a guest ----
 
 mkfifo wait
-"$LKVM" run -m 64 -c 1 --name test --firmware "$bios" <wait >out 2>err &
+"$LKVM" run -m 64 -c 1 --name test --firmware "$bios" --firmware-vars vars <wait >out 2>err &
 g_pid=$!
 exec 4>wait
 until "$LKVM" list test 2>/dev/null | grep -q running; do
 	kill -0 $g_pid 2>/dev/null || break
 done
+unusable 'another guest uses it' vars
+t_run "$LKVM" run -m 64 -c 1 --firmware "$rom" --firmware-vars vars --dry-run
+t_status 0
 t_run "$LKVM" snapshot test snap
 t_status 1
 t_stderr_like 'its firmware \(--firmware\): Operation not supported$'

@@ -13,6 +13,7 @@
 #include "lkvm/vm/rom.h"
 #include "unit.h"
 
+#define UNIT    0x10000
 #define FOUR_GB 0x100000000ULL
 
 static struct kvm kvm;
@@ -45,7 +46,7 @@ static void put_file(size_t bytes)
 	if (fd < 0)
 		fd = memfd_create("firmware", MFD_CLOEXEC);
 	for (size_t i = 0; i < bytes; i++)
-		data[i] = (uint8_t)((bytes - 1 - i) / ROM_UNIT + 1);
+		data[i] = (uint8_t)((bytes - 1 - i) / UNIT + 1);
 	ck_assert_int_eq(ftruncate(fd, 0), 0);
 	ck_assert_int_eq(pwrite(fd, data, bytes, 0), (ssize_t)bytes);
 	free(data);
@@ -73,19 +74,29 @@ START_TEST(test_files)
 	unloadable(-EINVAL, "not a regular file");
 	put_file(0);
 	unloadable(-EINVAL, "it is empty");
-	put_file(ROM_UNIT - 1);
-	unloadable(-EINVAL, "its size is no multiple of 64 KiB");
-	put_file(ROM_UNIT + 1);
-	unloadable(-EINVAL, "its size is no multiple of 64 KiB");
-	put_file(ROM_MAX + ROM_UNIT);
+	put_file(ROM_MIN - 4096);
+	unloadable(-EINVAL, "it is smaller than 64 KiB");
+	put_file(ROM_MIN + 1);
+	unloadable(-EINVAL, "its size is no multiple of 4 KiB");
+	put_file(ROM_MAX + 4096);
 	unloadable(-EFBIG, "it is larger than 16 MiB");
-	for (size_t bytes = ROM_UNIT; bytes <= ROM_MAX; bytes *= 2) {
+	for (size_t bytes = ROM_MIN; bytes <= ROM_MAX; bytes *= 2) {
 		put_file(bytes);
 		ck_assert_int_eq(rom_load(path, &rom), 0);
 		ck_assert_uint_eq(rom_bytes(rom), bytes);
 		rom_free(rom);
 	}
 	rom_free(NULL);
+}
+END_TEST
+
+START_TEST(test_has)
+{
+	put_file(UNIT + 4096);
+	ck_assert_int_eq(rom_load(path, &rom), 0);
+	ck_assert(rom_has(rom, "\2\2\1\1"));
+	ck_assert(!rom_has(rom, "\1\2"));
+	rom_free(rom);
 }
 END_TEST
 
@@ -157,12 +168,12 @@ static uint8_t ram8(uint64_t at)
 
 START_TEST(test_reset)
 {
-	start(4 * ROM_UNIT);
+	start(4 * UNIT);
 	fill_ram(0x77);
 	ck_assert_uint_eq(load8(FOUR_GB - 1), 1);
 	ck_assert_uint_eq(load8(FOUR_GB - 16), 1);
-	ck_assert_uint_eq(load8(FOUR_GB - 4 * ROM_UNIT), 4);
-	ck_assert_ptr_null(slot_at(FOUR_GB - 4 * ROM_UNIT - 1));
+	ck_assert_uint_eq(load8(FOUR_GB - 4 * UNIT), 4);
+	ck_assert_ptr_null(slot_at(FOUR_GB - 4 * UNIT - 1));
 	ck_assert_uint_eq(load8(0xf0000), 1);
 	ck_assert_uint_eq(load8(0xfffff), 1);
 	ck_assert_uint_eq(load8(0xe0000), 2);
@@ -188,7 +199,7 @@ END_TEST
 /* All segments, each in each of the four ways while the others are as they were */
 START_TEST(test_each_segment)
 {
-	start(2 * ROM_UNIT);
+	start(2 * UNIT);
 	for (unsigned i = 0; i < PAM_SEGMENTS; i++) {
 		const uint64_t at = PAM_FIRST + i * 0x4000, last = (i == 12 ? PAM_END : at + 0x4000) - 1;
 		const uint8_t there = load8(at);
@@ -229,7 +240,7 @@ START_TEST(test_shadow)
 	static const uint8_t all[PAM_REGISTERS] = { 0x30, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33 };
 	static const uint8_t locked[PAM_REGISTERS] = { 0x10, 0x11, 0x11, 0x11, 0x11, 0x31, 0x33 };
 
-	start(4 * ROM_UNIT);
+	start(4 * UNIT);
 	rom_pam(rom, all);
 	for (uint64_t at = PAM_FIRST; at < PAM_END; at += 0x1000) {
 		store8(at, (uint8_t)(at >> 12));
@@ -253,7 +264,7 @@ START_TEST(test_small)
 {
 	uint8_t bytes[8];
 
-	start(ROM_UNIT);
+	start(UNIT);
 	ck_assert_uint_eq(load8(0xe0000), 0xff);
 	ck_assert_uint_eq(load8(0xf0000), 1);
 	bus_rw(&kvm.mmio, 0xefffc, bytes, 8, false);
@@ -262,6 +273,20 @@ START_TEST(test_small)
 	ck_assert_uint_eq(bytes[7], 1);
 	ck_assert_int_eq(bus_rw(&kvm.mmio, 0xffffc, bytes, 8, false), -ENODEV);
 	ck_assert_int_eq(bus_rw(&kvm.mmio, FOUR_GB - 4, bytes, 8, true), -ENODEV);
+	end();
+}
+END_TEST
+
+/* 68 KiB: what of a segment the ROM has is in no slot, as not all of it is there, but can be read. */
+START_TEST(test_odd)
+{
+	start(UNIT + 4096);
+	ck_assert_uint_eq(load8(FOUR_GB - UNIT - 4096), 2);
+	ck_assert_ptr_null(slot_at(FOUR_GB - UNIT - 4097));
+	ck_assert_uint_eq(load8(0xf0000), 1);
+	ck_assert_uint_eq(load8(0xeffff), 2);
+	ck_assert_uint_eq(load8(0xef000), 2);
+	ck_assert_uint_eq(load8(0xeefff), 0xff);
 	end();
 }
 END_TEST
@@ -279,7 +304,7 @@ START_TEST(test_no_read_only_memory)
 	bus_init(&kvm.mmio);
 	ck_assert_int_eq(ram_new(4 * MIB, &backing, &ram), 0);
 	ck_assert_int_eq(kvm_map_ram(&kvm, ram), 0);
-	put_file(ROM_UNIT);
+	put_file(UNIT);
 	ck_assert_int_eq(rom_load(path, &rom), 0);
 	ck_assert_int_eq(rom_map(rom, &kvm), -ENOTSUP);
 	log_last_error(text, sizeof(text));
@@ -288,4 +313,4 @@ START_TEST(test_no_read_only_memory)
 }
 END_TEST
 
-UNIT_MAIN("rom", test_files, test_reset, test_each_segment, test_shadow, test_small, test_no_read_only_memory)
+UNIT_MAIN("rom", test_files, test_has, test_reset, test_each_segment, test_shadow, test_small, test_odd, test_no_read_only_memory)

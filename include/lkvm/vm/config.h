@@ -70,8 +70,9 @@ enum config_limit { LIMIT_RUN, LIMIT_BOOT, LIMIT_IDLE, CONFIG_LIMITS };
 
 struct vm_config {
 	const char *name;   /* [A-Za-z0-9._-]{1,64}; default guest-PID */
-	const char *kernel; /* never NULL after the kernel was chosen; with firmware it is that */
-	const char *firmware; /* file, or NULL: it runs from the reset vector, and no kernel is loaded */
+	const char *kernel; /* never NULL after the kernel was chosen; with firmware alone it is that */
+	const char *firmware; /* file, or NULL: it runs from the reset vector, and may be told of a kernel */
+	const char *firmware_vars; /* file of its variables, or NULL */
 	const char *initrd[CONFIG_MAX_INITRDS];
 	unsigned n_initrds;
 	char *params;     /* all -p joined with blanks, heap, or NULL */

@@ -14,8 +14,9 @@
 
 #include "lkvm/kvm.h"
 
-#define ROM_UNIT	(64 * KIB)
-#define ROM_MAX		(16 * MIB)
+#define ROM_UNIT	(4 * KIB)
+#define ROM_MIN		(64 * KIB)
+#define ROM_MAX		(16 * MIB) /* with its variables */
 #define ROM_ALIAS_BYTES (128 * KIB)
 
 #define PAM_FIRST     0xc0000 /* what the segments are in */
@@ -38,6 +39,8 @@ int rom_map(struct rom *rom, struct kvm *kvm);
 /** rom_pam() - the registers are this now; fits pci_host_i440fx(). Any thread, one at a time */
 void rom_pam(void *rom, const uint8_t *pam);
 uint64_t rom_bytes(const struct rom *rom);
+/** rom_has() - is this text somewhere in it? */
+bool rom_has(const struct rom *rom, const char *text);
 /** rom_free() - after the VM was closed, or before rom_map(); takes NULL */
 void rom_free(struct rom *rom);
 
