@@ -12,6 +12,7 @@
 struct output {
 	uint32_t width, height; /* 0: off */
 	uint8_t *pixels;
+	const uint8_t *mirror; /* of these, in the guest's memory; NULL: of none */
 	struct display_cursor cursor;
 	struct display_view *views;
 };
@@ -180,7 +181,7 @@ static int resize(struct display *d, struct output *o, uint32_t width, uint32_t 
 	uint8_t *pixels;
 	int err;
 
-	if (width == o->width && height == o->height)
+	if (width == o->width && height == o->height && !o->mirror)
 		return 0;
 	if (bytes > DISPLAY_MAX_BYTES || others > DISPLAY_MAX_BYTES - bytes)
 		return -E2BIG;
@@ -189,6 +190,7 @@ static int resize(struct display *d, struct output *o, uint32_t width, uint32_t 
 		return err;
 	free(o->pixels);
 	o->pixels = pixels;
+	o->mirror = NULL;
 	o->width = width;
 	o->height = height;
 	d->bytes = others + bytes;
@@ -202,6 +204,19 @@ int display_resize(struct display *d, unsigned output, uint32_t width, uint32_t 
 
 	pthread_mutex_lock(&d->lock);
 	err = resize(d, &d->output[output], width, height);
+	pthread_mutex_unlock(&d->lock);
+	return err;
+}
+
+int display_mirror(struct display *d, unsigned output, uint32_t width, uint32_t height, const uint8_t *pixels)
+{
+	struct output *o = &d->output[output];
+	int err;
+
+	pthread_mutex_lock(&d->lock);
+	err = resize(d, o, width, height);
+	if (!err)
+		o->mirror = pixels;
 	pthread_mutex_unlock(&d->lock);
 	return err;
 }
@@ -265,6 +280,47 @@ void display_cursor_move(struct display *d, unsigned output, int32_t x, int32_t 
 	pthread_mutex_unlock(&d->lock);
 }
 
+/* ---- a mirror; with the lock ---- */
+
+/* The guest may write to @from meanwhile: what it does later is found the next time. */
+static bool refresh_line(struct output *o, uint32_t y, struct display_rect *ret)
+{
+	const size_t bytes = (size_t)o->width * DISPLAY_PIXEL_BYTES, at = y * bytes;
+	const uint8_t *from = o->mirror + at;
+	uint8_t *to = o->pixels + at;
+	uint32_t left = 0, right = o->width;
+
+	if (!memcmp(to, from, bytes))
+		return false;
+	while (left < right && !memcmp(to + (size_t)left * DISPLAY_PIXEL_BYTES, from + (size_t)left * DISPLAY_PIXEL_BYTES,
+				       DISPLAY_PIXEL_BYTES))
+		left++;
+	while (right > left && !memcmp(to + (size_t)(right - 1) * DISPLAY_PIXEL_BYTES,
+				       from + (size_t)(right - 1) * DISPLAY_PIXEL_BYTES, DISPLAY_PIXEL_BYTES))
+		right--;
+	memcpy(to + (size_t)left * DISPLAY_PIXEL_BYTES, from + (size_t)left * DISPLAY_PIXEL_BYTES,
+	       (size_t)(right - left) * DISPLAY_PIXEL_BYTES);
+	*ret = (struct display_rect){ left, y, right - left, 1 };
+	return left < right;
+}
+
+/* Lines that have changed are one rectangle for as long as they follow each other. */
+static void refresh(struct output *o)
+{
+	struct display_rect all = { 0 }, line;
+
+	for (uint32_t y = 0; o->mirror && y < o->height; y++) {
+		if (refresh_line(o, y, &line)) {
+			all = all.height ? around(&all, &line) : line;
+		} else if (all.height) {
+			damage(o, &all);
+			all.height = 0;
+		}
+	}
+	if (all.height)
+		damage(o, &all);
+}
+
 /* ---- viewers ---- */
 
 bool display_size(struct display *d, unsigned output, uint32_t *ret_width, uint32_t *ret_height)
@@ -280,12 +336,13 @@ bool display_size(struct display *d, unsigned output, uint32_t *ret_width, uint3
 	return on;
 }
 
-static int copy(const struct output *o, struct display_image *ret)
+static int copy(struct output *o, struct display_image *ret)
 {
 	uint8_t *pixels;
 
 	if (!o->pixels)
 		return -ENODATA;
+	refresh(o);
 	pixels = malloc(bytes_of(o->width, o->height));
 	if (!pixels)
 		return -ENOMEM;
@@ -368,12 +425,14 @@ static void copy_rect(struct display_image *image, const struct output *o, const
 static int take(struct display_view *v, struct display_image *image, struct display_cursor *cursor,
 		struct display_update *ret)
 {
-	const struct output *o = &v->display->output[v->output];
+	struct output *o = &v->display->output[v->output];
 	const int fitted = fit(image, o);
 
 	if (fitted < 0)
 		return fitted;
-	*ret = (struct display_update){ .resized = fitted, .cursor_changed = v->cursor_changed, .n = v->n };
+	v->told = true; /* he is about to see it */
+	refresh(o);
+	*ret = (struct display_update){ .resized = fitted, .cursor_changed = v->cursor_changed, .mirror = o->mirror, .n = v->n };
 	memcpy(ret->rect, v->rect, sizeof(v->rect));
 	for (unsigned i = 0; i < v->n; i++)
 		copy_rect(image, o, &v->rect[i]);

@@ -230,6 +230,7 @@ static int take(struct vnc_client *c, rfbClientPtr cl)
 	rfbCursorPtr shape;
 	int err = display_view_take(&c->view, &c->image, &cursor, &up);
 
+	c->look_ms = !err && up.mirror ? now_ms() + DISPLAY_MIRROR_MS : 0;
 	if (!err && up.resized)
 		resize(c, cl);
 	for (unsigned i = 0; !err && i < up.n; i++)
@@ -270,23 +271,28 @@ static rfbScreenInfoPtr new_screen(struct vnc_client *c, char *passwords[2])
 
 /* ---- until he leaves ---- */
 
+/* Until the earlier of two times that are not 0; Return: for poll() */
+static int wait_ms(int64_t a, int64_t b)
+{
+	const int64_t first = a && (!b || a < b) ? a : b, left = first - now_ms();
+
+	return !first ? -1 : left > 0 ? (int)left : 0;
+}
+
 static void serve(struct vnc_client *c, rfbClientPtr cl)
 {
 	struct pollfd fds[] = { { .fd = c->sock, .events = POLLIN }, { .fd = c->view.fd, .events = POLLIN } };
 	int64_t next_ms = 0;
 
 	while (cl->sock >= 0 && c->n_sizes < MOST_SIZES) {
-		const int64_t left_ms = next_ms - now_ms();
-
-		if (poll(fds, ARRAY_SIZE(fds), left_ms > 0 ? (int)left_ms : next_ms ? 0 : -1) < 0 && errno != EINTR)
+		if (poll(fds, ARRAY_SIZE(fds), wait_ms(next_ms, c->look_ms)) < 0 && errno != EINTR)
 			break;
 		if (fds[0].revents)
 			c->lib->call.rfbProcessClientMessage(cl);
-		if (fds[1].revents) {
+		if (fds[1].revents)
 			event_clear(c->view.fd);
-			if (take(c, cl))
-				break;
-		}
+		if ((fds[1].revents || (c->look_ms && now_ms() >= c->look_ms)) && take(c, cl))
+			break;
 		if (cl->sock < 0 || now_ms() < next_ms)
 			continue;
 		next_ms = cl->state == RFB_NORMAL && c->lib->call.rfbUpdateClient(cl) ? now_ms() + FRAME_MS : 0;

@@ -23,6 +23,7 @@ struct vnc_client {
 	/* His thread's */
 	struct display_view view;
 	struct display_image image;
+	int64_t look_ms; /* when he is to look again by himself: at a mirror; 0: he is told */
 	uint8_t *black; /* what he sees of an output that is off */
 	unsigned width, height;
 	uint64_t down[VNC_KEY_WORDS]; /* which he holds */

@@ -301,6 +301,12 @@ void pci_bars_place(struct pci_host *host, struct pci_function *fn)
 			place(host, &fn->bar[i], &fn->config[PCI_BASE_ADDRESS_0 + 4 * i]);
 }
 
+bool pci_bar_base(const struct pci_function *fn, unsigned bar, uint64_t *ret)
+{
+	*ret = fn->bar[bar].base;
+	return fn->bar[bar].on;
+}
+
 bool pci_has_room(const struct pci_function *fn, unsigned bar)
 {
 	const uint8_t *reg = &fn->config[PCI_BASE_ADDRESS_0 + 4 * bar];

@@ -42,6 +42,12 @@ struct gpu_wanted {
 	uint32_t width, height;
 };
 
+struct gpu_framebuffer {
+	uint8_t *pixels; /* dev->shm.host; NULL: there is none */
+	uint32_t width, height;
+	bool shown; /* the worker's, as what follows there: on output 0 */
+};
+
 struct virtio_gpu {
 	struct virtio_dev dev;
 	struct display *display;
@@ -57,8 +63,10 @@ struct virtio_gpu {
 	uint64_t bytes; /* that all of them take */
 	struct gpu_scanout scanout[DISPLAY_MAX_OUTPUTS];
 	struct gpu_pointer pointer[DISPLAY_MAX_OUTPUTS];
+	struct gpu_framebuffer framebuffer;
 	uint64_t left_bytes; /* to be copied in this turn of the loop */
 	uint32_t to_load; /* resources that a snapshot has, while it is loaded */
+	uint32_t framebuffer_to_load; /* likewise pieces of it */
 };
 
 static inline struct virtio_gpu *gpu_of(const struct virtio_dev *dev)
@@ -83,8 +91,10 @@ bool gpu_inside(const struct gpu_resource *r, const struct display_rect *rect);
 uint32_t gpu_transfer(struct virtio_gpu *g, struct gpu_resource *r, const struct display_rect *rect, uint64_t offset);
 /** gpu_flush() - what is in the rectangle goes to each output that shows it */
 void gpu_flush(struct virtio_gpu *g, const struct gpu_resource *r, const struct display_rect *rect);
-/** gpu_scanout() - @r NULL: off */
+/** gpu_scanout() - @r NULL: off, or still the frame buffer */
 uint32_t gpu_scanout(struct virtio_gpu *g, unsigned output, const struct gpu_resource *r, const struct display_rect *rect);
+/** gpu_show_framebuffer() - output 0 is off, and shows it if there is one */
+void gpu_show_framebuffer(struct virtio_gpu *g);
 /** gpu_show_pointer() - as g->pointer[output] has it */
 void gpu_show_pointer(struct virtio_gpu *g, unsigned output);
 /** gpu_forget_views() - of a resource that goes: outputs and pointers */

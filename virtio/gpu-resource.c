@@ -268,12 +268,24 @@ uint32_t gpu_scanout(struct virtio_gpu *g, unsigned output, const struct gpu_res
 {
 	struct gpu_scanout *s = &g->scanout[output];
 
+	if (!r && !output && g->framebuffer.shown)
+		return VIRTIO_GPU_RESP_OK_NODATA;
 	if (display_resize(g->display, output, r ? rect->width : 0, r ? rect->height : 0))
 		return VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY;
+	if (!output)
+		g->framebuffer.shown = false;
 	*s = (struct gpu_scanout){ 0 };
 	if (r)
 		*s = (struct gpu_scanout){ .resource = r->id, .r = *rect };
 	return VIRTIO_GPU_RESP_OK_NODATA;
+}
+
+/* Where there is no memory for it, the output stays off. */
+void gpu_show_framebuffer(struct virtio_gpu *g)
+{
+	const struct gpu_framebuffer *f = &g->framebuffer;
+
+	g->framebuffer.shown = f->pixels && !display_mirror(g->display, 0, f->width, f->height, f->pixels);
 }
 
 void gpu_show_pointer(struct virtio_gpu *g, unsigned output)

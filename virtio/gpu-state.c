@@ -1,6 +1,6 @@
 /*
- * What a driver can observe of virtio-gpu beyond the core: sizes that it was told, outputs, cursors, and resources
- * with their pixels and lists of memory. A list comes in records of as many as there is room for, pixels in
+ * What a driver can observe of virtio-gpu beyond the core: sizes that it was told, outputs, cursors, resources
+ * with their pixels and lists of memory, and the frame buffer. A list comes in records of as many as there is room for, pixels in
  * pieces, of which those that are all black are left out.
  */
 #include <errno.h>
@@ -12,9 +12,60 @@
 #define ENTRIES 1024
 #define WORDS   8192 /* of 8 bytes */
 
+/* ---- pixels, in pieces ---- */
+
+#define PIECE_BYTES (WORDS * sizeof(uint64_t))
+
+struct pixels {
+	uint8_t *at;
+	uint64_t bytes;
+};
+
+static struct pixels pixels_of(const struct gpu_resource *r)
+{
+	return (struct pixels){ r->pixels, (uint64_t)r->width * r->height * GPU_PIXEL_BYTES };
+}
+
+/* None: no bytes */
+static struct pixels framebuffer_pixels(const struct virtio_gpu *g)
+{
+	return (struct pixels){ g->framebuffer.pixels, g->dev.shm.bytes };
+}
+
+/* Of piece @i; 0: there are not so many */
+static size_t piece_bytes(struct pixels p, uint64_t i)
+{
+	if (i >= (p.bytes + PIECE_BYTES - 1) / PIECE_BYTES)
+		return 0;
+	return p.bytes - i * PIECE_BYTES < PIECE_BYTES ? p.bytes - i * PIECE_BYTES : PIECE_BYTES;
+}
+
+static uint8_t *piece_of(struct pixels p, uint64_t i)
+{
+	return p.at + i * PIECE_BYTES;
+}
+
+static bool is_black(struct pixels p, uint64_t i)
+{
+	const uint8_t *at = piece_of(p, i);
+
+	return !at[0] && !memcmp(at, at + 1, piece_bytes(p, i) - 1);
+}
+
+static uint32_t count_pieces(struct pixels p)
+{
+	uint32_t n = 0;
+
+	for (uint64_t i = 0; piece_bytes(p, i); i++)
+		n += !is_black(p, i);
+	return n;
+}
+
 struct gpu_state {
 	uint32_t events, outputs;
-	uint32_t resources, reserved;
+	uint32_t resources;
+	uint32_t framebuffer_pieces; /* of its pixels */
+	uint32_t framebuffer_shown;
 	uint32_t width[DISPLAY_MAX_OUTPUTS], height[DISPLAY_MAX_OUTPUTS];
 	uint32_t resource[DISPLAY_MAX_OUTPUTS];
 	uint32_t x[DISPLAY_MAX_OUTPUTS], y[DISPLAY_MAX_OUTPUTS];
@@ -30,7 +81,8 @@ static const struct state_field fields[] = {
 	STATE_ONE(struct gpu_state, events, .bits = VIRTIO_GPU_EVENT_DISPLAY),
 	STATE_ONE(struct gpu_state, outputs, .max = DISPLAY_MAX_OUTPUTS),
 	STATE_ONE(struct gpu_state, resources, .max = VIRTIO_GPU_MAX_RESOURCES),
-	STATE_ONE(struct gpu_state, reserved),
+	STATE_ONE(struct gpu_state, framebuffer_pieces, .max = VIRTIO_GPU_MAX_BYTES / (WORDS * 8)),
+	STATE_ONE(struct gpu_state, framebuffer_shown, .max = 1),
 	EACH(width, .max = VIRTIO_GPU_SIZE_MOST),
 	EACH(height, .max = VIRTIO_GPU_SIZE_MOST),
 	EACH(resource),
@@ -53,6 +105,8 @@ static int save(void *dev, void *ret_state)
 	st->events = atomic_load(&g->events);
 	st->outputs = g->n_outputs;
 	st->resources = g->n_resources;
+	st->framebuffer_pieces = count_pieces(framebuffer_pixels(g));
+	st->framebuffer_shown = g->framebuffer.shown;
 	pthread_mutex_lock(&g->lock);
 	for (unsigned i = 0; i < g->n_outputs; i++) {
 		st->width[i] = g->wanted[i].width;
@@ -98,7 +152,11 @@ static int load(void *dev, const void *state)
 
 	if (st->outputs != g->n_outputs)
 		return -ENODEV;
+	if (st->framebuffer_shown && !g->framebuffer.pixels)
+		return -ENODEV;
 	gpu_destroy_all(g);
+	gpu_show_framebuffer(g);
+	g->framebuffer.shown &= st->framebuffer_shown;
 	atomic_store(&g->events, st->events);
 	pthread_mutex_lock(&g->lock);
 	for (unsigned i = 0; i < g->n_outputs; i++)
@@ -111,11 +169,12 @@ static int load(void *dev, const void *state)
 						      st->cursor_y[i] };
 	}
 	g->to_load = st->resources;
+	g->framebuffer_to_load = st->framebuffer_pieces;
 	return 0;
 }
 
 const struct state_type gpu_state_type = {
-	STATE_TYPE("virtio-gpu", 1, struct gpu_state, fields),
+	STATE_TYPE("virtio-gpu", 2, struct gpu_state, fields),
 	.check = check,
 	.save = save,
 	.load = load,
@@ -178,33 +237,6 @@ union records {
 	struct gpu_pixels_state pixels;
 };
 
-static uint64_t bytes_of(const struct gpu_resource *r)
-{
-	return (uint64_t)r->width * r->height * GPU_PIXEL_BYTES;
-}
-
-/* Of piece @i; 0: there are not so many */
-static size_t piece_bytes(const struct gpu_resource *r, uint64_t i)
-{
-	const uint64_t all = bytes_of(r), piece = WORDS * sizeof(uint64_t);
-
-	if (i >= (all + piece - 1) / piece)
-		return 0;
-	return all - i * piece < piece ? all - i * piece : piece;
-}
-
-static uint8_t *piece_of(const struct gpu_resource *r, uint64_t i)
-{
-	return r->pixels + i * WORDS * sizeof(uint64_t);
-}
-
-static bool is_black(const struct gpu_resource *r, uint64_t i)
-{
-	const uint8_t *at = piece_of(r, i);
-
-	return !at[0] && !memcmp(at, at + 1, piece_bytes(r, i) - 1);
-}
-
 static int save_entries(const struct gpu_resource *r, struct gpu_entries_state *st, struct state_buf *buf)
 {
 	int err = 0;
@@ -220,16 +252,16 @@ static int save_entries(const struct gpu_resource *r, struct gpu_entries_state *
 	return err;
 }
 
-static int save_pixels(const struct gpu_resource *r, struct gpu_pixels_state *st, struct state_buf *buf)
+static int save_pixels(struct pixels p, struct gpu_pixels_state *st, struct state_buf *buf)
 {
 	int err = 0;
 
-	for (uint64_t i = 0; !err && piece_bytes(r, i); i++) {
-		if (is_black(r, i))
+	for (uint64_t i = 0; !err && piece_bytes(p, i); i++) {
+		if (is_black(p, i))
 			continue;
 		memset(st, 0, sizeof(*st));
 		st->piece = i;
-		memcpy(st->word, piece_of(r, i), piece_bytes(r, i));
+		memcpy(st->word, piece_of(p, i), piece_bytes(p, i));
 		err = state_pack(buf, &gpu_pixels_state_type, st);
 	}
 	return err;
@@ -244,22 +276,20 @@ static int save_resource(const struct gpu_resource *r, union records *scratch, s
 		.height = r->height,
 		.has_backing = r->has_backing,
 		.entries = r->n_entries,
+		.pieces = count_pieces(pixels_of(r)),
 	};
-	int err;
+	int err = state_pack(buf, &gpu_resource_state_type, &st);
 
-	for (uint64_t i = 0; piece_bytes(r, i); i++)
-		st.pieces += !is_black(r, i);
-	err = state_pack(buf, &gpu_resource_state_type, &st);
 	if (!err)
 		err = save_entries(r, &scratch->entries, buf);
-	return err ? err : save_pixels(r, &scratch->pixels, buf);
+	return err ? err : save_pixels(pixels_of(r), &scratch->pixels, buf);
 }
 
 int gpu_save_resources(struct virtio_dev *dev, struct state_buf *buf)
 {
 	const struct virtio_gpu *g = gpu_of(dev);
 	union records *scratch = malloc(sizeof(*scratch));
-	int err = scratch ? 0 : -ENOMEM;
+	int err = scratch ? save_pixels(framebuffer_pixels(g), &scratch->pixels, buf) : -ENOMEM;
 
 	for (unsigned b = 0; b < GPU_BUCKETS; b++)
 		for (const struct gpu_resource *r = g->bucket[b]; !err && r; r = r->next)
@@ -298,18 +328,17 @@ static int load_entries(struct virtio_gpu *g, struct gpu_resource *r, const stru
 	return gpu_attach(g, r, entry, st->entries) == VIRTIO_GPU_RESP_OK_NODATA ? 0 : no_such(in, "memory", st);
 }
 
-static int load_pixels(struct gpu_resource *r, const struct gpu_resource_state *st, struct gpu_pixels_state *scratch,
-		       struct state_reader *in)
+/* Return: 0, -ERANGE: there is no such piece, or -errno of state_unpack() */
+static int load_pixels(struct pixels p, uint32_t n, struct gpu_pixels_state *scratch, struct state_reader *in)
 {
-	int err = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		int err = state_unpack(in, &gpu_pixels_state_type, scratch);
 
-	for (uint32_t i = 0; !err && i < st->pieces; i++) {
-		err = state_unpack(in, &gpu_pixels_state_type, scratch);
 		if (err)
 			return err;
-		if (!piece_bytes(r, scratch->piece))
-			return no_such(in, "pixels", st);
-		memcpy(piece_of(r, scratch->piece), scratch->word, piece_bytes(r, scratch->piece));
+		if (!piece_bytes(p, scratch->piece))
+			return state_refuse(in, -ERANGE, "virtio-gpu: pixels beyond what shows them");
+		memcpy(piece_of(p, scratch->piece), scratch->word, piece_bytes(p, scratch->piece));
 	}
 	return 0;
 }
@@ -326,7 +355,7 @@ static int load_resource(struct virtio_gpu *g, union records *scratch, struct st
 		return no_such(in, "size or format", &st);
 	r = gpu_find(g, st.id);
 	err = load_entries(g, r, &st, &scratch->entries, in);
-	return err ? err : load_pixels(r, &st, &scratch->pixels, in);
+	return err ? err : load_pixels(pixels_of(r), st.pieces, &scratch->pixels, in);
 }
 
 /* What the driver had set up is done again, and shown as it is now. */
@@ -352,7 +381,7 @@ int gpu_load_resources(struct virtio_dev *dev, struct state_reader *in)
 {
 	struct virtio_gpu *g = gpu_of(dev);
 	union records *scratch = malloc(sizeof(*scratch));
-	int err = scratch ? 0 : -ENOMEM;
+	int err = scratch ? load_pixels(framebuffer_pixels(g), g->framebuffer_to_load, &scratch->pixels, in) : -ENOMEM;
 
 	while (!err && g->to_load) {
 		err = load_resource(g, scratch, in);
@@ -364,5 +393,6 @@ int gpu_load_resources(struct virtio_dev *dev, struct state_reader *in)
 	if (err)
 		gpu_destroy_all(g);
 	g->to_load = 0;
+	g->framebuffer_to_load = 0;
 	return err;
 }

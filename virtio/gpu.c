@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define QUEUE_SIZE    256
@@ -332,6 +333,7 @@ static void reset(struct virtio_dev *dev)
 	struct virtio_gpu *g = gpu_of(dev);
 
 	gpu_destroy_all(g);
+	gpu_show_framebuffer(g);
 	atomic_store(&g->events, 0);
 }
 
@@ -400,6 +402,27 @@ const struct opt_key virtio_gpu_keys[] = {
 
 /* ---- life ---- */
 
+/* A power of two, as BARs are; the host gives what is written to. */
+static int make_framebuffer(struct virtio_gpu *g)
+{
+	const uint32_t width = g->wanted[0].width, height = g->wanted[0].height;
+	struct virtio_shm *shm = &g->dev.shm;
+	void *host;
+
+	for (shm->bytes = 64 * KIB; shm->bytes < (uint64_t)width * height * DISPLAY_PIXEL_BYTES;)
+		shm->bytes *= 2;
+	host = mmap(NULL, shm->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (host == MAP_FAILED) {
+		shm->bytes = 0;
+		return -errno;
+	}
+	shm->bar_only = true;
+	shm->host = host;
+	g->framebuffer = (struct gpu_framebuffer){ .pixels = host, .width = width, .height = height };
+	gpu_show_framebuffer(g);
+	return 0;
+}
+
 int virtio_gpu_new(const struct ram *ram, const char *name, struct display *display,
 		   const struct virtio_gpu_options *options, struct virtio_dev **ret)
 {
@@ -423,6 +446,8 @@ int virtio_gpu_new(const struct ram *ram, const char *name, struct display *disp
 	if (options->packed)
 		g->dev.device_features |= 1ULL << VIRTIO_F_RING_PACKED;
 	err = virtio_init(&g->dev);
+	if (!err && options->framebuffer)
+		err = make_framebuffer(g);
 	if (err) {
 		virtio_gpu_free(&g->dev);
 		return err;
@@ -439,9 +464,21 @@ void virtio_gpu_free(struct virtio_dev *dev)
 		return;
 	g = gpu_of(dev);
 	virtio_fini(dev);
+	g->framebuffer.shown = false;
 	gpu_destroy_all(g);
+	if (g->framebuffer.pixels)
+		munmap(g->framebuffer.pixels, dev->shm.bytes);
 	pthread_mutex_destroy(&g->lock);
 	free(g);
+}
+
+bool virtio_gpu_framebuffer(struct virtio_dev *dev, uint32_t *ret_width, uint32_t *ret_height)
+{
+	const struct gpu_framebuffer *f = &gpu_of(dev)->framebuffer;
+
+	*ret_width = f->width;
+	*ret_height = f->height;
+	return f->pixels;
 }
 
 void virtio_gpu_resize(struct virtio_dev *dev, unsigned output, uint32_t width, uint32_t height)

@@ -274,7 +274,7 @@ static int add_caps(struct virtio_pci *vp)
 	if (cap >= 0 && vp->dev->config_bytes)
 		cap = add_virtio_cap(vp, VIRTIO_PCI_CAP_DEVICE_CFG, BAR_DEVICE,
 				     vp->dev->config_bytes, NULL);
-	if (cap >= 0 && vp->dev->shm.bytes)
+	if (cap >= 0 && vp->dev->shm.bytes && !vp->dev->shm.bar_only)
 		cap = add_shm_cap(vp);
 	if (cap >= 0)
 		cap = add_virtio_cap(vp, VIRTIO_PCI_CAP_PCI_CFG, 0, 0, &window);
@@ -287,9 +287,9 @@ static int add_caps(struct virtio_pci *vp)
 }
 
 /* PCI class by what the device is, for lspci and for drivers that look at classes first. */
-static uint32_t class_code(uint16_t id)
+static uint32_t class_code(const struct virtio_dev *dev)
 {
-	switch (id) {
+	switch (dev->type->id) {
 	case VIRTIO_ID_NET:
 		return 0x020000;
 	case VIRTIO_ID_BLOCK:
@@ -297,6 +297,8 @@ static uint32_t class_code(uint16_t id)
 		return 0x018000;
 	case VIRTIO_ID_CONSOLE:
 		return 0x078000;
+	case VIRTIO_ID_GPU: /* with a frame buffer Linux takes this one for what shows it, and no other */
+		return dev->shm.bytes ? 0x030000 : 0x038000;
 	default:
 		return 0x00ff00;
 	}
@@ -317,11 +319,11 @@ static int build(struct virtio_pci *vp)
 	const uint16_t subsystem[2] = { VENDOR_VIRTIO, SUBSYSTEM_MODERN };
 
 	pci_init(&vp->fn, VENDOR_VIRTIO, (uint16_t)(DEVICE_FIRST + dev->type->id),
-		 class_code(dev->type->id), REVISION_MODERN);
+		 class_code(dev), REVISION_MODERN);
 	memcpy(&vp->fn.config[PCI_SUBSYSTEM_VENDOR_ID], subsystem, sizeof(subsystem));
 	pci_add_bar(&vp->fn, 0, BAR_BYTES, PCI_BAR_64);
 	if (dev->shm.bytes)
-		pci_add_bar(&vp->fn, SHM_BAR, dev->shm.bytes, PCI_BAR_64 | PCI_BAR_PREFETCH);
+		pci_add_bar(&vp->fn, SHM_BAR, dev->shm.bytes, (dev->shm.bar_only ? 0 : PCI_BAR_64) | PCI_BAR_PREFETCH);
 	if (dev->shm.host)
 		pci_bar_memory(&vp->fn, SHM_BAR, dev->shm.host, dev->shm.read_only);
 	vp->fn.ops = &ops;
@@ -348,7 +350,7 @@ int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_
 	err = build(vp);
 	if (!err)
 		err = pci_add(host, &vp->fn);
-	if (!err && dev->shm.bytes && !pci_has_room(&vp->fn, SHM_BAR))
+	if (!err && dev->shm.bytes && !dev->shm.bar_only && !pci_has_room(&vp->fn, SHM_BAR))
 		err = -E2BIG;
 	if (err) {
 		virtio_pci_free(vp);
@@ -356,8 +358,15 @@ int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_
 	}
 	virtio_attach(dev, &transport_ops, vp);
 	virtio_hold(dev, VIRTIO_HOLD_MASTER, true);
+	if (dev->shm.bar_only && pci_has_room(&vp->fn, SHM_BAR))
+		pci_decode(&vp->fn);
 	*ret = vp;
 	return 0;
+}
+
+bool virtio_pci_memory(const struct virtio_pci *vp, uint64_t *ret)
+{
+	return vp->dev->shm.bar_only && pci_bar_base(&vp->fn, SHM_BAR, ret);
 }
 
 void virtio_pci_free(struct virtio_pci *vp)

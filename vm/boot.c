@@ -79,6 +79,11 @@ static void keep_from_wide_ids(const struct run_boot *b, FILE *f)
  */
 static const char online[] = " memhp_default_state=online memory_hotplug.online_policy=auto-movable";
 
+static bool has_screen(const struct run_boot *b)
+{
+	return virtio_list_framebuffer(b->virtio).width;
+}
+
 /* What the machine adds to the default command line, which is left out by --nodefaults (NULL) */
 static int add_to_cmdline(struct run_boot *b, const char *cmdline)
 {
@@ -86,6 +91,8 @@ static int add_to_cmdline(struct run_boot *b, const char *cmdline)
 
 	if (!f)
 		return log_err(-errno, "kernel command line");
+	if (cmdline && has_screen(b))
+		fputs("console=tty0 ", f); /* beside the one that follows, which stays /dev/console */
 	fputs(cmdline ? cmdline : "", f);
 	if (cmdline && topology_is_wide(&b->cfg->topology))
 		keep_from_wide_ids(b, f);
@@ -126,6 +133,7 @@ static int load(struct run_boot *b, struct boot_entry *ret)
 		.cmdline = cfg->params,
 		.default_cmdline = default_cmdline(cfg),
 		.hardware = &hardware,
+		.framebuffer = virtio_list_framebuffer(b->virtio),
 		.pass_dtb = pass_dtb(cfg),
 		.dump_dtb = cfg->dry_run ? NULL : cfg->dump_dtb,
 		/* Of a session: for later runs that go on from it */
@@ -139,7 +147,7 @@ static int load(struct run_boot *b, struct boot_entry *ret)
 		hardware.virtio_mmio = virtio_list_mmio(b->virtio, &hardware.n_virtio_mmio);
 	err = build_tables(b, &hardware, &boot.rsdp, &boot.acpi_bytes);
 	if (!err && (cfg->virtio_mmio_cmdline ||
-		     (boot.default_cmdline && (topology_is_wide(&cfg->topology) || cfg->mem_max)))) {
+		     (boot.default_cmdline && (topology_is_wide(&cfg->topology) || cfg->mem_max || has_screen(b))))) {
 		err = add_to_cmdline(b, boot.default_cmdline);
 		boot.default_cmdline = b->cmdline;
 	}

@@ -32,6 +32,7 @@
 #include "lkvm/virtio-rng.h"
 #include "lkvm/virtio-vsock.h"
 #include "lkvm/vm/hardware.h"
+#include "lkvm/x86/boot.h"
 #include "lkvm/x86/cpu.h"
 #include "lkvm/x86/layout.h"
 
@@ -137,7 +138,12 @@ static unsigned gpu_count(const struct vm_config *cfg)
 
 static int gpu_make(const struct virtio_env *env, unsigned index, const char *name, struct virtio_dev **ret)
 {
-	int err = virtio_gpu_new(env->ram, name, env->display, &env->config->gpu, ret);
+	const struct vm_config *cfg = env->config;
+	struct virtio_gpu_options options = cfg->gpu;
+	int err;
+
+	options.framebuffer = !cfg->virtio_mmio && !cfg->firmware;
+	err = virtio_gpu_new(env->ram, name, env->display, &options, ret);
 
 	(void)index;
 	return err ? log_err(err, "%s", name) : 0;
@@ -597,6 +603,17 @@ struct virtio_dev *virtio_list_vsock(const struct virtio_list *list)
 struct virtio_dev *virtio_list_balloon(const struct virtio_list *list)
 {
 	return device_of(list, balloon_make, 0);
+}
+
+struct boot_framebuffer virtio_list_framebuffer(const struct virtio_list *list)
+{
+	struct boot_framebuffer f = { 0 };
+
+	for (unsigned i = 0; i < list->n; i++)
+		if (list->slot[i].kind->make == gpu_make && list->slot[i].transport &&
+		    virtio_pci_memory(list->slot[i].transport, &f.at))
+			virtio_gpu_framebuffer(list->slot[i].dev, &f.width, &f.height);
+	return f;
 }
 
 struct virtio_dev *virtio_list_gpu(const struct virtio_list *list)

@@ -39,7 +39,8 @@ struct machine_state {
 	uint8_t vsock, vsock_packed;
 	uint8_t reserved[6];
 	uint8_t balloon, balloon_packed, spare[6];
-	uint8_t gpu, gpu_packed, gpu_outputs, gpu_spare[5];
+	uint8_t gpu, gpu_packed, gpu_outputs, gpu_spare;
+	uint16_t gpu_width, gpu_height;
 };
 
 #define FLAG(member) STATE_ONE(struct machine_state, member, .max = 1)
@@ -77,7 +78,9 @@ static const struct state_field machine_fields[] = {
 	STATE_ONE(struct machine_state, gpu, .max = 1, .since = 7),
 	STATE_ONE(struct machine_state, gpu_packed, .max = 1, .since = 7),
 	STATE_ONE(struct machine_state, gpu_outputs, .max = DISPLAY_MAX_OUTPUTS, .since = 7),
-	STATE_ARRAY(struct machine_state, gpu_spare, .since = 7),
+	STATE_ONE(struct machine_state, gpu_spare, .since = 7),
+	STATE_ONE(struct machine_state, gpu_width, .max = VIRTIO_GPU_SIZE_MOST, .since = 7),
+	STATE_ONE(struct machine_state, gpu_height, .max = VIRTIO_GPU_SIZE_MOST, .since = 7),
 };
 
 static struct cpu_topology topology_of(const struct machine_state *st)
@@ -142,6 +145,8 @@ static void describe_machine(const struct vm_config *cfg, struct machine_state *
 		.nets = cfg->n_nets,
 		.balloon = !cfg->no_balloon,
 		.gpu_outputs = (uint8_t)cfg->gpu.outputs,
+		.gpu_width = (uint16_t)cfg->gpu.width,
+		.gpu_height = (uint16_t)cfg->gpu.height,
 		.debug_exit_port = cfg->debug_exit_port,
 		.sockets = cfg->topology.sockets,
 		.dies = cfg->topology.dies,
@@ -246,6 +251,9 @@ static int compare(const struct vm_config *cfg, const struct machine_state *st)
 	if (cfg->gpu.outputs && cfg->gpu.outputs != st->gpu_outputs)
 		err = log_errx(-EINVAL, "the machine in '%s' has %u screens, not %u (--gpu)", cfg->restore,
 			       st->gpu_outputs ? st->gpu_outputs : 1, cfg->gpu.outputs);
+	if (cfg->gpu.width && (cfg->gpu.width != st->gpu_width || cfg->gpu.height != st->gpu_height))
+		err = log_errx(-EINVAL, "the machine in '%s' has a screen of another size, not %ux%u (--gpu)", cfg->restore,
+			       cfg->gpu.width, cfg->gpu.height);
 	if (cfg->session.wanted && !st->session)
 		err = log_errx(-EINVAL, "the machine in '%s' takes no command: it was made without one",
 			       cfg->restore);
@@ -296,6 +304,8 @@ static int take_machine(struct vm_config *cfg, uint32_t *ret_disks, unsigned *re
 	cfg->session.wanted = st.session;
 	cfg->no_balloon = !st.balloon;
 	cfg->gpu.outputs = st.gpu_outputs;
+	cfg->gpu.width = st.gpu_width;
+	cfg->gpu.height = st.gpu_height;
 	cfg->debug_exit_port = st.debug_exit_port;
 	memcpy(cfg->uuid, st.uuid, sizeof(st.uuid));
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)

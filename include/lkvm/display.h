@@ -10,6 +10,9 @@
  * the rectangles larger. So a viewer that looks seldom costs as much as one that looks often, and holds
  * up nobody. Any thread may call these functions; under the lock nothing waits.
  *
+ * Before there is a device that draws, an output may be a mirror of memory that the guest writes to as it likes: whoever
+ * looks at it brings it up to date, so without a viewer it costs nothing.
+ *
  * Pixels are four bytes, blue, green, red and one that means nothing: 0x00RRGGBB, little endian.
  */
 #ifndef LKVM_DISPLAY_H
@@ -26,6 +29,7 @@
 #define DISPLAY_PIXEL_BYTES 4
 #define DISPLAY_CURSOR_SIZE 64 /* pixels in each direction */
 #define DISPLAY_VIEW_RECTS  16
+#define DISPLAY_MIRROR_MS   40
 
 struct display;
 
@@ -62,12 +66,18 @@ unsigned display_outputs(const struct display *display);
 /* ---- for the device ---- */
 
 /**
- * display_resize() - an output has this size from now on, and is black if it had another one
+ * display_resize() - an output has this size from now on, and is black if it had another one or was a mirror
  * 0 x 0: it is off.
  * Return: 0; -E2BIG (more than DISPLAY_MAX_SIZE, or than DISPLAY_MAX_BYTES with the others), -ENOMEM: it
  *	is as it was
  */
 int display_resize(struct display *display, unsigned output, uint32_t width, uint32_t height);
+/**
+ * display_mirror() - from now until the next display_resize() an output shows memory that changes by itself
+ * @pixels: @height lines of @width, without gaps; there until then
+ * Return: as display_resize(), which it calls
+ */
+int display_mirror(struct display *display, unsigned output, uint32_t width, uint32_t height, const uint8_t *pixels);
 /**
  * display_draw() - new pixels
  * @to: part of the output; what is not is left out
@@ -104,6 +114,7 @@ struct display_view {
 struct display_update {
 	bool resized;        /* the image has another size; off: 0 x 0 */
 	bool cursor_changed; /* image or visibility */
+	bool mirror;         /* nobody says when it changes: look again, after DISPLAY_MIRROR_MS, say */
 	unsigned n;          /* parts of the image that are new, which may overlap */
 	struct display_rect rect[DISPLAY_VIEW_RECTS];
 };

@@ -185,6 +185,13 @@ int pci_add(struct pci_host *host, struct pci_function *fn);
  * Return: 0 or -ENOSPC (there are so many others that one of them is there)
  */
 int pci_add_to_bridge(struct pci_host *host, struct pci_function *fn);
+/**
+ * pci_decode() - after pci_add(), before any vCPU runs: its memory BARs are decoded before a driver wants them so,
+ * as firmware leaves a function that somebody uses already
+ */
+void pci_decode(struct pci_function *fn);
+/** pci_bar_base() - where a BAR is decoded now; false: nowhere. Before any vCPU runs. */
+bool pci_bar_base(const struct pci_function *fn, unsigned bar, uint64_t *ret);
 /** pci_has_room() - did pci_add() find an address for this BAR? Before any vCPU runs. */
 bool pci_has_room(const struct pci_function *fn, unsigned bar);
 /** pci_fini() - take it out; no vCPU runs any more; takes a half-built or zeroed function */

@@ -4,6 +4,9 @@
  *
  *	guest's memory --TRANSFER_TO_HOST--> resource --FLUSH--> output of struct display (display.h)
  *
+ * Before the driver there may be a frame buffer: memory in a BAR (dev->shm), which output 0 is a mirror of until the
+ * driver shows something on it, and again after a reset of the device.
+ *
  * What the guest may make is bounded: VIRTIO_GPU_MAX_BYTES for all pixels and lists of pages.
  */
 #ifndef LKVM_VIRTIO_GPU_H
@@ -23,6 +26,7 @@ struct virtio_gpu_options {
 	bool packed;
 	unsigned outputs;       /* 0: one */
 	unsigned width, height; /* that the guest is told to show; 0: 1024x768 */
+	bool framebuffer;       /* in that size; no key: not every transport and machine can have it */
 };
 
 extern const struct opt_key virtio_gpu_keys[];
@@ -37,6 +41,8 @@ int virtio_gpu_size(struct virtio_gpu_options *options, const char *option, cons
 int virtio_gpu_new(const struct ram *ram, const char *name, struct display *display,
 		   const struct virtio_gpu_options *options, struct virtio_dev **ret);
 void virtio_gpu_free(struct virtio_dev *dev);
+/** virtio_gpu_framebuffer() - of its pixels, struct display's, without gaps; Return: false: there is none */
+bool virtio_gpu_framebuffer(struct virtio_dev *dev, uint32_t *ret_width, uint32_t *ret_height);
 
 /** virtio_gpu_resize() - the guest is to show an output in this size, VIRTIO_GPU_SIZE_LEAST to _MOST; any thread */
 void virtio_gpu_resize(struct virtio_dev *dev, unsigned output, uint32_t width, uint32_t height);

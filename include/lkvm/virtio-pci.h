@@ -4,7 +4,7 @@
  *	BAR 0   0x0000 common configuration   0x2000 notification, 4 bytes a queue
  *	        0x0800 ISR status             0x3000 MSI-X table
  *	        0x1000 device configuration   0x3c00 MSI-X pending bits
- *	BAR 2   the memory that the device shares, if it has any
+ *	BAR 2   the memory that the device shares, if it has any, or a frame buffer
  *
  * Spec: virtio 1.2, 4.1
  */
@@ -22,6 +22,11 @@ struct virtio_pci;
  * Return: 0; -ENOSPC (no slot is free); -E2BIG (no room for the memory that it shares); -ENOMEM, -EMFILE
  */
 int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_pci **ret);
+/**
+ * virtio_pci_memory() - where dev->shm is, if it is bar_only; before the vCPUs start
+ * Return: false: there is none, or no room for it
+ */
+bool virtio_pci_memory(const struct virtio_pci *vp, uint64_t *ret);
 /** virtio_pci_free() - after vCPUs and virtio_fini(), when the device may be gone; takes NULL */
 void virtio_pci_free(struct virtio_pci *vp);
 

@@ -196,6 +196,7 @@ struct virtio_shm {
 	uint64_t bytes; /* a power of two, a page at least; 0: the device has none */
 	uint8_t id;     /* by which the driver knows it */
 	bool read_only; /* to the guest */
+	bool bar_only;  /* not the driver's, but of those who know PCI's addresses only: where there is room, below 4 GB */
 	void *host;     /* page aligned, there for as long as vCPUs run; NULL: the device is only shown */
 };
 

@@ -719,16 +719,29 @@ drawn()
 shows_size() { lkvm stat screen | grep -qx "screen: *output 0 shows $1"; }
 heard() { grep -qx "$1" screen-hear.out; }
 
+# The text of the kernel's console would be on the picture.
+without_console()
+{
+	# shellcheck disable=SC2016
+	try screen-bind 0 lkvm exec screen -- sh -c 'for c in /sys/class/vtconsole/vtcon*/bind; do echo 0 >$c; done' </dev/null
+}
+
 test_screen()
 {
 	local event
-	expect "a guest" timeout "$per_guest" lkvm run --detach --name screen -k "$GENERIC" -c 1 -m 512 --gpu=160x100 \
+	expect "a guest" timeout "$per_guest" lkvm run --detach --name screen -k "$GENERIC" -c 1 -m 512 -p loglevel=7 --gpu=160x100 \
 		--vnc unix:"$work/screen.vnc" </dev/null >screen.run 2>&1
+	# Before it has a driver: what the kernel has said, then a picture
+	expect "the kernel's first frame buffer" in_guest screen grep -qx 'VESA VGA' /sys/class/graphics/fb0/name
+	lkvm screenshot screen text.png
+	expect "text on it" [ "$(wc -c <text.png)" -gt 300 ]
+	without_console
+	try screen-early 0 lkvm exec screen -- python3 "$here/screen.py" draw </dev/null
+	wait_until "what is drawn there" drawn early.png "160x100 good"
 	try screen-modprobe 0 lkvm exec screen -- modprobe -a virtio-gpu virtio_input evdev </dev/null
-	wait_until "a frame buffer" in_guest screen test -e /dev/fb0
-	# The text of its console would be on the picture.
-	# shellcheck disable=SC2016
-	try screen-bind 0 lkvm exec screen -- sh -c 'for c in /sys/class/vtconsole/vtcon*/bind; do echo 0 >$c; done' </dev/null
+	wait_until "virtio-gpu's, instead" in_guest screen grep -qx virtio_gpudrmfb /sys/class/graphics/fb0/name
+	expect "no other one" in_guest screen sh -c '! grep -i vesafb /proc/iomem && ! test -e /dev/fb1'
+	without_console
 	try screen-draw 0 lkvm exec screen -- python3 "$here/screen.py" draw </dev/null
 	expect_text screen-draw.out 160x100
 	wait_until "what it has drawn" drawn screen.png "160x100 good"

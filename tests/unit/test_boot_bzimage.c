@@ -65,6 +65,30 @@ START_TEST(test_zero_page)
 }
 END_TEST
 
+/* Spec: Linux, include/uapi/linux/screen_info.h */
+START_TEST(test_framebuffer)
+{
+	const struct screen_info *screen;
+	struct bz bz = bz_default();
+	struct rig rig;
+
+	rig_init(&rig, 64);
+	rig.cfg.kernel = bz_file(&bz);
+	rig.cfg.framebuffer = (struct boot_framebuffer){ 0xd1000000, 1023, 769 };
+	rig_load_ok(&rig);
+	screen = &zero_page(&rig)->screen_info;
+	ck_assert_uint_eq(screen->orig_video_isVGA, VIDEO_TYPE_VLFB);
+	ck_assert_uint_eq(screen->lfb_base, 0xd1000000);
+	ck_assert_uint_eq(screen->ext_lfb_base, 0);
+	ck_assert(screen->lfb_width == 1023 && screen->lfb_height == 769 && screen->lfb_depth == 32);
+	ck_assert_uint_eq(screen->lfb_linelength, 1023 * 4);
+	ck_assert_uint_eq(screen->lfb_size, 49); /* 64 KB each: 48.01 */
+	ck_assert(screen->red_pos == 16 && screen->green_pos == 8 && !screen->blue_pos && screen->rsvd_pos == 24);
+	ck_assert(screen->red_size == 8 && screen->green_size == 8 && screen->blue_size == 8 && screen->rsvd_size == 8);
+	ck_assert_uint_eq(screen->capabilities, VIDEO_CAPABILITY_64BIT_BASE);
+}
+END_TEST
+
 START_TEST(test_e820_in_zero_page)
 {
 	struct bz bz = bz_default();
@@ -784,7 +808,7 @@ START_TEST(test_release)
 }
 END_TEST
 
-UNIT_MAIN("boot-bzimage", test_release, test_entry64, test_zero_page, test_e820_in_zero_page, test_rng_seed,
+UNIT_MAIN("boot-bzimage", test_release, test_entry64, test_zero_page, test_framebuffer, test_e820_in_zero_page, test_rng_seed,
 	  test_no_random, test_setup_data_of_the_file, test_entry32, test_real_entry,
 	  test_real_entry_setup_too_long, test_load_address, test_setup_sects_zero_is_four,
 	  test_syssize, test_header_end, test_damaged_headers, test_init_size_exact,

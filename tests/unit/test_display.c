@@ -298,5 +298,55 @@ START_TEST(test_cursor)
 }
 END_TEST
 
+/* Of memory that changes by itself; what has is found line by line, and nobody is woken who looks anyway. */
+START_TEST(test_mirror)
+{
+	static uint32_t memory[30 * 20];
+	struct display_image copy;
+
+	setup(0, 0);
+	memory[29] = 0x111111;
+	ck_assert_int_eq(display_mirror(d, 0, DISPLAY_MAX_SIZE + 1, 1, (uint8_t *)memory), -E2BIG);
+	ck_assert_int_eq(display_mirror(d, 0, 30, 20, (uint8_t *)memory), 0);
+	take();
+	ck_assert(up.resized && up.mirror);
+	ck_assert_uint_eq(pixel(&image, 29, 0), 0x111111);
+	event_clear(fd);
+	take();
+	ck_assert(up.mirror && !up.n);
+	memory[3 * 30 + 4] = memory[4 * 30 + 6] = 0x222222;
+	memory[7 * 30] = memory[7 * 30 + 29] = 0x333333;
+	take();
+	ck_assert_uint_eq(event_clear(fd), 0);
+	ck_assert_uint_eq(up.n, 2);
+	ck_assert(up.rect[0].x == 4 && up.rect[0].y == 3 && up.rect[0].width == 3 && up.rect[0].height == 2);
+	ck_assert(up.rect[1].x == 0 && up.rect[1].y == 7 && up.rect[1].width == 30 && up.rect[1].height == 1);
+	ck_assert_uint_eq(pixel(&image, 4, 3), 0x222222);
+	ck_assert_uint_eq(pixel(&image, 6, 4), 0x222222);
+	ck_assert_uint_eq(pixel(&image, 29, 7), 0x333333);
+	/* What is shown once, too, and then others hear of it. */
+	memory[19 * 30 + 29] = 0x444444;
+	ck_assert_int_eq(display_copy(d, 0, &copy), 0);
+	ck_assert_uint_eq(pixel(&copy, 29, 19), 0x444444);
+	display_image_free(&copy);
+	ck_assert_uint_ne(event_clear(fd), 0);
+	take();
+	ck_assert_uint_eq(up.n, 1);
+	/* A size ends it, also the same one. */
+	ck_assert_int_eq(display_resize(d, 0, 30, 20), 0);
+	memory[0] = 0x555555;
+	take();
+	ck_assert(!up.mirror && up.n == 1);
+	ck_assert_uint_eq(pixel(&image, 0, 0), 0);
+	ck_assert_uint_eq(pixel(&image, 29, 0), 0);
+	ck_assert_int_eq(display_mirror(d, 0, 30, 20, (uint8_t *)memory), 0);
+	ck_assert_int_eq(display_resize(d, 0, 31, 20), 0);
+	take();
+	ck_assert(!up.mirror && up.resized);
+	ck_assert_uint_eq(pixel(&image, 0, 0), 0);
+	teardown();
+}
+END_TEST
+
 UNIT_MAIN("display", test_off_and_on, test_resize, test_limits, test_formats, test_clipped, test_many_rects, test_rects_join,
-	  test_told, test_two_views, test_cursor)
+	  test_told, test_two_views, test_cursor, test_mirror)

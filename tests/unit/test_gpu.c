@@ -22,9 +22,13 @@ static struct virtio_dev *dev;
 static struct display *display;
 static gpa_t req_at, resp_at;
 
+static struct virtio_gpu_options options;
+
 static void setup_outputs(uint64_t features, unsigned outputs)
 {
-	const struct virtio_gpu_options options = { .outputs = outputs, .width = 800, .height = 600 };
+	options.outputs = outputs;
+	options.width = 800;
+	options.height = 600;
 
 	fake_init(&drv, RAM_MIB);
 	ck_assert_int_eq(display_new(outputs, &display), 0);
@@ -524,6 +528,49 @@ START_TEST(test_resize)
 }
 END_TEST
 
+static uint32_t shown_pixel(void)
+{
+	struct display_image image;
+	uint32_t p;
+
+	ck_assert_int_eq(display_copy(display, 0, &image), 0);
+	memcpy(&p, image.pixels + 4 * 799, 4);
+	display_image_free(&image);
+	return p;
+}
+
+/* It is shown until the driver shows something, not if that turns an output off, and again after a reset. */
+START_TEST(test_framebuffer)
+{
+	uint32_t width, height, *pixels;
+
+	options.framebuffer = true;
+	setup_outputs(EDID, 2);
+	ck_assert(virtio_gpu_framebuffer(dev, &width, &height));
+	ck_assert(width == 800 && height == 600);
+	ck_assert(dev->shm.bar_only && !dev->shm.read_only);
+	ck_assert_uint_eq(dev->shm.bytes, 2 * MIB);
+	pixels = dev->shm.host;
+	pixels[799] = 0x123456;
+	ck_assert_uint_eq(shown_pixel(), 0x123456);
+	ck_assert(!display_size(display, 1, &width, &height));
+	ck_assert_uint_eq(gpu_make(1, BGRX, 800, 600), OK);
+	ck_assert_uint_eq(gpu_scanout_of(0, 0, 0, 0, 0, 0), OK);
+	ck_assert_uint_eq(gpu_scanout_of(1, 1, 0, 0, 10, 10), OK);
+	pixels[799] = 0x654321;
+	ck_assert_uint_eq(shown_pixel(), 0x654321);
+	ck_assert_uint_eq(gpu_scanout_of(0, 1, 0, 0, 800, 600), OK);
+	pixels[799] = 0x777777;
+	ck_assert_uint_eq(shown_pixel(), 0);
+	ck_assert_uint_eq(gpu_scanout_of(0, 0, 0, 0, 0, 0), OK);
+	ck_assert(!display_size(display, 0, &width, &height));
+	virtio_set_status(dev, 0);
+	ck_assert_uint_eq(shown_pixel(), 0x777777);
+	options.framebuffer = false;
+	teardown();
+}
+END_TEST
+
 START_TEST(test_option)
 {
 	static const char *const bad[] = { "", "x", "64", "64x", "x64", "63x64", "64x63", "4096x64", "64x4096", "64x64x", "-64x64",
@@ -541,4 +588,4 @@ END_TEST
 
 UNIT_MAIN("gpu", test_type, test_display_info, test_edid, test_create, test_many, test_attach, test_lists_are_counted, test_draw,
 	  test_pieces, test_rectangles, test_scanout, test_reset, test_too_much_shown, test_fence, test_framing, test_cursor,
-	  test_resize, test_option)
+	  test_resize, test_framebuffer, test_option)

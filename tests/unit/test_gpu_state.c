@@ -10,10 +10,11 @@
 #define HEIGHT 100U
 
 static struct display *display;
+static bool with_framebuffer;
 
 static struct virtio_dev *make(const struct ram *ram)
 {
-	static const struct virtio_gpu_options options = { .packed = true, .outputs = 2 };
+	const struct virtio_gpu_options options = { .packed = true, .outputs = 2, .framebuffer = with_framebuffer };
 	struct virtio_dev *d;
 
 	ck_assert_int_eq(display_new(2, &display), 0);
@@ -104,6 +105,64 @@ START_TEST(test_goes_on)
 }
 END_TEST
 
+static uint32_t *framebuffer(unsigned pixel)
+{
+	return (uint32_t *)dev->shm.host + pixel;
+}
+
+static uint32_t shown(unsigned pixel)
+{
+	struct display_image image;
+	uint32_t p;
+
+	ck_assert_int_eq(display_copy(display, 0, &image), 0);
+	memcpy(&p, image.pixels + 4 * (size_t)pixel, 4);
+	display_image_free(&image);
+	return p;
+}
+
+/* Before the driver, and behind it: what the guest has written is still there. */
+START_TEST(test_framebuffer)
+{
+	const unsigned last = 1024 * 768 - 1, behind = 1024 * 1024 - 1;
+
+	with_framebuffer = true;
+	machine_new(&device, MACHINE_PCI, 4);
+	machine_probe(EDID, 8);
+	*framebuffer(5) = 0x111111;
+	*framebuffer(last) = 0x222222;
+	*framebuffer(behind) = 0x333333;
+	for (int i = 0; i < 2; i++) {
+		machine_restore();
+		ck_assert_uint_eq(*framebuffer(5), 0x111111);
+		ck_assert_uint_eq(*framebuffer(behind), 0x333333);
+		ck_assert_uint_eq(shown(last), 0x222222);
+		*framebuffer(6) = 0x444444;
+		ck_assert_uint_eq(shown(6), 0x444444);
+	}
+	ck_assert_uint_eq(gpu_make(1, VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM, WIDTH, HEIGHT), OK);
+	ck_assert_uint_eq(gpu_scanout_of(0, 1, 0, 0, WIDTH, HEIGHT), OK);
+	machine_restore();
+	ck_assert_uint_eq(shown(5), 0);
+	ck_assert_uint_eq(*framebuffer(5), 0x111111);
+	ck_assert_uint_eq(gpu_scanout_of(0, 0, 0, 0, 0, 0), OK);
+	machine_restore();
+	ck_assert_int_eq(display_copy(display, 0, &(struct display_image){ 0 }), -ENODATA);
+	hold(dev);
+	ck_assert_int_eq(machine_load_field("framebuffer_shown", 1), 0);
+	ck_assert_uint_eq(shown(5), 0x111111);
+	virtio_dev_hold_end(dev);
+	machine_free();
+	with_framebuffer = false;
+	machine_new(&device, MACHINE_PCI, 4);
+	machine_probe(EDID, 8);
+	hold(dev);
+	ck_assert_int_eq(machine_load_field("framebuffer_shown", 1), -ENODEV);
+	virtio_dev_hold_end(dev);
+	machine_free();
+}
+END_TEST
+
 /* Of each kind of record */
 START_TEST(test_tables)
 {
@@ -161,4 +220,4 @@ START_TEST(test_damaged)
 }
 END_TEST
 
-UNIT_MAIN("gpu-state", test_goes_on, test_tables, test_hostile, test_damaged)
+UNIT_MAIN("gpu-state", test_goes_on, test_framebuffer, test_tables, test_hostile, test_damaged)

@@ -264,6 +264,27 @@ static void fill_e820(const struct ram *ram, struct boot_params *params)
 	params->e820_entries = (uint8_t)n;
 }
 
+/* As a boot loader that has set a VESA mode: efifb's fields are the same but for the size, which is in units of 64 KB. */
+static void fill_screen(const struct boot_framebuffer *f, struct screen_info *screen)
+{
+	if (!f->width)
+		return;
+	screen->orig_video_isVGA = VIDEO_TYPE_VLFB;
+	screen->lfb_base = (uint32_t)f->at;
+	screen->ext_lfb_base = (uint32_t)(f->at >> 32);
+	screen->lfb_width = (uint16_t)f->width;
+	screen->lfb_height = (uint16_t)f->height;
+	screen->lfb_depth = 32;
+	screen->lfb_linelength = (uint16_t)(f->width * 4);
+	screen->lfb_size = (uint32_t)(ALIGN_UP((uint64_t)f->width * f->height * 4, 64 * KIB) / (64 * KIB));
+	screen->red_size = screen->green_size = screen->blue_size = screen->rsvd_size = 8;
+	screen->red_pos = 16;
+	screen->green_pos = 8;
+	screen->rsvd_pos = 24;
+	/* Of VESA it says that there are no VGA registers either. */
+	screen->capabilities = VIDEO_CAPABILITY_64BIT_BASE;
+}
+
 static void fill_initrd(const struct linux_initrd *initrd, struct boot_params *params)
 {
 	params->hdr.ramdisk_image = (uint32_t)initrd->start;
@@ -274,7 +295,7 @@ static void fill_initrd(const struct linux_initrd *initrd, struct boot_params *p
 
 int linux_params_put(struct boot *boot, const struct setup_header *hdr)
 {
-	/* All else stays zero, the sentinel and the screen above all: there is no display. */
+	/* All else stays zero, the sentinel above all. */
 	struct boot_params params = { .hdr = *hdr };
 	int err;
 
@@ -283,6 +304,7 @@ int linux_params_put(struct boot *boot, const struct setup_header *hdr)
 	params.hdr.setup_data = 0;
 	params.acpi_rsdp_addr = boot->cfg->rsdp.v; /* padding before 2.14 */
 	fill_e820(boot->ram, &params);
+	fill_screen(&boot->cfg->framebuffer, &params.screen_info);
 	fill_initrd(&boot->initrd, &params);
 	err = add_all_setup_data(boot, &params.hdr);
 	if (!err)

@@ -59,6 +59,12 @@ struct boot_made {
 	const void *ctx;
 };
 
+/* Pixels of 0x00RRGGBB in lines of @width, for a kernel's console before it has a driver; width 0: none */
+struct boot_framebuffer {
+	uint64_t at;
+	uint32_t width, height;
+};
+
 struct boot_config {
 	const char *kernel;              /* path of a file, a pipe, or the folder where one was built */
 	const char *const *initrd;       /* paths of files or pipes (multiboot: modules; text after a blank is the module's command line) */
@@ -66,6 +72,7 @@ struct boot_config {
 	const struct boot_made *made;    /* one more, behind these, for Linux only; NULL: none */
 	const char *cmdline;             /* complete; NULL: none */
 	const char *default_cmdline;     /* put in front for Linux only (bzImage and vmlinux); NULL: none */
+	struct boot_framebuffer framebuffer; /* that Linux is told of, and takes if it is below 4 GB */
 	gpa_t rsdp;                      /* ACPI root pointer, 0 if none */
 	uint64_t acpi_bytes;
 	const struct hardware *hardware; /* for the device tree; NULL: none of what follows */
