@@ -144,7 +144,7 @@ brings_virtio/console.o := virtio/console-state.o
 brings_virtio/fs.o := virtio/fs-state.o
 brings_net/net.o := $(patsubst %.c,%.o,$(sort $(wildcard net/*.c))) util/lib.o util/loop.o util/event.o util/timer.o \
 	util/byte-ring.o util/keys.o util/options.o util/options-help.o util/options-choice.o util/log.o util/mask.o util/stream.o
-brings_virtio/gpu.o := virtio/gpu-resource.o virtio/gpu-edid.o virtio/gpu-state.o display/display.o
+brings_virtio/gpu.o := virtio/gpu-request.o virtio/gpu-resource.o virtio/gpu-edid.o virtio/gpu-state.o display/display.o
 brings_display/vnc.o := display/vnc-client.o display/vnc-keys.o display/display.o util/key-names.o util/lib.o util/loop.o \
 	util/event.o util/thread.o util/keys.o util/options.o util/options-help.o util/options-choice.o util/log.o util/mask.o util/stream.o
 brings_virtio/input.o := virtio/input-state.o

@@ -197,6 +197,14 @@ void pci_bars_follow(struct pci_function *fn)
 		fn->ops->written(fn);
 }
 
+void pci_decode(struct pci_function *fn)
+{
+	pthread_mutex_lock(&fn->host->lock);
+	fn->config[PCI_COMMAND] |= PCI_COMMAND_MEMORY;
+	pci_bars_follow(fn);
+	pthread_mutex_unlock(&fn->host->lock);
+}
+
 void pci_bars_unmap(struct pci_function *fn)
 {
 	for (unsigned i = 0; i < PCI_STD_NUM_BARS; i++)

@@ -396,14 +396,6 @@ int pci_add(struct pci_host *host, struct pci_function *fn)
 	return slot < 0 ? slot : 0;
 }
 
-void pci_decode(struct pci_function *fn)
-{
-	pthread_mutex_lock(&fn->host->lock);
-	fn->config[PCI_COMMAND] |= PCI_COMMAND_MEMORY;
-	pci_bars_follow(fn);
-	pthread_mutex_unlock(&fn->host->lock);
-}
-
 int pci_add_to_bridge(struct pci_host *host, struct pci_function *fn)
 {
 	if (host->fn[1])

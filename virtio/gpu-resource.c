@@ -4,6 +4,10 @@
 
 #include "gpu-internal.h"
 
+#define SCRATCH_BYTES (256 * KIB) /* a line of DISPLAY_MAX_SIZE at least */
+
+_Static_assert(SCRATCH_BYTES >= DISPLAY_MAX_SIZE * GPU_PIXEL_BYTES, "a line");
+
 static const struct {
 	uint32_t id;
 	struct display_format bytes;
@@ -103,6 +107,30 @@ uint32_t gpu_create(struct virtio_gpu *g, uint32_t id, uint32_t format, uint32_t
 	return VIRTIO_GPU_RESP_OK_NODATA;
 }
 
+/* Its list is judged before it is found: so one that fails leaves nothing. */
+uint32_t gpu_create_blob(struct virtio_gpu *g, uint32_t id, uint64_t bytes, struct gpu_entry *entry, uint32_t n)
+{
+	struct gpu_resource *r = NULL;
+	uint32_t why = VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID;
+
+	if (id && !gpu_find(g, id)) {
+		why = bytes ? VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY : VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
+		r = bytes && g->n_resources < VIRTIO_GPU_MAX_RESOURCES ? calloc(1, sizeof(*r)) : NULL;
+	}
+	if (!r) {
+		free(entry);
+		return why;
+	}
+	r->id = id;
+	r->blob_bytes = bytes;
+	why = entry ? gpu_attach(g, r, entry, n) : VIRTIO_GPU_RESP_OK_NODATA;
+	if (why == VIRTIO_GPU_RESP_OK_NODATA)
+		insert(g, r);
+	else
+		free(r);
+	return why;
+}
+
 void gpu_destroy(struct virtio_gpu *g, struct gpu_resource *r)
 {
 	struct gpu_resource **at = &g->bucket[r->id % GPU_BUCKETS];
@@ -120,7 +148,7 @@ void gpu_destroy(struct virtio_gpu *g, struct gpu_resource *r)
 void gpu_destroy_all(struct virtio_gpu *g)
 {
 	for (unsigned i = 0; i < g->n_outputs; i++) {
-		gpu_scanout(g, i, NULL, NULL);
+		gpu_scanout(g, i, NULL);
 		g->pointer[i] = (struct gpu_pointer){ 0 };
 		gpu_show_pointer(g, i);
 	}
@@ -206,10 +234,22 @@ static bool read_at(struct place *p, const struct ram *ram, uint64_t off, uint8_
 	return true;
 }
 
-bool gpu_inside(const struct gpu_resource *r, const struct display_rect *rect)
+bool gpu_inside(uint32_t width, uint32_t height, const struct display_rect *rect)
 {
-	return rect->width && rect->height && rect->x < r->width && rect->width <= r->width - rect->x &&
-	       rect->y < r->height && rect->height <= r->height - rect->y;
+	return rect->width && rect->height && rect->x < width && rect->width <= width - rect->x && rect->y < height &&
+	       rect->height <= height - rect->y;
+}
+
+/* From a blob's begin to the end of the pixel at the lower right; nothing of it wraps. */
+static uint64_t layout_end(const struct gpu_layout *l)
+{
+	return l->offset + (uint64_t)l->stride * (l->height - 1) + (uint64_t)l->width * GPU_PIXEL_BYTES;
+}
+
+bool gpu_fits(const struct gpu_resource *blob, const struct gpu_layout *l)
+{
+	return format_of(l->format) && l->width && l->height && l->width <= DISPLAY_MAX_SIZE && l->height <= DISPLAY_MAX_SIZE &&
+	       l->stride >= (uint64_t)l->width * GPU_PIXEL_BYTES && layout_end(l) <= blob->blob_bytes;
 }
 
 uint32_t gpu_transfer(struct virtio_gpu *g, struct gpu_resource *r, const struct display_rect *rect, uint64_t offset)
@@ -218,6 +258,8 @@ uint32_t gpu_transfer(struct virtio_gpu *g, struct gpu_resource *r, const struct
 	const uint64_t bytes = (rect->height - 1) * stride + width;
 	struct place place = { .r = r };
 
+	if (r->blob_bytes)
+		return VIRTIO_GPU_RESP_OK_NODATA;
 	if (bytes > r->backing_bytes || offset > r->backing_bytes - bytes)
 		return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
 	for (uint32_t i = 0; i < rect->height; i++)
@@ -242,41 +284,94 @@ static bool cut(struct display_rect *a, const struct display_rect *b)
 	return true;
 }
 
-static void draw(struct virtio_gpu *g, unsigned output, const struct gpu_resource *r, struct display_rect rect)
+static void took(struct virtio_gpu *g, uint64_t bytes)
 {
-	const struct display_rect *shown = &g->scanout[output].r;
-	const uint64_t bytes = (uint64_t)rect.width * rect.height * GPU_PIXEL_BYTES;
-	const uint8_t *from;
-
-	if (!cut(&rect, shown))
-		return;
-	from = pixel_at(r, rect.x, rect.y);
-	rect.x -= shown->x;
-	rect.y -= shown->y;
-	display_draw(g->display, output, &rect, from, line_bytes(r), *format_of(r->format));
 	g->left_bytes -= bytes < g->left_bytes ? bytes : g->left_bytes;
 }
 
-void gpu_flush(struct virtio_gpu *g, const struct gpu_resource *r, const struct display_rect *rect)
+static void draw(struct virtio_gpu *g, unsigned output, const struct gpu_resource *r, struct display_rect rect)
 {
-	for (unsigned i = 0; i < g->n_outputs; i++)
-		if (g->scanout[i].resource == r->id)
-			draw(g, i, r, *rect);
+	const struct display_rect *shown = &g->scanout[output].r;
+	const uint8_t *from = pixel_at(r, rect.x, rect.y);
+
+	took(g, (uint64_t)rect.width * rect.height * GPU_PIXEL_BYTES);
+	rect.x -= shown->x;
+	rect.y -= shown->y;
+	display_draw(g->display, output, &rect, from, line_bytes(r), *format_of(r->format));
 }
 
-uint32_t gpu_scanout(struct virtio_gpu *g, unsigned output, const struct gpu_resource *r, const struct display_rect *rect)
+/* As many lines at a time as there is room for; one at least. Return: false: the memory is gone */
+static bool draw_blob(struct virtio_gpu *g, unsigned output, const struct gpu_resource *r, struct display_rect rect, uint8_t *scratch)
 {
-	struct gpu_scanout *s = &g->scanout[output];
+	const struct gpu_scanout *s = &g->scanout[output];
+	const uint64_t width = (uint64_t)rect.width * GPU_PIXEL_BYTES;
+	const uint32_t most = (uint32_t)(SCRATCH_BYTES / width), end = rect.y + rect.height;
+	struct place place = { .r = r };
 
-	if (!r && !output && g->framebuffer.shown)
+	took(g, width * rect.height);
+	for (uint32_t y = rect.y; y < end;) {
+		const uint32_t n = end - y < most ? end - y : most;
+		const struct display_rect to = { rect.x - s->r.x, y - s->r.y, rect.width, n };
+
+		for (uint32_t i = 0; i < n; i++, y++)
+			if (!read_at(&place, g->dev.ram,
+				     s->layout.offset + (uint64_t)s->layout.stride * y + (uint64_t)rect.x * GPU_PIXEL_BYTES,
+				     scratch + i * width, width))
+				return false;
+		display_draw(g->display, output, &to, scratch, width, *format_of(s->layout.format));
+	}
+	return true;
+}
+
+/* Of a blob the rectangle is one of what its output shows, and not more of it than that has. */
+static uint32_t flush_blob(struct virtio_gpu *g, unsigned output, const struct gpu_resource *r, struct display_rect rect)
+{
+	const struct gpu_layout *l = &g->scanout[output].layout;
+	uint8_t *scratch;
+	bool all;
+
+	if (!gpu_inside(l->width, l->height, &rect))
+		return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
+	if (layout_end(l) > r->backing_bytes)
+		return VIRTIO_GPU_RESP_ERR_UNSPEC;
+	if (!cut(&rect, &g->scanout[output].r))
 		return VIRTIO_GPU_RESP_OK_NODATA;
-	if (display_resize(g->display, output, r ? rect->width : 0, r ? rect->height : 0))
+	scratch = malloc(SCRATCH_BYTES);
+	if (!scratch)
+		return VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY;
+	all = draw_blob(g, output, r, rect, scratch);
+	free(scratch);
+	return all ? VIRTIO_GPU_RESP_OK_NODATA : VIRTIO_GPU_RESP_ERR_UNSPEC;
+}
+
+uint32_t gpu_flush(struct virtio_gpu *g, const struct gpu_resource *r, const struct display_rect *rect)
+{
+	uint32_t why = VIRTIO_GPU_RESP_OK_NODATA;
+
+	if (!r->blob_bytes && !gpu_inside(r->width, r->height, rect))
+		return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
+	for (unsigned i = 0; why == VIRTIO_GPU_RESP_OK_NODATA && i < g->n_outputs; i++) {
+		struct display_rect shown = *rect;
+
+		if (g->scanout[i].resource != r->id)
+			continue;
+		if (r->blob_bytes)
+			why = flush_blob(g, i, r, *rect);
+		else if (cut(&shown, &g->scanout[i].r))
+			draw(g, i, r, shown);
+	}
+	return why;
+}
+
+uint32_t gpu_scanout(struct virtio_gpu *g, unsigned output, const struct gpu_scanout *to)
+{
+	if (!to && !output && g->framebuffer.shown)
+		return VIRTIO_GPU_RESP_OK_NODATA;
+	if (display_resize(g->display, output, to ? to->r.width : 0, to ? to->r.height : 0))
 		return VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY;
 	if (!output)
 		g->framebuffer.shown = false;
-	*s = (struct gpu_scanout){ 0 };
-	if (r)
-		*s = (struct gpu_scanout){ .resource = r->id, .r = *rect };
+	g->scanout[output] = to ? *to : (struct gpu_scanout){ 0 };
 	return VIRTIO_GPU_RESP_OK_NODATA;
 }
 
@@ -288,11 +383,34 @@ void gpu_show_framebuffer(struct virtio_gpu *g)
 	g->framebuffer.shown = f->pixels && !display_mirror(g->display, 0, f->width, f->height, f->pixels);
 }
 
+#define CURSOR_BYTES (DISPLAY_CURSOR_SIZE * DISPLAY_CURSOR_SIZE * GPU_PIXEL_BYTES)
+
+bool gpu_is_cursor(const struct gpu_resource *r)
+{
+	if (r->blob_bytes)
+		return r->blob_bytes >= CURSOR_BYTES && r->backing_bytes >= CURSOR_BYTES;
+	return r->width == DISPLAY_CURSOR_SIZE && r->height == DISPLAY_CURSOR_SIZE;
+}
+
+/* Of a blob it is in the way that the frame buffers of Linux's cursors are. Return: NULL: the memory is gone */
+static const struct display_format *read_cursor(struct virtio_gpu *g, const struct gpu_resource *r, uint8_t ret[CURSOR_BYTES])
+{
+	struct place place = { .r = r };
+
+	if (!r->blob_bytes) {
+		memcpy(ret, r->pixels, CURSOR_BYTES);
+		return format_of(r->format);
+	}
+	return gpu_is_cursor(r) && read_at(&place, g->dev.ram, 0, ret, CURSOR_BYTES) ?
+		       format_of(VIRTIO_GPU_FORMAT_B8G8R8A8_UNORM) : NULL;
+}
+
 void gpu_show_pointer(struct virtio_gpu *g, unsigned output)
 {
 	const struct gpu_pointer *p = &g->pointer[output];
 	const struct gpu_resource *r = gpu_find(g, p->resource);
 	const struct display_format *f;
+	uint8_t image[CURSOR_BYTES];
 	struct display_cursor cursor = {
 		.visible = true,
 		.x = (int32_t)p->x,
@@ -301,13 +419,13 @@ void gpu_show_pointer(struct virtio_gpu *g, unsigned output)
 		.hot_y = p->hot_y,
 	};
 
-	if (!r) {
+	f = r ? read_cursor(g, r, image) : NULL;
+	if (!f) {
 		display_cursor(g->display, output, NULL);
 		return;
 	}
-	f = format_of(r->format);
 	for (unsigned i = 0; i < DISPLAY_CURSOR_SIZE * DISPLAY_CURSOR_SIZE; i++) {
-		const uint8_t *from = r->pixels + (size_t)i * GPU_PIXEL_BYTES;
+		const uint8_t *from = image + (size_t)i * GPU_PIXEL_BYTES;
 		uint8_t *to = cursor.pixels + (size_t)i * GPU_PIXEL_BYTES;
 
 		to[0] = from[f->blue];
@@ -322,7 +440,7 @@ void gpu_forget_views(struct virtio_gpu *g, const struct gpu_resource *r)
 {
 	for (unsigned i = 0; i < g->n_outputs; i++) {
 		if (g->scanout[i].resource == r->id)
-			gpu_scanout(g, i, NULL, NULL);
+			gpu_scanout(g, i, NULL);
 		if (g->pointer[i].resource == r->id)
 			g->pointer[i].resource = 0; /* the image stays until there is another one */
 	}

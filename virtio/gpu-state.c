@@ -70,6 +70,8 @@ struct gpu_state {
 	uint32_t resource[DISPLAY_MAX_OUTPUTS];
 	uint32_t x[DISPLAY_MAX_OUTPUTS], y[DISPLAY_MAX_OUTPUTS];
 	uint32_t shown_width[DISPLAY_MAX_OUTPUTS], shown_height[DISPLAY_MAX_OUTPUTS];
+	uint32_t format[DISPLAY_MAX_OUTPUTS], layout_width[DISPLAY_MAX_OUTPUTS], layout_height[DISPLAY_MAX_OUTPUTS];
+	uint32_t stride[DISPLAY_MAX_OUTPUTS], offset[DISPLAY_MAX_OUTPUTS];
 	uint32_t cursor[DISPLAY_MAX_OUTPUTS];
 	uint32_t hot_x[DISPLAY_MAX_OUTPUTS], hot_y[DISPLAY_MAX_OUTPUTS];
 	uint32_t cursor_x[DISPLAY_MAX_OUTPUTS], cursor_y[DISPLAY_MAX_OUTPUTS];
@@ -90,6 +92,11 @@ static const struct state_field fields[] = {
 	EACH(y, .max = DISPLAY_MAX_SIZE),
 	EACH(shown_width, .max = DISPLAY_MAX_SIZE),
 	EACH(shown_height, .max = DISPLAY_MAX_SIZE),
+	EACH(format),
+	EACH(layout_width, .max = DISPLAY_MAX_SIZE),
+	EACH(layout_height, .max = DISPLAY_MAX_SIZE),
+	EACH(stride),
+	EACH(offset),
 	EACH(cursor),
 	EACH(hot_x, .max = DISPLAY_CURSOR_SIZE - 1),
 	EACH(hot_y, .max = DISPLAY_CURSOR_SIZE - 1),
@@ -122,6 +129,11 @@ static int save(void *dev, void *ret_state)
 		st->y[i] = s->r.y;
 		st->shown_width[i] = s->r.width;
 		st->shown_height[i] = s->r.height;
+		st->format[i] = s->layout.format;
+		st->layout_width[i] = s->layout.width;
+		st->layout_height[i] = s->layout.height;
+		st->stride[i] = s->layout.stride;
+		st->offset[i] = s->layout.offset;
 		st->cursor[i] = p->resource;
 		st->hot_x[i] = p->hot_x;
 		st->hot_y[i] = p->hot_y;
@@ -163,8 +175,11 @@ static int load(void *dev, const void *state)
 		g->wanted[i] = (struct gpu_wanted){ st->width[i], st->height[i] };
 	pthread_mutex_unlock(&g->lock);
 	for (unsigned i = 0; i < g->n_outputs; i++) {
-		g->scanout[i] = (struct gpu_scanout){ st->resource[i],
-						      { st->x[i], st->y[i], st->shown_width[i], st->shown_height[i] } };
+		g->scanout[i] = (struct gpu_scanout){
+			st->resource[i],
+			{ st->x[i], st->y[i], st->shown_width[i], st->shown_height[i] },
+			{ st->format[i], st->layout_width[i], st->layout_height[i], st->stride[i], st->offset[i] },
+		};
 		g->pointer[i] = (struct gpu_pointer){ st->cursor[i], st->hot_x[i], st->hot_y[i], st->cursor_x[i],
 						      st->cursor_y[i] };
 	}
@@ -183,12 +198,14 @@ const struct state_type gpu_state_type = {
 /* ---- resources ---- */
 
 struct gpu_resource_state {
+	uint64_t blob_bytes; /* 0: it is none */
 	uint32_t id, format, width, height;
 	uint32_t has_backing, entries;
 	uint32_t pieces, reserved; /* of pixels */
 };
 
 static const struct state_field resource_fields[] = {
+	STATE_ONE(struct gpu_resource_state, blob_bytes),
 	STATE_ONE(struct gpu_resource_state, id),
 	STATE_ONE(struct gpu_resource_state, format),
 	STATE_ONE(struct gpu_resource_state, width, .max = DISPLAY_MAX_SIZE),
@@ -200,7 +217,7 @@ static const struct state_field resource_fields[] = {
 };
 
 const struct state_type gpu_resource_state_type = {
-	STATE_TYPE("virtio-gpu-resource", 1, struct gpu_resource_state, resource_fields)
+	STATE_TYPE("virtio-gpu-resource", 2, struct gpu_resource_state, resource_fields)
 };
 
 struct gpu_entries_state {
@@ -270,6 +287,7 @@ static int save_pixels(struct pixels p, struct gpu_pixels_state *st, struct stat
 static int save_resource(const struct gpu_resource *r, union records *scratch, struct state_buf *buf)
 {
 	struct gpu_resource_state st = {
+		.blob_bytes = r->blob_bytes,
 		.id = r->id,
 		.format = r->format,
 		.width = r->width,
@@ -351,11 +369,19 @@ static int load_resource(struct virtio_gpu *g, union records *scratch, struct st
 
 	if (err)
 		return err;
-	if (gpu_create(g, st.id, st.format, st.width, st.height) != VIRTIO_GPU_RESP_OK_NODATA)
+	if ((st.blob_bytes ? gpu_create_blob(g, st.id, st.blob_bytes, NULL, 0) :
+			     gpu_create(g, st.id, st.format, st.width, st.height)) != VIRTIO_GPU_RESP_OK_NODATA)
 		return no_such(in, "size or format", &st);
 	r = gpu_find(g, st.id);
 	err = load_entries(g, r, &st, &scratch->entries, in);
 	return err ? err : load_pixels(pixels_of(r), st.pieces, &scratch->pixels, in);
+}
+
+static bool may_show(const struct gpu_resource *r, const struct gpu_scanout *s)
+{
+	if (r && r->blob_bytes)
+		return gpu_fits(r, &s->layout) && gpu_inside(s->layout.width, s->layout.height, &s->r);
+	return r && gpu_inside(r->width, r->height, &s->r);
 }
 
 /* What the driver had set up is done again, and shown as it is now. */
@@ -366,12 +392,12 @@ static int show(struct virtio_gpu *g, unsigned output, struct state_reader *in)
 	struct gpu_pointer *p = &g->pointer[output];
 	const struct gpu_resource *image = gpu_find(g, p->resource);
 
-	if ((s.resource && (!r || !gpu_inside(r, &s.r))) ||
-	    gpu_scanout(g, output, r, &s.r) != VIRTIO_GPU_RESP_OK_NODATA)
+	if ((s.resource && !may_show(r, &s)) || gpu_scanout(g, output, r ? &s : NULL) != VIRTIO_GPU_RESP_OK_NODATA)
 		return state_refuse(in, -ERANGE, "virtio-gpu: output %u cannot show resource %u", output, s.resource);
 	if (r)
 		gpu_flush(g, r, &s.r);
-	if (p->resource && (!image || image->width != DISPLAY_CURSOR_SIZE || image->height != DISPLAY_CURSOR_SIZE))
+	/* A blob may have lost its memory since: then there is no image any more. */
+	if (p->resource && (!image || (!image->blob_bytes && !gpu_is_cursor(image))))
 		return state_refuse(in, -ERANGE, "virtio-gpu: resource %u is no cursor", p->resource);
 	gpu_show_pointer(g, output);
 	return 0;

@@ -9,8 +9,10 @@
  * What is given back is given to the host at once (ram_drop(), ram_discard()), and is there again as soon
  * as somebody touches it.
  *
- * Spec: virtio 1.2, 5.5. Of what the text has, FREE_PAGE_HINT is not offered: it is about memory that is copied while
- * the guest runs on, and lkvm saves memory as it was at one instant, without what was reported.
+ * Spec: virtio 1.2, 5.5. Of what the text has, FREE_PAGE_HINT is not offered: a driver may use a page again before the
+ * device has seen the hint (Linux's does when memory is short), so such a page cannot be given back to the host, but only
+ * left out where memory is copied while the guest runs on. lkvm saves memory as it was at one instant, without what was
+ * reported.
  */
 #ifndef LKVM_VIRTIO_BALLOON_H
 #define LKVM_VIRTIO_BALLOON_H

@@ -87,6 +87,11 @@ union request {
 		struct virtio_gpu_resource_attach_backing head;
 		struct virtio_gpu_mem_entry entry[8];
 	} attach;
+	struct {
+		struct virtio_gpu_resource_create_blob head;
+		struct virtio_gpu_mem_entry entry[4];
+	} blob;
+	struct virtio_gpu_set_scanout_blob scanout_blob;
 	uint8_t bytes[256];
 };
 
@@ -104,10 +109,24 @@ static void fill_attach(struct input *input, union request *req)
 	}
 }
 
+static void fill_blob(struct input *input, union request *req)
+{
+	const unsigned n = input_byte(input);
+
+	req->blob.head.resource_id = some_id(input);
+	req->blob.head.blob_mem = n < 240 ? VIRTIO_GPU_BLOB_MEM_GUEST : n;
+	req->blob.head.nr_entries = n % 4;
+	req->blob.head.size = n & 0x10 ? input_le(input, 8) : some_number(input) * 400ULL;
+	for (unsigned i = 0; i < n % 4; i++) {
+		req->blob.entry[i].addr = AREA + input_byte(input) * 1000;
+		req->blob.entry[i].length = input_be(input, 2);
+	}
+}
+
 /* Return: the queue */
 static unsigned fill(struct input *input, union request *req)
 {
-	const unsigned what = input_byte(input) % 14;
+	const unsigned what = input_byte(input) % 15;
 
 	req->hdr.type = VIRTIO_GPU_CMD_GET_DISPLAY_INFO + what;
 	req->hdr.flags = input_byte(input) & 1;
@@ -142,7 +161,20 @@ static unsigned fill(struct input *input, union request *req)
 	case VIRTIO_GPU_CMD_GET_EDID:
 		req->edid.scanout = some_id(input);
 		break;
-	case VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB: /* which there is not: a cursor instead */
+	case VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB:
+		fill_blob(input, req);
+		break;
+	case VIRTIO_GPU_CMD_SET_SCANOUT_BLOB:
+		req->scanout_blob.r = some_rect(input);
+		req->scanout_blob.scanout_id = input_byte(input) % 3;
+		req->scanout_blob.resource_id = some_id(input);
+		req->scanout_blob.width = some_number(input);
+		req->scanout_blob.height = some_number(input);
+		req->scanout_blob.format = some_format(input);
+		req->scanout_blob.strides[0] = some_number(input) * 4;
+		req->scanout_blob.offsets[0] = some_number(input);
+		break;
+	case VIRTIO_GPU_CMD_GET_DISPLAY_INFO + 14: /* which there is not: a cursor instead */
 		req->hdr.type = VIRTIO_GPU_CMD_UPDATE_CURSOR + (input_byte(input) & 1);
 		req->cursor.pos.scanout_id = input_byte(input) % 3;
 		req->cursor.pos.x = some_number(input);

@@ -130,6 +130,120 @@ static void answer_over_request(const struct trial *t)
 	EXPECT_EQ(*req, OK_INFO);
 }
 
+/* ---- blobs ---- */
+
+#define BLOB_BYTES (64 * 64 * 4)
+
+/* More words than gpu_words() takes */
+static uint32_t long_words(const struct trial *t, uint32_t type, const uint32_t *word, unsigned n)
+{
+	for (unsigned i = 0; i < 6 + n; i++)
+		((volatile uint32_t *)t->d->buf)[i] = !i ? type : i < 6 ? 0 : word[i - 6];
+	return gpu_send(t->d, (6 + n) * 4, 24);
+}
+
+static uint32_t blob(const struct trial *t, uint32_t id, uint32_t mem, uint64_t bytes, uint32_t n)
+{
+	return long_words(t, BLOB,
+			  (uint32_t[]){ id, mem, 0, n, 0, 0, (uint32_t)bytes, (uint32_t)(bytes >> 32), GPU_AREA, 0, BLOB_BYTES, 0 }, 12);
+}
+
+static uint32_t show_blob(const struct trial *t, uint32_t id, uint32_t width, uint32_t height, uint32_t stride, uint32_t offset)
+{
+	return long_words(t, SCANOUT_BLOB,
+			  (uint32_t[]){ 0, 0, width, height, 0, id, width, height, BGRX, 0, stride, 0, 0, 0, offset, 0, 0, 0 }, 18);
+}
+
+static void blob_begin(const struct trial *t)
+{
+	EXPECT_EQ(blob(t, 1, 1, BLOB_BYTES, 1), GPU_OK);
+	EXPECT_EQ(show_blob(t, 1, 64, 64, 256, 0), GPU_OK);
+	EXPECT_EQ(flush(t, 0, 0, 64, 64), GPU_OK);
+}
+
+static void blob_not_negotiated(const struct trial *t)
+{
+	EXPECT_EQ(show_blob(t, 0, 64, 64, 256, 0), UNSPEC);
+}
+
+static void bad_blob(const struct trial *t)
+{
+	EXPECT_EQ(blob(t, 1, (uint32_t)t->a, t->b, 1), BAD_PARAMETER);
+	EXPECT_EQ(unref(t, 1), BAD_RESOURCE);
+	EXPECT(vdev_works(t->d));
+}
+
+static void blob_list(const struct trial *t)
+{
+	EXPECT_EQ(blob(t, 1, 1, BLOB_BYTES, (uint32_t)t->a), BAD_PARAMETER);
+	EXPECT(vdev_works(t->d));
+}
+
+static void blob_twice(const struct trial *t)
+{
+	blob_begin(t);
+	EXPECT_EQ(blob(t, 1, 1, BLOB_BYTES, 1), BAD_RESOURCE);
+	EXPECT_EQ(create(t, 1, BGRX, 64, 64), BAD_RESOURCE);
+	EXPECT_EQ(attach(t, 1, GPU_AREA, 4096), UNSPEC);
+	EXPECT_EQ(flush(t, 0, 0, 64, 64), GPU_OK);
+}
+
+/* It takes nothing of the host; what is shown of it has to be there. */
+static void huge_blob(const struct trial *t)
+{
+	EXPECT_EQ(blob(t, 1, 1, UINT64_MAX, 1), GPU_OK);
+	EXPECT_EQ(show_blob(t, 1, 64, 64, 256, 1), GPU_OK);
+	EXPECT_EQ(flush(t, 0, 0, 1, 1), UNSPEC);
+	EXPECT_EQ(show_blob(t, 1, 64, 64, UINT32_MAX, UINT32_MAX), GPU_OK);
+	EXPECT_EQ(flush(t, 63, 63, 1, 1), UNSPEC);
+}
+
+static void bad_layout(const struct trial *t)
+{
+	blob_begin(t);
+	EXPECT_EQ(show_blob(t, 1, (uint32_t)t->a, (uint32_t)(t->a >> 32), (uint32_t)t->b, (uint32_t)(t->b >> 32)), BAD_PARAMETER);
+	EXPECT_EQ(flush(t, 0, 0, 64, 64), GPU_OK);
+}
+
+static void blob_detached(const struct trial *t)
+{
+	blob_begin(t);
+	EXPECT_EQ(detach(t, 1), GPU_OK);
+	EXPECT_EQ(flush(t, 0, 0, 64, 64), UNSPEC);
+	EXPECT_EQ(attach(t, 1, GPU_AREA, BLOB_BYTES - 1), GPU_OK);
+	EXPECT_EQ(flush(t, 0, 0, 1, 1), UNSPEC);
+	EXPECT(vdev_works(t->d));
+}
+
+static void blob_unref(const struct trial *t)
+{
+	blob_begin(t);
+	EXPECT_EQ(unref(t, 1), GPU_OK);
+	EXPECT_EQ(flush(t, 0, 0, 64, 64), BAD_RESOURCE);
+	EXPECT(vdev_works(t->d));
+}
+
+/* Read while the device writes to it */
+static void blob_of_ring(const struct trial *t)
+{
+	EXPECT_EQ(blob(t, 1, 1, BLOB_BYTES, 0), GPU_OK);
+	EXPECT_EQ(attach(t, 1, (uint64_t)t->r->desc, BLOB_BYTES), GPU_OK);
+	EXPECT_EQ(show_blob(t, 1, 64, 64, 256, 0), GPU_OK);
+	for (unsigned i = 0; i < 100; i++)
+		EXPECT_EQ(flush(t, 0, 0, 64, 64), GPU_OK);
+}
+
+static void blob_as_picture(const struct trial *t)
+{
+	blob_begin(t);
+	EXPECT_EQ(scanout(t, 0, 1, 64, 64), BAD_PARAMETER);
+	EXPECT_EQ(transfer(t, 63, 63, UINT32_MAX, UINT32_MAX, UINT64_MAX), GPU_OK);
+	EXPECT_EQ(flush(t, 1, 0, 64, 64), BAD_PARAMETER);
+	EXPECT_EQ(create(t, 2, BGRX, 64, 64), GPU_OK);
+	EXPECT_EQ(show_blob(t, 2, 64, 64, 256, 0), BAD_PARAMETER);
+	EXPECT_EQ(flush(t, 0, 0, 64, 64), GPU_OK);
+}
+
 /* ---- resources ---- */
 
 static void bad_size(const struct trial *t)
@@ -386,7 +500,25 @@ static const struct hostile cases[] = {
 	{ "5.7.6.8 no room for EDID", short_answer, EDID, 1055 },
 	{ "5.7.6.7 request 0", unknown, 0 },
 	{ "5.7.6.8 a capset of a device without 3D", unknown, CAPSET },
-	{ "5.7.6.8 a blob that was not offered", unknown, BLOB },
+	{ "5.7.3 a blob without the feature", unknown, BLOB, .features = NO_EDID },
+	{ "5.7.3 a blob on an output without the feature", blob_not_negotiated, .features = NO_EDID },
+	{ "5.7.6.8 a blob of no bytes", bad_blob, 1, 0 },
+	{ "5.7.6.8 a blob of the host's memory", bad_blob, 2, 4096 },
+	{ "5.7.6.8 a blob of memory that there is not", bad_blob, 4, 4096 },
+	{ "5.7.6.8 a blob of an entry less than its list has", blob_list, 2 },
+	{ "5.7.6.8 a blob of 2^32 - 1 entries", blob_list, UINT32_MAX },
+	{ "5.7.6.8 a blob that is there already", blob_twice },
+	{ "5.7.6.8 a blob of 2^64 - 1 bytes", huge_blob },
+	{ "5.7.6.8 a blob shown in lines of too few bytes", bad_layout, XY(64, 64), XY(255, 0) },
+	{ "5.7.6.8 a blob shown a byte over its end", bad_layout, XY(64, 64), XY(256, 1) },
+	{ "5.7.6.8 a blob shown from 2^32 - 1 on", bad_layout, XY(64, 64), XY(256, UINT32_MAX) },
+	{ "5.7.6.8 a blob in lines of 2^32 - 1 bytes", bad_layout, XY(64, 64), XY(UINT32_MAX, 0) },
+	{ "5.7.6.8 a blob that is 2^30 pixels wide", bad_layout, XY(1 << 30, 1), XY(0, 0) },
+	{ "5.7.6.8 a blob that is no pixel high", bad_layout, XY(64, 0), XY(256, 0) },
+	{ "5.7.6.8 a blob whose memory was taken away", blob_detached },
+	{ "5.7.6.8 a blob that is thrown away while it is shown", blob_unref },
+	{ "5.7.6.8 the ring itself as a blob", blob_of_ring },
+	{ "5.7.6.8 a blob as a picture that it is not", blob_as_picture },
 	{ "5.7.6.8 an UUID that was not offered", unknown, UUID },
 	{ "5.7.6.9 a context of a device without 3D", unknown, 0x200 },
 	{ "5.7.6.10 a cursor on the control queue", unknown, UPDATE_CURSOR },

@@ -81,6 +81,32 @@ static inline uint32_t gpu_attach_told(uint32_t id, const uint64_t (*entry)[2], 
 	return gpu_simple(&req, sizeof(req.head) + n * sizeof(req.entry[0]));
 }
 
+/* Likewise, with one entry of @len bytes at @at; 0: with none */
+static inline uint32_t gpu_make_blob(uint32_t id, uint32_t mem, uint64_t bytes, uint64_t at, uint64_t len)
+{
+	struct {
+		struct virtio_gpu_resource_create_blob head;
+		struct virtio_gpu_mem_entry entry;
+	} req = { { GPU_HDR(RESOURCE_CREATE_BLOB), htole32(id), htole32(mem), 0, htole32(!!len), 0, htole64(bytes) },
+		  { htole64(at), htole32((uint32_t)len), 0 } };
+
+	return gpu_simple(&req, sizeof(req));
+}
+
+struct gpu_blob_scanout {
+	uint32_t x, y, w, h, format, width, height, stride, offset;
+};
+
+static inline uint32_t gpu_scanout_blob(uint32_t output, uint32_t id, struct gpu_blob_scanout s)
+{
+	const struct virtio_gpu_set_scanout_blob req = {
+		GPU_HDR(SET_SCANOUT_BLOB), GPU_RECT(s.x, s.y, s.w, s.h), htole32(output), htole32(id), htole32(s.width),
+		htole32(s.height), htole32(s.format), 0, { htole32(s.stride) }, { htole32(s.offset) }
+	};
+
+	return gpu_simple(&req, sizeof(req));
+}
+
 static inline uint32_t gpu_attach_to(uint32_t id, const uint64_t (*entry)[2], uint32_t n)
 {
 	return gpu_attach_told(id, entry, n, n);

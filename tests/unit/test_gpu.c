@@ -11,6 +11,7 @@
 #define RAM_MIB 16
 #define BIT(n)  (1ULL << (n))
 #define EDID    BIT(VIRTIO_GPU_F_EDID)
+#define WITH_BLOBS BIT(VIRTIO_GPU_F_RESOURCE_BLOB)
 #define OK      VIRTIO_GPU_RESP_OK_NODATA
 #define BGRX    VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM
 #define AREA    0x800000ULL /* of the guest's memory */
@@ -329,6 +330,141 @@ START_TEST(test_pieces)
 }
 END_TEST
 
+#define BLOB VIRTIO_GPU_BLOB_MEM_GUEST
+
+START_TEST(test_blob_create)
+{
+	setup_outputs(EDID | WITH_BLOBS, 1);
+	ck_assert_uint_eq(gpu_make_blob(0, BLOB, 4096, AREA, 4096), ERR(INVALID_RESOURCE_ID));
+	ck_assert_uint_eq(gpu_make_blob(1, BLOB, 0, AREA, 4096), ERR(INVALID_PARAMETER));
+	for (uint32_t mem = 0; mem < 5; mem++)
+		if (mem != BLOB)
+			ck_assert_uint_eq(gpu_make_blob(1, mem, 4096, AREA, 4096), ERR(INVALID_PARAMETER));
+	ck_assert_uint_eq(gpu_make_blob(1, BLOB, 4096, (uint64_t)RAM_MIB << 20, 4096), ERR(INVALID_PARAMETER));
+	ck_assert_uint_eq(gpu_make_blob(1, BLOB, 4096, AREA, 4096), OK);
+	ck_assert_uint_eq(gpu_make_blob(1, BLOB, 4096, AREA, 4096), ERR(INVALID_RESOURCE_ID));
+	ck_assert_uint_eq(gpu_make(1, BGRX, 1, 1), ERR(INVALID_RESOURCE_ID));
+	ck_assert_uint_eq(gpu_attach_to(1, (const uint64_t[][2]){ { AREA, 4096 } }, 1), ERR(UNSPEC));
+	/* What is copied there is there. */
+	ck_assert_uint_eq(gpu_transfer_of(1, 0, 0, UINT32_MAX, UINT32_MAX, UINT64_MAX), OK);
+	ck_assert_uint_eq(gpu_scanout_of(0, 1, 0, 0, 1, 1), ERR(INVALID_PARAMETER));
+	ck_assert_uint_eq(gpu_unref(1), OK);
+	ck_assert_uint_eq(gpu_unref(1), ERR(INVALID_RESOURCE_ID));
+	teardown();
+	/* Who has not negotiated them has none. */
+	setup();
+	ck_assert_uint_eq(gpu_make_blob(1, BLOB, 4096, AREA, 4096), ERR(UNSPEC));
+	ck_assert_uint_eq(gpu_scanout_blob(0, 0, (struct gpu_blob_scanout){ 0 }), ERR(UNSPEC));
+	teardown();
+}
+END_TEST
+
+START_TEST(test_blob_layouts)
+{
+	static const struct gpu_blob_scanout good = { 0, 0, 40, 30, BGRX, 40, 30, 160, 100 };
+	static const struct gpu_blob_scanout bad[] = {
+		{ 0, 0, 40, 30, 0, 40, 30, 160, 0 },    { 0, 0, 40, 30, BGRX, 40, 30, 159, 0 },
+		{ 0, 0, 40, 30, BGRX, 40, 30, 160, 101 }, { 0, 0, 40, 30, BGRX, 40, 30, 164, 0 },
+		{ 0, 0, 40, 30, BGRX, 40, 30, UINT32_MAX, UINT32_MAX }, { 0, 0, 0, 0, BGRX, 0, 30, 160, 0 },
+		{ 0, 0, 40, 30, BGRX, 40, 0, 160, 0 },  { 0, 0, 41, 30, BGRX, 40, 30, 160, 0 },
+		{ 1, 0, 40, 30, BGRX, 40, 30, 160, 0 }, { 0, 30, 40, 1, BGRX, 40, 30, 160, 0 },
+		{ 0, 0, 1, 1, BGRX, DISPLAY_MAX_SIZE + 1, 1, 4, 0 }, { 0, 0, 1, 1, BGRX, 1, DISPLAY_MAX_SIZE + 1, 0, 0 },
+		{ 0, 0, 1, 1, BGRX, 1U << 30, 1, 0, 0 },
+	};
+
+	setup_outputs(EDID | WITH_BLOBS, 1);
+	ck_assert_uint_eq(gpu_make_blob(1, BLOB, 4900, AREA, 8192), OK);
+	ck_assert_uint_eq(gpu_make(2, BGRX, 40, 30), OK);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ck_assert_msg(gpu_scanout_blob(0, 1, bad[i]) == ERR(INVALID_PARAMETER), "%zu", i);
+	ck_assert_uint_eq(gpu_scanout_blob(0, 2, good), ERR(INVALID_PARAMETER));
+	ck_assert_uint_eq(gpu_scanout_blob(0, 3, good), ERR(INVALID_RESOURCE_ID));
+	ck_assert_uint_eq(gpu_scanout_blob(1, 1, good), ERR(INVALID_SCANOUT_ID));
+	ck_assert_uint_eq(gpu_scanout_blob(0, 1, good), OK);
+	ck_assert_uint_eq(gpu_flush_of(1, 0, 0, 41, 30), ERR(INVALID_PARAMETER));
+	ck_assert_uint_eq(gpu_flush_of(1, UINT32_MAX, 0, 2, 1), ERR(INVALID_PARAMETER));
+	ck_assert_uint_eq(gpu_flush_of(1, 0, 0, 40, 30), OK);
+	/* Without memory, or with too little of it, there is nothing to show. */
+	ck_assert_uint_eq(gpu_detach_of(1), OK);
+	ck_assert_uint_eq(gpu_flush_of(1, 0, 0, 40, 30), ERR(UNSPEC));
+	ck_assert_uint_eq(gpu_attach_to(1, (const uint64_t[][2]){ { AREA, 4899 } }, 1), OK);
+	ck_assert_uint_eq(gpu_flush_of(1, 0, 0, 1, 1), ERR(UNSPEC));
+	ck_assert_uint_eq(gpu_scanout_blob(0, 0, bad[0]), OK);
+	ck_assert_uint_eq(gpu_flush_of(1, 0, 0, UINT32_MAX, 1), OK);
+	teardown();
+}
+END_TEST
+
+/* A part of a picture in pieces of memory, with lines that are longer than what is shown of them */
+START_TEST(test_blob_shown)
+{
+	static const uint64_t pieces[][2] = { { AREA + 5, 3 }, { AREA, 5 }, { AREA + 8, 8000 } };
+
+	setup_outputs(EDID | WITH_BLOBS, 1);
+	for (uint32_t i = 0; i < 2000; i++)
+		area()[i] = htole32(0x10000 + i);
+	ck_assert_uint_eq(gpu_make_blob(1, BLOB, 8000, 0, 0), OK);
+	ck_assert_uint_eq(gpu_attach_to(1, pieces, 3), OK);
+	ck_assert_uint_eq(gpu_scanout_blob(0, 1, (struct gpu_blob_scanout){ 5, 6, 20, 10, BGRX, 40, 30, 200, 400 }), OK);
+	ck_assert_uint_eq(seen(0, 0), 0);
+	ck_assert_uint_eq(gpu_flush_of(1, 4, 7, 3, 2), OK);
+	for (uint32_t y = 0; y < 10; y++)
+		for (uint32_t x = 0; x < 20; x++)
+			ck_assert_uint_eq(seen(x, y), x < 2 && y >= 1 && y < 3 ? 0x10000 + 100 + (y + 6) * 50 + x + 5 : 0);
+	ck_assert_uint_eq(gpu_flush_of(1, 0, 0, 40, 30), OK);
+	for (uint32_t y = 0; y < 10; y++)
+		for (uint32_t x = 0; x < 20; x++)
+			ck_assert_uint_eq(seen(x, y), 0x10000 + 100 + (y + 6) * 50 + x + 5);
+	/* Pieces are looked at: the first pixels of all are not in order. */
+	ck_assert_uint_eq(gpu_scanout_blob(0, 1, (struct gpu_blob_scanout){ 0, 0, 2, 1, BGRX, 2, 1, 8, 0 }), OK);
+	ck_assert_uint_eq(gpu_flush_of(1, 0, 0, 2, 1), OK);
+	ck_assert_uint_eq(seen(0, 0), 0x000100);
+	teardown();
+}
+END_TEST
+
+/* More than is copied at a time */
+START_TEST(test_blob_large)
+{
+	setup_outputs(EDID | WITH_BLOBS, 1);
+	ck_assert_uint_eq(gpu_make_blob(1, BLOB, 4 * MIB, AREA, 4 * MIB), OK);
+	ck_assert_uint_eq(gpu_scanout_blob(0, 1, (struct gpu_blob_scanout){ 0, 0, 1023, 1000, BGRX, 1023, 1000, 4092, 0 }), OK);
+	for (uint32_t i = 0; i < 1023 * 1000; i++)
+		area()[i] = htole32(i);
+	ck_assert_uint_eq(gpu_flush_of(1, 0, 0, 1023, 1000), OK);
+	ck_assert_uint_eq(seen(1022, 999), 1023 * 1000 - 1);
+	ck_assert_uint_eq(seen(0, 64), 1023 * 64);
+	ck_assert_uint_eq(seen(1022, 63), 1023 * 64 - 1);
+	teardown();
+}
+END_TEST
+
+START_TEST(test_blob_cursor)
+{
+	struct display_view view;
+	struct display_image image = { 0 };
+	static struct display_cursor cursor;
+	struct display_update up;
+
+	setup_outputs(EDID | WITH_BLOBS, 1);
+	display_view_open(display, 0, -1, &view);
+	area()[65] = htole32(0xaa123456);
+	ck_assert_uint_eq(gpu_make_blob(1, BLOB, 64 * 64 * 4, AREA, 64 * 64 * 4), OK);
+	ck_assert_uint_eq(gpu_make_blob(2, BLOB, 64 * 64 * 4 - 1, AREA, 64 * 64 * 4), OK);
+	ck_assert_uint_eq(gpu_make_blob(3, BLOB, 64 * 64 * 4, AREA, 64 * 64 * 4 - 1), OK);
+	ck_assert_uint_eq(gpu_cursor_to(VIRTIO_GPU_CMD_UPDATE_CURSOR, 0, 2, 0, 0, 0, 0), ERR(INVALID_PARAMETER));
+	ck_assert_uint_eq(gpu_cursor_to(VIRTIO_GPU_CMD_UPDATE_CURSOR, 0, 3, 0, 0, 0, 0), ERR(INVALID_PARAMETER));
+	ck_assert_uint_eq(gpu_cursor_to(VIRTIO_GPU_CMD_UPDATE_CURSOR, 0, 1, 0, 0, 64, 0), ERR(INVALID_PARAMETER));
+	ck_assert_uint_eq(gpu_cursor_to(VIRTIO_GPU_CMD_UPDATE_CURSOR, 0, 1, 7, 8, 1, 1), OK);
+	ck_assert_int_eq(display_view_take(&view, &image, &cursor, &up), 0);
+	ck_assert(cursor.visible && cursor.x == 7 && cursor.hot_y == 1);
+	ck_assert_mem_eq(cursor.pixels + 65 * 4, "\x56\x34\x12\xaa", 4);
+	display_view_close(&view);
+	display_image_free(&image);
+	teardown();
+}
+END_TEST
+
 START_TEST(test_rectangles)
 {
 	static const struct {
@@ -587,5 +723,5 @@ START_TEST(test_option)
 END_TEST
 
 UNIT_MAIN("gpu", test_type, test_display_info, test_edid, test_create, test_many, test_attach, test_lists_are_counted, test_draw,
-	  test_pieces, test_rectangles, test_scanout, test_reset, test_too_much_shown, test_fence, test_framing, test_cursor,
+	  test_pieces, test_blob_create, test_blob_layouts, test_blob_shown, test_blob_large, test_blob_cursor, test_rectangles, test_scanout, test_reset, test_too_much_shown, test_fence, test_framing, test_cursor,
 	  test_resize, test_framebuffer, test_option)

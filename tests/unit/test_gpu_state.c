@@ -163,6 +163,34 @@ START_TEST(test_framebuffer)
 }
 END_TEST
 
+START_TEST(test_blob)
+{
+	machine_new(&device, MACHINE_PCI, 4);
+	machine_probe(EDID | 1ULL << VIRTIO_GPU_F_RESOURCE_BLOB, 8);
+	((uint32_t *)fake_at(&drv, GPA(AREA)))[5] = htole32(0x123456);
+	ck_assert_uint_eq(gpu_make_blob(3, VIRTIO_GPU_BLOB_MEM_GUEST, 0x10000, AREA, 0x10000), OK);
+	ck_assert_uint_eq(gpu_make_blob(4, VIRTIO_GPU_BLOB_MEM_GUEST, 0x10000, 0, 0), OK);
+	ck_assert_uint_eq(gpu_scanout_blob(0, 3, (struct gpu_blob_scanout){ 1, 0, 10, 1, VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM, 11, 1, 44, 0 }),
+			  OK);
+	ck_assert_uint_eq(gpu_cursor_to(VIRTIO_GPU_CMD_UPDATE_CURSOR, 1, 3, 5, 6, 7, 8), OK);
+	for (int i = 0; i < 2; i++) {
+		machine_restore();
+		ck_assert_uint_eq(shown(4), 0x123456);
+		ck_assert_uint_eq(gpu_flush_of(3, 0, 0, 11, 1), OK);
+		ck_assert_uint_eq(gpu_flush_of(3, 0, 0, 12, 1), VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER);
+		ck_assert_uint_eq(gpu_detach_of(4), VIRTIO_GPU_RESP_ERR_UNSPEC);
+	}
+	/* Its memory may have been taken away while it was shown. */
+	ck_assert_uint_eq(gpu_detach_of(3), OK);
+	machine_restore();
+	ck_assert_uint_eq(gpu_flush_of(3, 0, 0, 11, 1), VIRTIO_GPU_RESP_ERR_UNSPEC);
+	hold(dev);
+	ck_assert_int_eq(machine_load_field("stride", 43), 0); /* that stands in front of the resources it is judged by */
+	virtio_dev_hold_end(dev);
+	machine_free();
+}
+END_TEST
+
 /* Of each kind of record */
 START_TEST(test_tables)
 {
@@ -220,4 +248,4 @@ START_TEST(test_damaged)
 }
 END_TEST
 
-UNIT_MAIN("gpu-state", test_goes_on, test_framebuffer, test_tables, test_hostile, test_damaged)
+UNIT_MAIN("gpu-state", test_goes_on, test_framebuffer, test_blob, test_tables, test_hostile, test_damaged)
