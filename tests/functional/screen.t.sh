@@ -120,6 +120,9 @@ done_as key shows ctrl-alt-Del f12
 done_as click shows 199 0
 done_as click --button none shows 0 99
 done_as click -b right -d shows 100 50
+# Escape, with which the guest stops to listen, is of the other device.
+clicked() { [ "$(grep -c '^t 1 273 0' shows.out)" = 2 ]; }
+t_ok "a double click" until_true clicked
 done_as key shows esc
 says shows heard
 # heard k|t: events of its keyboard, or of its tablet: they are devices of their own, and their order is none
