@@ -63,6 +63,7 @@ table()
 		check   python3               python3
 		check   vncsnapshot           vncsnapshot
 		check   kmod                  modprobe
+		check   numactl               numactl
 		check   seabios               -
 		check   syslinux              syslinux
 		check   syslinux-common       -

@@ -52,6 +52,12 @@ check-vsock-long: $(O)/lkvm ## 1 GiB each way between a Linux guest and the host
 	$(Q)TAP_LIMIT=7200 VSOCK_MIB=$(VSOCK_MIB) VSOCK_CONNS=$(VSOCK_CONNS) VSOCK_TIMEOUT=7000 \
 		tests/tap.sh tests/testbed/vsock.sh
 
+# By hand: twelve guests of up to 8 GB, and some of eight CPUs.
+.PHONY: check-numa-long
+check-numa-long: $(O)/lkvm ## nodes of memory and the arrangement of CPUs as Linux sees them
+	$(Q)tests/setup.sh check
+	$(Q)TAP_LIMIT=7200 NUMA_TIMEOUT=7000 tests/tap.sh tests/testbed/numa.sh
+
 .PHONY: check-clocks-long
 check-clocks-long: $(O)/lkvm guests ## each clock of a guest against the host's for a minute, under load
 	$(Q)tests/tap.sh tests/testbed/clocks.sh

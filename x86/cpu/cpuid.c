@@ -3,6 +3,7 @@
  * (cpuid-topology.c), or what a file says (model.c), and with what --cpu changes (features by name: cpuid-flags.c). Main thread, while
  * the vCPUs are made.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #define LAST_GUESS     4096
 
 enum { LEAF_FEATURES = 1, LEAF_XSAVE = 0xd };
-enum { EXT_ENCRYPTION = 0x8000001f };
+enum { EXT_L1 = 0x80000005, EXT_ENCRYPTION = 0x8000001f };
 
 #define FEATURES_ECX_TSC_DEADLINE (1u << 24)
 #define FEATURES_ECX_HYPERVISOR   (1u << 31)
@@ -183,6 +184,15 @@ out:
 	return err;
 }
 
+/* KVM says nothing of AMD's first caches, unlike of the others: they are what the host's CPU has. */
+static void fill_first_caches(struct kvm_cpuid2 *table)
+{
+	struct kvm_cpuid_entry2 *e = table ? cpuid_find(table, EXT_L1, 0) : NULL;
+
+	if (e && !(e->eax | e->ebx | e->ecx | e->edx))
+		__get_cpuid(EXT_L1, &e->eax, &e->ebx, &e->ecx, &e->edx);
+}
+
 /* KVM says E2BIG while there is too little room for its answer. Return: heap, or NULL and errno */
 static struct kvm_cpuid2 *get_supported(int kvm_fd)
 {
@@ -191,8 +201,10 @@ static struct kvm_cpuid2 *get_supported(int kvm_fd)
 	for (uint32_t n = FIRST_GUESS; err == E2BIG && n <= LAST_GUESS; n *= 2) {
 		struct kvm_cpuid2 *table = table_new(n);
 
-		if (!table || ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, table) >= 0)
+		if (!table || ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, table) >= 0) {
+			fill_first_caches(table);
 			return table;
+		}
 		err = errno;
 		free(table);
 	}
