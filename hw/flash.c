@@ -205,7 +205,7 @@ static uint8_t read_byte(const struct flash *f, uint64_t off)
 uint64_t flash_read(void *flash, uint64_t off, unsigned len)
 {
 	struct flash *f = flash;
-	uint8_t bytes[8];
+	uint8_t bytes[8] = { 0 };
 
 	pthread_mutex_lock(&f->lock);
 	for (unsigned i = 0; i < len; i++)

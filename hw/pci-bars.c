@@ -74,6 +74,11 @@ static const struct bus_ops bar_ops = { on_read, on_write };
 
 /* ---- where they are decoded ---- */
 
+static bool is_rom(const struct pci_bar *bar)
+{
+	return bar == &bar->fn->bar[PCI_ROM_BAR];
+}
+
 static void bar_moved(struct pci_bar *bar, bool on)
 {
 	struct pci_function *fn = bar->fn;
@@ -84,7 +89,7 @@ static void bar_moved(struct pci_bar *bar, bool on)
 						   bar->bytes, bar->read_only);
 	else if (bar->memory && bar->slot >= 0)
 		board->ops->memory_remove(board->ctx, (unsigned)bar->slot);
-	if (fn->ops->bar_moved)
+	if (fn->ops->bar_moved && !is_rom(bar))
 		fn->ops->bar_moved(fn, (unsigned)(bar - fn->bar), bar->base, on);
 }
 
@@ -113,7 +118,7 @@ static bool is_reserved(const struct pci_host *host, uint64_t base, uint64_t byt
 
 static uint8_t *bar_register(struct pci_bar *bar)
 {
-	return &bar->fn->config[PCI_BASE_ADDRESS_0 + 4 * (bar - bar->fn->bar)];
+	return &bar->fn->config[is_rom(bar) ? PCI_ROM_ADDRESS : PCI_BASE_ADDRESS_0 + 4 * (bar - bar->fn->bar)];
 }
 
 static bool bar_wanted(struct pci_bar *bar, uint64_t *ret_base)
@@ -128,7 +133,9 @@ static bool bar_wanted(struct pci_bar *bar, uint64_t *ret_base)
 		*ret_base = get32(reg) & (uint32_t)PCI_BASE_ADDRESS_IO_MASK;
 		return *ret_base;
 	}
-	*ret_base = get32(reg) & (uint32_t)PCI_BASE_ADDRESS_MEM_MASK;
+	if (is_rom(bar) && !(get32(reg) & PCI_ROM_ADDRESS_ENABLE))
+		return false;
+	*ret_base = get32(reg) & (uint32_t)(is_rom(bar) ? PCI_ROM_ADDRESS_MASK : PCI_BASE_ADDRESS_MEM_MASK);
 	if (bar->flags & PCI_BAR_64)
 		*ret_base |= (uint64_t)get32(reg + 4) << 32;
 	return true;
@@ -157,7 +164,7 @@ static void bars_retry_of(struct pci_function *fn)
 {
 	uint64_t base;
 
-	for (unsigned i = 0; i < PCI_STD_NUM_BARS; i++)
+	for (unsigned i = 0; i < PCI_BARS; i++)
 		if (!fn->bar[i].on && bar_wanted(&fn->bar[i], &base))
 			bar_map(&fn->bar[i], base);
 }
@@ -188,7 +195,7 @@ void pci_bars_follow(struct pci_function *fn)
 {
 	bool freed = false;
 
-	for (unsigned i = 0; i < PCI_STD_NUM_BARS; i++)
+	for (unsigned i = 0; i < PCI_BARS; i++)
 		if (fn->bar[i].bytes)
 			freed |= bar_follow(&fn->bar[i]);
 	if (freed)
@@ -207,7 +214,7 @@ void pci_decode(struct pci_function *fn)
 
 void pci_bars_unmap(struct pci_function *fn)
 {
-	for (unsigned i = 0; i < PCI_STD_NUM_BARS; i++)
+	for (unsigned i = 0; i < PCI_BARS; i++)
 		bar_unmap(&fn->bar[i]);
 }
 
@@ -215,7 +222,7 @@ uint32_t pci_bars_on(const struct pci_function *fn)
 {
 	uint32_t bars = 0;
 
-	for (unsigned i = 0; i < PCI_STD_NUM_BARS; i++)
+	for (unsigned i = 0; i < PCI_BARS; i++)
 		bars |= (uint32_t)fn->bar[i].on << i;
 	return bars;
 }
@@ -224,7 +231,7 @@ void pci_bars_map(struct pci_function *fn, uint32_t bars)
 {
 	uint64_t base;
 
-	for (unsigned i = 0; i < PCI_STD_NUM_BARS; i++)
+	for (unsigned i = 0; i < PCI_BARS; i++)
 		if (bars >> i & 1 && bar_wanted(&fn->bar[i], &base))
 			bar_map(&fn->bar[i], base);
 }
@@ -266,6 +273,15 @@ void pci_bar_memory(struct pci_function *fn, unsigned bar, void *memory, bool re
 	assert(!fn->bar[bar].on && fn->bar[bar].bytes >= 4096);
 	fn->bar[bar].memory = memory;
 	fn->bar[bar].read_only = read_only;
+}
+
+void pci_add_rom(struct pci_function *fn, void *image, uint64_t bytes)
+{
+	struct pci_bar *bar = &fn->bar[PCI_ROM_BAR];
+
+	assert(bytes >= 4096 && bytes <= PCI_ROM_MAX && !(bytes & (bytes - 1)) && !bar->bytes);
+	*bar = (struct pci_bar){ .fn = fn, .bytes = bytes, .memory = image, .read_only = true, .slot = -1 };
+	put32(&fn->writable[PCI_ROM_ADDRESS], (uint32_t) ~(bytes - 1) | PCI_ROM_ADDRESS_ENABLE);
 }
 
 /* Return: 0 if there is no room */

@@ -57,12 +57,12 @@ const struct state_type pci_host_state_type = {
 /* ---- a function ---- */
 
 struct function_state {
-	uint32_t bars; /* bit n: BAR n is decoded */
+	uint32_t bars; /* bit n: BAR n is decoded; PCI_ROM_BAR, too */
 	uint8_t config[PCI_CONFIG_BYTES];
 };
 
 static const struct state_field function_fields[] = {
-	STATE_ONE(struct function_state, bars, .max = (1 << PCI_STD_NUM_BARS) - 1),
+	STATE_ONE(struct function_state, bars, .max = (1 << PCI_BARS) - 1),
 	STATE_ARRAY(struct function_state, config),
 };
 

@@ -95,20 +95,37 @@ static int set_switch(void *config, const char *option, const char *value)
 	{ "pcap", "FILE", .kind = KEY_STRING, FIELD(pcap),                                                     \
 	  .help = "Record what passes in this file.\n"                                                        \
 		  "tshark, tcpdump and the like read it, also while it grows. An older file is replaced." },   \
+	{ "rom", "FILE", .kind = KEY_STRING, FIELD(rom),                                                       \
+	  .help = "The device's option ROM, with which firmware boots from the network.\n"                    \
+		  "Of iPXE's, efi-virtio.rom or pxe-virtio.rom. With --firmware only." },                      \
 	{ "packed", .kind = KEY_FLAG, FIELD(packed),                                                           \
 	  .help = "Offer packed virtqueues, for the development of drivers." }
 
+/* Of both kinds of user-mode networking */
+#define USER_KEYS												\
+	{ "hostfwd", "FORWARD", .kind = KEY_PARSE, .parse = add_forward,					\
+	  .help = "Let a port of the host lead to one of the guest, as often as wanted.\n"			\
+		  "FORWARD is [tcp|udp]:[ADDR]:PORT-[ADDR]:PORT, first the host's. "				\
+		  "Without the first ADDR only programs on this host reach it (127.0.0.1); 0.0.0.0 is for all. PORT 0 of "	\
+		  "the host is any free one, which `lkvm list` tells." },					\
+	{ "restrict", .kind = KEY_FLAG, FIELD(restricted),							\
+	  .help = "The guest gets nowhere; only forwards lead to it.\n"						\
+		  "Those of UDP in one direction only." },							\
+	{ "loopback", "on|off", .kind = KEY_PARSE, .parse = set_loopback,					\
+	  .help = "Does the gateway, 10.0.2.2 and fec0::2, lead to this host's 127.0.0.1 and ::1? (on)" }
+
+static const struct opt_key passt_keys[] = {
+	USER_KEYS,
+	COMMON_KEYS,
+	KEYS_END,
+};
+
 static const struct opt_key user_keys[] = {
-	{ "hostfwd", "FORWARD", .kind = KEY_PARSE, .parse = add_forward,
-	  .help = "Let a port of the host lead to one of the guest, as often as wanted.\n"
-		  "FORWARD is [tcp|udp]:[ADDR]:PORT-[ADDR]:PORT, first the host's. "
-		  "Without the first ADDR only programs on this host reach it (127.0.0.1); 0.0.0.0 is for all. PORT 0 of "
-		  "the host is any free one, which `lkvm list` tells." },
-	{ "restrict", .kind = KEY_FLAG, FIELD(restricted),
-	  .help = "The guest gets nowhere; only forwards lead to it.\n"
-		  "Those of UDP in one direction only." },
-	{ "loopback", "on|off", .kind = KEY_PARSE, .parse = set_loopback,
-	  .help = "Does the gateway, 10.0.2.2 and fec0::2, lead to this host's 127.0.0.1 and ::1? (on)" },
+	USER_KEYS,
+	{ "tftp", "DIR", .kind = KEY_STRING, FIELD(tftp),
+	  .help = "A folder whose files the guest may load by TFTP, from the gateway." },
+	{ "bootfile", "NAME", .kind = KEY_STRING, FIELD(bootfile),
+	  .help = "Which file DHCP tells to boot." },
 	COMMON_KEYS,
 	KEYS_END,
 };
@@ -148,7 +165,7 @@ const struct opt_value net_values[] = {
 		      .help = "A tap interface of the host's. A new one needs CAP_NET_ADMIN." },
 	[NET_SWITCH] = { "switch", .keys = switch_keys,
 			 .help = "A network of the guests of one user that name the same switch." },
-	[NET_PASST] = { "passt", .keys = user_keys, .help = "As user, by the program passt." },
+	[NET_PASST] = { "passt", .keys = passt_keys, .help = "As user, by the program passt." },
 	[NET_KINDS] = { "none", .help = "No network: takes back those that stand before it." },
 	VALUES_END,
 };

@@ -168,6 +168,8 @@ static SlirpConfig config_of(const struct net_config *cfg, unsigned mtu)
 		.if_mtu = mtu < MOST_MTU ? mtu : MOST_MTU,
 		.if_mru = mtu < MOST_MTU ? mtu : MOST_MTU,
 		.disable_host_loopback = cfg->no_loopback,
+		.tftp_path = cfg->tftp,
+		.bootfile = cfg->bootfile,
 	};
 }
 

@@ -70,6 +70,9 @@ table()
 		check   mtools                mcopy
 		check   grub-pc-bin           -
 		check   grub-common           grub-mkimage
+		check   grub-efi-amd64-bin    -
+		check   ovmf                  -
+		check   ipxe-qemu             -
 		check   gdb                   gdb
 		check   lzop                  lzop
 		check   makedumpfile          makedumpfile

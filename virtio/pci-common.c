@@ -138,7 +138,7 @@ static void ignore(struct virtio_pci *vp, uint64_t value)
 static const struct field common[BAR_COMMON_BYTES] = {
 	[VIRTIO_PCI_COMMON_DFSELECT] =
 		DEVICE(4, get_device_feature_select, set_device_feature_select),
-	[VIRTIO_PCI_COMMON_DF] = DEVICE(4, get_device_features, ignore),
+	[VIRTIO_PCI_COMMON_DF] = DEVICE(4 | 2, get_device_features, ignore), /* 2: iPXE's way, for the lower half */
 	[VIRTIO_PCI_COMMON_GFSELECT] =
 		DEVICE(4, get_driver_feature_select, set_driver_feature_select),
 	[VIRTIO_PCI_COMMON_GF] = DEVICE(4, get_driver_features, set_driver_features),

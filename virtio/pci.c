@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lkvm/access.h"
 #include "lkvm/log.h"
 #include "pci-internal.h"
 
@@ -367,6 +368,16 @@ int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_
 bool virtio_pci_memory(const struct virtio_pci *vp, uint64_t *ret)
 {
 	return vp->dev->shm.bar_only && pci_bar_base(&vp->fn, SHM_BAR, ret);
+}
+
+void virtio_pci_rom(struct virtio_pci *vp, void *image, uint64_t bytes)
+{
+	pci_add_rom(&vp->fn, image, bytes);
+}
+
+uint32_t virtio_pci_id(const struct virtio_pci *vp)
+{
+	return (uint32_t)access_get(&vp->fn.config[PCI_VENDOR_ID], 4);
 }
 
 void virtio_pci_free(struct virtio_pci *vp)

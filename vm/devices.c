@@ -32,6 +32,7 @@
 #include "lkvm/virtio-rng.h"
 #include "lkvm/virtio-vsock.h"
 #include "lkvm/vm/hardware.h"
+#include "lkvm/vm/option-rom.h"
 #include "lkvm/x86/boot.h"
 #include "lkvm/x86/cpu.h"
 #include "lkvm/x86/layout.h"
@@ -355,6 +356,7 @@ struct virtio_slot {
 	char name[16];
 	struct virtio_dev *dev;
 	struct virtio_pci *transport; /* NULL: MMIO */
+	struct option_rom rom;        /* zeroed: none */
 };
 
 struct virtio_list {
@@ -379,6 +381,16 @@ static int put_on_bus(struct virtio_list *list, struct virtio_slot *s)
 	return err ? log_err(err, "put %s on the %s bus", s->name, list->mmio ? "MMIO" : "PCI") : 0;
 }
 
+/* With the ids that the function has */
+static int add_rom(struct virtio_slot *s, const char *path)
+{
+	int err = path ? option_rom_load(path, virtio_pci_id(s->transport), &s->rom) : 0;
+
+	if (!err && path)
+		virtio_pci_rom(s->transport, s->rom.data, s->rom.bytes);
+	return err;
+}
+
 static int add_device(struct virtio_list *list, const struct virtio_kind *kind, unsigned index)
 {
 	struct virtio_slot *s = &list->slot[list->n++];
@@ -387,7 +399,11 @@ static int add_device(struct virtio_list *list, const struct virtio_kind *kind, 
 	s->kind = kind;
 	snprintf(s->name, sizeof(s->name), "%s%u", kind->name, index);
 	err = kind->make(&list->env, index, s->name, &s->dev);
-	return err ? err : put_on_bus(list, s);
+	if (!err)
+		err = put_on_bus(list, s);
+	if (!err && kind->make == net_make && list->env.config->firmware)
+		err = add_rom(s, list->env.config->nets[index].rom);
+	return err;
 }
 
 static int add_devices(struct virtio_list *list)
@@ -660,6 +676,7 @@ void virtio_list_free(struct virtio_list *list)
 	for (unsigned i = 0; i < list->n; i++) {
 		list->slot[i].kind->free(list->slot[i].dev);
 		virtio_pci_free(list->slot[i].transport);
+		option_rom_free(&list->slot[i].rom);
 	}
 	pvpanic_pci_free(list->pvpanic);
 	pci_host_free(list->pci);

@@ -69,6 +69,33 @@ static int tell_acpi(const struct vm *vm, void *fw)
 	return err;
 }
 
+/* Likewise; firmware places the table and tells the entry point where it is. */
+static int tell_smbios(const struct vm *vm, void *fw)
+{
+	const struct vm_config *cfg = vm->cfg;
+	const struct smbios_config config = {
+		.topology = cfg->topology,
+		.ram_bytes = cfg->ram.size_bytes,
+		.uuid = cfg->has_uuid ? cfg->uuid : NULL,
+	};
+	gpa_t end;
+	uint8_t *entry, *table;
+	int err = smbios_build(vm->ram, &config, GPA(LAYOUT_BIOS), &end);
+
+	if (err)
+		return err;
+	entry = ram_host(vm->ram, GPA(LAYOUT_SMBIOS), SMBIOS_ENTRY_BYTES);
+	table = ram_host(vm->ram, GPA(LAYOUT_BIOS), end.v - LAYOUT_BIOS);
+	if (!entry || !table)
+		return -EFAULT;
+	err = fw_cfg_file(fw, "etc/smbios/smbios-anchor", entry, SMBIOS_ENTRY_BYTES);
+	if (!err)
+		err = fw_cfg_file(fw, "etc/smbios/smbios-tables", table, end.v - LAYOUT_BIOS);
+	memset(entry, 0, SMBIOS_ENTRY_BYTES);
+	memset(table, 0, end.v - LAYOUT_BIOS);
+	return err;
+}
+
 /* No menu that waits for a key, and its words and those of BIOS calls on the serial console, where that is the console. */
 static int tell_seabios(const struct vm *vm, void *fw)
 {
@@ -97,6 +124,8 @@ static int tell(const struct vm *vm, void *fw)
 		err = tell_ram(vm, fw);
 	if (!err)
 		err = tell_seabios(vm, fw);
+	if (!err)
+		err = tell_smbios(vm, fw);
 	return err ? err : tell_acpi(vm, fw);
 }
 

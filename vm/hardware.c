@@ -36,12 +36,15 @@ static bool pci_host_wanted(const struct vm_config *cfg, struct hw_row *row)
 static bool pci_window_wanted(const struct vm_config *cfg, struct hw_row *row)
 {
 	static const uint64_t begin[] = LAYOUT_FIRMWARE_WINDOWS;
+	size_t i = 0;
 
-	for (size_t i = ARRAY_SIZE(begin); cfg->firmware && i-- > 0;)
-		if (cfg->ram.size_bytes <= begin[i])
-			row->memory.base = begin[i];
-	if (cfg->firmware)
-		row->memory.size = LAYOUT_CHIPS - row->memory.base;
+	if (!cfg->firmware)
+		return pci_wanted(cfg, row);
+	while (i < ARRAY_SIZE(begin) && cfg->ram.size_bytes > begin[i])
+		i++;
+	if (i < ARRAY_SIZE(begin))
+		row->memory.base = begin[i];
+	row->memory.size = LAYOUT_CHIPS - row->memory.base;
 	return pci_wanted(cfg, row);
 }
 
@@ -64,20 +67,20 @@ static uint64_t end_of_ram(uint64_t ram_bytes)
 	return ALIGN_UP(base + RAM_GAP_SIZE, LAYOUT_PCI_WINDOW64_ALIGN);
 }
 
-static bool window_from(uint64_t base, unsigned phys_bits, struct hw_row *row)
+static bool window_from(uint64_t base, unsigned phys_bits, uint64_t most, struct hw_row *row)
 {
 	const uint64_t end = 1ULL << phys_bits;
 
 	if (base >= end)
 		return false;
 	row->memory.base = base;
-	row->memory.size = end - base < LAYOUT_PCI_WINDOW64_MAX ? end - base : LAYOUT_PCI_WINDOW64_MAX;
+	row->memory.size = end - base < most ? end - base : most;
 	return true;
 }
 
 bool hw_window64(uint64_t ram_bytes, unsigned phys_bits, struct hw_row *row)
 {
-	return window_from(end_of_ram(ram_bytes), phys_bits, row);
+	return window_from(end_of_ram(ram_bytes), phys_bits, LAYOUT_PCI_WINDOW64_MAX, row);
 }
 
 gpa_t hw_pmem_at(const struct vm_config *cfg, unsigned index)
@@ -100,9 +103,12 @@ static bool above_ram(const struct vm_config *cfg, struct hw_row *row)
 	const struct ram_region *region = &cfg->ram.region;
 	const uint64_t bytes = cfg->ram.size_bytes, end = region->start + region->bytes;
 
-	if (!region->bytes)
-		return window_from(hw_mem_at(cfg).v, cpu_phys_bits_for(bytes), row);
-	return window_from(ALIGN_UP(end, LAYOUT_PCI_WINDOW64_ALIGN), cpu_phys_bits_for(end), row);
+	const uint64_t base = region->bytes ? ALIGN_UP(end, LAYOUT_PCI_WINDOW64_ALIGN) : hw_mem_at(cfg).v;
+
+	/* Firmware puts BARs to the end of what CPUs address. */
+	if (cfg->firmware)
+		return window_from(base, cpu_phys_bits_for(UINT64_MAX), UINT64_MAX, row);
+	return window_from(base, cpu_phys_bits_for(region->bytes ? end : bytes), LAYOUT_PCI_WINDOW64_MAX, row);
 }
 
 static bool window64_wanted(const struct vm_config *cfg, struct hw_row *row)

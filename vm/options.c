@@ -776,6 +776,9 @@ static int check_firmware(const struct vm_config *cfg)
 	for (size_t i = 0; cfg->firmware && !cfg->restore && i < ARRAY_SIZE(all); i++)
 		if (all[i].given)
 			return log_errx(-EINVAL, "--firmware does not go with %s", all[i].option);
+	for (unsigned i = 0; !cfg->firmware && !cfg->restore && i < cfg->n_nets; i++)
+		if (cfg->nets[i].rom)
+			return log_errx(-EINVAL, "option '--net': rom is for who boots by --firmware");
 	if (cfg->firmware_vars && !cfg->firmware && !cfg->restore)
 		return log_errx(-EINVAL, "--firmware-vars are those of --firmware");
 	return 0;

@@ -56,11 +56,13 @@ struct net_config {
 	unsigned mtu;    /* 0: the end's own */
 	unsigned queues; /* pairs of queues; 0: one */
 	const char *pcap; /* file that gets what passes, or NULL */
+	const char *rom;  /* file: the device's option ROM, from which firmware boots; or NULL */
 	/* user, passt */
 	struct net_forward forward[NET_MAX_FORWARDS];
 	unsigned n_forwards;
 	bool ports_may_move; /* a host_port that is taken may be another: of a copy of a guest */
 	bool restricted, no_loopback;
+	const char *tftp, *bootfile; /* user: a folder that the guest may load files from, and which one it is to boot; or NULL */
 	/* tap */
 	const char *ifname; /* NULL: a new one, whose name the host chooses */
 	const char *fd;     /* that is open already: its number, or NULL */

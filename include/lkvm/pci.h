@@ -66,6 +66,10 @@ struct pci_vector {
 #define PCI_BAR_PREFETCH 2U /* reading has no effect, bytes may be merged */
 #define PCI_BAR_IO       4U /* ports; stands alone */
 
+#define PCI_ROM_BAR PCI_STD_NUM_BARS /* among a function's: its expansion ROM, which has an own register */
+#define PCI_BARS    (PCI_ROM_BAR + 1)
+#define PCI_ROM_MAX 0x1000000
+
 struct pci_bar {
 	struct pci_function *fn;
 	uint64_t bytes; /* a power of two; 0: none */
@@ -83,7 +87,7 @@ struct pci_function {
 	uint8_t config[PCI_CONFIG_BYTES];
 	uint8_t writable[PCI_CONFIG_BYTES]; /* bits that the guest may change */
 	unsigned caps_end;
-	struct pci_bar bar[PCI_STD_NUM_BARS];
+	struct pci_bar bar[PCI_BARS];
 	atomic_bool is_master; /* PCI_COMMAND_MASTER */
 	/* MSI-X */
 	unsigned n_vectors, msix_cap, msix_bar, msix_table, msix_pba;
@@ -192,6 +196,12 @@ int pci_add_to_bridge(struct pci_host *host, struct pci_function *fn);
 void pci_decode(struct pci_function *fn);
 /** pci_bar_base() - where a BAR is decoded now; false: nowhere. Before any vCPU runs. */
 bool pci_bar_base(const struct pci_function *fn, unsigned bar, uint64_t *ret);
+/**
+ * pci_add_rom() - an expansion ROM; before any vCPU runs
+ * @image: read-only to the guest, whole pages, not ours; @bytes: a power of two, 4096 to PCI_ROM_MAX. It has no address
+ * until somebody gives it one.
+ */
+void pci_add_rom(struct pci_function *fn, void *image, uint64_t bytes);
 /** pci_has_room() - did pci_add() find an address for this BAR? Before any vCPU runs. */
 bool pci_has_room(const struct pci_function *fn, unsigned bar);
 /** pci_fini() - take it out; no vCPU runs any more; takes a half-built or zeroed function */

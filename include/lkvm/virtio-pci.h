@@ -27,6 +27,10 @@ int virtio_pci_new(struct pci_host *host, struct virtio_dev *dev, struct virtio_
  * Return: false: there is none, or no room for it
  */
 bool virtio_pci_memory(const struct virtio_pci *vp, uint64_t *ret);
+/** virtio_pci_rom() - pci_add_rom() of its function, made by who knows virtio_pci_id() */
+void virtio_pci_rom(struct virtio_pci *vp, void *image, uint64_t bytes);
+/** virtio_pci_id() - what its configuration space begins with: the vendor below, the device above */
+uint32_t virtio_pci_id(const struct virtio_pci *vp);
 /** virtio_pci_free() - after vCPUs and virtio_fini(), when the device may be gone; takes NULL */
 void virtio_pci_free(struct virtio_pci *vp);
 

@@ -67,6 +67,22 @@ unkernel "initrd 'huge': is too large for firmware" -k program -i huge
 unkernel "kernel 'huge': is too large for firmware" -k huge
 rm huge
 
+# ---- a device's option ROM ----
+
+# unread REASON FILE
+unread()
+{
+	t_fails 125 "could not load option ROM '$2': $1" "$LKVM" run -m 64 -c 1 --firmware "$rom" -n "user,rom=$2"
+}
+
+unread 'No such file or directory' missing
+unread 'not a regular file' /dev/null
+unread 'it is no option ROM' empty
+unread 'it is no option ROM' program
+unread 'it is larger than 16 MiB' large
+t_fails 125 "option '--net': rom is for who boots by --firmware" \
+	"$LKVM" run -k "$GUESTS/reset.bin" -n "user,rom=missing"
+
 # ---- variables ----
 
 # unusable REASON FILE
@@ -135,10 +151,10 @@ done
 
 # ---- what can be asked of such a guest ----
 
-mkfifo wait
-"$LKVM" run -m 64 -c 1 --name test --firmware "$bios" --firmware-vars vars <wait >out 2>err &
+mkfifo fifo
+"$LKVM" run -m 64 -c 1 --name test --firmware "$bios" --firmware-vars vars <fifo >out 2>err &
 g_pid=$!
-exec 4>wait
+exec 4>fifo
 until "$LKVM" list test 2>/dev/null | grep -q running; do
 	kill -0 $g_pid 2>/dev/null || break
 done

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # boot-disk.sh syslinux OUT KERNEL INITRD CMDLINE   a disk whose boot sector leads to SYSLINUX, on a FAT partition
 # boot-disk.sh grub OUT KERNEL INITRD CMDLINE       to GRUB, behind the boot sector; ext4
+# boot-disk.sh efi OUT KERNEL INITRD CMDLINE        with an EFI system partition, where GRUB is; FAT
 #
 # Disks that firmware boots, both with a table of one partition. Needs no privilege.
 set -euo pipefail
@@ -31,17 +32,32 @@ partition()
 	put 510 '\x55\xaa'
 }
 
+# make_fat TYPE: the partition, with kernel and initrd
+make_fat()
+{
+	partition "$1"
+	mformat -i "$out@@1M" -F -T $sectors -h 255 -s 63 -H $first ::
+	mcopy -i "$out@@1M" "$kernel" ::kernel
+	mcopy -i "$out@@1M" "$initrd" ::initrd
+}
+
 make_syslinux()
 {
-	partition 0c
+	make_fat 0c
 	dd if=/usr/lib/syslinux/mbr/mbr.bin of="$out" bs=440 count=1 conv=notrunc status=none
-	mformat -i "$out@@1M" -F -T $sectors -h 255 -s 63 -H $first ::
 	printf '%s\n' 'SERIAL 0 115200' 'DEFAULT linux' 'PROMPT 0' 'LABEL linux' ' LINUX kernel' ' INITRD initrd' \
 		" APPEND $cmdline" >"$work/syslinux.cfg"
 	mcopy -i "$out@@1M" "$work/syslinux.cfg" ::
-	mcopy -i "$out@@1M" "$kernel" ::kernel
-	mcopy -i "$out@@1M" "$initrd" ::initrd
 	syslinux --offset $((first * 512)) --install "$out"
+}
+
+make_efi()
+{
+	make_fat ef
+	printf '%s\n' "linux (\$root)/kernel $cmdline" 'initrd ($root)/initrd' boot >"$work/grub.cfg"
+	grub-mkimage -O x86_64-efi -o "$work/boot.efi" -p / -c "$work/grub.cfg" part_msdos fat linux boot
+	mmd -i "$out@@1M" ::EFI ::EFI/BOOT
+	mcopy -i "$out@@1M" "$work/boot.efi" ::EFI/BOOT/BOOTX64.EFI
 }
 
 # Its first sector has, at 92, where the rest is; the rest's first, at 500, a list of where the others are.

@@ -5,6 +5,7 @@
 tests="
 syslinux   SeaBIOS, SYSLINUX, Debian 6.1 cloud: 1 CPU, 256 MB, power-off
 grub       SeaBIOS, GRUB, Debian 6.1 cloud: 2 CPUs, 3584 MB, reboot
+ipxe       SeaBIOS, iPXE on the network device, a kernel by TFTP: 1 CPU, 512 MB, power-off
 "
 
 . ./job.sh
@@ -33,6 +34,21 @@ test_grub()
 	expect_status grub 0
 	expect_machine grub 2 cfff[0-9a-f]*
 	expect_line grub "guest: ram 100000000-10fffffff"
+}
+
+test_ipxe()
+{
+	mkdir boot
+	cp cloud initrd boot
+	cat >boot/boot.ipxe <<-END
+		#!ipxe
+		kernel tftp://10.0.2.2/cloud console=ttyS0 quiet lkvm.test=show,bars,poweroff
+		initrd tftp://10.0.2.2/initrd
+		boot
+	END
+	run ipxe -c 1 -m 512 --firmware bios-256k.bin -n user,rom=pxe-virtio.rom,tftp=boot,bootfile=boot.ipxe </dev/null
+	expect_status ipxe 0
+	expect_machine ipxe 1 1fff[0-9a-f]*
 }
 
 run_tests "$@"

@@ -15,5 +15,6 @@ kernel=$(echo "$cloud"/boot/vmlinuz-*)
 
 status=0
 ./host.sh --auto --hosts 2 --memory 5120 --timeout 1200 --file /usr/share/seabios/bios-256k.bin \
+	--file /usr/lib/ipxe/qemu/pxe-virtio.rom --file "$kernel=cloud" --file "$work/initrd" --program libslirp.so.0 \
 	--file "$work/syslinux.disk" --file "$work/grub.disk" --file job.sh firmware-job.sh "$@" || status=$?
 exit "$status"

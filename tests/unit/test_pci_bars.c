@@ -425,7 +425,43 @@ START_TEST(test_intx_fd)
 }
 END_TEST
 
-UNIT_MAIN("pci_bars", test_window_above_ram, test_ports,
+/* An expansion ROM: of an address and a bit of its own, and read-only */
+START_TEST(test_rom)
+{
+	static uint8_t image[8192] __attribute__((aligned(4096)));
+	uint8_t byte = 0;
+
+	image[0] = 0x55;
+	init();
+	pci_add_bar(&fn, 0, 4096, 0);
+	pci_add_rom(&fn, image, sizeof(image));
+	plug();
+	ck_assert_uint_eq(config_in(DEVFN, PCI_ROM_ADDRESS, 4), 0);
+	config_out(DEVFN, PCI_ROM_ADDRESS, 0xffffffff, 4);
+	ck_assert_uint_eq(config_in(DEVFN, PCI_ROM_ADDRESS, 4), 0xffffe001);
+	config_out(DEVFN, PCI_ROM_ADDRESS, 0xc0000000, 4);
+	ck_assert_int_eq(bus_rw(&mmio, 0xc0000000, &byte, 1, false), -ENODEV);
+	config_out(DEVFN, PCI_ROM_ADDRESS, 0xc0000001, 4);
+	ck_assert_int_eq(bus_rw(&mmio, 0xc0000000, &byte, 1, false), 0);
+	ck_assert_uint_eq(byte, 0x55);
+	ck_assert_uint_eq(at[0], config_in(DEVFN, BAR(0), 4)); /* which is where it was */
+	bus_out(&mmio, 0xc0000000, 0x66, 1);
+	ck_assert_uint_eq(image[0], 0x55);
+	ck_assert_int_eq(bus_rw(&mmio, 0xc0002000, &byte, 1, false), -ENODEV);
+	config_out(DEVFN, PCI_ROM_ADDRESS, 0xc0002001, 4);
+	ck_assert_int_eq(bus_rw(&mmio, 0xc0000000, &byte, 1, false), -ENODEV);
+	ck_assert_int_eq(bus_rw(&mmio, 0xc0002000, &byte, 1, false), 0);
+	config_out(DEVFN, PCI_COMMAND, 0, 2);
+	ck_assert_int_eq(bus_rw(&mmio, 0xc0002000, &byte, 1, false), -ENODEV);
+	config_out(DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	ck_assert_int_eq(bus_rw(&mmio, 0xc0002000, &byte, 1, false), 0);
+	config_out(DEVFN, PCI_ROM_ADDRESS, 1, 4); /* onto RAM */
+	ck_assert_int_eq(bus_rw(&mmio, 0, &byte, 1, false), -ENODEV);
+	unplug();
+}
+END_TEST
+
+UNIT_MAIN("pci_bars", test_window_above_ram, test_rom, test_ports,
 	  test_ports_of_others, test_no_ports_left, test_several, test_sizing, test_change_places, test_msix_elsewhere,
 	  test_memory, test_memory_with_holes, test_memory_goes_high,
 	  test_memory_without_a_slot, test_intx_fd)

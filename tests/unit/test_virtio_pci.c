@@ -427,6 +427,7 @@ static const struct field {
 } fields[] = {
 	{ VIRTIO_PCI_COMMON_DFSELECT, 4, true, 0 },
 	{ VIRTIO_PCI_COMMON_DF, 4, false, 1 | FAKE_EVENT_IDX | FAKE_INDIRECT },
+	{ VIRTIO_PCI_COMMON_DF, 2, false, 1 },
 	{ VIRTIO_PCI_COMMON_GFSELECT, 4, true, 0 },
 	{ VIRTIO_PCI_COMMON_GF, 4, true, 0 },
 	{ VIRTIO_PCI_COMMON_MSIX, 2, true, VIRTIO_MSI_NO_VECTOR },

@@ -93,13 +93,15 @@ static int point(struct loader *l, struct acpi_file *file, const char *name, siz
 	return add_step(l, &step);
 }
 
-static int sum(struct loader *l, const char *file, size_t at, size_t start, size_t len)
+/* Firmware may take the byte for one of those that are summed up, so it is 0. */
+static int sum(struct loader *l, struct acpi_file *in, const char *file, size_t at, size_t start, size_t len)
 {
 	struct step step = {
 		.command = ADD_CHECKSUM,
 		.checksum = { .at = (uint32_t)at, .start = (uint32_t)start, .len = (uint32_t)len },
 	};
 
+	in->data[at] = 0;
 	strcpy(step.checksum.file, file);
 	return add_step(l, &step);
 }
@@ -144,7 +146,7 @@ static int take_pointed(struct loader *l, size_t at32, size_t at64, bool has_che
 	if (!err && wide)
 		err = point(l, &l->files->tables, ACPI_TABLES_FILE, at64, to, 8);
 	if (!err && has_checksum)
-		err = sum(l, ACPI_TABLES_FILE, to + HEADER_SUM, to, number(l, to + HEADER_LENGTH));
+		err = sum(l, &l->files->tables, ACPI_TABLES_FILE, to + HEADER_SUM, to, number(l, to + HEADER_LENGTH));
 	return err;
 }
 
@@ -166,7 +168,7 @@ static int take_table(struct loader *l, size_t pointer_at)
 		err = point(l, &l->files->tables, ACPI_TABLES_FILE, pointer_at, at, 8);
 	if (!err && !memcmp(l->files->tables.data + at, "FACP", 4) && number(l, at + HEADER_LENGTH) >= 148)
 		err = take_fadt(l, at);
-	return err ? err : sum(l, ACPI_TABLES_FILE, at + HEADER_SUM, at, number(l, at + HEADER_LENGTH));
+	return err ? err : sum(l, &l->files->tables, ACPI_TABLES_FILE, at + HEADER_SUM, at, number(l, at + HEADER_LENGTH));
 }
 
 static int take_all(struct loader *l, gpa_t rsdp)
@@ -186,12 +188,12 @@ static int take_all(struct loader *l, gpa_t rsdp)
 	for (size_t i = HEADER_BYTES; !err && i + 8 <= len; i += 8)
 		err = take_table(l, xsdt + i);
 	if (!err)
-		err = sum(l, ACPI_TABLES_FILE, xsdt + HEADER_SUM, xsdt, len);
+		err = sum(l, &l->files->tables, ACPI_TABLES_FILE, xsdt + HEADER_SUM, xsdt, len);
 	if (!err)
 		err = point(l, &files->rsdp, ACPI_RSDP_FILE, RSDP_XSDT, xsdt, 8);
 	if (!err)
-		err = sum(l, ACPI_RSDP_FILE, 8, 0, RSDP_V1_BYTES);
-	return err ? err : sum(l, ACPI_RSDP_FILE, 32, 0, RSDP_BYTES);
+		err = sum(l, &files->rsdp, ACPI_RSDP_FILE, 8, 0, RSDP_V1_BYTES);
+	return err ? err : sum(l, &files->rsdp, ACPI_RSDP_FILE, 32, 0, RSDP_BYTES);
 }
 
 int acpi_files_build(const struct ram *ram, gpa_t rsdp, struct acpi_files *ret)

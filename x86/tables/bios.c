@@ -27,7 +27,7 @@ struct smbios_entry {
 	uint8_t bcd_revision;
 } PACKED;
 
-_Static_assert(sizeof(struct smbios_entry) == 0x1f, "SMBIOS entry point");
+_Static_assert(sizeof(struct smbios_entry) == SMBIOS_ENTRY_BYTES, "SMBIOS entry point");
 _Static_assert(LAYOUT_SMBIOS + sizeof(struct smbios_entry) <= LAYOUT_RESET_VECTOR, "SMBIOS");
 
 enum {

@@ -52,6 +52,8 @@ void acpi_files_free(struct acpi_files *files);
 
 /* x86/tables/bios.c */
 
+#define SMBIOS_ENTRY_BYTES 0x1f
+
 struct smbios_config {
 	struct cpu_topology topology; /* no level is zero */
 	uint64_t ram_bytes;
