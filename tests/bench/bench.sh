@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench.sh [startup|memory|serial|snapshot|dump|gdb|trace|block|fio|fs|boot|session|vng|savevm|net|vsock|net-packets]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
+# bench.sh [startup|memory|serial|snapshot|dump|gdb|trace|block|fio|fs|boot|session|vng|savevm|net|vsock|net-packets|cpus|screen]...: run by `make bench`, which sets LKVM, GUESTS and BENCH.
 # Prints tables; every comparison is between commands that were run in turn. LKVM_BENCH_ROUNDS (50)
 # is how often. LKVM_BENCH_BASE names another build of lkvm: it has a row beside this one's in startup, memory,
 # serial, trace and boot, a column in block, and in fs what it costs in times of this one. Ends with one line: which aims are met and which missed.
@@ -19,24 +19,30 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 export LKVM_DIR=$tmp/sockets
 
-# commands FLAT PVH: fills names[] and lines[] with what is to be compared
+# commands FLAT PVH [CPUS]: fills names[] and lines[] with what is to be compared; bare has one CPU
 # QEMU cannot load a flat binary: it gets the same program with a PVH entry.
 commands()
 {
-	names=(bare lkvm)
-	lines=("$BENCH/bare -m $MB $GUESTS/$1.bin" "$LKVM run -c 1 -m $MB -k $GUESTS/$1.bin")
+	local cpus=${3-1}
+	names=() lines=()
+	if [ "$cpus" = 1 ]; then
+		names=(bare)
+		lines=("$BENCH/bare -m $MB $GUESTS/$1.bin")
+	fi
+	names+=(lkvm)
+	lines+=("$LKVM run -c $cpus -m $MB -k $GUESTS/$1.bin")
 	if [ -n "$BASE" ]; then
 		names+=('lkvm before')
-		lines+=("$BASE run -c 1 -m $MB -k $GUESTS/$1.bin")
+		lines+=("$BASE run -c $cpus -m $MB -k $GUESTS/$1.bin")
 	fi
 	if [ -n "$QEMU" ]; then
 		names+=('qemu microvm')
 		lines+=("$QEMU -M microvm -accel kvm -cpu $MICROVM_CPU -m $MB -nodefaults -no-user-config -display none \
--no-reboot -serial stdio -device isa-debug-exit,iobase=0xf4 -kernel $GUESTS/$2.pvh")
+-no-reboot -serial stdio -device isa-debug-exit,iobase=0xf4 -smp $cpus -kernel $GUESTS/$2.pvh")
 	fi
 	if [ -n "$KVMTOOL" ]; then
 		names+=(kvmtool)
-		lines+=("$KVMTOOL run -c 1 -m $MB -k $GUESTS/$1.bin")
+		lines+=("$KVMTOOL run -c $cpus -m $MB -k $GUESTS/$1.bin")
 	fi
 }
 
@@ -82,6 +88,49 @@ startup()
 	done <"$tmp/startup"
 	verdict "$(ratio "$lkvm_wall" "$bare_wall")" 1.5 'times bare'
 	verdict "$(awk -v us="$lkvm_cpu" 'BEGIN { print us / 1000 }')" 3 'ms of CPU'
+}
+
+# Of many vCPUs, of which all but one wait to be started
+cpus()
+{
+	local n i wall min cpu rss status bytes lkvm_wall
+	echo
+	echo "Start-up with many vCPUs: exec to exit of a guest that resets at once, $MB MB, 10 rounds in turn"
+	printf '  %-14s %4s %12s %12s %12s %12s\n' '' CPUs 'wall median' 'wall min' 'CPU median' 'max RSS'
+	for n in 64 255; do
+		commands reset quit "$n"
+		"$BENCH/measure" 10 "${lines[@]}" >"$tmp/cpus" || return
+		i=0
+		while read -r wall min cpu rss status bytes; do
+			[ "$i" -eq 0 ] && lkvm_wall=$wall
+			if ! failed "${names[i]}" "$status"; then
+				printf '  %-14s %4d %9.2f ms %9.2f ms %9.2f ms %8d KiB\n' "${names[i]}" "$n" "${wall}e-3" "${min}e-3" \
+					"${cpu}e-3" "$rss"
+				[ "$i" -eq 0 ] || verdict "$(ratio "$lkvm_wall" "$wall")" 1 "$n vCPUs: times ${names[i]}"
+			fi
+			i=$((i + 1))
+		done <"$tmp/cpus"
+	done
+}
+
+# screen.sh says what its columns mean.
+screen()
+{
+	local name fast ms wakes lkvm_fast lkvm_ms
+	echo
+	echo "A screen of 1024x768 by VNC, all of which changes with each frame; threads without vCPUs; the best of three rounds in turn"
+	printf '  %-14s %14s %16s %22s\n' '' 'frames/s' 'CPU ms/frame' 'wake-ups/s when still'
+	"${0%/*}/screen.sh" >"$tmp/screen" || return
+	while read -r name fast ms wakes; do
+		printf '  %-14s %14s %16s %22s\n' "$name" "$fast" "$ms" "$wakes"
+		if [ "$name" = lkvm ]; then
+			lkvm_fast=$fast lkvm_ms=$ms
+			verdict "$wakes" 0 'wake-ups a second of an idle screen'
+			continue
+		fi
+		verdict "$(ratio "$fast" "$lkvm_fast")" 1 "frames a second of $name: times lkvm"
+		verdict "$(ratio "$lkvm_ms" "$ms")" 1 "CPU of a frame: times $name"
+	done <"$tmp/screen"
 }
 
 # memory_of PID: resident, proportional and peak KiB of everything but guest RAM. Guest RAM is what
@@ -317,7 +366,7 @@ tables()
 	local name here=()
 	for name; do
 		case $name in
-		startup | memory | serial | snapshot | dump | gdb | trace | block)
+		startup | memory | serial | snapshot | dump | gdb | trace | block | cpus | screen)
 			if ! "$testbed/tree.sh"; then
 				here+=("$name")
 				continue
@@ -327,7 +376,7 @@ tables()
 		net-packets) name=packets ;;
 		*)
 			echo "bench: no table '$name': startup, memory, serial, snapshot, dump, gdb, trace, block, fio, fs, boot, session, vng, savevm," \
-				"net, vsock, net-packets" >&2
+				"net, vsock, net-packets, cpus, screen" >&2
 			return 2
 			;;
 		esac
@@ -356,7 +405,7 @@ if [ "${1-}" = --tables ]; then # inside an emulated host
 fi
 # Some only by name: fs and vng take half an hour, and more where hosts stand still (fs.sh), as net may; savevm has Debian 13's QEMU
 # downloaded, trace is for who changes what is on an exit's way.
-[ $# -gt 0 ] || set -- startup memory serial snapshot dump gdb block fio boot session
+[ $# -gt 0 ] || set -- startup memory serial cpus screen snapshot dump gdb block fio boot session
 tables "$@" | tee "$tmp/tables"
 status=${PIPESTATUS[0]}
 aims "$tmp/tables"

@@ -9,7 +9,7 @@ GUEST_FLAT := firmware flash i8042 rtc serial serial-burst serial-poll serial-sh
 GUEST_MULTIBOOT := acpi attacks bios clocks copy cpuid debug disks framebuffer hammer hostile hvc multiboot pmem ram screen smp witness
 GUEST_LOW := multiboot
 GUEST_MULTIBOOT2 := multiboot2
-GUEST_PVH := blk-bench net-bench pvh quit serial-burst serial-poll spin
+GUEST_PVH := blk-bench net-bench pvh quit screen-bench serial-burst serial-poll spin
 GUEST_BZIMAGE := bzimage dtb session
 
 GUEST_BIN := $(GUEST_REAL:%=$(GUEST)/%.bin) $(GUEST_FLAT:%=$(GUEST)/%.bin) \
@@ -74,7 +74,7 @@ $(GUEST)/attacks.mb: $(GUEST)/virtio-driver.o
 
 $(GUEST)/hvc.mb: $(GUEST)/virtio-driver.o
 $(GUEST)/session.bz: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
-$(GUEST)/blk-bench.pvh $(GUEST)/net-bench.pvh: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
+$(GUEST)/blk-bench.pvh $(GUEST)/net-bench.pvh $(GUEST)/screen-bench.pvh: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 
 $(GUEST)/debug.o: GUEST_CFLAGS += -g
 $(GUEST)/debug.mb $(GUEST)/smp.mb: $(GUEST)/cpus.o
