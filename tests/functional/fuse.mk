@@ -7,13 +7,14 @@ $(FUSE_MOUNT): $(O)/tests/functional/fuse-mount.o $(addprefix $(O)/,$(FUSE_OBJ))
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-# What system calls give, many of them at random, and what is in mapped memory; static, for a guest that has no
+# What system calls give, many of them at random, what is in mapped memory, and datagrams at once; static, for a guest that has no
 # libraries.
 FS_CALLS := $(abspath $(O))/tests/testbed/fs-calls
 FS_RANDOM := $(abspath $(O))/tests/testbed/fs-random
 FS_DAX := $(abspath $(O))/tests/testbed/fs-dax
-export FS_CALLS FS_RANDOM FS_DAX
-$(FS_CALLS) $(FS_RANDOM) $(FS_DAX): $(abspath $(O))/tests/testbed/%: tests/testbed/%.c
+UDP_GSO := $(abspath $(O))/tests/testbed/udp-gso
+export FS_CALLS FS_RANDOM FS_DAX UDP_GSO
+$(FS_CALLS) $(FS_RANDOM) $(FS_DAX) $(UDP_GSO): $(abspath $(O))/tests/testbed/%: tests/testbed/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O1 -static -pthread -o $@ $<

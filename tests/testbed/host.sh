@@ -24,6 +24,7 @@
 #   --attempts N      with --icount: start it so often at most (default 5); what the last one said comes out
 #   --silence SECONDS with --icount: it stands still if it says nothing for so much time of a CPU (default 120)
 #   --module NAME     load this module too
+#   --kernel NAME     it has this one of kernels.sh (generic with --tree, else cloud)
 #   --image FILE      the last disk, which is FILE at first: what is written is gone with the host
 #   --tree            SCRIPT is any command, and it runs in this machine's own file tree, in the current
 #                     folder and with our exported variables; what it writes is gone with the host;
@@ -39,7 +40,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 
 auto=0 lkvm=${LKVM:-$top/build/lkvm} seconds=600 terminal=0 memory=3072 cpus=1 hosts=1 icount=0 attempts=5 silence=120 verbose=0
-tree=0 claims='' disk=0 image='' files=() programs=() modules=(irqbypass kvm kvm-amd)
+tree=0 claims='' disk=0 image='' host_kernel='' files=() programs=() modules=(irqbypass kvm kvm-amd)
 
 fail()
 {
@@ -66,7 +67,7 @@ parse()
 		--icount) icount=1 ;;
 		--tree) tree=1 ;;
 		--verbose) verbose=1 ;;
-		--file | --program | --disk | --lkvm | --timeout | --memory | --cpus | --hosts | --module | --image | \
+		--file | --program | --disk | --lkvm | --timeout | --memory | --cpus | --hosts | --module | --image | --kernel | \
 			--attempts | --silence | --claims)
 			[ $# -ge 2 ] || fail "$1 needs an argument"
 			case $1 in
@@ -80,6 +81,7 @@ parse()
 			--hosts) hosts=$2 ;;
 			--module) modules+=("$2") ;;
 			--image) image=$2 ;;
+			--kernel) host_kernel=$2 ;;
 			--attempts) attempts=$2 ;;
 			--silence) silence=$2 ;;
 			--claims) claims=$2 ;;
@@ -318,7 +320,7 @@ run_emulated()
 	local kernel number lines printers=() status=0 one
 	# The cloud kernel is smaller, the generic one has 9p.
 	[ "$tree" -eq 1 ] && kernel=generic || kernel=cloud
-	kernel=$("$here/kernels.sh" "$kernel") || fail "no kernel for the emulated host"
+	kernel=$("$here/kernels.sh" "${host_kernel:-$kernel}") || fail "no kernel for the emulated host"
 	make_initrd
 	if [ "$icount" -eq 1 ]; then
 		counting_host

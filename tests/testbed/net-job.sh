@@ -14,6 +14,7 @@ switch     two guests on a switch: ping, 1 MiB from one to the other with equal 
 restore    a guest that is saved, and goes on with its network
 vhost      the kernel moves the frames: 4 MiB both ways with equal checksums, the link goes and comes, saved and restored
 +vhostmq   vhost with two pairs of queues, over MMIO
++uso       datagrams, many in a frame, both ways, over IPv4 and IPv6 (NET_KERNEL=backport: it takes Linux 6.2 in host and guest)
 "
 
 . ./job.sh
@@ -314,6 +315,76 @@ test_vhostmq()
 	expect_line vhostmq "guest: fetched $(sum vhostmq.file)"
 	expect "pings" [ "$(grep -c 'guest: ping 10.77.9.1 0% lost' vhostmq.out)" -eq 2 ]
 	expect "nothing went wrong" sh -c "! grep vhost-net vhostmq.err"
+}
+
+# frames NAME sent|received: so many have passed the device
+frames() { lkvm stat "$1" | sed -n "s/.*$2 \([0-9]*\) frames.*/\1/p"; }
+
+# passed NAME sent|received FROM TO: so many have, since there were $before
+passed()
+{
+	after=$(frames "$1" "$2")
+	echo "$1: $2 $((after - before)) frames"
+	[ $((after - before)) -ge "$3" ] && [ $((after - before)) -le "$4" ]
+}
+
+# datagrams NAME NUMBER ADDRESS FROM TO: the guest sends 10 times 40 of them to the host, in so many frames
+datagrams()
+{
+	udp-gso receive "71$2" 10 >"$1.got$2" &
+	wait_until "the receiver" grep -qs ready "$1.got$2"
+	before=$(frames "$1" sent)
+	echo "send$2" >&9
+	wait_until "all of them" grep -qs segments "$1.got$2"
+	expect "all of them ($2)" grep -q "^400 segments" "$1.got$2"
+	expect "in $4 to $5 frames ($2)" passed "$1" sent "$4" "$5"
+}
+
+test_uso()
+{
+	case $(uname -r) in
+	[1-5].* | 6.[01].*) skip "this host's kernel is older than 6.2"; return ;;
+	esac
+	boot uso net:10.77.14.2,net6:fd77__2,offload:tx-udp-segmentation:on,features,line:send01,gso:10.77.14.1:7101,line:send02,gso:fd77__1:7102,line:back,ungso:7103,ungso:7104,line:off,offload:tx-udp-segmentation:off,line:send05,gso:10.77.14.1:7105,line:saved,gso:10.77.14.1:7106,poweroff \
+		-n tap,ifname=lkuso
+	host_net lkuso 10.77.14.1
+	ip -6 addr add fd77::1/64 dev lkuso
+	sleep 3 # until it is known that nobody else has it
+	wait_line uso "guest: waits for send01"
+	expect_line uso "guest: feature tx-udp-segmentation on"
+	datagrams uso 01 10.77.14.1 10 60
+	wait_line uso "guest: waits for send02"
+	datagrams uso 02 fd77::1 10 60
+	wait_line uso "guest: waits for back"
+	before=$(frames uso received)
+	echo back >&9
+	wait_line uso "guest: receives at 7103"
+	udp-gso send 10.77.14.2 7103 10
+	wait_line uso "guest: receives at 7104"
+	udp-gso send fd77::2 7104 10
+	wait_line uso "guest: waits for off"
+	expect "to the guest, in 20 to 120 frames" passed uso received 20 120
+	expect "all of them" [ "$(tr -d '\r' <uso.out | grep -c '^guest: 400 segments in [0-9]* pieces')" -eq 2 ]
+	echo off >&9
+	wait_line uso "guest: waits for send05"
+	datagrams uso 05 10.77.14.1 400 500
+	wait_line uso "guest: waits for saved"
+	expect "save it" lkvm snapshot uso uso.saved
+	expect "stop it" lkvm stop uso
+	wait_end uso
+	# An end that has no offloads at all: a switch
+	run uso-without --restore uso.saved -n switch=uso </dev/null
+	expect_status uso-without 125
+	expect "it is refused: $(cat uso-without.err)" grep -q "net0 is not what it was" uso-without.err
+	start uso-on --restore uso.saved
+	exec 9>uso-on.in
+	host_net lkuso 10.77.14.1
+	udp-gso receive 7106 10 >uso.got06 &
+	echo saved >&9
+	wait_end uso-on
+	expect_status uso-on 0
+	wait_until "all of them" grep -qs segments uso.got06
+	expect "all of them, restored" grep -q "^400 segments" uso.got06
 }
 
 run_tests "$@"

@@ -8,6 +8,7 @@ CHECKS += $(LINUX)
 $(LINUX): $(O)/lkvm
 tests/testbed/console.sh tests/testbed/session.sh: $(PTY)
 tests/testbed/session.sh: $(FS_DAX)
+tests/testbed/net.sh: $(UDP_GSO)
 tests/testbed/fs.sh: $(FS_CALLS) $(FS_RANDOM) $(FS_DAX)
 
 .PHONY: check-linux
