@@ -148,7 +148,7 @@ brings_virtio/gpu.o := virtio/gpu-request.o virtio/gpu-resource.o virtio/gpu-edi
 brings_display/vnc.o := display/vnc-client.o display/vnc-keys.o display/display.o util/key-names.o util/lib.o util/loop.o \
 	util/event.o util/thread.o util/keys.o util/options.o util/options-help.o util/options-choice.o util/log.o util/mask.o util/stream.o
 brings_virtio/input.o := virtio/input-state.o
-brings_virtio/net.o := virtio/net-rx.o virtio/net-tx.o virtio/net-control.o virtio/net-filter.o virtio/net-state.o virtio/net-kernel.o
+brings_virtio/net.o := virtio/net-rx.o virtio/net-tx.o virtio/net-control.o virtio/net-filter.o virtio/net-state.o virtio/net-kernel.o virtio/net-steer.o virtio/net-hash.o
 brings_virtio/p9.o := virtio/p9-state.o
 brings_virtio/pci.o := virtio/pci-state.o
 brings_virtio/virtq.o := virtio/virtq-loan.o

@@ -98,6 +98,12 @@ static int set_switch(void *config, const char *option, const char *value)
 	{ "rom", "FILE", .kind = KEY_STRING, FIELD(rom),                                                       \
 	  .help = "The device's option ROM, with which firmware boots from the network.\n"                    \
 		  "Of iPXE's, efi-virtio.rom or pxe-virtio.rom. With --firmware only." },                      \
+	{ "queues", "N", .kind = KEY_UNSIGNED, FIELD(queues), .min = 1, .max = NET_MAX_PAIRS,                  \
+	  .help = "Pairs of queues, 1 to 8 (1).\n"                                                             \
+		  "One thread serves all of them. Of kinds other than tap with rss only." },                   \
+	{ "rss", .kind = KEY_FLAG, FIELD(rss),                                                                 \
+	  .help = "lkvm spreads frames over the queues as the guest says (RSS), and tells their hashes.\n"     \
+		  "By ethtool -X, and of which fields by ethtool -N. It costs a copy of each frame." },        \
 	{ "packed", .kind = KEY_FLAG, FIELD(packed),                                                           \
 	  .help = "Offer packed virtqueues, for the development of drivers." }
 
@@ -149,9 +155,6 @@ static const struct opt_key tap_keys[] = {
 		  "It is run without a shell, and has a minute. If it fails the guest does not start." },
 	{ "downscript", "FILE", .kind = KEY_STRING, FIELD(downscript),
 	  .help = "Program that is run at the end, likewise." },
-	{ "queues", "N", .kind = KEY_UNSIGNED, FIELD(queues), .min = 1, .max = NET_MAX_PAIRS,
-	  .help = "Pairs of queues, 1 to 8 (1).\n"
-		  "One thread serves all of them." },
 	{ "vhost", "on|off", .kind = KEY_PARSE, .parse = set_vhost,
 	  .help = "Does the host's kernel move the frames (/dev/vhost-net)? (off)" },
 	COMMON_KEYS,

@@ -80,6 +80,8 @@ static int finish(struct net *net, const struct net_config *cfg, const char *nam
 		net->mtu = cfg->mtu;
 	if (!net->max_pairs)
 		net->max_pairs = 1;
+	if (cfg->rss)
+		net->steered = cfg->queues ? cfg->queues : 1;
 	net->linear = malloc(NET_HDR_BYTES + NET_MAX_FRAME);
 	if (!net->linear)
 		return log_err(-ENOMEM, "%s", name);
@@ -88,9 +90,13 @@ static int finish(struct net *net, const struct net_config *cfg, const char *nam
 	return cfg->vhost ? net_vhost_open(net) : cfg->pcap ? pcap_open(cfg->pcap, &net->pcap) : 0;
 }
 
-/* What the kernel moves does not come by here, and it knows split rings only. */
-static int judge_vhost(const struct net_config *cfg, const char *name)
+/* What the kernel moves does not come by here, and it knows split rings only. Others than a tap have one way for frames. */
+static int judge(const struct net_config *cfg, const char *name)
 {
+	if (cfg->queues > 1 && !cfg->rss && cfg->kind != NET_TAP)
+		return log_errx(-EINVAL, "%s: queues= of a network of kind %s goes with rss only", name, kinds[cfg->kind].name);
+	if (cfg->vhost && cfg->rss)
+		return log_errx(-EINVAL, "%s: rss does not go with vhost=on, where the host's kernel steers", name);
 	if (cfg->vhost && cfg->pcap)
 		return log_errx(-EINVAL, "%s: pcap= does not go with vhost=on: record at the interface (tcpdump -i)", name);
 	if (cfg->vhost && cfg->packed)
@@ -101,7 +107,7 @@ static int judge_vhost(const struct net_config *cfg, const char *name)
 int net_open(const struct net_config *cfg, const char *name, struct net **ret)
 {
 	struct net *net;
-	int err = judge_vhost(cfg, name);
+	int err = judge(cfg, name);
 
 	if (!err)
 		err = kinds[cfg->kind].open(cfg, name, &net);
@@ -123,7 +129,7 @@ int net_none(const struct net_config *cfg, const char *name, struct net **ret)
 	if (!net)
 		return log_err(-ENOMEM, "%s", name);
 	net->ops = &none_ops;
-	net->max_pairs = cfg->queues;
+	net->max_pairs = cfg->rss ? 1 : cfg->queues;
 	err = finish(net, cfg, name);
 	if (err)
 		net_close(net);

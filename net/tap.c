@@ -390,13 +390,13 @@ int tap_open(const struct net_config *cfg, const char *name, struct net **ret)
 	struct tap *tap;
 	int err;
 
-	if (cfg->fd && (cfg->ifname || cfg->queues > 1))
-		return log_errx(-EINVAL, "%s: fd= goes neither with ifname= nor with queues=", name);
+	if (cfg->fd && (cfg->ifname || (cfg->queues > 1 && !cfg->rss)))
+		return log_errx(-EINVAL, "%s: fd= goes neither with ifname= nor, without rss, with queues=", name);
 	tap = calloc(1, sizeof(*tap));
 	if (!tap)
 		return log_err(-ENOMEM, "%s", name);
 	tap->net = (struct net){ .ops = &ops, .name = name, .cfg = cfg, .link_up = true };
-	tap->net.max_pairs = cfg->queues ? cfg->queues : 1;
+	tap->net.max_pairs = cfg->queues && !cfg->rss ? cfg->queues : 1;
 	for (unsigned i = 0; i < NET_MAX_PAIRS; i++)
 		tap->queue[i] = (struct tap_queue){ .tap = tap, .src = { -1, ready } };
 	err = tap_start(tap);

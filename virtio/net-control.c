@@ -26,6 +26,15 @@ static bool take_all(struct command *c, void *ret, size_t bytes)
 	return c->chain->out_bytes - c->at == bytes && virtq_read(c->chain, c->at, ret, bytes) == bytes;
 }
 
+/* Return: has it so much left? Then it is in @ret, and behind us. */
+static bool take(struct command *c, void *ret, size_t bytes)
+{
+	if (c->chain->out_bytes - c->at < bytes || virtq_read(c->chain, c->at, ret, bytes) != bytes)
+		return false;
+	c->at += bytes;
+	return true;
+}
+
 static bool has(const struct command *c, unsigned feature)
 {
 	return virtio_has(&c->vn->dev, feature);
@@ -136,11 +145,85 @@ static bool set_pairs(struct command *c)
 {
 	uint16_t pairs;
 
-	if (!has(c, VIRTIO_NET_F_MQ) || c->number != VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET ||
-	    !take_all(c, &pairs, sizeof(pairs)))
+	if (!has(c, VIRTIO_NET_F_MQ) || !take_all(c, &pairs, sizeof(pairs)))
 		return false;
 	pairs = le16toh(pairs);
-	return pairs && pairs <= c->vn->net->max_pairs && !net_apply_pairs(c->vn, pairs);
+	if (!pairs || pairs > net_pairs(c->vn) || net_apply_pairs(c->vn, pairs))
+		return false;
+	if (c->vn->steer)
+		c->vn->steer->n_table = 0;
+	return true;
+}
+
+/* How long the key is stands before it. Behind it Linux has a byte that fills its struct up, from 6.12 on. */
+static bool take_key(struct command *c, struct net_steering *ret)
+{
+	uint8_t n;
+
+	if (!take(c, &n, sizeof(n)) || n > sizeof(ret->key))
+		return false;
+	ret->key_bytes = n;
+	return take(c, ret->key, n);
+}
+
+/* Spec: 5.1.6.5.6.1: struct virtio_net_rss_config, in the middle of which a table has the length that its mask says */
+static bool set_steering(struct command *c)
+{
+	struct net_steering to = { .types = 0 };
+	struct {
+		uint32_t types;
+		uint16_t mask, unclassified;
+	} head;
+	uint16_t pairs;
+
+	if (!has(c, VIRTIO_NET_F_RSS) || !take(c, &head, sizeof(head)) || le16toh(head.mask) >= NET_STEER_TABLE)
+		return false;
+	to.types = le32toh(head.types);
+	to.unclassified = le16toh(head.unclassified);
+	to.n_table = le16toh(head.mask) + 1U;
+	if (!take(c, to.table, to.n_table * sizeof(to.table[0])) || !take(c, &pairs, sizeof(pairs)) || !take_key(c, &to))
+		return false;
+	for (unsigned i = 0; i < to.n_table; i++)
+		to.table[i] = le16toh(to.table[i]);
+	pairs = le16toh(pairs); /* that send */
+	if (net_steering_fault(&to, net_pairs(c->vn)) || !pairs || pairs > net_pairs(c->vn) ||
+	    net_apply_pairs(c->vn, pairs))
+		return false;
+	net_steer_set(c->vn->steer, &to);
+	return true;
+}
+
+/* Spec: 5.1.6.5.6.4: for who steers by nothing. What is reserved is not looked at: it may mean something one day. */
+static bool set_hash(struct command *c)
+{
+	struct net_steering to = { .types = 0 };
+	struct {
+		uint32_t types;
+		uint16_t reserved[4];
+	} head;
+
+	if (!has(c, VIRTIO_NET_F_HASH_REPORT) || has(c, VIRTIO_NET_F_RSS) || !take(c, &head, sizeof(head)) ||
+	    !take_key(c, &to))
+		return false;
+	to.types = le32toh(head.types);
+	if (net_steering_fault(&to, net_pairs(c->vn)))
+		return false;
+	net_steer_set(c->vn->steer, &to);
+	return true;
+}
+
+static bool set_queues(struct command *c)
+{
+	switch (c->number) {
+	case VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET:
+		return set_pairs(c);
+	case VIRTIO_NET_CTRL_MQ_RSS_CONFIG:
+		return set_steering(c);
+	case VIRTIO_NET_CTRL_MQ_HASH_CONFIG:
+		return set_hash(c);
+	default:
+		return false;
+	}
 }
 
 /* Those that were negotiated, or fewer */
@@ -163,7 +246,7 @@ static bool set_offloads(struct command *c)
 static bool (*const classes[])(struct command *c) = {
 	[VIRTIO_NET_CTRL_RX] = set_mode,	[VIRTIO_NET_CTRL_MAC] = set_mac,
 	[VIRTIO_NET_CTRL_VLAN] = set_vlan,	[VIRTIO_NET_CTRL_ANNOUNCE] = announced,
-	[VIRTIO_NET_CTRL_MQ] = set_pairs,	[VIRTIO_NET_CTRL_GUEST_OFFLOADS] = set_offloads,
+	[VIRTIO_NET_CTRL_MQ] = set_queues,	[VIRTIO_NET_CTRL_GUEST_OFFLOADS] = set_offloads,
 };
 
 static void handle(struct virtio_dev *dev, unsigned index)

@@ -1,6 +1,7 @@
 /*
  * The network device's own: net.c is the device, net-rx.c and net-tx.c are the ways of frames, net-control.c
- * has the driver's commands, net-filter.c which frames it wants, net-state.c saves and loads; net-kernel.c lets
+ * has the driver's commands, net-filter.c which frames it wants, net-steer.c to which queue they go (net-hash.c: by
+ * what), net-state.c saves and loads; net-kernel.c lets
  * vhost-net serve the queues of frames. Worker, where nothing else is said.
  */
 #ifndef VIRTIO_NET_INTERNAL_H
@@ -18,12 +19,19 @@
 #define VIRTIO_NET_HDR_GSO_UDP_L4  5
 #endif
 
+#define NET_HASH_HDR_BYTES 20 /* of struct virtio_net_hdr_v1_hash */
 #define NET_QUEUE_SIZE  256
 #define NET_TURN_FRAMES 256       /* of a queue, in one turn of the loop, */
 #define NET_TURN_BYTES  (4 * MIB) /* and of how many bytes */
 #define NET_TABLE       64        /* addresses that the driver may name */
 #define NET_VLANS       4096
 #define NET_RX_IOV      (3 * NET_MAX_IOV)
+#define NET_KEY_BYTES   40  /* of a hash's key */
+#define NET_HASH_INPUT  36  /* bytes that are hashed: addresses of IPv6, and ports */
+#define NET_STEER_TABLE 128 /* entries */
+#define NET_HASH_TYPES                                                                                            \
+	(VIRTIO_NET_RSS_HASH_TYPE_IPv4 | VIRTIO_NET_RSS_HASH_TYPE_TCPv4 | VIRTIO_NET_RSS_HASH_TYPE_UDPv4 |        \
+	 VIRTIO_NET_RSS_HASH_TYPE_IPv6 | VIRTIO_NET_RSS_HASH_TYPE_TCPv6 | VIRTIO_NET_RSS_HASH_TYPE_UDPv6)
 
 typedef uint8_t net_mac_t[NET_MAC_BYTES];
 
@@ -60,6 +68,28 @@ struct net_tx {
 	bool is_stuck;
 };
 
+/* What is hashed of a frame, VIRTIO_NET_RSS_HASH_TYPE_*, and with which key */
+struct net_hash {
+	uint32_t types, key_bytes;
+	uint8_t key[NET_KEY_BYTES];                /* behind its bytes: zeros */
+	uint32_t sum[2 * NET_HASH_INPUT][16]; /* what each half of a byte of the input adds */
+};
+
+/* What a driver says of that, and of where frames go */
+struct net_steering {
+	uint32_t types, key_bytes;
+	uint32_t n_table; /* a power of two; 0: all go to the first pair */
+	uint16_t unclassified, table[NET_STEER_TABLE]; /* pairs */
+	uint8_t key[NET_KEY_BYTES];
+};
+
+struct net_steer {
+	struct net_hash hash;
+	uint32_t n_table;
+	uint16_t unclassified, table[NET_STEER_TABLE];
+	struct net_rx *waits; /* whose frame waits for buffers, and with it all that come behind it */
+};
+
 struct virtio_net {
 	struct virtio_dev dev;
 	struct net *net;
@@ -81,6 +111,7 @@ struct virtio_net {
 	size_t turn_bytes[2 * NET_MAX_PAIRS];
 	struct iovec out[VIRTQ_MAX_SEGS + 1]; /* the frame that is being sent */
 	struct net_kernel *kernel; /* heap; NULL: without vhost */
+	struct net_steer *steer;   /* heap; NULL: what comes by a pair of the end is for that pair of the device */
 	unsigned in_kernel; /* 1 << queue: vhost-net serves it */
 	struct net_rx *rx[NET_MAX_PAIRS]; /* heap, as many as the end has */
 	struct net_tx tx[NET_MAX_PAIRS];
@@ -91,11 +122,32 @@ static inline struct virtio_net *vn_of(struct virtio_dev *dev)
 	return container_of(dev, struct virtio_net, dev);
 }
 
+/** net_pairs() - of queues, that the device has */
+static inline unsigned net_pairs(const struct virtio_net *vn)
+{
+	return vn->net->steered ? vn->net->steered : vn->net->max_pairs;
+}
+
+/**
+ * net_pairs_in_use() - which may pass frames
+ * All of a device that steers: Linux before 6.13 uses more that send than it tells of with RSS.
+ */
+static inline unsigned net_pairs_in_use(const struct virtio_net *vn)
+{
+	return vn->steer && vn->pairs ? net_pairs(vn) : vn->pairs;
+}
+
 /* Queue 2n receives and 2n + 1 sends; behind those of all pairs that a driver knows of comes the control queue. */
 
 static inline unsigned net_control_queue(const struct virtio_net *vn)
 {
-	return virtio_has(&vn->dev, VIRTIO_NET_F_MQ) ? 2 * vn->net->max_pairs : 2;
+	return virtio_has(&vn->dev, VIRTIO_NET_F_MQ) || virtio_has(&vn->dev, VIRTIO_NET_F_RSS) ? 2 * net_pairs(vn) : 2;
+}
+
+/** net_hdr_bytes() - what stands before each frame. Spec: 5.1.6 */
+static inline size_t net_hdr_bytes(const struct virtio_net *vn)
+{
+	return virtio_has(&vn->dev, VIRTIO_NET_F_HASH_REPORT) ? NET_HASH_HDR_BYTES : NET_HDR_BYTES;
 }
 
 /** net_is_linked() - has the driver a link? Any thread, for what it is worth */
@@ -152,6 +204,29 @@ static inline bool net_filter_passes_all(const struct net_filter *f)
 {
 	return f->promisc && !f->by_vlan && !f->nomulti && !f->nouni && !f->nobcast;
 }
+
+/* ---- net-hash.c ---- */
+
+/** net_hash_set() - @n: bytes of @key, at most NET_KEY_BYTES */
+void net_hash_set(struct net_hash *h, uint32_t types, const uint8_t *key, uint32_t n);
+/** net_hash_frame() - Return: VIRTIO_NET_HASH_REPORT_*, what of it was hashed; with ..._NONE the hash is 0 */
+uint16_t net_hash_frame(const struct net_hash *h, const uint8_t *frame, size_t n, uint32_t *ret);
+
+/* ---- net-steer.c ---- */
+
+/** net_steer_new() - main thread; vn->steer, if the end wants one; its owner frees it. Return: 0 or -ENOMEM */
+int net_steer_new(struct virtio_net *vn);
+/** net_steer_reset() - as a driver finds it: nothing is hashed */
+void net_steer_reset(struct virtio_net *vn);
+/** net_steering_fault() - Return: NULL, or what cannot be of it with so many pairs */
+const char *net_steering_fault(const struct net_steering *to, unsigned pairs);
+/** net_steer_set() - @to: was judged */
+void net_steer_set(struct net_steer *s, const struct net_steering *to);
+/**
+ * net_steer_frame() - to which pair does a frame go?
+ * @header: of it, to which its hash is added if the driver has negotiated that
+ */
+unsigned net_steer_frame(struct virtio_net *vn, uint8_t *header, const uint8_t *frame, size_t n);
 
 /* ---- net-kernel.c: vhost-net ---- */
 

@@ -61,7 +61,7 @@ static bool add_chain(struct net_rx *rx)
 	struct virtio_dev *dev = &rx->vn->dev;
 	const struct virtq_chain *c = dev->chain;
 
-	if (c->n_out || c->in_bytes < NET_HDR_BYTES) {
+	if (c->n_out || c->in_bytes < net_hdr_bytes(rx->vn)) {
 		virtio_break(dev, "a receive buffer that is to be read, or has no room for a header");
 		return false;
 	}
@@ -150,7 +150,7 @@ static void give(struct net_rx *rx, size_t bytes)
 	const unsigned n = chains_for(rx, bytes);
 
 	mend_header(rx, n);
-	net_received(rx->vn->net, bytes - NET_HDR_BYTES);
+	net_received(rx->vn->net, bytes - net_hdr_bytes(rx->vn));
 	for (unsigned i = 0; i < n; i++) {
 		const unsigned at = rx->first++;
 		const uint64_t room = rx->chain[at].bytes, part = bytes < room ? bytes : room;
@@ -251,6 +251,82 @@ static bool receive_one(struct net_rx *rx)
 	return receive_frame(rx, true);
 }
 
+/* ---- of a device that steers: each frame is read into memory of ours first ---- */
+
+/* It has come into @from's memory, which changes places with that of the queue that gets it. */
+static void hand_on(struct net_rx *from, struct net_rx *to, size_t bytes)
+{
+	uint8_t *const frame = from->frame;
+
+	from->frame = to->frame;
+	to->frame = frame;
+	to->frame_bytes = bytes;
+	from->vn->steer->waits = to;
+}
+
+/* Return: may there be more? */
+static bool take_steered(struct virtio_net *vn)
+{
+	const size_t head = net_hdr_bytes(vn);
+	struct net_rx *from = vn->rx[0], *to;
+	const struct iovec iov[] = { { from->frame, NET_HDR_BYTES }, { from->frame + head, NET_MAX_FRAME } };
+	const ssize_t n = net_receive(vn->net, 0, iov, 2);
+
+	net_passed(vn, 0, n > 0 ? (size_t)n : 0);
+	if (!n)
+		from->ready = false;
+	if (n <= 0)
+		return n;
+	if (net_is_linked(vn) && wants(from, iov, 2, (size_t)n)) {
+		to = vn->rx[net_steer_frame(vn, from->frame, iov[1].iov_base, (size_t)n - NET_HDR_BYTES)];
+		hand_on(from, to, (size_t)n - NET_HDR_BYTES + head);
+	} else {
+		net_dropped(vn->net, false);
+	}
+	return true;
+}
+
+/* What waits is given, or lost, before the next one is taken. Return: may there be more? */
+static bool steer_one(struct virtio_net *vn)
+{
+	struct net_rx *to = vn->steer->waits;
+
+	if (!to)
+		return take_steered(vn);
+	if (!net_is_linked(vn) || !virtio_is_live(&vn->dev, rx_queue(to))) {
+		net_dropped(vn->net, false);
+		to->frame_bytes = 0;
+	} else if (!give_frame(to)) {
+		return false;
+	}
+	vn->steer->waits = NULL;
+	return true;
+}
+
+/* Interrupts, and another turn, of whichever queue there is */
+static void steered(struct virtio_net *vn, bool more)
+{
+	for (unsigned i = 0; i < net_pairs(vn); i++) {
+		virtio_complete(&vn->dev, 2 * i);
+		if (more && virtio_is_live(&vn->dev, 2 * i)) {
+			virtio_again(&vn->dev, 2 * i);
+			more = false;
+		}
+	}
+}
+
+static void steer_serve(struct virtio_net *vn)
+{
+	const struct net_rx *from = vn->rx[0];
+	bool more = from->ready || vn->steer->waits;
+
+	if (vn->dev.parked)
+		return;
+	while (more && !atomic_load_explicit(&vn->dev.needs_reset, memory_order_relaxed) && net_may_pass(vn, 0))
+		more = steer_one(vn) && (from->ready || vn->steer->waits);
+	steered(vn, more);
+}
+
 /* ---- */
 
 void net_rx_serve(struct net_rx *rx)
@@ -259,6 +335,10 @@ void net_rx_serve(struct net_rx *rx)
 	const unsigned queue = rx_queue(rx);
 	bool more = rx->ready || rx->frame_bytes;
 
+	if (vn->steer) {
+		steer_serve(vn);
+		return;
+	}
 	if (vn->dev.parked || rx->pair >= vn->pairs || net_in_kernel(vn, queue))
 		return;
 	while (more && !atomic_load_explicit(&vn->dev.needs_reset, memory_order_relaxed) && net_may_pass(vn, queue))
@@ -284,7 +364,7 @@ int net_rx_new(struct virtio_net *vn, unsigned pair)
 		return -ENOMEM;
 	rx->vn = vn;
 	rx->pair = pair;
-	rx->frame = malloc(NET_HDR_BYTES + NET_MAX_FRAME);
+	rx->frame = malloc(NET_HASH_HDR_BYTES + NET_MAX_FRAME);
 	return rx->frame ? 0 : -ENOMEM;
 }
 

@@ -1,6 +1,6 @@
 /*
  * What a driver can observe of the network device beyond the core: which frames it wants, the pairs and offloads that
- * it has chosen, its address, and whether the link is there.
+ * it has chosen, where its frames go, its address, and whether the link is there.
  *
  * The end may be another one, at another place of the network: the driver is asked to announce itself. A machine whose
  * driver has not come up yet has the address that this device is made with, as a copy is another station; one that has
@@ -22,6 +22,10 @@ struct net_state {
 	uint8_t unplugged, announce;
 	uint8_t mac[NET_MAC_BYTES];
 	uint8_t uni[NET_TABLE * NET_MAC_BYTES], multi[NET_TABLE * NET_MAC_BYTES];
+	/* Of a device that steers: struct net_steering */
+	uint32_t hash_types, key_bytes, n_table, unclassified;
+	uint16_t table[NET_STEER_TABLE];
+	uint8_t key[NET_KEY_BYTES];
 };
 
 #define FLAG(member) STATE_ONE(struct net_state, member, .max = 1)
@@ -47,17 +51,40 @@ static const struct state_field fields[] = {
 	STATE_ARRAY(struct net_state, mac),
 	STATE_SOME(struct net_state, uni, n_uni),
 	STATE_SOME(struct net_state, multi, n_multi),
+	STATE_ONE(struct net_state, hash_types, .bits = NET_HASH_TYPES, .since = 2),
+	STATE_ONE(struct net_state, key_bytes, .max = NET_KEY_BYTES, .since = 2),
+	STATE_ONE(struct net_state, n_table, .max = NET_STEER_TABLE, .since = 2),
+	STATE_ONE(struct net_state, unclassified, .max = NET_MAX_PAIRS - 1, .since = 2),
+	STATE_SOME(struct net_state, table, n_table, .since = 2),
+	STATE_SOME(struct net_state, key, key_bytes, .since = 2),
 };
+
+_Static_assert(offsetof(struct net_state, hash_types) % 8 == 0 && sizeof(struct net_state) % 8 == 0, "no padding");
+
+static struct net_steering steering_of(const struct net_state *st)
+{
+	struct net_steering to = {
+		.types = st->hash_types,
+		.key_bytes = st->key_bytes,
+		.n_table = st->n_table,
+		.unclassified = (uint16_t)st->unclassified,
+	};
+
+	memcpy(to.table, st->table, sizeof(to.table));
+	memcpy(to.key, st->key, sizeof(to.key));
+	return to;
+}
 
 static const char *check(const void *state)
 {
 	const struct net_state *st = state;
+	const struct net_steering to = steering_of(st);
 
 	if (st->n_uni % NET_MAC_BYTES || (st->n_uni && st->more_uni))
 		return "n_uni";
 	if (st->n_multi % NET_MAC_BYTES || (st->n_multi && st->more_multi))
 		return "n_multi";
-	return st->pairs > st->max_pairs ? "pairs" : NULL;
+	return st->pairs > st->max_pairs ? "pairs" : net_steering_fault(&to, st->max_pairs);
 }
 
 /* ---- save ---- */
@@ -79,12 +106,22 @@ static void save_filter(const struct net_filter *f, struct net_state *st)
 	memcpy(st->vlan, f->vlan, sizeof(st->vlan));
 }
 
+static void save_steer(const struct net_steer *s, struct net_state *st)
+{
+	st->hash_types = s->hash.types;
+	st->key_bytes = s->hash.key_bytes;
+	st->n_table = s->n_table;
+	st->unclassified = s->unclassified;
+	memcpy(st->key, s->hash.key, sizeof(st->key));
+	memcpy(st->table, s->table, sizeof(st->table));
+}
+
 static int save(void *dev, void *ret_state)
 {
 	const struct virtio_net *vn = vn_of(dev);
 	struct net_state *st = ret_state;
 
-	st->max_pairs = vn->net->max_pairs;
+	st->max_pairs = net_pairs(vn);
 	st->pairs = vn->pairs;
 	st->mtu = vn->net->mtu;
 	st->offloads = vn->offloads;
@@ -92,6 +129,8 @@ static int save(void *dev, void *ret_state)
 	st->announce = vn->announce;
 	memcpy(st->mac, vn->mac, sizeof(st->mac));
 	save_filter(&vn->filter, st);
+	if (vn->steer)
+		save_steer(vn->steer, st);
 	return 0;
 }
 
@@ -102,9 +141,13 @@ static int judge(const struct virtio_net *vn, const struct net_state *st)
 {
 	const bool runs = vn->pairs;
 
-	if (st->max_pairs != vn->net->max_pairs || st->mtu != vn->net->mtu)
+	if (st->max_pairs != net_pairs(vn) || st->mtu != vn->net->mtu)
 		return -ENODEV;
-	if (runs != (st->pairs != 0) || (st->pairs > 1 && !virtio_has(&vn->dev, VIRTIO_NET_F_MQ)))
+	const bool rss = virtio_has(&vn->dev, VIRTIO_NET_F_RSS), hashes = virtio_has(&vn->dev, VIRTIO_NET_F_HASH_REPORT);
+
+	if (runs != (st->pairs != 0) || (st->pairs > 1 && !rss && !virtio_has(&vn->dev, VIRTIO_NET_F_MQ)))
+		return -EINVAL;
+	if ((st->n_table && !(runs && rss)) || ((st->hash_types || st->key_bytes) && !(runs && (rss || hashes))))
 		return -EINVAL;
 	if (st->offloads & ~(runs ? net_guest_offloads(vn->dev.driver_features) : 0))
 		return -EINVAL;
@@ -136,6 +179,7 @@ static int load(void *dev, const void *state)
 {
 	struct virtio_net *vn = vn_of(dev);
 	const struct net_state *st = state;
+	const struct net_steering to = steering_of(st);
 	int err = judge(vn, st);
 
 	if (!err && st->pairs)
@@ -145,6 +189,8 @@ static int load(void *dev, const void *state)
 	if (err)
 		return err;
 	load_filter(vn, st);
+	if (vn->steer)
+		net_steer_set(vn->steer, &to);
 	pthread_mutex_lock(&vn->dev.event_lock);
 	atomic_store(&vn->unplugged, st->unplugged);
 	memcpy(vn->mac, st->pairs ? st->mac : vn->own_mac, sizeof(vn->mac));
@@ -155,7 +201,7 @@ static int load(void *dev, const void *state)
 }
 
 const struct state_type net_state_type = {
-	STATE_TYPE("virtio-net", 1, struct net_state, fields),
+	STATE_TYPE("virtio-net", 2, struct net_state, fields),
 	.check = check,
 	.save = save,
 	.load = load,

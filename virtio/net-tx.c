@@ -65,23 +65,24 @@ static bool judge(const struct virtio_net *vn, struct virtio_net_hdr_v1 *h, size
 /* Return: 0, -EAGAIN, or -EPROTO: it is no frame at all */
 static int send_chain(struct virtio_net *vn, unsigned pair, const struct virtq_chain *c)
 {
+	const size_t head = net_hdr_bytes(vn); /* of which a hash is nothing that matters here */
 	struct virtio_net_hdr_v1 header;
 	size_t frame;
 	int n;
 
 	_Static_assert(sizeof(header) == NET_HDR_BYTES, "the header of both");
-	if (c->n_in || c->out_bytes < sizeof(header))
+	if (c->n_in || c->out_bytes < head)
 		return -EPROTO;
 	virtq_read(c, 0, &header, sizeof(header));
-	frame = c->out_bytes - sizeof(header);
-	if (!net_is_linked(vn) || pair >= vn->pairs || !judge(vn, &header, frame)) {
+	frame = c->out_bytes - head;
+	if (!net_is_linked(vn) || pair >= net_pairs_in_use(vn) || !judge(vn, &header, frame)) {
 		net_dropped(vn->net, true);
 		return 0;
 	}
 	vn->out[0] = (struct iovec){ &header, sizeof(header) };
-	n = virtq_slice(c, false, sizeof(header), frame, vn->out + 1, VIRTQ_MAX_SEGS);
+	n = virtq_slice(c, false, head, frame, vn->out + 1, VIRTQ_MAX_SEGS);
 	net_passed(vn, tx_queue(pair), frame);
-	return net_send(vn->net, pair, vn->out, (unsigned)n + 1, frame);
+	return net_send(vn->net, vn->steer ? 0 : pair, vn->out, (unsigned)n + 1, frame);
 }
 
 static void handle(struct virtio_dev *dev, unsigned index)

@@ -69,7 +69,13 @@ static void readable(struct net *net, unsigned pair)
 
 static void writable(struct net *net, unsigned pair)
 {
-	net_tx_room(net->ctx, pair);
+	struct virtio_net *vn = net->ctx;
+
+	if (!vn->steer)
+		net_tx_room(vn, pair);
+	else
+		for (unsigned i = 0; i < net_pairs(vn); i++)
+			net_tx_room(vn, i);
 }
 
 static void link_changed(struct net *net)
@@ -113,7 +119,7 @@ int net_apply_offloads(struct virtio_net *vn, unsigned offloads)
 int net_apply_pairs(struct virtio_net *vn, unsigned pairs)
 {
 	const struct net_ops *ops = vn->net->ops;
-	int err = ops->set_pairs ? ops->set_pairs(vn->net, pairs) : 0;
+	int err = ops->set_pairs && !vn->steer ? ops->set_pairs(vn->net, pairs) : 0;
 
 	if (err)
 		return err;
@@ -146,6 +152,7 @@ static const struct {
 	{ VIRTIO_NET_F_GUEST_ANNOUNCE, BIT(VIRTIO_NET_F_CTRL_VQ) },
 	{ VIRTIO_NET_F_MQ, BIT(VIRTIO_NET_F_CTRL_VQ) },
 	{ VIRTIO_NET_F_CTRL_MAC_ADDR, BIT(VIRTIO_NET_F_CTRL_VQ) },
+	{ VIRTIO_NET_F_RSS, BIT(VIRTIO_NET_F_CTRL_VQ) },
 };
 
 static bool features_ok(const struct virtio_dev *dev, uint64_t features)
@@ -190,7 +197,7 @@ static int activate(struct virtio_dev *dev)
 
 void net_put_back(struct virtio_net *vn, unsigned index, bool again)
 {
-	if (index >= 2 * vn->net->max_pairs)
+	if (index >= 2 * net_pairs(vn))
 		return;
 	if (index & 1)
 		vn->tx[index / 2].is_stuck = false;
@@ -208,7 +215,7 @@ static void drain(struct virtio_dev *dev, int index)
 		net_put_back(vn, (unsigned)index, false);
 		return;
 	}
-	for (unsigned i = 0; i < 2 * vn->net->max_pairs; i++)
+	for (unsigned i = 0; i < 2 * net_pairs(vn); i++)
 		net_put_back(vn, i, false);
 	net_kernel_deactivate(vn);
 	net_detach_end(vn);
@@ -216,7 +223,7 @@ static void drain(struct virtio_dev *dev, int index)
 
 static void serve_all(struct virtio_net *vn)
 {
-	for (unsigned i = 0; i < vn->pairs; i++) {
+	for (unsigned i = 0; i < net_pairs_in_use(vn); i++) {
 		net_tx_room(vn, i);
 		net_rx_serve(vn->rx[i]);
 	}
@@ -240,7 +247,7 @@ static void hold(struct virtio_dev *dev, bool on)
 		serve_all(vn);
 		return;
 	}
-	for (unsigned i = 0; i < 2 * vn->net->max_pairs; i++)
+	for (unsigned i = 0; i < 2 * net_pairs(vn); i++)
 		net_put_back(vn, i, true);
 }
 
@@ -250,10 +257,11 @@ static void reset(struct virtio_dev *dev)
 
 	net_kernel_deactivate(vn);
 	net_detach_end(vn);
+	net_steer_reset(vn);
 	vn->pairs = 0;
 	vn->offloads = 0;
 	vn->moved = false;
-	for (unsigned i = 0; i < vn->net->max_pairs; i++) {
+	for (unsigned i = 0; i < net_pairs(vn); i++) {
 		net_put_back(vn, 2 * i, false);
 		net_put_back(vn, 2 * i + 1, false);
 		vn->rx[i]->frame_bytes = 0;
@@ -271,8 +279,11 @@ static uint64_t config_read(struct virtio_dev *dev, unsigned off, unsigned width
 	struct virtio_net_config config = {
 		.status = htole16((uint16_t)((net_is_linked(vn) ? VIRTIO_NET_S_LINK_UP : 0) |
 					     (vn->announce ? VIRTIO_NET_S_ANNOUNCE : 0))),
-		.max_virtqueue_pairs = htole16((uint16_t)vn->net->max_pairs),
+		.max_virtqueue_pairs = htole16((uint16_t)net_pairs(vn)),
 		.mtu = htole16((uint16_t)vn->net->mtu),
+		.rss_max_key_size = NET_KEY_BYTES,
+		.rss_max_indirection_table_length = htole16(NET_STEER_TABLE),
+		.supported_hash_types = htole32(NET_HASH_TYPES),
 	};
 
 	memcpy(config.mac, vn->mac, sizeof(config.mac));
@@ -345,8 +356,10 @@ static uint64_t offered(const struct net *net, bool packed)
 		features |= BIT(VIRTIO_NET_F_HOST_ECN) | BIT(VIRTIO_NET_F_GUEST_ECN);
 	if (net->offloads & NET_USO)
 		features |= BIT(VIRTIO_NET_F_HOST_USO) | BIT(VIRTIO_NET_F_GUEST_USO4) | BIT(VIRTIO_NET_F_GUEST_USO6);
-	if (net->max_pairs > 1)
+	if (net->max_pairs > 1 || net->steered > 1)
 		features |= BIT(VIRTIO_NET_F_MQ);
+	if (net->steered)
+		features |= BIT(VIRTIO_NET_F_RSS) | BIT(VIRTIO_NET_F_HASH_REPORT);
 	if (net->mtu)
 		features |= BIT(VIRTIO_NET_F_MTU);
 	if (packed)
@@ -356,9 +369,9 @@ static uint64_t offered(const struct net *net, bool packed)
 
 static int make_queues(struct virtio_net *vn)
 {
-	int err = 0;
+	int err = net_steer_new(vn);
 
-	for (unsigned i = 0; !err && i < vn->net->max_pairs; i++) {
+	for (unsigned i = 0; !err && i < net_pairs(vn); i++) {
 		err = net_rx_new(vn, i);
 		vn->tx[i].spare = malloc(sizeof(*vn->tx[i].spare));
 		if (!vn->tx[i].spare)
@@ -387,8 +400,8 @@ int virtio_net_new(const struct ram *ram, const char *name, struct net *net, str
 	vn->dev.type = net->vhost ? &net_vhost_type : &net_type;
 	vn->dev.name = name;
 	vn->dev.ram = ram;
-	vn->dev.n_queues = 2 * net->max_pairs + 1;
-	vn->dev.config_bytes = offsetof(struct virtio_net_config, speed);
+	vn->dev.n_queues = 2 * net_pairs(vn) + 1;
+	vn->dev.config_bytes = net->steered ? sizeof(struct virtio_net_config) : offsetof(struct virtio_net_config, speed);
 	vn->dev.device_features = offered(net, net->cfg->packed);
 	made = make_queues(vn);
 	if (!made && net->vhost)
@@ -417,6 +430,7 @@ void virtio_net_free(struct virtio_dev *dev)
 		free(vn->tx[i].spare);
 	}
 	net_kernel_free(vn);
+	free(vn->steer);
 	net_close(vn->net);
 	free(vn);
 }

@@ -112,6 +112,11 @@ int virtio_queue_irq_fd(struct virtio_dev *dev, unsigned index)
 	return ops->queue_irq_fd ? ops->queue_irq_fd(dev, index) : -1;
 }
 
+bool virtio_is_live(const struct virtio_dev *dev, unsigned index)
+{
+	return virtio_queue_state(&dev->queue[index]) == VIRTIO_QUEUE_LIVE;
+}
+
 void virtio_again(struct virtio_dev *dev, unsigned index)
 {
 	const unsigned state = virtio_queue_state(&dev->queue[index]);

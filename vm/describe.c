@@ -147,6 +147,8 @@ static void describe_net(FILE *out, unsigned i, const struct net_config *net)
 		fprintf(out, ", MTU %u", net->mtu);
 	if (net->vhost)
 		fprintf(out, ", vhost");
+	if (net->rss)
+		fprintf(out, ", RSS");
 	fputc('\n', out);
 }
 

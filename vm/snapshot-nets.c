@@ -84,6 +84,7 @@ static void keep(struct net_config *net, const struct net_config *was)
 		memcpy(net->mac, was->mac, sizeof(net->mac));
 	net->has_mac |= was->has_mac;
 	net->packed |= was->packed;
+	net->rss |= was->rss;
 }
 
 static int refuse(const struct vm_config *cfg, unsigned i, const struct net_config *was)

@@ -207,7 +207,8 @@ static int put_disk(FILE *f, const struct disk_config *disk)
 /* Not where it leads: that is known when the guest goes on. A driver that has come up keeps its address. */
 static void put_net(FILE *f, const struct net_config *net)
 {
-	fprintf(f, "net %d %d %d %u %u", (int)net->kind, net->packed, net->vhost, net->mtu, net->queues);
+	fprintf(f, "net %d %d %d %d %u %u", (int)net->kind, net->packed, net->rss, net->vhost, net->mtu,
+		net->queues);
 	for (unsigned i = 0; net->has_mac && i < NET_MAC_BYTES; i++)
 		fprintf(f, "%c%02x", i ? ':' : ' ', net->mac[i]);
 	fputc('\n', f);

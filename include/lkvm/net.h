@@ -55,6 +55,7 @@ struct net_config {
 	bool packed;     /* the device offers packed rings */
 	unsigned mtu;    /* 0: the end's own */
 	unsigned queues; /* pairs of queues; 0: one */
+	bool rss;        /* lkvm steers: RSS, and hashes in headers */
 	const char *pcap; /* file that gets what passes, or NULL */
 	const char *rom;  /* file: the device's option ROM, from which firmware boots; or NULL */
 	/* user, passt */
@@ -146,6 +147,7 @@ struct net {
 	const struct net_config *cfg; /* the caller's, who keeps it until net_close() */
 	unsigned offloads;   /* what it takes from the guest, and can give */
 	unsigned max_pairs;
+	unsigned steered;    /* so many pairs has the device, over which it spreads what comes by the end's one; 0: as the end */
 	unsigned mtu;        /* of the link; 0: 1500 */
 	bool link_up;        /* as the end sees it */
 	bool broken;         /* receive() has said so; the link is down */

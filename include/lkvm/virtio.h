@@ -363,6 +363,9 @@ void virtio_queue_moved(struct virtio_dev *dev, unsigned index, uint16_t next);
 /** virtio_idle() - worker: busy() may say something else now */
 void virtio_idle(struct virtio_dev *dev);
 
+/** virtio_is_live() - worker: has the driver set up queue @index, and not stopped it? */
+bool virtio_is_live(const struct virtio_dev *dev, unsigned index);
+
 /** virtio_again() - worker: kick() again, in the next turn of the loop */
 void virtio_again(struct virtio_dev *dev, unsigned index);
 

@@ -98,6 +98,7 @@ suite 'direct' 'blk blk-pci' -d "$T_TMP/disk,direct,queues=4"
 # The second device sends what the first one is to receive.
 for transport in pci mmio; do
 	suite "${transport^^}" net --virtio-transport $transport -n switch=hostile-$$ -n switch=hostile-$$
+	suite "${transport^^}" net-rss --virtio-transport $transport -n switch=hostile-$$,rss -n switch=hostile-$$
 done
 
 # Somebody types all the time; nobody reads what the second port prints.

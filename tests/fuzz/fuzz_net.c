@@ -1,9 +1,9 @@
 /* Links: virtio/net.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/ram.o hw/state.o net/net.o net/tap.o net/slirp.o net/frame-queue.o net/poll-set.o net/script.o net/switch.o net/pcap.o util/json.o util/log.o util/loop.o tests/unit/fake-driver.o tests/unit/fake-ring.o */
 
 /*
- * What a driver puts into the queues of a network device with two pairs, while frames come, the link goes and comes,
- * and the device stands still. The first byte chooses the features; of each operation the first byte says what it
- * is, and where a length is needed it is the next one:
+ * What a driver puts into the queues of a network device with two pairs, or with one that it spreads over two, while
+ * frames come, the link goes and comes, and the device stands still. The first byte chooses the features; of each
+ * operation the first byte says what it is, and where a length is needed it is the next one:
  *
  *	0 LEN BYTES    a buffer to read on queue (op >> 4) % 5    4           the link goes, or comes
  *	1 LEN          a buffer to write to, likewise             5           it stands still, and goes on
@@ -27,6 +27,7 @@
 
 #define QUEUES 5
 #define PAIRS  2
+#define STEERED 16 /* of the first byte: the end has one pair, the device spreads what comes */
 
 static struct fake_driver drv;
 static struct virtio_dev *dev;
@@ -208,6 +209,12 @@ static uint64_t features_of(uint8_t byte)
 			    1ULL << VIRTIO_NET_F_GUEST_TSO4 | 1ULL << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS;
 	if (byte & 4)
 		features |= 1ULL << VIRTIO_NET_F_CTRL_VLAN;
+	if (byte & STEERED)
+		features |= 1ULL << VIRTIO_NET_F_RSS;
+	if (byte & STEERED && byte & 32)
+		features |= 1ULL << VIRTIO_NET_F_HASH_REPORT;
+	if (byte & STEERED && byte & 64) /* hashes alone */
+		features &= ~(1ULL << VIRTIO_NET_F_RSS);
 	return byte & 8 ? features | FAKE_EVENT_IDX : features;
 }
 
@@ -217,6 +224,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const uint64_t features = features_of(input_byte(&in));
 
 	open_end();
+	if (size && data[0] & STEERED) {
+		end.net.max_pairs = 1;
+		end.net.steered = PAIRS;
+	}
 	fake_init(&drv, 4);
 	check(!virtio_net_new(drv.ram, "net0", &end.net, &dev));
 	fake_attach(&drv, dev);

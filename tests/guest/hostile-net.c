@@ -390,3 +390,131 @@ static const struct hostile cases[] = {
 };
 
 const struct suite net_suite = { .name = "net", .victim = VIRTIO_NET, .cases = cases, .n = N_CASES(cases) };
+
+/* ---- a device that steers, with one pair of queues ---- */
+
+#define F_HASH   F(57)
+#define F_RSS    F(60)
+#define STEERS   (F_VERSION_1 | F_MRG | F_CTRL | F(18) | F_RSS | F_HASH)
+#define HASHES   (F_VERSION_1 | F_MRG | F_CTRL | F(18) | F_HASH)
+#define HASH_HEADER 20
+
+static unsigned put(const struct trial *t, unsigned at, uint64_t value, unsigned bytes)
+{
+	for (unsigned i = 0; i < bytes; i++)
+		t->d->buf[at + i] = (uint8_t)(value >> 8 * i);
+	return at + bytes;
+}
+
+/* @a: mask, entries of the table, what its last one is, pairs that send; @b: the queue of what is not classified, how long
+ * the key is to be, and is, and types */
+#define TABLE(mask, entries, last, pairs) \
+	((uint64_t)(mask) << 48 | (uint64_t)(entries) << 32 | (uint64_t)(last) << 16 | (pairs))
+#define REST(unclassified, says, is, types) \
+	((uint64_t)(unclassified) << 48 | (uint64_t)(says) << 40 | (uint64_t)(is) << 32 | (types))
+
+static uint8_t steer(const struct trial *t, uint64_t a, uint64_t b)
+{
+	const unsigned entries = (uint16_t)(a >> 32), key = (uint8_t)(b >> 32);
+	unsigned at = 2;
+
+	zero(t);
+	at = put(t, at, b, 4);
+	at = put(t, at, a >> 48, 2);
+	at = put(t, at, b >> 48, 2);
+	for (unsigned i = 0; i < entries; i++)
+		at = put(t, at, i + 1 == entries ? a >> 16 : 0, 2);
+	at = put(t, at, a, 2);
+	at = put(t, at, b >> 40, 1);
+	for (unsigned i = 0; i < key; i++)
+		at = put(t, at, i, 1);
+	return command(t, 0x0401, at - 2);
+}
+
+static void steer_refused(const struct trial *t)
+{
+	EXPECT_EQ(steer(t, t->a, t->b), 1);
+	EXPECT_EQ(steer(t, TABLE(127, 128, 0, 1), REST(0, 40, 40, 0x3f)), 0); /* the next one is taken */
+}
+
+static void hash_refused(const struct trial *t)
+{
+	unsigned at = 2;
+
+	zero(t);
+	at = put(t, at, t->b, 4);
+	at = put(t, at, UINT64_MAX, 8);
+	at = put(t, at, t->b >> 40, 1);
+	for (unsigned i = 0; i < (uint8_t)(t->b >> 32); i++)
+		at = put(t, at, i, 1);
+	EXPECT_EQ(command(t, 0x0402, at - 2), 1);
+}
+
+static void many_steerings(const struct trial *t)
+{
+	uint64_t random = 1;
+
+	for (unsigned i = 0; i < 300; i++) {
+		random = random * 6364136223846793005 + 1442695040888963407;
+		steer(t, random & 0x00ff00ff000f000f, random >> 7 & 0x000f3f3f0000007f);
+		EXPECT(frame_comes());
+	}
+	EXPECT_EQ(steer(t, TABLE(127, 128, 0, 1), REST(0, 40, 40, 0x3f)), 0);
+}
+
+/* It is broadcast, and no IP: no hash, and all of the header says so. Not a byte more than the buffer has */
+static void rx_hash_bound(const struct trial *t)
+{
+	EXPECT_EQ(steer(t, TABLE(0, 1, 0, 1), REST(0, 40, 40, 0x3f)), 0);
+	for (unsigned i = 0; i < 4096; i++)
+		t->d->buf[i] = 0x5a;
+	give(t, &(struct vbuf){ BUF(t, 1024), HASH_HEADER + FRAME, D_WRITE }, 1);
+	EXPECT(answered(RX(t)));
+	for (unsigned i = 0; i < 4096; i++)
+		EXPECT((i >= 1024 && i < 1024 + HASH_HEADER + FRAME) || t->d->buf[i] == 0x5a);
+	for (unsigned i = 12; i < HASH_HEADER; i++)
+		EXPECT_EQ(t->d->buf[1024 + i], 0);
+}
+
+static const struct hostile rss_cases[] = {
+	{ "5.1.6.5.6.1 a mask that is none", steer_refused, TABLE(2, 3, 0, 1), REST(0, 40, 40, 0x3f), .features = STEERS },
+	{ "5.1.6.5.6.1 a table of 256 entries", steer_refused, TABLE(255, 256, 0, 1), REST(0, 40, 40, 0x3f), .features = STEERS },
+	{ "5.1.6.5.6.1 a table of 65536 entries that is not there", steer_refused, TABLE(65535, 0, 0, 1), REST(0, 0, 0, 0x3f),
+	  .features = STEERS },
+	{ "5.1.6.5.6.1 a table that lacks an entry", steer_refused, TABLE(127, 127, 0, 1), REST(0, 40, 40, 0x3f),
+	  .features = STEERS },
+	{ "5.1.6.5.6.1 a queue in the table that is none", steer_refused, TABLE(127, 128, 1, 1), REST(0, 40, 40, 0x3f),
+	  .features = STEERS },
+	{ "5.1.6.5.6.1 queue 65535 in the table", steer_refused, TABLE(0, 1, 65535, 1), REST(0, 40, 40, 0x3f),
+	  .features = STEERS },
+	{ "5.1.6.5.6.1 a queue for the rest that is none", steer_refused, TABLE(0, 1, 0, 1), REST(1, 40, 40, 0x3f),
+	  .features = STEERS },
+	{ "5.1.6.5.6.1 queue 65535 for the rest", steer_refused, TABLE(0, 1, 0, 1), REST(65535, 40, 40, 0x3f),
+	  .features = STEERS },
+	{ "5.1.6.5.6.1 no queue that sends", steer_refused, TABLE(0, 1, 0, 0), REST(0, 40, 40, 0x3f), .features = STEERS },
+	{ "5.1.6.5.6.1 65535 queues that send", steer_refused, TABLE(0, 1, 0, 65535), REST(0, 40, 40, 0x3f), .features = STEERS },
+	{ "5.1.6.5.6.1 a key of 41 bytes", steer_refused, TABLE(0, 1, 0, 1), REST(0, 41, 41, 0x3f), .features = STEERS },
+	{ "5.1.6.5.6.1 a key of 255 bytes that has 40", steer_refused, TABLE(0, 1, 0, 1), REST(0, 255, 40, 0x3f),
+	  .features = STEERS },
+	{ "5.1.6.5.6.1 a key that lacks a byte", steer_refused, TABLE(0, 1, 0, 1), REST(0, 40, 39, 0x3f), .features = STEERS },
+	{ "5.1.6.5.6.1 hashes that are not offered", steer_refused, TABLE(0, 1, 0, 1), REST(0, 40, 40, 0x40), .features = STEERS },
+	{ "5.1.6.5.6.1 all hashes", steer_refused, TABLE(0, 1, 0, 1), REST(0, 40, 40, 0xffffffff), .features = STEERS },
+	{ "5.1.6.5.6.1 300 of them, with frames between", many_steerings, .features = STEERS },
+	{ "5.1.6.5.6.4 hashes beside RSS", hash_refused, 0, REST(0, 40, 40, 0x3f), .features = STEERS },
+	{ "5.1.6.5.6.4 a key of 41 bytes", hash_refused, 0, REST(0, 41, 41, 0x3f), .features = HASHES },
+	{ "5.1.6.5.6.4 a key that lacks a byte", hash_refused, 0, REST(0, 40, 39, 0x3f), .features = HASHES },
+	{ "5.1.6.5.6.4 hashes that are not offered", hash_refused, 0, REST(0, 40, 40, 0x80000000), .features = HASHES },
+	{ "5.1.6.4 a buffer with room for a header and its hash", rx_hash_bound, .features = STEERS },
+	{ "5.1.6.3.1 a receive buffer that lacks a byte for the hash", rx_short, HASH_HEADER - 1, .features = STEERS },
+	{ "5.1.6.2 a frame whose header lacks a byte of the hash", tx_short, HASH_HEADER - 1, .features = STEERS },
+	{ "5.1.6.2 a header with its hash, and no frame", tx_length, HASH_HEADER, .features = STEERS },
+	{ "5.1.6.3 300 frames and no buffer for them", rx_none, .features = STEERS },
+	{ "2.4.1 reset with buffers that wait for frames", rx_reset, .features = STEERS },
+	{ "5.1.3.1 RSS without CTRL_VQ", bad_features, F_RSS, .raw = true },
+	{ "5.1.4 writing how long a key may be", write_config, 17, 1 },
+	{ "2.5.1 behind the configuration", odd_config, 24, 4 },
+};
+
+const struct suite net_rss_suite = {
+	.name = "net-rss", .victim = VIRTIO_NET, .must_offer = F_RSS, .cases = rss_cases, .n = N_CASES(rss_cases),
+};

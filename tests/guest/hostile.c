@@ -10,7 +10,7 @@ static const struct suite *const suites[] = {
 	&status_suite, &queue_suite,   &split_suite, &packed_suite, &rng_suite,        &blk_suite,
 	&blk_ro_suite, &blk_pci_suite, &pci_suite,   &msix_suite,   &pci_config_suite, &mmio_suite,
 	&console_suite, &console_packed_suite, &balloon_suite, &balloon_packed_suite,
-	&net_suite, &vsock_suite, &mem_suite, &pmem_suite, &pmem_ro_suite, &gpu_suite, &gpu_packed_suite, &input_suite,
+	&net_suite, &net_rss_suite, &vsock_suite, &mem_suite, &pmem_suite, &pmem_ro_suite, &gpu_suite, &gpu_packed_suite, &input_suite,
 };
 
 #define MOST_DEVICES 12

@@ -43,7 +43,7 @@ struct suite {
 
 extern const struct suite status_suite, queue_suite, split_suite, packed_suite, pci_config_suite,
 	pci_suite, msix_suite, mmio_suite, blk_suite, blk_pci_suite, blk_ro_suite, rng_suite,
-	console_suite, console_packed_suite, balloon_suite, balloon_packed_suite, net_suite, vsock_suite,
+	console_suite, console_packed_suite, balloon_suite, balloon_packed_suite, net_suite, net_rss_suite, vsock_suite,
 	mem_suite, pmem_suite, pmem_ro_suite, gpu_suite, gpu_packed_suite, input_suite;
 
 /** usual_features() - what a case starts with unless it says otherwise */

@@ -15,6 +15,7 @@ restore    a guest that is saved, and goes on with its network
 vhost      the kernel moves the frames: 4 MiB both ways with equal checksums, the link goes and comes, saved and restored
 +vhostmq   vhost with two pairs of queues, over MMIO
 +uso       datagrams, many in a frame, both ways, over IPv4 and IPv6 (NET_KERNEL=backport: it takes Linux 6.2 in host and guest)
++rss       frames go to the queues that ethtool -X says, saved and restored too, also as hashes and by packed rings
 "
 
 . ./job.sh
@@ -385,6 +386,74 @@ test_uso()
 	expect_status uso-on 0
 	wait_until "all of them" grep -qs segments uso.got06
 	expect "all of them, restored" grep -q "^400 segments" uso.got06
+}
+
+# gained NAME NUMBER QUEUE: what that queue has got between the counts before the guest's number NUMBER, and after it
+gained()
+{
+	tr -d '\r' <"$1.out" | sed -n 's/^guest: queues got //p' | sed -n "$((2 * $2 - 1)),$((2 * $2))p" | cut -d ' ' -f $(($3 + 1)) |
+		paste -s -d ' ' | sed 's/\(.*\) \(.*\)/echo $((\2 - \1))/' | sh
+}
+
+# goes_to NAME NUMBER ADDRESS QUEUE OTHER: 20 packets do; what comes beside them, by ARP for example, may go elsewhere
+goes_to()
+{
+	wait_line "$1" "guest: waits for ping$2"
+	expect "pings $2" ping -c 20 -W 10 "$3"
+	echo "ping$2" >&9
+	wait_until "counts $2" counted "$1" "$2"
+	expect "queue $4 gets them: $(gained "$1" "$2" "$4")" [ "$(gained "$1" "$2" "$4")" -ge 15 ]
+	expect "queue $5 does not: $(gained "$1" "$2" "$5")" [ "$(gained "$1" "$2" "$5")" -lt 10 ]
+}
+
+counted() { ended "$1" || [ "$(grep -c "guest: queues got" "$1.out")" -ge $((2 * $2)) ]; }
+
+test_rss()
+{
+	local words=
+	for i in "1 weight:0:1" "2 weight:1:0" "3 weight:0:1"; do
+		words="$words,steer:${i#* },counts,line:ping${i%% *},counts"
+	done
+	dd if=/dev/urandom of=rss.file bs=1M count=1 2>/dev/null
+	boot rss "net:10.77.15.2,rings,channels:2,offload:rxhash:on$words,fetch:10.77.15.1:5151,give:10.77.15.1:5152:1,line:saved,ping:10.77.15.1,poweroff" \
+		-c 2 -n tap,ifname=lkrss,queues=2,rss,packed
+	host_net lkrss 10.77.15.1
+	serve_file rss.file 5151
+	take_file rss.got 5152
+	goes_to rss 1 10.77.15.2 1 0
+	goes_to rss 2 10.77.15.2 0 1
+	wait_line rss "guest: waits for ping3"
+	expect "save it" lkvm snapshot rss rss.saved
+	goes_to rss 3 10.77.15.2 1 0
+	wait_line rss "guest: waits for saved"
+	echo saved >&9
+	wait_end rss
+	expect_status rss 0
+	expect_line rss "guest: virtio[0-9] has a packed ring"
+	expect_line rss "guest: rxhash on"
+	expect_line rss "guest: fetched $(sum rss.file)"
+	expect "what the guest gave" same "$(given rss)" "$(sum rss.got)"
+	expect_line rss "guest: ping 10.77.15.1 0% lost"
+	# It goes on where it was told to go to queue 1, from before it was counted again.
+	start rss-on --restore rss.saved
+	exec 9>rss-on.in
+	host_net lkrss 10.77.15.1
+	serve_file rss.file 5151
+	take_file rss.got 5152
+	expect "pings" ping -c 20 -W 10 10.77.15.2
+	echo ping3 >&9
+	wait_line rss-on "guest: queues got .*"
+	grep "guest: queues got" rss.out | sed -n 5p | cat - rss-on.out >rss-both.out
+	expect "queue 1 gets them: $(gained rss-both 1 1)" [ "$(gained rss-both 1 1)" -ge 15 ]
+	expect "queue 0 does not: $(gained rss-both 1 0)" [ "$(gained rss-both 1 0)" -lt 10 ]
+	wait_line rss-on "guest: waits for saved"
+	echo saved >&9
+	wait_end rss-on
+	expect_status rss-on 0
+	expect_line rss-on "guest: fetched $(sum rss.file)"
+	run rss-without --restore rss.saved -n tap,ifname=lkrss,vhost=on </dev/null
+	expect_status rss-without 125
+	expect "it is refused: $(cat rss-without.err)" grep -q "rss does not go with vhost=on" rss-without.err
 }
 
 run_tests "$@"

@@ -306,7 +306,7 @@ START_TEST(test_options)
 		{ "tap,mtu=65535", 0 }, { "tap,mtu=65536", -EINVAL }, { "tap=tap0", -EINVAL }, { "tap,fd=x", -EINVAL },
 		{ "tap,fd=3", 0 }, { "tap,ifname=a/b", -EINVAL }, { "tap,ifname=sixteen-letters-", -EINVAL },
 		{ "tap,ifname=..", -EINVAL }, { "switch=lan", 0 }, { "switch=a/b", -EINVAL }, { "switch=", -EINVAL },
-		{ "switch,name=lan", 0 }, { "switch=lan,queues=2", -EINVAL }, { "bridge", -EINVAL },
+		{ "switch,name=lan", 0 }, { "switch=lan,queues=2,rss", 0 }, { "rss", 0 }, { "bridge", -EINVAL },
 		{ "mac=02:00:00:00:00", -EINVAL }, { "mac=03:00:00:00:00:01", -EINVAL }, { "mac=00:00:00:00:00:00", -EINVAL },
 		{ "mac=02:00:00:00:00:01:", -EINVAL }, { "mac=2:0:0:0:0:1", -EINVAL }, { "mac=02:00:00:00:00:+1", -EINVAL },
 		{ "tap,", -EINVAL },
@@ -559,6 +559,42 @@ START_TEST(test_tap_queues)
 }
 END_TEST
 
+/* So many pairs of queues, and one way to the host; who steers is lkvm, or the host's kernel. */
+START_TEST(test_rss)
+{
+	static const struct {
+		const char *arg, *why;
+	} refused[] = {
+		{ "switch=lan,queues=2", "queues= of a network of kind switch goes with rss only" },
+		{ "user,queues=2", "queues= of a network of kind user goes with rss only" },
+		{ "tap,rss,vhost=on", "rss does not go with vhost=on" },
+		{ "tap,fd=3,queues=2", "without rss, with queues=" },
+	};
+	char words[300];
+
+	setup();
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+		ck_assert_int_eq(net_config_parse(&cfg[0], "net", refused[i].arg), 0);
+		ck_assert_int_eq(net_open(&cfg[0], "net0", &net[0]), -EINVAL);
+		log_last_error(words, sizeof(words));
+		ck_assert_msg(strstr(words, refused[i].why), "%s", words);
+		net_config_free(&cfg[0]);
+	}
+	ck_assert_int_eq(net_config_parse(&cfg[0], "net", "switch=lan,queues=2,rss"), 0);
+	ck_assert_int_eq(net_none(&cfg[0], "net0", &net[0]), 0);
+	ck_assert_uint_eq(net[0]->max_pairs, 1);
+	ck_assert_uint_eq(net[0]->steered, 2);
+	net_close(net[0]);
+	net_config_free(&cfg[0]);
+	if (open_tap(",queues=4,rss")) {
+		ck_assert_uint_eq(net[0]->max_pairs, 1);
+		ck_assert_uint_eq(net[0]->steered, 4);
+		close_guest(0);
+	}
+	teardown();
+}
+END_TEST
+
 /* Where vhost-net cannot be used, the message says what is missing; where it can, one is open for each pair. */
 START_TEST(test_tap_vhost)
 {
@@ -621,5 +657,5 @@ START_TEST(test_tap_script)
 }
 END_TEST
 
-UNIT_MAIN("net-ends", test_tap, test_tap_queues, test_tap_vhost, test_tap_script, test_passt, test_passt_is_slow, test_options, test_switch, test_switch_first_ends, test_switch_dead, test_switch_full,
+UNIT_MAIN("net-ends", test_tap, test_tap_queues, test_rss, test_tap_vhost, test_tap_script, test_passt, test_passt_is_slow, test_options, test_switch, test_switch_first_ends, test_switch_dead, test_switch_full,
 	  test_switch_folder, test_pcap, test_pcap_full, test_script)

@@ -13,7 +13,7 @@
 	 BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO4) |         \
 	 BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) | BIT(VIRTIO_NET_F_STATUS))
 
-static unsigned pairs, mtu;
+static unsigned pairs, mtu, steered, offloads = RIG_ALL;
 static uint8_t own[NET_MAC_BYTES];
 static gpa_t out, in, cmd;
 
@@ -22,7 +22,9 @@ static struct virtio_dev *make(const struct ram *ram)
 	struct virtio_dev *d;
 
 	memcpy(rig_config.mac, own, sizeof(own));
-	ck_assert_int_eq(virtio_net_new(ram, "net0", rig_open(pairs, mtu), &d), 0);
+	rig_open(steered ? 1 : pairs, mtu)->steered = steered;
+	rig_end->net.offloads = offloads;
+	ck_assert_int_eq(virtio_net_new(ram, "net0", &rig_end->net, &d), 0);
 	return d;
 }
 
@@ -193,6 +195,32 @@ START_TEST(test_another)
 }
 END_TEST
 
+/* An offload that the driver has negotiated, and this host's end has not */
+START_TEST(test_without_offload)
+{
+	static const struct {
+		uint64_t features;
+		unsigned offload;
+	} table[] = {
+		{ BIT(VIRTIO_NET_F_CSUM), NET_CSUM },
+		{ BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4), NET_TSO4 },
+		{ BIT(VIRTIO_NET_F_CSUM) | BIT(56), NET_USO },
+		{ BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(54) | BIT(55), NET_USO },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		setup(MACHINE_PCI, table[i].features);
+		ck_assert_int_eq(machine_reload(""), 0);
+		virtio_dev_hold_end(dev);
+		offloads = RIG_ALL & ~table[i].offload;
+		ck_assert_int_eq(machine_reload("No such device"), -ENODEV);
+		virtio_dev_hold_end(dev);
+		machine_free();
+		offloads = RIG_ALL;
+	}
+}
+END_TEST
+
 START_TEST(test_hostile_values)
 {
 	setup(MACHINE_PCI, BIT(VIRTIO_NET_F_CTRL_VQ));
@@ -219,6 +247,76 @@ static void use(void *object)
 	hold(object);
 }
 
+#define STEERING (FEATURES | BIT(VIRTIO_NET_F_RSS) | BIT(VIRTIO_NET_F_HASH_REPORT))
+#define HASH_HDR 20
+
+/* What has no hash goes to the second pair; a key of three bytes. */
+static void steer(void)
+{
+	static const uint8_t rss[] = { 0x3f, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 2, 0, 3, 0xaa, 0xbb, 0xcc };
+
+	ck_assert_int_eq(command(VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, rss, sizeof(rss)), 0);
+}
+
+START_TEST(test_steering)
+{
+	steered = 2;
+	for (unsigned kind = 0; kind < MACHINE_KINDS; kind++) {
+		uint8_t frame[60];
+		uint32_t written;
+
+		setup(kind, STEERING);
+		steer();
+		rig_fill(frame, sizeof(frame), own, 2);
+		for (unsigned i = 0; i < 4; i++) {
+			machine_restore();
+			ck_assert_int_ge(fake_add(&drv.queue[2], &FAKE_IN(in, 2048), 1), 0);
+			virtio_notify(dev, 2);
+			rig_put(0, &(struct virtio_net_hdr_v1){ 0 }, frame, sizeof(frame));
+			machine_wait_used(2, &written);
+			ck_assert_uint_eq(written, HASH_HDR + sizeof(frame));
+		}
+		machine_free();
+	}
+	steered = 0;
+}
+END_TEST
+
+START_TEST(test_hostile_steering)
+{
+	static const uint8_t hashes[] = { 0x3f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3 };
+
+	steered = 2;
+	setup(MACHINE_PCI, STEERING);
+	steer();
+	hold(dev);
+	ck_assert_int_eq(machine_load_field("hash_types", 0x40), -ERANGE);
+	ck_assert_int_eq(machine_load_field("key_bytes", 41), -ERANGE);
+	ck_assert_int_eq(machine_load_field("n_table", 129), -ERANGE);
+	ck_assert_int_eq(machine_load_field("n_table", 3), -ERANGE);
+	ck_assert_int_eq(machine_load_field("table", 2), -ERANGE);
+	ck_assert_int_eq(machine_load_field("unclassified", 2), -ERANGE);
+	virtio_dev_hold_end(dev);
+	machine_test_hostile(dev->type->state, dev, use);
+	machine_free();
+	/* without RSS there is no table, and with neither nothing at all */
+	setup(MACHINE_PCI, STEERING & ~BIT(VIRTIO_NET_F_RSS));
+	ck_assert_int_eq(command(VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_HASH_CONFIG, hashes, sizeof(hashes)), 0);
+	hold(dev);
+	ck_assert_int_eq(machine_load_field("n_table", 1), -EINVAL);
+	ck_assert_int_eq(machine_load_field("hash_types", 1), 0);
+	virtio_dev_hold_end(dev);
+	machine_free();
+	setup(MACHINE_PCI, FEATURES);
+	hold(dev);
+	ck_assert_int_eq(machine_load_field("hash_types", 1), -EINVAL);
+	ck_assert_int_eq(machine_load_field("key_bytes", 1), -EINVAL);
+	virtio_dev_hold_end(dev);
+	machine_free();
+	steered = 0;
+}
+END_TEST
+
 START_TEST(test_hostile)
 {
 	setup(MACHINE_PCI, FEATURES);
@@ -227,5 +325,5 @@ START_TEST(test_hostile)
 }
 END_TEST
 
-UNIT_MAIN("net-state", test_frames, test_buffers, test_choices, test_address, test_another, test_hostile_values,
-	  test_hostile)
+UNIT_MAIN("net-state", test_frames, test_buffers, test_choices, test_address, test_another, test_without_offload, test_hostile_values,
+	  test_steering, test_hostile_steering, test_hostile)
