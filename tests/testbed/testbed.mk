@@ -2,7 +2,7 @@
 # host that they use where this machine's KVM cannot run Linux.
 
 # The longest first: two run at a time.
-LINUX := $(addprefix tests/testbed/,session.sh snapshot.sh look.sh fs.sh user.sh net.sh blk.sh console.sh virtio.sh linux.sh firmware.sh)
+LINUX := $(addprefix tests/testbed/,session.sh snapshot.sh look.sh fs.sh user.sh net.sh blk.sh console.sh virtio.sh linux.sh firmware.sh ovmf.sh)
 
 CHECKS += $(LINUX)
 $(LINUX): $(O)/lkvm
@@ -68,6 +68,12 @@ check-snapshot-long: $(O)/lkvm $(GUEST_BIN) ## what of `lkvm snapshot` takes lon
 	$(Q)tests/setup.sh check
 	$(Q)TAP_LIMIT=86400 LINUX_TESTS=all SNAPSHOT_MOMENTS=1000 SNAPSHOT_ROUNDS=50 SNAPSHOT_FORKS=100 SNAPSHOT_TIMEOUT=80000 \
 		tests/tap.sh tests/testbed/snapshot.sh --kvm tests/functional/snapshot-moments.t.sh
+
+# As each boot takes a minute on a busy machine.
+.PHONY: check-firmware-long
+check-firmware-long: $(O)/lkvm ## OVMF boots a kernel by fw_cfg, twice with the same variables
+	$(Q)tests/setup.sh check
+	$(Q)TAP_LIMIT=7200 tests/testbed/ovmf.sh kernel
 
 # For its 300 MB of debug information, and a kernel that has to be built.
 .PHONY: check-dump-long

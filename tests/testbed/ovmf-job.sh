@@ -1,0 +1,46 @@
+#!/bin/busybox sh
+# shellcheck shell=dash
+# The tests of tests/testbed/ovmf.sh, where KVM can run Linux. guest-init says what the words of lkvm.test= do.
+
+tests="
+disk       OVMF, GRUB on an EFI system partition, Debian 6.1 cloud: 256 MB, power-off
++kernel    OVMF, Debian 6.1 cloud, initrds and command line by fw_cfg, variables in a file: 512 MB, reboot, twice
+"
+
+. ./job.sh
+
+expect_machine()
+{
+	expect_line "$1" "guest: cpus 1"
+	expect_line "$1" "guest: ram 00100000-.*"
+	expect_no_line "$1" "guest: bars .*(can't claim|bogus).*"
+	expect_line "$1" "guest: bars shown"
+}
+
+test_disk()
+{
+	cp OVMF_VARS_4M.fd disk.vars
+	run disk -c 1 -m 256 --firmware OVMF_CODE_4M.fd --firmware-vars disk.vars -d efi.disk </dev/null
+	expect_status disk 0
+	expect_machine disk
+	expect_line disk ".*reboot: Power down.*"
+}
+
+test_kernel()
+{
+	local n
+	cp OVMF_VARS_4M.fd kernel.vars
+	for n in 1 2; do
+		run kernel$n -c 1 -m 512 --firmware OVMF_CODE_4M.fd --firmware-vars kernel.vars -k cloud -i initrd \
+			-p "lkvm.test=show,bars,firm,reboot" </dev/null
+		expect_status kernel$n 0
+		expect_machine kernel$n
+		expect_line kernel$n "guest: command line .* lkvm.test=show,bars,firm,reboot.*"
+		expect_line kernel$n "guest: dmi lkvm KVM virtual machine"
+		expect_line kernel$n "guest: efi 64"
+		cp kernel.vars kernel.vars.$n
+	done
+	expect "variables" [ "$(cmp -s OVMF_VARS_4M.fd kernel.vars.1; echo $?)" = 1 ]
+}
+
+run_tests "$@"
