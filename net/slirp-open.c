@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/socket.h>
 
 #define MOST_MTU     65521 /* that the library knows */
@@ -249,11 +250,26 @@ static int start(struct user_net *u, const struct net_config *cfg)
 	return err;
 }
 
+/* The library looks for it only when a guest asks, and says nothing. */
+static int judge_tftp(const char *folder, const char *name)
+{
+	struct stat st;
+
+	if (!folder)
+		return 0;
+	if (stat(folder, &st))
+		return log_err(-errno, "%s: tftp '%s'", name, folder);
+	return S_ISDIR(st.st_mode) ? 0 : log_err(-ENOTDIR, "%s: tftp '%s'", name, folder);
+}
+
 int user_open(const struct net_config *cfg, const char *name, struct net **ret)
 {
-	struct user_net *u = calloc(1, sizeof(*u));
-	int err;
+	struct user_net *u;
+	int err = judge_tftp(cfg->tftp, name);
 
+	if (err)
+		return err;
+	u = calloc(1, sizeof(*u));
 	if (!u)
 		return log_err(-ENOMEM, "%s", name);
 	u->fds.epfd = u->events.fd = -1;

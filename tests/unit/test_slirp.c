@@ -18,6 +18,7 @@
 #include <netinet/udp.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -173,15 +174,20 @@ static void send_ip6(const char *to, uint8_t protocol, const void *payload, size
 	send_out();
 }
 
-static void send_udp(uint32_t to, uint16_t port, const char *text)
+static void send_udp_bytes(uint32_t to, uint16_t port, const void *bytes, size_t len)
 {
 	uint8_t packet[64] = { 0 };
 	const struct udphdr udp = { .source = htons(7000), .dest = htons(port),
-				    .len = htons((uint16_t)(sizeof(udp) + strlen(text))) };
+				    .len = htons((uint16_t)(sizeof(udp) + len)) };
 
 	memcpy(packet, &udp, sizeof(udp));
-	memcpy(packet + sizeof(udp), text, strlen(text));
-	send_ip(to, IPPROTO_UDP, packet, sizeof(udp) + strlen(text), offsetof(struct udphdr, check));
+	memcpy(packet + sizeof(udp), bytes, len);
+	send_ip(to, IPPROTO_UDP, packet, sizeof(udp) + len, offsetof(struct udphdr, check));
+}
+
+static void send_udp(uint32_t to, uint16_t port, const char *text)
+{
+	send_udp_bytes(to, port, text, strlen(text));
 }
 
 static void send_udp6(const char *to, uint16_t port, const char *text)
@@ -438,6 +444,7 @@ START_TEST(test_dhcp)
 	const uint8_t router[] = { 3, 4, 10, 0, 2, 2 };
 	const uint8_t *offer;
 
+	cfg.bootfile = "boot.ipxe";
 	begin();
 	memcpy(packet, &udp, sizeof(udp));
 	bootp[0] = 1;
@@ -451,6 +458,7 @@ START_TEST(test_dhcp)
 	ck_assert_uint_eq(offer[0], 2);
 	ck_assert_mem_eq(offer + 16, ((uint8_t[]){ 10, 0, 2, 15 }), 4);
 	ck_assert_ptr_nonnull(memmem(offer + 240, 60, router, sizeof(router)));
+	ck_assert_str_eq((const char *)offer + 108, "boot.ipxe");
 	end();
 }
 END_TEST
@@ -629,6 +637,58 @@ START_TEST(test_conflict)
 {
 	check_conflict("tcp::%u-:22", SOCK_STREAM);
 	check_conflict("udp::%u-:22", SOCK_DGRAM);
+}
+END_TEST
+
+#define TFTP 69
+
+static const uint8_t *tftp_answer(const char *request, size_t len)
+{
+	send_udp_bytes(GATEWAY, TFTP, request, len);
+	wait_for(is_udp);
+	return (const uint8_t *)body_of(&in) + sizeof(struct udphdr);
+}
+
+/* Files of a folder, and no others; of the gateway even where nothing else can be had */
+START_TEST(test_tftp)
+{
+	static const char file[] = "\0\1boot\0octet", outside[] = "\0\1../boot\0octet", missing[] = "\0\1none\0octet";
+	char folder[] = "/tmp/lkvm-tftp-XXXXXX", path[64];
+	FILE *f;
+
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/boot", folder);
+	f = fopen(path, "we");
+	fputs("a kernel", f);
+	fclose(f);
+	cfg.tftp = folder;
+	cfg.restricted = true;
+	begin();
+	ck_assert_mem_eq(tftp_answer(file, sizeof(file)), "\0\3\0\1a kernel", 12);
+	ck_assert_uint_eq(tftp_answer(outside, sizeof(outside))[1], 5);
+	ck_assert_uint_eq(tftp_answer(missing, sizeof(missing))[1], 5);
+	end();
+	unlink(path);
+	rmdir(folder);
+}
+END_TEST
+
+START_TEST(test_no_tftp)
+{
+	static const char file[] = "\0\1passwd\0octet";
+	char text[256];
+
+	log_hold_errors(true);
+	cfg.tftp = "/nonsense";
+	ck_assert_int_eq(open_end(), -ENOENT);
+	log_last_error(text, sizeof(text));
+	ck_assert_str_eq(text, "net0: tftp '/nonsense': No such file or directory");
+	cfg.tftp = "/dev/null";
+	ck_assert_int_eq(open_end(), -ENOTDIR);
+	cfg.tftp = NULL;
+	begin();
+	ck_assert_uint_eq(tftp_answer(file, sizeof(file))[1], 5);
+	end();
 }
 END_TEST
 
@@ -835,5 +895,5 @@ START_TEST(test_nothing_left)
 END_TEST
 
 UNIT_MAIN("slirp", test_arp_and_ping, test_dhcp, test_udp, test_tcp_out, test_tcp_refused, test_forward, test_forward_udp,
-	  test_backlog, test_conflict, test_restrict, test_loopback_off, test_ip6, test_slow_guest, test_small_buffer,
-	  test_idle, test_many_sockets, test_junk, test_nothing_left)
+	  test_backlog, test_conflict, test_tftp, test_no_tftp, test_restrict, test_loopback_off, test_ip6, test_slow_guest,
+	  test_small_buffer, test_idle, test_many_sockets, test_junk, test_nothing_left)
