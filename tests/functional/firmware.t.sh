@@ -67,6 +67,28 @@ unkernel "initrd 'huge': is too large for firmware" -k program -i huge
 unkernel "kernel 'huge': is too large for firmware" -k huge
 rm huge
 
+# items FILE...: what the guest sums up of their bytes, as if one stood behind the other
+items()
+{
+	cat "$@" | perl -e 'local $/; my @b = unpack "C*", <STDIN>; my $s = 0; $s += $b[$_] * ($_ + 1) for 0 .. $#b;
+		print scalar(@b) . " " . $s % 2**32'
+}
+
+perl -e 'print "MZ", "\1" x 0x1ef, "\1", "\2" x 16, "HdrS", "\3" x 4000' >image # one sector beside the first
+head -c 1024 image >setup
+tail -c +1025 image >rest
+printf 'one\n\0\0\0\0' | head -c 5 >first
+printf '\0\0\0' >fill
+echo two >second
+t_run "$LKVM" run --debug-exit -m 128 -c 1 --firmware "$rom" -k image -i first -i second -p one -p 'two three'
+t_stdout_like "^setup $(items setup), kernel $(items rest), initrd $(items first fill second), command line .*console=ttyS0.* one two three$"
+t_run "$LKVM" run --debug-exit -m 128 -c 1 --firmware "$rom" -k program --nodefaults
+t_stdout_like "^setup 0 0, kernel $(items program), initrd 0 0, command line $"
+mkdir -p tree/arch/x86/boot
+cp image tree/arch/x86/boot/bzImage
+t_run "$LKVM" run --debug-exit -m 128 -c 1 --firmware "$rom" -k tree
+t_stdout_like "^setup $(items setup), kernel $(items rest), initrd 0 0,"
+
 # ---- a device's option ROM ----
 
 # unread REASON FILE

@@ -534,6 +534,42 @@ static const struct {
 	{ "fw_cfg: DMA to its own request", into_request },
 };
 
+static uint32_t number_of(uint16_t key)
+{
+	out16(SELECT, key);
+	return get32();
+}
+
+/* Its size, and the sum of its bytes with where they are */
+static void print_item(const char *name, uint16_t size_key, uint16_t data_key)
+{
+	const uint32_t size = number_of(size_key);
+	uint32_t sum = 0;
+
+	EXPECT_EQ(dma((uint32_t)data_key << 16 | DMA_SELECT | DMA_READ, size, SCRATCH, REQUEST), 0);
+	for (uint32_t i = 0; i < size; i++)
+		sum += *mem8(SCRATCH + i) * (i + 1);
+	print(name);
+	print_decimal(size);
+	print(" ");
+	print_decimal(sum);
+}
+
+/* What it is told of a kernel, if it is */
+static void print_kernel(void)
+{
+	if (!number_of(0x08))
+		return;
+	print_item("setup ", 0x17, 0x18);
+	print_item(", kernel ", 0x08, 0x11);
+	print_item(", initrd ", 0x0b, 0x12);
+	print(", command line ");
+	out16(SELECT, 0x15);
+	for (char c; (c = (char)in8(DATA));)
+		print((char[]){ c, 0 });
+	print("\n");
+}
+
 void guest_main(void)
 {
 	const unsigned n = sizeof(cases) / sizeof(cases[0]);
@@ -554,6 +590,7 @@ void guest_main(void)
 	}
 	print_decimal(n);
 	print(" cases\n");
+	print_kernel();
 	if (any)
 		guest_exit(1);
 }
