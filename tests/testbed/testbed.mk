@@ -44,6 +44,19 @@ check-net-long: $(O)/lkvm ## 1 GiB and iperf3 both ways over each kind of networ
 	$(Q)TAP_LIMIT=36000 NET_MIB=$(NET_MIB) NET_TIMEOUT=18000 tests/tap.sh tests/testbed/net-long.sh
 	$(Q)TAP_LIMIT=7200 GUESTS=$(NET_GUESTS) USER_HOST_MB=8192 tests/testbed/user.sh many
 
+# By hand, as the kernel's tests are built from its source first.
+VSOCK_PRELOAD := $(abspath $(O))/tests/testbed/vsock-preload.so
+export VSOCK_PRELOAD
+$(VSOCK_PRELOAD): tests/testbed/vsock-preload.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O1 -shared -fPIC -o $@ $< -ldl
+
+.PHONY: check-net-selftests
+check-net-selftests: $(O)/lkvm $(VSOCK_PRELOAD) ## Linux's own tests of networks and vsocks in guests
+	$(Q)tests/setup.sh check net
+	$(Q)TAP_LIMIT=7200 tests/tap.sh tests/testbed/net-selftests.sh
+
 # By hand, as it takes minutes on a busy machine: VSOCK_MIB=8 VSOCK_CONNS=300 are enough to see that all of it works.
 VSOCK_MIB ?= 1024
 VSOCK_CONNS ?= 3000
