@@ -132,7 +132,8 @@ def main():
         elif what == "size":
             v.size(*numbers)
             v.request(0)
-            while v.update() is None:  # then the server has seen the wish, too
+            # By whole requests it is told the size; then the server has seen the wish, too.
+            while v.update() is not None:
                 v.request(0)
         elif what == "close":
             return

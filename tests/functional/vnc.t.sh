@@ -55,6 +55,26 @@ t_is "so does its JSON" "$("$LKVM" list --json | jq -r '.[0].vnc')" unix:socket
 t_like "lkvm stat counts viewers" "$("$LKVM" stat shows)" '^VNC: *unix:socket, 0 viewers$'
 t_is "so does its JSON" "$("$LKVM" stat --json shows | jq -c .vnc)" '{"address":"unix:socket","viewers":0}'
 
+# Nobody wakes up while nothing changes: not the viewer's thread, nor those of lkvm and its devices.
+wakes()
+{
+	local task
+	for task in /proc/"$pid"/task/*; do
+		grep -q '^vcpu/' "$task/comm" || sed -n 's/^voluntary_ctxt_switches:[^0-9]*//p' "$task/status"
+	done | awk '{ n += $1 } END { print n }'
+}
+mkfifo idle
+timeout 60 python3 "$here/vnc.py" unix:socket show <idle >idles 2>&1 &
+v=$!
+exec 5>idle
+until_true grep -q frame idles
+sleep 0.5
+before=$(wakes)
+sleep 1
+t_is "an idle screen wakes nobody" "$(($(wakes) - before))" 0
+exec 5>&-
+wait $v
+
 printf i >&4
 says shows listens
 t_is "keys and pointer" "$(viewer unix:socket raw key:7a,15 key:41,0 point:1,0,99 point:0,0,99 point:8,199,0 point:0,199,0 \
