@@ -5,6 +5,7 @@
 tests="
 disk       OVMF, GRUB on an EFI system partition, Debian 6.1 cloud: 256 MB, power-off
 +kernel    OVMF, Debian 6.1 cloud, initrds and command line by fw_cfg, variables in a file: 512 MB, reboot, twice
++novars    OVMF of 2 MB, no variables: from a disk, RAM above 4 GB
 "
 
 . ./job.sh
@@ -41,6 +42,14 @@ test_kernel()
 		cp kernel.vars kernel.vars.$n
 	done
 	expect "variables" [ "$(cmp -s OVMF_VARS_4M.fd kernel.vars.1; echo $?)" = 1 ]
+}
+
+test_novars()
+{
+	run novars -c 1 -m 3400 --firmware OVMF_CODE.fd -d efi.disk </dev/null
+	expect_status novars 0
+	expect_machine novars
+	expect_line novars "guest: ram 100000000-.*"
 }
 
 run_tests "$@"

@@ -18,7 +18,7 @@ kernel=$(echo "$cloud"/boot/vmlinuz-*)
 
 status=0
 ./host.sh --auto --icount --silence 600 --memory 4096 --timeout 3000 \
-	--file /usr/share/OVMF/OVMF_CODE_4M.fd --file /usr/share/OVMF/OVMF_VARS_4M.fd \
+	--file /usr/share/OVMF/OVMF_CODE_4M.fd --file /usr/share/OVMF/OVMF_VARS_4M.fd --file /usr/share/OVMF/OVMF_CODE.fd \
 	--file "$kernel=cloud" --file "$work/initrd" --file "$work/efi.disk" \
 	--file job.sh ovmf-job.sh "$@" || status=$?
 exit "$status"

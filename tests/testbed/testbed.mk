@@ -84,9 +84,9 @@ check-snapshot-long: $(O)/lkvm $(GUEST_BIN) ## what of `lkvm snapshot` takes lon
 
 # As each boot takes a minute on a busy machine.
 .PHONY: check-firmware-long
-check-firmware-long: $(O)/lkvm ## OVMF boots a kernel by fw_cfg, twice with the same variables
+check-firmware-long: $(O)/lkvm ## OVMF boots a kernel by fw_cfg, twice with the same variables, and a disk with none
 	$(Q)tests/setup.sh check
-	$(Q)TAP_LIMIT=7200 tests/testbed/ovmf.sh kernel
+	$(Q)TAP_LIMIT=7200 tests/testbed/ovmf.sh kernel novars
 
 # For its 300 MB of debug information, and a kernel that has to be built.
 .PHONY: check-dump-long
