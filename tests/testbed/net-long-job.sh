@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests of tests/testbed/net-long.sh, where KVM can run Linux. They have a network of their own. $CLOUD is a kernel of
-# Debian, $NET_MIB how much passes in each test, each way.
+# Debian, $NET_MIB how much passes in each test, each way, and $NET_IPERF_MIB how much of iperf3's.
 tests="
 tap        iperf3 both ways, and bytes there and back, over a tap
 vhost      the same by vhost-net
@@ -31,8 +31,8 @@ commands()
 	functions
 	cat <<-END
 		${2-}
-		iperf3 -J -c $1 -n ${NET_MIB}M >&3 || echo iperf3 failed
-		iperf3 -J -R -c $1 -n ${NET_MIB}M >&3 || echo iperf3 failed
+		iperf3 -J -c $1 -n ${NET_IPERF_MIB}M >&3 || echo iperf3 failed
+		iperf3 -J -R -c $1 -n ${NET_IPERF_MIB}M >&3 || echo iperf3 failed
 		head -c ${NET_MIB}M /dev/urandom | tee >(sha256sum >sent) | tcp $1 5001 | sha256sum >back
 		until [ -s sent ]; do sleep 0.1; done
 		cat sent back
@@ -42,7 +42,7 @@ commands()
 # reported NAME: both ways the bytes came, but for what was still under way when iperf3's sender was through
 reported()
 {
-	[ "$(jq -s "map(select(.end.sum_received.bytes > $NET_MIB * 850000)) | length" "$1.iperf")" = 2 ]
+	[ "$(jq -s "map(select(.end.sum_received.bytes > $NET_IPERF_MIB * 850000)) | length" "$1.iperf")" = 2 ]
 }
 
 # figures: of iperf3, to the host and from it

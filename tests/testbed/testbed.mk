@@ -35,7 +35,7 @@ check-memory-long: $(O)/lkvm ## memory that Linux guests give back by the balloo
 	$(Q)TAP_LIMIT=7200 MEMORY_HOST_MB=8192 tests/tap.sh tests/testbed/memory.sh
 	$(Q)TAP_LIMIT=7200 MEMORY_HOST_MB=8192 tests/testbed/memory.sh fleet
 
-# By hand, likewise: NET_MIB=8 NET_GUESTS=4 are enough to see that all of it works.
+# By hand, likewise: NET_MIB=8 NET_GUESTS=4 are enough to see that all of it works. iperf3 has 64 MiB each way.
 NET_MIB ?= 1024
 NET_GUESTS ?= 20
 .PHONY: check-net-long
