@@ -2,7 +2,7 @@
 # host that they use where this machine's KVM cannot run Linux.
 
 # The longest first: two run at a time.
-LINUX := $(addprefix tests/testbed/,session.sh snapshot.sh look.sh fs.sh user.sh net.sh blk.sh console.sh virtio.sh linux.sh firmware.sh ovmf.sh)
+LINUX := $(addprefix tests/testbed/,session.sh snapshot.sh look.sh fs.sh user.sh net.sh blk.sh console.sh virtio.sh linux.sh firmware.sh)
 
 CHECKS += $(LINUX)
 $(LINUX): $(O)/lkvm
@@ -84,9 +84,9 @@ check-snapshot-long: $(O)/lkvm $(GUEST_BIN) ## what of `lkvm snapshot` takes lon
 
 # As each boot takes a minute on a busy machine.
 .PHONY: check-firmware-long
-check-firmware-long: $(O)/lkvm ## OVMF boots a kernel by fw_cfg, twice with the same variables, and a disk with none
+check-firmware-long: $(O)/lkvm ## OVMF boots a disk with GRUB, a kernel by fw_cfg, twice with the same variables, and a disk with none
 	$(Q)tests/setup.sh check
-	$(Q)TAP_LIMIT=7200 tests/testbed/ovmf.sh kernel novars
+	$(Q)TAP_LIMIT=7200 tests/testbed/ovmf.sh disk kernel novars
 
 # For its 300 MB of debug information, and a kernel that has to be built.
 .PHONY: check-dump-long
