@@ -44,9 +44,9 @@ refused()
 	t_stderr_is "lkvm: $1"
 }
 
-other less.json 'put(1, 0, "ecx", lambda v: v & ~1)'
+other less.json 'put(1, 0, "edx", lambda v: v & ~(1 << 17))'
 guest less.json
-t_run "$LKVM" run --debug-exit -c 1 -m 64 -k "$GUESTS/cpuid.mb" -p cpus=1 --cpu less.json,+pni
+t_run "$LKVM" run --debug-exit -c 1 -m 64 -k "$GUESTS/cpuid.mb" -p cpus=1 --cpu less.json,+pse36
 t_status 1
 other more.json 'put(7, 0, "edx", lambda v: v | 1 << 22)'
 refused "--cpu: CPU feature 'amx_bf16': not supported by this host's KVM" more.json

@@ -57,7 +57,8 @@ static void new_host(void)
 }
 
 /* Of a vCPU */
-#define VCPU 43
+#define VCPU 1043
+#define VM   1044
 static uint64_t vcpu_msr[2]; /* of 0x8b, 0x10a */
 static bool vcpu_refuses;
 
@@ -110,6 +111,12 @@ int ioctl(int fd, unsigned long request, ...)
 		return host.no_lists ? -1 : give_list(arg, feature_msrs, FEATURE_MSRS);
 	case KVM_GET_MSR_INDEX_LIST:
 		return give_list(arg, saved_msrs, ARRAY_SIZE(saved_msrs));
+	case KVM_CREATE_VM:
+		return VM;
+	case KVM_CREATE_VCPU:
+		return fd == VM ? VCPU : -1;
+	case KVM_SET_CPUID2:
+		return fd == VCPU ? 0 : -1;
 	case KVM_GET_MSRS:
 	case KVM_SET_MSRS:
 		return rw_msr(fd, request == KVM_SET_MSRS, arg);
@@ -163,6 +170,20 @@ static void said(const char *want)
 	snprintf(whole, sizeof(whole), want, path);
 	ck_assert_str_eq(text, whole);
 }
+
+/* KVM of Linux 6.18 tells of IA32_ARCH_CAPABILITIES on AMD's CPUs, and gives it to no vCPU. */
+START_TEST(test_no_vcpu_has_it)
+{
+	struct cpu_model *model;
+
+	new_host();
+	vcpu_refuses = true;
+	model = of_host();
+	vcpu_refuses = false;
+	ck_assert_uint_eq(model->n_msrs, 0);
+	cpu_model_free(model);
+}
+END_TEST
 
 START_TEST(test_round)
 {
@@ -395,4 +416,4 @@ START_TEST(test_limits)
 }
 END_TEST
 
-UNIT_MAIN("cpu-model", test_round, test_more_of_a_host, test_less_of_a_host, test_msrs, test_unreadable, test_limits)
+UNIT_MAIN("cpu-model", test_no_vcpu_has_it, test_round, test_more_of_a_host, test_less_of_a_host, test_msrs, test_unreadable, test_limits)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "cpuid-internal.h"
 #include "lkvm/log.h"
@@ -172,17 +173,35 @@ static bool belongs(const struct kvm_cpuid2 *cpuid, uint32_t index)
 	return !feature || cpuid_has(cpuid, feature);
 }
 
-/* An older KVM has no such lists: then there is none. */
-static void take_msrs(int kvm_fd, struct cpu_model *model)
+/* A vCPU of a machine of its own. Return: 0 or -errno */
+static int trial_vcpu(int kvm_fd, const struct kvm_cpuid2 *cpuid, int *ret)
+{
+	const int vm = ioctl(kvm_fd, KVM_CREATE_VM, 0UL);
+	const int vcpu = vm < 0 ? -1 : ioctl(vm, KVM_CREATE_VCPU, 0UL);
+	int err = vcpu < 0 || ioctl(vcpu, KVM_SET_CPUID2, cpuid) ? -errno : 0;
+
+	if (vm >= 0)
+		close(vm); /* the vCPU keeps it */
+	if (err && vcpu >= 0)
+		close(vcpu);
+	*ret = vcpu;
+	return err;
+}
+
+/* An older KVM has no such lists: then there is none. One that KVM has, but no vCPU, is none either. */
+static void take_msrs(int kvm_fd, int vcpu_fd, struct cpu_model *model)
 {
 	struct kvm_msr_list *features = msr_list(kvm_fd, KVM_GET_MSR_FEATURE_INDEX_LIST);
 	struct kvm_msr_list *saved = msr_list(kvm_fd, KVM_GET_MSR_INDEX_LIST);
 
 	for (uint32_t i = 0; features && saved && i < features->nmsrs && model->n_msrs < CPU_MODEL_MSRS; i++) {
-		struct kvm_msr_entry msr = { .index = features->indices[i] };
+		struct kvm_msr_entry msr = { .index = features->indices[i] }, set;
 
-		if (is_in(saved, msr.index) && belongs(model->cpuid, msr.index) &&
-		    transfer(kvm_fd, KVM_GET_MSRS, &msr) == 1)
+		if (!is_in(saved, msr.index) || !belongs(model->cpuid, msr.index) ||
+		    transfer(kvm_fd, KVM_GET_MSRS, &msr) != 1)
+			continue;
+		set = msr;
+		if (transfer(vcpu_fd, KVM_SET_MSRS, &set) == 1)
 			model->msr[model->n_msrs++] = msr;
 	}
 	free(features);
@@ -194,16 +213,22 @@ int cpu_model_of_host(int kvm_fd, bool tsc_deadline, struct cpu_model **ret)
 	static const struct cpu_topology one = { 1, 1, 1, 1 };
 	static const struct cpu_config as_usual;
 	struct cpu_model *model = calloc(1, sizeof(*model));
-	int err;
+	int err, vcpu;
 
 	if (!model)
 		return log_err(-ENOMEM, "CPU model");
 	err = cpuid_build(kvm_fd, &one, &as_usual, tsc_deadline, &model->cpuid);
+	if (!err) {
+		err = trial_vcpu(kvm_fd, model->cpuid, &vcpu);
+		if (err)
+			log_err(err, "a vCPU for the CPU model");
+	}
 	if (err) {
-		free(model);
+		cpu_model_free(model);
 		return err;
 	}
-	take_msrs(kvm_fd, model);
+	take_msrs(kvm_fd, vcpu, model);
+	close(vcpu);
 	*ret = model;
 	return 0;
 }
