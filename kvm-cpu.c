@@ -119,6 +119,12 @@ static void exit_io(struct kvm_cpu *cpu)
 	}
 }
 
+/* A KVM that emulates what it runs comes here for a device's memory that is gone: it may be there once it was mended. */
+static int beside_rw(const struct kvm *kvm, gpa_t at, uint8_t *data, unsigned len, bool write)
+{
+	return write ? ram_beside_write(kvm->ram, at, data, len) : ram_beside_read(kvm->ram, at, data, len);
+}
+
 static void exit_mmio(struct kvm_cpu *cpu)
 {
 	struct kvm_run *run = cpu->run;
@@ -129,8 +135,8 @@ static void exit_mmio(struct kvm_cpu *cpu)
 
 	kvm_cpu_count(&cpu->stats.mmio);
 	for (unsigned off = 0; off < len; off += step) {
-		if (!bus_rw(&cpu->kvm->mmio, run->mmio.phys_addr + off, run->mmio.data + off, step,
-			    write))
+		if (!bus_rw(&cpu->kvm->mmio, run->mmio.phys_addr + off, run->mmio.data + off, step, write) ||
+		    !beside_rw(cpu->kvm, GPA(run->mmio.phys_addr + off), run->mmio.data + off, step, write))
 			continue;
 		log_debug(LOG_MMIO, "%s 0x%llx, %u bytes", write ? "write to" : "read of",
 			  (unsigned long long)run->mmio.phys_addr + off, step);
