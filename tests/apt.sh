@@ -49,6 +49,18 @@ apt_update()
 	apt_root apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 update </dev/null >&2
 }
 
+# apt_version PACKAGE: that there is to download
+apt_version()
+{
+	local version
+	version=$(apt-cache show --no-all-versions "$1" 2>/dev/null | sed -n 's/^Version: //p')
+	[ -n "$version" ] || {
+		apt_update
+		version=$(apt-cache show --no-all-versions "$1" 2>/dev/null | sed -n 's/^Version: //p')
+	}
+	echo "$version"
+}
+
 # apt_install PACKAGE...: with the package lists that are there; with fresh ones if those will not do
 apt_install()
 {

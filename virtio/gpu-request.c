@@ -92,18 +92,25 @@ static uint32_t unref(struct virtio_gpu *g, const union request *req, union resp
 	return VIRTIO_GPU_RESP_OK_NODATA;
 }
 
+/* Are there this output, and @r, which has the number @id? 0: none, to show nothing. Return: OK_NODATA: they are */
+static uint32_t judge_show(const struct virtio_gpu *g, uint32_t output, uint32_t id, const struct gpu_resource *r)
+{
+	if (output >= g->n_outputs)
+		return VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID;
+	return id && !r ? VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID : VIRTIO_GPU_RESP_OK_NODATA;
+}
+
 static uint32_t set_scanout(struct virtio_gpu *g, const union request *req, union response *resp)
 {
 	const uint32_t output = le32toh(req->scanout.scanout_id), id = le32toh(req->scanout.resource_id);
 	const struct display_rect rect = rect_of(&req->scanout.r);
 	const struct gpu_scanout to = { .resource = id, .r = rect };
 	const struct gpu_resource *r = gpu_find(g, id);
+	const uint32_t why = judge_show(g, output, id, r);
 
 	(void)resp;
-	if (output >= g->n_outputs)
-		return VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID;
-	if (id && !r)
-		return VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID;
+	if (why != VIRTIO_GPU_RESP_OK_NODATA)
+		return why;
 	if (r && !gpu_inside(r->width, r->height, &rect)) /* of a blob nothing is */
 		return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
 	return gpu_scanout(g, output, r ? &to : NULL);
@@ -120,14 +127,13 @@ static uint32_t set_scanout_blob(struct virtio_gpu *g, const union request *req,
 			    le32toh(s->offsets[0]) },
 	};
 	const struct gpu_resource *r = gpu_find(g, id);
+	const uint32_t why = judge_show(g, output, id, r);
 
 	(void)resp;
 	if (!virtio_has(&g->dev, VIRTIO_GPU_F_RESOURCE_BLOB))
 		return VIRTIO_GPU_RESP_ERR_UNSPEC;
-	if (output >= g->n_outputs)
-		return VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID;
-	if (id && !r)
-		return VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID;
+	if (why != VIRTIO_GPU_RESP_OK_NODATA)
+		return why;
 	if (r && (!r->blob_bytes || !gpu_fits(r, &to.layout) || !gpu_inside(to.layout.width, to.layout.height, &to.r)))
 		return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
 	return gpu_scanout(g, output, r ? &to : NULL);
@@ -228,12 +234,11 @@ static uint32_t update_cursor(struct virtio_gpu *g, const union request *req, un
 	const uint32_t output = le32toh(req->cursor.pos.scanout_id), id = le32toh(req->cursor.resource_id);
 	const uint32_t hot_x = le32toh(req->cursor.hot_x), hot_y = le32toh(req->cursor.hot_y);
 	const struct gpu_resource *r = gpu_find(g, id);
+	const uint32_t why = judge_show(g, output, id, r);
 
 	(void)resp;
-	if (output >= g->n_outputs)
-		return VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID;
-	if (id && !r)
-		return VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID;
+	if (why != VIRTIO_GPU_RESP_OK_NODATA)
+		return why;
 	if (r && (!gpu_is_cursor(r) || hot_x >= DISPLAY_CURSOR_SIZE || hot_y >= DISPLAY_CURSOR_SIZE))
 		return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
 	g->pointer[output] = (struct gpu_pointer){ id, r ? hot_x : 0, r ? hot_y : 0, le32toh(req->cursor.pos.x),

@@ -19,14 +19,20 @@ struct run_boot {
 	char *cmdline; /* heap, or NULL: the default one as it is */
 };
 
-static int build_bios(struct run_boot *b, const struct hardware *hw, gpa_t at)
+int run_smbios(const struct vm_config *cfg, struct ram *ram, gpa_t at, gpa_t *ret_end)
 {
 	const struct smbios_config smbios = {
-		.topology = b->cfg->topology,
-		.ram_bytes = b->cfg->ram.size_bytes,
-		.uuid = b->cfg->has_uuid ? b->cfg->uuid : NULL,
+		.topology = cfg->topology,
+		.ram_bytes = cfg->ram.size_bytes,
+		.uuid = cfg->has_uuid ? cfg->uuid : NULL,
 	};
-	int err = smbios_build(b->ram, &smbios, at, &at);
+
+	return smbios_build(ram, &smbios, at, ret_end);
+}
+
+static int build_bios(struct run_boot *b, const struct hardware *hw, gpa_t at)
+{
+	int err = run_smbios(b->cfg, b->ram, at, &at);
 
 	if (!err)
 		err = reset_vector_build(b->ram, hw);

@@ -72,15 +72,9 @@ static int tell_acpi(const struct vm *vm, void *fw)
 /* Likewise; firmware places the table and tells the entry point where it is. */
 static int tell_smbios(const struct vm *vm, void *fw)
 {
-	const struct vm_config *cfg = vm->cfg;
-	const struct smbios_config config = {
-		.topology = cfg->topology,
-		.ram_bytes = cfg->ram.size_bytes,
-		.uuid = cfg->has_uuid ? cfg->uuid : NULL,
-	};
 	gpa_t end;
 	uint8_t *entry, *table;
-	int err = smbios_build(vm->ram, &config, GPA(LAYOUT_BIOS), &end);
+	int err = run_smbios(vm->cfg, vm->ram, GPA(LAYOUT_BIOS), &end);
 
 	if (err)
 		return err;

@@ -2,7 +2,7 @@
  * What firmware (rom.S) may do to its ROM, to PAM and to fw_cfg, by the book and not. Each case is a line, "N what ...
  * ok" or "... not ok: why"; the machine is as it was reset, but for what a case leaves to the next: nothing.
  */
-#include "guest.h"
+#include "expect.h"
 #include "rom.h"
 
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
@@ -15,24 +15,6 @@
 #define MEGABYTE  0x100000ULL
 #define PAM0      0x59
 #define SCRATCH   0x300000ULL
-
-static bool failed;
-
-static void fail(const char *where, const char *what, uint64_t got, uint64_t want)
-{
-	if (failed)
-		return;
-	failed = true;
-	print("not ok: ");
-	print_difference(where, what, got, want);
-}
-
-#define EXPECT_EQ(got, want)                                                                       \
-	do {                                                                                       \
-		uint64_t got_ = (uint64_t)(got), want_ = (uint64_t)(want);                         \
-		if (got_ != want_)                                                                 \
-			fail(__FILE__ ":" STRING(__LINE__), #got, got_, want_);                    \
-	} while (0)
 
 /* ---- the host bridge ---- */
 

@@ -3,31 +3,13 @@
  * not. Each case is a line, "N what ... ok" or "... not ok: why", and begins with the chip showing its array. Byte n of
  * the file is n / 256 at the begin; what is to be in it at the end tests/functional/firmware.t.sh knows.
  */
-#include "guest.h"
+#include "expect.h"
 
 #define VARS  0xfffc0000ULL
 #define END   0xfffe0000ULL
 #define BLOCK 0x1000ULL
 
 enum { READY = 0x80, ERASE_FAULT = 0x20, PROGRAM_FAULT = 0x10, NO_COMMAND = 0xb0 };
-
-static bool failed;
-
-static void fail(const char *where, const char *what, uint64_t got, uint64_t want)
-{
-	if (failed)
-		return;
-	failed = true;
-	print("not ok: ");
-	print_difference(where, what, got, want);
-}
-
-#define EXPECT_EQ(got, want)                                                                       \
-	do {                                                                                       \
-		uint64_t got_ = (uint64_t)(got), want_ = (uint64_t)(want);                         \
-		if (got_ != want_)                                                                 \
-			fail(__FILE__ ":" STRING(__LINE__), #got, got_, want_);                    \
-	} while (0)
 
 static uint64_t block(unsigned n)
 {

@@ -57,13 +57,7 @@ build()
 	mv -T root "$folder" 2>/dev/null || [ -d "$folder" ]
 )
 
-version_of() { apt-cache show --no-all-versions "$package" 2>/dev/null | sed -n 's/^Version: //p'; }
-
-version=$(version_of)
-[ -n "$version" ] || {
-	apt_update
-	version=$(version_of)
-}
+version=$(apt_version "$package")
 folder=$cache/net-selftests-$(cat "$0" - <<<"$version" | sha256sum | cut -c 1-16)
 if [ ! -d "$folder" ]; then
 	mkdir -p "$cache"

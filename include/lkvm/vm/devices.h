@@ -10,6 +10,7 @@
 #include "lkvm/virtio-console.h"
 #include "lkvm/vm/config.h"
 
+struct boot_framebuffer;
 struct disk;
 struct display;
 struct pci_host;
@@ -68,8 +69,6 @@ struct pci_host *virtio_list_pci(const struct virtio_list *list);
 struct disk *virtio_list_disk(const struct virtio_list *list, unsigned index);
 /** virtio_list_balloon() - the memory balloon; NULL: there is none */
 struct virtio_dev *virtio_list_balloon(const struct virtio_list *list);
-struct boot_framebuffer;
-
 /** virtio_list_framebuffer() - that of the gpu, before the vCPUs start; zeros: there is none, or no place for it */
 struct boot_framebuffer virtio_list_framebuffer(const struct virtio_list *list);
 /** virtio_list_gpu() - NULL: there is none */

@@ -211,6 +211,8 @@ int run_choose_cpus(struct vm_config *cfg);
 
 struct virtio_list;
 
+/** run_smbios() - the tables of the machine that @cfg asks for, by smbios_build(), whose returns it has */
+int run_smbios(const struct vm_config *cfg, struct ram *ram, gpa_t at, gpa_t *ret_end);
 /**
  * run_boot() - build the tables, load the kernel and all that goes with it
  * @made: one more initrd, or NULL
