@@ -5,7 +5,7 @@
  *	expect TEXT     wait until CMD has written TEXT, after what was expected before
  *	send TEXT       type it
  *	raw, cooked     wait until the terminal is in this mode
- *	size COLSxROWS  give the terminal this size
+ *	size COLSxROWS  give the terminal this size; as the first step: before CMD starts
  *	kill NUMBER     send the signal to CMD
  *	shell COMMAND   run it elsewhere, until it succeeds
  *
@@ -174,7 +174,7 @@ static int find_command(char **argv)
 int main(int argc, char **argv)
 {
 	struct termios before, after;
-	int cmd = find_command(argv), status;
+	int cmd = find_command(argv), first = 1, status;
 
 	(void)argc;
 	if (!cmd || openpty(&master, &slave, NULL, NULL, NULL) || tcgetattr(slave, &before)) {
@@ -183,8 +183,12 @@ int main(int argc, char **argv)
 	}
 	if (getenv("PTY_SECONDS"))
 		limit_s = atoi(getenv("PTY_SECONDS"));
+	if (!strcmp(argv[first], "size")) {
+		do_step(argv[first], argv[first + 1]);
+		first += 2;
+	}
 	start(argv + cmd);
-	for (int i = 1; i < cmd - 1; i++) {
+	for (int i = first; i < cmd - 1; i++) {
 		bool mode = !strcmp(argv[i], "raw") || !strcmp(argv[i], "cooked");
 
 		do_step(argv[i], mode ? "" : argv[i + 1]);
