@@ -1,9 +1,11 @@
 /* A chip of flash memory, as firmware keeps its variables in; see flash.h. */
 #include "lkvm/flash.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "lkvm/access.h"
+#include "lkvm/state.h"
 
 enum {
 	CMD_PROGRAM = 0x10,
@@ -213,3 +215,70 @@ uint64_t flash_read(void *flash, uint64_t off, unsigned len)
 	pthread_mutex_unlock(&f->lock);
 	return access_get(bytes, len);
 }
+
+/* ---- state ---- */
+
+struct flash_state {
+	uint64_t start;
+	uint32_t count, filled;
+	uint32_t mode, status;
+	uint8_t buffer[FLASH_BUFFER_BYTES];
+};
+
+static const struct state_field state_fields[] = {
+	STATE_ONE(struct flash_state, start),
+	STATE_ONE(struct flash_state, count, .max = FLASH_BUFFER_BYTES),
+	STATE_ONE(struct flash_state, filled, .max = FLASH_BUFFER_BYTES),
+	STATE_ONE(struct flash_state, mode, .max = FLASH_CONFIRM),
+	STATE_ONE(struct flash_state, status, .bits = FLASH_READY | NO_COMMANDS),
+	STATE_ARRAY(struct flash_state, buffer),
+};
+
+/* There is always something to come before the buffer is to be confirmed, and nothing then. */
+static const char *state_check(const void *state)
+{
+	const struct flash_state *st = state;
+
+	if (st->filled > st->count || (st->mode == FLASH_FILL && st->filled == st->count))
+		return "filled";
+	return st->mode == FLASH_CONFIRM && (!st->count || st->filled < st->count) ? "count" : NULL;
+}
+
+static int state_save_flash(void *flash, void *ret_state)
+{
+	struct flash_state *st = ret_state;
+	struct flash *f = flash;
+
+	pthread_mutex_lock(&f->lock);
+	*st = (struct flash_state){
+		.start = f->start, .count = f->count, .filled = f->filled, .mode = f->mode, .status = f->status,
+	};
+	memcpy(st->buffer, f->buffer, sizeof(st->buffer));
+	pthread_mutex_unlock(&f->lock);
+	return 0;
+}
+
+static int state_load_flash(void *flash, const void *state)
+{
+	const struct flash_state *st = state;
+	struct flash *f = flash;
+
+	if (st->start >= f->bytes)
+		return -ENODEV;
+	pthread_mutex_lock(&f->lock);
+	f->start = st->start;
+	f->count = st->count;
+	f->filled = st->filled;
+	f->status = (uint8_t)st->status;
+	memcpy(f->buffer, st->buffer, sizeof(f->buffer));
+	enter(f, (enum flash_mode)st->mode);
+	pthread_mutex_unlock(&f->lock);
+	return 0;
+}
+
+const struct state_type flash_state_type = {
+	STATE_TYPE("flash", 1, struct flash_state, state_fields),
+	.check = state_check,
+	.save = state_save_flash,
+	.load = state_load_flash,
+};

@@ -12,6 +12,7 @@
 
 #include "lkvm/chips.h"
 #include "lkvm/ram.h"
+#include "lkvm/state.h"
 #include "lkvm/types.h"
 
 #define ITEMS (FW_CFG_FIRST_FILE + FW_CFG_MAX_FILES)
@@ -109,6 +110,41 @@ int fw_cfg_file(void *dev, const char *name, const void *data, size_t len)
 	fw->n_files = n + 1;
 	fw->list.n = htobe32(fw->n_files);
 	return put(fw, FW_CFG_FILES, &fw->list, sizeof(fw->list.n) + fw->n_files * sizeof(*entry));
+}
+
+/* ---- of a machine that is saved, or goes on ---- */
+
+bool fw_cfg_next(void *dev, unsigned key, struct fw_cfg_item *ret)
+{
+	const struct fw_cfg *fw = dev;
+
+	while (key < ITEMS && (key == FW_CFG_FILES || !fw->item[key].data))
+		key++;
+	if (key >= ITEMS)
+		return false;
+	*ret = (struct fw_cfg_item){
+		.key = key,
+		.name = key < FW_CFG_FIRST_FILE ? "" : fw->list.entry[key - FW_CFG_FIRST_FILE].name,
+		.data = fw->item[key].data,
+		.len = fw->item[key].len,
+	};
+	return true;
+}
+
+int fw_cfg_put_back(void *dev, const struct fw_cfg_item *item)
+{
+	struct fw_cfg *fw = dev;
+	const unsigned n = item->key - FW_CFG_FIRST_FILE; /* of a file */
+
+	if (item->key < FW_CFG_FIRST_FILE)
+		return item->key == FW_CFG_FILES || *item->name ? -EINVAL : put(fw, item->key, item->data, item->len);
+	if (n > fw->n_files || !*item->name)
+		return -EINVAL;
+	if (n == fw->n_files)
+		return fw_cfg_file(fw, item->name, item->data, item->len);
+	if (strcmp(fw->list.entry[n].name, item->name) || be32toh(fw->list.entry[n].len) != item->len)
+		return -EINVAL;
+	return put(fw, item->key, item->data, item->len);
 }
 
 /* ---- what the guest does; under the lock ---- */
@@ -245,10 +281,57 @@ static void fw_cfg_fini(void *dev)
 	pthread_mutex_destroy(&fw->lock);
 }
 
+/* ---- state ---- */
+
+struct fw_cfg_state {
+	uint64_t at;
+	uint32_t selected, dma_high;
+};
+
+static const struct state_field state_fields[] = {
+	STATE_ONE(struct fw_cfg_state, at),
+	STATE_ONE(struct fw_cfg_state, selected, .max = UINT16_MAX),
+	STATE_ONE(struct fw_cfg_state, dma_high),
+};
+
+static int save(void *dev, void *ret_state)
+{
+	struct fw_cfg *fw = dev;
+
+	pthread_mutex_lock(&fw->lock);
+	*(struct fw_cfg_state *)ret_state = (struct fw_cfg_state){ fw->at, fw->selected, fw->dma_high };
+	pthread_mutex_unlock(&fw->lock);
+	return 0;
+}
+
+/* The place is in the item that is there. */
+static int load(void *dev, const void *state)
+{
+	const struct fw_cfg_state *st = state;
+	struct fw_cfg *fw = dev;
+	const size_t len = st->selected < ITEMS ? fw->item[st->selected].len : 0;
+
+	if (st->at > len)
+		return -ENODEV;
+	pthread_mutex_lock(&fw->lock);
+	fw->at = st->at;
+	fw->selected = (uint16_t)st->selected;
+	fw->dma_high = st->dma_high;
+	pthread_mutex_unlock(&fw->lock);
+	return 0;
+}
+
+static const struct state_type state_type = {
+	STATE_TYPE("fw-cfg", 1, struct fw_cfg_state, state_fields),
+	.save = save,
+	.load = load,
+};
+
 const struct device_type fw_cfg_type = {
 	.name = "fw-cfg",
 	.size = sizeof(struct fw_cfg),
 	.io = { .read = fw_cfg_read, .write = fw_cfg_write },
 	.init = fw_cfg_init,
 	.fini = fw_cfg_fini,
+	.state = &state_type,
 };

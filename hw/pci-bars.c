@@ -234,6 +234,8 @@ void pci_bars_map(struct pci_function *fn, uint32_t bars)
 	for (unsigned i = 0; i < PCI_BARS; i++)
 		if (bars >> i & 1 && bar_wanted(&fn->bar[i], &base))
 			bar_map(&fn->bar[i], base);
+	if (fn->ops->written)
+		fn->ops->written(fn);
 }
 
 /* ---- building a function ---- */

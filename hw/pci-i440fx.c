@@ -51,11 +51,15 @@ static void bridge_written(struct pci_function *fn)
 		host->pam(host->pam_ctx, &fn->config[PAM0]);
 }
 
-static void make_440fx(struct pci_function *bridge)
+/* It has a state, as what the guest can write. */
+static void make_440fx(struct pci_host *host)
 {
 	static const struct pci_ops ops = { .written = bridge_written };
+	struct pci_function *bridge = &host->bridge;
 
 	bridge->ops = &ops;
+	bridge->host = host;
+	bridge->board = &host->board;
 	access_put(&bridge->config[PCI_VENDOR_ID], 2, VENDOR_INTEL);
 	access_put(&bridge->config[PCI_DEVICE_ID], 2, DEVICE_440FX);
 	bridge->config[PCI_REVISION_ID] = REVISION;
@@ -96,7 +100,7 @@ static void add_pm(struct pci_host *host, struct pci_function *fn)
 
 void pci_host_i440fx(struct pci_host *host)
 {
-	make_440fx(&host->bridge);
+	make_440fx(host);
 	add_isa(host, &host->piix[0]);
 	add_pm(host, &host->piix[1]);
 	bus_remove(host->mmio, LAYOUT_ECAM);

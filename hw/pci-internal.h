@@ -64,7 +64,7 @@ bool pci_msix_pending(struct pci_vector *v);
 /* Is there one that is pending because the guest lets it not through? The first of them */
 bool pci_msix_withheld(struct pci_function *fn, unsigned *ret_vector);
 void pci_msix_load(struct pci_function *fn, unsigned vector, const uint32_t *entry, bool pending);
-/* Which BARs are decoded? Bit n: BAR n. Decode these, where the configuration space says. */
+/* Which BARs are decoded? Bit n: BAR n. Decode these, where the configuration space says, and the owner hears of it. */
 uint32_t pci_bars_on(const struct pci_function *fn);
 void pci_bars_map(struct pci_function *fn, uint32_t bars);
 /*

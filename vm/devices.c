@@ -9,6 +9,7 @@
 #include "lkvm/vm/devices.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -33,6 +34,7 @@
 #include "lkvm/virtio-vsock.h"
 #include "lkvm/vm/hardware.h"
 #include "lkvm/vm/option-rom.h"
+#include "lkvm/vm/snapshot.h"
 #include "lkvm/x86/boot.h"
 #include "lkvm/x86/cpu.h"
 #include "lkvm/x86/layout.h"
@@ -384,11 +386,26 @@ static int put_on_bus(struct virtio_list *list, struct virtio_slot *s)
 /* With the ids that the function has */
 static int add_rom(struct virtio_slot *s, const char *path)
 {
-	int err = path ? option_rom_load(path, virtio_pci_id(s->transport), &s->rom) : 0;
+	int err = option_rom_load(path, virtio_pci_id(s->transport), &s->rom);
 
-	if (!err && path)
+	if (!err)
 		virtio_pci_rom(s->transport, s->rom.data, s->rom.bytes);
 	return err;
+}
+
+static int add_net_rom(struct virtio_slot *s, const struct vm_config *cfg, unsigned index)
+{
+	const char *path = cfg->nets[index].rom;
+	char part[SNAPSHOT_PART_BYTES], saved[PATH_MAX];
+
+	if (!path || !cfg->firmware)
+		return 0;
+	if (*path || !cfg->restore)
+		return add_rom(s, path);
+	snapshot_rom_name(part, index);
+	if (snprintf(saved, sizeof(saved), "%s/%s", cfg->restore, part) >= (int)sizeof(saved))
+		return log_err(-ENAMETOOLONG, "'%s'", cfg->restore);
+	return add_rom(s, saved);
 }
 
 static int add_device(struct virtio_list *list, const struct virtio_kind *kind, unsigned index)
@@ -401,8 +418,8 @@ static int add_device(struct virtio_list *list, const struct virtio_kind *kind, 
 	err = kind->make(&list->env, index, s->name, &s->dev);
 	if (!err)
 		err = put_on_bus(list, s);
-	if (!err && kind->make == net_make && list->env.config->firmware)
-		err = add_rom(s, list->env.config->nets[index].rom);
+	if (!err && kind->make == net_make)
+		err = add_net_rom(s, list->env.config, index);
 	return err;
 }
 
@@ -609,6 +626,14 @@ static struct virtio_dev *device_of(const struct virtio_list *list, typeof(kinds
 struct virtio_dev *virtio_list_net(const struct virtio_list *list, unsigned index)
 {
 	return device_of(list, net_make, index);
+}
+
+const struct option_rom *virtio_list_rom(const struct virtio_list *list, unsigned index)
+{
+	for (unsigned i = 0; i < list->n; i++)
+		if (list->slot[i].kind->make == net_make && !index--)
+			return list->slot[i].rom.data ? &list->slot[i].rom : NULL;
+	return NULL;
 }
 
 struct virtio_dev *virtio_list_vsock(const struct virtio_list *list)

@@ -125,12 +125,14 @@ static int tell(const struct vm *vm, void *fw)
 
 static int make_vars(struct vm *vm)
 {
+	const struct vm_config *cfg = vm->cfg;
+	const enum vars_use use = cfg->dry_run ? VARS_SHOW : cfg->vars_private ? VARS_PRIVATE : VARS_WRITE;
 	const uint64_t bytes = rom_bytes(vm->rom);
 	int err;
 
-	if (!vm->cfg->firmware_vars)
+	if (!cfg->firmware_vars)
 		return 0;
-	err = vars_open(vm->cfg->firmware_vars, ROM_MAX - bytes, vm->cfg->dry_run, &vm->vars);
+	err = vars_open(cfg->firmware_vars, ROM_MAX - bytes, use, &vm->vars);
 	return err ? err : vars_map(vm->vars, &vm->kvm, GPA(RAM_GAP_END - bytes));
 }
 
@@ -150,6 +152,8 @@ int vm_make_firmware(struct vm *vm)
 	/* OVMF's handler lets another tick interrupt it, so that many of them at once take up its stack. */
 	kvm_lose_ticks(&vm->kvm);
 	pci_host_pam(virtio_list_pci(vm->virtio), rom_pam, vm->rom);
+	if (vm->cfg->snapshot)
+		return snapshot_take_told(vm->cfg->snapshot, platform_fw_cfg(vm->platform));
 	err = tell(vm, platform_fw_cfg(vm->platform));
 	return err ? log_err(err, "what firmware is told") : firmware_tell_kernel(vm, platform_fw_cfg(vm->platform));
 }

@@ -884,6 +884,8 @@ void run_config_free(struct vm_config *cfg)
 	free(cfg->name_heap);
 	free(cfg->kernel_heap);
 	free(cfg->vsock_heap);
+	free(cfg->firmware_heap);
+	free(cfg->vars_heap);
 	kernel_log_allow_free(&cfg->allow);
 	run_free_disks(cfg);
 	run_free_folders(cfg);

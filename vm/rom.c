@@ -112,6 +112,11 @@ uint64_t rom_bytes(const struct rom *rom)
 	return rom->bytes;
 }
 
+const void *rom_data(const struct rom *rom)
+{
+	return rom->data;
+}
+
 bool rom_has(const struct rom *rom, const char *text)
 {
 	return memmem(rom->data, rom->bytes, text, strlen(text));

@@ -19,6 +19,8 @@ __attribute__((noreturn)) static void abandon(const struct snapshot_job *job)
 	unlinkat(job->dir_fd, SNAPSHOT_STATE, 0);
 	for (unsigned i = 0; i < job->n_disks; i++)
 		unlinkat(job->dir_fd, job->part[i], 0);
+	for (unsigned i = 0; i < job->n_pieces; i++)
+		unlinkat(job->dir_fd, job->pieces[i].part, 0);
 	unlinkat(job->cfg.folder_fd, job->temp, AT_REMOVEDIR);
 	_exit(2);
 }
@@ -91,6 +93,23 @@ static void save_ram(struct snapshot_job *job, int pipe_fd)
 	need(job, pipe_fd, STEP_RAM, ram_save(job->cfg.ram, job->ram_fd, 0, &job->done.ram_bytes), 0);
 }
 
+/* What they were when this process was made, as RAM is */
+static void save_pieces(const struct snapshot_job *job, int pipe_fd)
+{
+	uint64_t at = 0;
+
+	for (unsigned i = 0; i < job->n_pieces; i++) {
+		const struct snapshot_piece *piece = &job->pieces[i];
+		const int fd = job->piece_fd[i];
+
+		at = i && fd == job->piece_fd[i - 1] ? at : 0;
+		need(job, pipe_fd, STEP_PIECES, file_write(fd, piece->data, piece->bytes, at), 0);
+		at += piece->bytes;
+		if (i + 1 == job->n_pieces || job->piece_fd[i + 1] != fd)
+			need(job, pipe_fd, STEP_PIECES, sync_file(job, fd), 0);
+	}
+}
+
 static void say_copied(struct snapshot_job *job, int pipe_fd)
 {
 	const struct report copied = { .step = STEP_COPIED, .done = job->done };
@@ -111,6 +130,7 @@ void snapshot_child(void *ctx, int pipe_fd)
 		save_ram(job, pipe_fd);
 	need(job, pipe_fd, STEP_RAM, sync_file(job, job->ram_fd), 0);
 	sync_disks(job, pipe_fd);
+	save_pieces(job, pipe_fd);
 	need(job, pipe_fd, STEP_STATE, file_write(job->state_fd, job->state.data, job->state.len, 0), 0);
 	need(job, pipe_fd, STEP_STATE, sync_file(job, job->state_fd), 0);
 	need(job, pipe_fd, STEP_FOLDER, give_name(job), 0);

@@ -149,17 +149,10 @@ int snapshot_same_disks(struct snapshot *snap, const struct vm_config *cfg)
 
 static int check_copy(const struct vm_config *cfg, const struct disk_state *st, unsigned i)
 {
-	const int dir_fd = snapshot_folder(cfg->snapshot);
 	char name[SNAPSHOT_DISK_BYTES];
-	struct stat is;
 
 	snapshot_disk_name(name, i);
-	if (fstatat(dir_fd, name, &is, AT_SYMLINK_NOFOLLOW))
-		return log_err(-errno, "'%s/%s'", cfg->restore, name);
-	if (!S_ISREG(is.st_mode) || (uint64_t)is.st_size != st->size_bytes)
-		return log_errx(-EBADMSG, "snapshot '%s' is damaged: '%s' is not as long as the disk", cfg->restore,
-				name);
-	return 0;
+	return snapshot_check_part(cfg->snapshot, name, st->size_bytes, "the disk");
 }
 
 /* ---- what the user says of them: where they are now ---- */

@@ -108,6 +108,18 @@ int snapshot_put(struct snapshot_writer *w, const char *section, const struct st
 	return err ? err : state_pack(&w->buf, type, state);
 }
 
+int snapshot_add_file(struct snapshot_writer *w, const char *part, const void *data, uint64_t bytes)
+{
+	struct snapshot_piece *pieces = realloc(w->pieces, (w->n_pieces + 1) * sizeof(*pieces));
+
+	if (!pieces)
+		return -ENOMEM;
+	w->pieces = pieces;
+	pieces[w->n_pieces] = (struct snapshot_piece){ .data = data, .bytes = bytes };
+	snprintf(pieces[w->n_pieces++].part, SNAPSHOT_PART_BYTES, "%s", part);
+	return 0;
+}
+
 int snapshot_end(struct snapshot_writer *w)
 {
 	struct header header = {
@@ -310,6 +322,17 @@ int snapshot_bad(const struct snapshot *snap, const char *section, const struct 
 				section, *in->why ? in->why : strerror(-err));
 	return log_errx(err, "snapshot '%s' is damaged: %s: %s", snap->path, section,
 			*in->why ? in->why : strerror(-err));
+}
+
+int snapshot_check_part(const struct snapshot *snap, const char *part, uint64_t bytes, const char *like)
+{
+	struct stat is;
+
+	if (fstatat(snap->dir_fd, part, &is, AT_SYMLINK_NOFOLLOW))
+		return log_err(-errno, "'%s/%s'", snap->path, part);
+	if (!S_ISREG(is.st_mode) || (uint64_t)is.st_size != bytes)
+		return log_errx(-EBADMSG, "snapshot '%s' is damaged: '%s' is not as long as %s", snap->path, part, like);
+	return 0;
 }
 
 int snapshot_note_path(char *path, uint8_t *ret, size_t cap, uint32_t *ret_n)

@@ -6,14 +6,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lkvm/types.h"
 #include "lkvm/vm/snapshot-write.h"
 #include "lkvm/vm/snapshot.h"
 
+static bool is_numbered(const char *name, const char *begin)
+{
+	const size_t n = strlen(begin);
+
+	return !strncmp(name, begin, n) && name[n] && name[n + strspn(name + n, "0123456789")] == '\0';
+}
+
 static bool is_part(const char *name)
 {
-	if (!strncmp(name, "disk", 4))
-		return name[4] && name[4 + strspn(name + 4, "0123456789")] == '\0';
-	return !strcmp(name, SNAPSHOT_STATE) || !strcmp(name, SNAPSHOT_RAM) || !strcmp(name, SNAPSHOT_WRITTEN);
+	static const char *const names[] = { SNAPSHOT_STATE, SNAPSHOT_RAM, SNAPSHOT_WRITTEN, SNAPSHOT_FIRMWARE,
+					     SNAPSHOT_VARS, SNAPSHOT_TOLD };
+
+	if (is_numbered(name, "disk") || is_numbered(name, "rom"))
+		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(name, names[i]))
+			return true;
+	return false;
 }
 
 static DIR *open_folder(int folder_fd, const char *name)

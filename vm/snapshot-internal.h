@@ -14,7 +14,7 @@ struct session_lists;
 /* The first sections; for the tests of their tables, too */
 extern const struct state_type snapshot_machine_type, snapshot_disk_type, snapshot_folder_type, snapshot_cpuid_type,
 	snapshot_lists_type, snapshot_network_type, snapshot_numa_type, snapshot_persistent_type,
-	snapshot_plug_type;
+	snapshot_plug_type, snapshot_firmware_type, snapshot_told_type, snapshot_option_rom_type;
 
 /**
  * snapshot_take() - the record of a section that has just one
@@ -87,6 +87,16 @@ int snapshot_describe_pmem(struct snapshot_writer *w, const struct pmem_config *
 /** snapshot_take_pmems() - into cfg->pmems, which is empty, all that there are, if they are what they were; 0 or -errno, logged */
 int snapshot_take_pmems(struct vm_config *cfg);
 
+/**
+ * snapshot_describe_firmware() - vm/snapshot-firmware.c: sections and files for firmware, if there is any
+ * @copy: its variables. Return: 0 or -errno, not logged
+ */
+int snapshot_describe_firmware(struct snapshot_writer *w, const struct vm *vm, bool copy);
+/** snapshot_take_firmware() - cfg->firmware and what goes with it, if there was any; Return: 0 or -errno, logged */
+int snapshot_take_firmware(struct vm_config *cfg);
+/** snapshot_take_option_rom() - of the network with this number; Return: 1: it has one; 0: none; -errno, logged */
+int snapshot_take_option_rom(const struct vm_config *cfg, unsigned i);
+
 /** snapshot_describe_lists() - a section for them, if there are any; Return: 0 or -errno, not logged */
 int snapshot_describe_lists(struct snapshot_writer *w, const struct session_lists *lists);
 /** snapshot_take_lists() - of one of the folders, which have been taken; Return: 0 or -errno, logged */
@@ -113,6 +123,12 @@ void snapshot_skip_plug(struct snapshot *snap);
 
 /** snapshot_pack_machine() - append the record of what @cfg says; Return: 0 or -ENOMEM, not logged */
 int snapshot_pack_machine(const struct vm_config *cfg, struct state_buf *buf);
+
+/**
+ * snapshot_check_part() - is there this file, and is it so long?
+ * @like: "the disk", for the message. Return: 0, or -errno, logged: -EBADMSG: no
+ */
+int snapshot_check_part(const struct snapshot *snap, const char *part, uint64_t bytes, const char *like);
 
 /** snapshot_bad() - log what is wrong with a section, which is where the reader came from; Return: @err */
 int snapshot_bad(const struct snapshot *snap, const char *section, const struct state_reader *in, int err);

@@ -8,7 +8,7 @@
 #include "lkvm/vm/snapshot-write.h"
 #include "lkvm/vm/snapshot.h"
 
-enum step { STEP_DISK, STEP_RAM, STEP_STATE, STEP_FOLDER, STEP_COPIED, STEP_DONE };
+enum step { STEP_DISK, STEP_RAM, STEP_PIECES, STEP_STATE, STEP_FOLDER, STEP_COPIED, STEP_DONE };
 
 /* The child's words, each of one write. */
 struct report {
@@ -29,6 +29,9 @@ struct snapshot_job {
 	int *disk_fd; /* of the copies, */
 	char (*part)[SNAPSHOT_DISK_BYTES]; /* and their names */
 	unsigned n_disks;
+	struct snapshot_piece *pieces;
+	int *piece_fd; /* of each; those of one file have the same */
+	unsigned n_pieces;
 	int ram_fd, state_fd;
 	void *buf; /* DISK_COPY_BYTES */
 	struct ram_child child;

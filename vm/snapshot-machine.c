@@ -371,6 +371,8 @@ int snapshot_take_config(struct vm_config *cfg)
 	if (!err)
 		err = snapshot_take_nets(cfg, n_nets);
 	if (!err)
+		err = snapshot_take_firmware(cfg);
+	if (!err)
 		err = snapshot_take_pmems(cfg);
 	if (!err)
 		err = snapshot_take_lists(cfg);
@@ -381,15 +383,11 @@ int snapshot_take_config(struct vm_config *cfg)
 
 /* ---- all of it ---- */
 
-int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool *copied, char *ret_why,
-		      size_t cap)
+int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool *copied, bool copy,
+		      char *ret_why, size_t cap)
 {
 	int err = snapshot_begin(w, "machine");
 
-	if (!err && vm->cfg->firmware) {
-		snprintf(ret_why, cap, "its firmware (--firmware): %s", strerror(EOPNOTSUPP));
-		return -EOPNOTSUPP;
-	}
 	if (!err)
 		err = snapshot_pack_machine(vm->cfg, &w->buf);
 	snprintf(ret_why, cap, "its description: %s", strerror(ENOMEM));
@@ -413,6 +411,11 @@ int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool
 		if (err)
 			snprintf(ret_why, cap, "persistent memory '%s': %s", vm->cfg->pmems[i].path,
 				 err == -EOPNOTSUPP ? "the guest may write to it (it is not 'ro')" : strerror(-err));
+	}
+	if (!err) {
+		err = snapshot_describe_firmware(w, vm, copy);
+		if (err)
+			snprintf(ret_why, cap, "its firmware: %s", strerror(-err));
 	}
 	if (!err)
 		err = snapshot_describe_lists(w, &vm->cfg->session.lists);

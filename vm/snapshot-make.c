@@ -138,7 +138,7 @@ static int find_disks(const struct snapshot_making *t, struct disk_source *disks
 static int note_state(const struct snapshot_making *t, const bool *is_copied, struct snapshot_writer *w,
 		      const struct why *why)
 {
-	int err = snapshot_describe(w, t->cfg.vm, is_copied, why->text, why->cap);
+	int err = snapshot_describe(w, t->cfg.vm, is_copied, !t->cfg.no_disks, why->text, why->cap);
 
 	if (!err)
 		err = snapshot_save_parts(w, t->cfg.vm, why->text, why->cap);
@@ -163,11 +163,14 @@ static int save(struct snapshot_making *t, const struct why *why)
 	if (!err)
 		err = note_state(t, is_copied, &w, why);
 	if (!err) {
-		err = snapshot_job_start(t->job, &w.buf, disks, n);
+		err = snapshot_job_add(t->job, w.pieces, w.n_pieces);
+		if (!err)
+			err = snapshot_job_start(t->job, &w.buf, disks, n);
 		if (err)
 			say(why, err, "start a process that writes it: %s", strerror(-err));
 	}
 	state_buf_free(&w.buf);
+	free(w.pieces);
 	free(disks);
 	free(is_copied);
 	return err;

@@ -93,6 +93,17 @@ static int refuse(const struct vm_config *cfg, unsigned i, const struct net_conf
 			cfg->restore, was->arg);
 }
 
+/* The device has what it had, wherever that came from. */
+static int take_rom(const struct vm_config *cfg, struct net_config *net, unsigned i)
+{
+	const int has = snapshot_take_option_rom(cfg, i);
+
+	if (!has && net->rom)
+		return log_errx(-EINVAL, "network %u of the machine in '%s' was made without 'rom' (--net)", i, cfg->restore);
+	net->rom = has > 0 ? "" : NULL;
+	return has < 0 ? has : 0;
+}
+
 /* @given: by the user, or NULL */
 static int take_net(struct vm_config *cfg, struct net_config *given, unsigned i, const struct network_state *st)
 {
@@ -136,6 +147,8 @@ int snapshot_take_nets(struct vm_config *cfg, unsigned n)
 		if (!err)
 			err = take_net(cfg, i < user.n_nets ? &user.nets[i] : NULL, i, st);
 		cfg->n_nets += !err;
+		if (!err)
+			err = take_rom(cfg, &cfg->nets[i], i);
 	}
 	free(st);
 	run_free_nets(&user);

@@ -9,11 +9,13 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "lkvm/flash.h"
 #include "lkvm/kvm-cpu.h"
 #include "lkvm/log.h"
 #include "lkvm/pci.h"
 #include "lkvm/types.h"
 #include "lkvm/virtio.h"
+#include "lkvm/vm/vars.h"
 #include "lkvm/x86/clock.h"
 #include "lkvm/x86/state.h"
 #include "snapshot-internal.h"
@@ -93,14 +95,19 @@ static int walk_pci(struct state_walk *walk)
 	struct pci_host *host = virtio_list_pci(walk->vm->virtio);
 	int err = host ? walk_chip(walk, "pci-host", &pci_host_state_type, host) : 0;
 
-	/* The bridge, 0, has nothing that a guest can write. */
-	for (unsigned devfn = 1; host && !err && devfn < PCI_MAX_FUNCTIONS; devfn++) {
+	/* The bridge, 0, has nothing that a guest can write, but for that of firmware: what is RAM follows from it. */
+	for (unsigned devfn = walk->vm->rom ? 0 : 1; host && !err && devfn < PCI_MAX_FUNCTIONS; devfn++) {
 		struct pci_function *fn = pci_function_at(host, devfn);
 
 		if (fn)
 			err = walk_function(walk, devfn, fn);
 	}
 	return err;
+}
+
+static int walk_vars(struct state_walk *walk)
+{
+	return walk->vm->vars ? walk_chip(walk, "flash", &flash_state_type, vars_flash(walk->vm->vars)) : 0;
 }
 
 static int walk_device(void *ctx, const char *name, struct virtio_dev *dev)
@@ -166,6 +173,8 @@ static int walk_all(struct state_walk *walk)
 
 	if (!err)
 		err = walk_pci(walk);
+	if (!err)
+		err = walk_vars(walk);
 	if (!err)
 		err = virtio_list_each(walk->vm->virtio, walk_device, walk);
 	if (!err)

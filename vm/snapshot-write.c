@@ -172,6 +172,29 @@ static int take_disks(struct snapshot_job *job, const struct disk_source *disks,
 	return 0;
 }
 
+/* The one that it goes on, or a new one. Return: a descriptor, or -errno */
+static int piece_fd(const struct snapshot_job *job, unsigned i)
+{
+	return i && !strcmp(job->pieces[i].part, job->pieces[i - 1].part) ? job->piece_fd[i - 1] :
+									    create(job, job->pieces[i].part);
+}
+
+int snapshot_job_add(struct snapshot_job *job, const struct snapshot_piece *pieces, unsigned n)
+{
+	job->pieces = calloc(n + 1, sizeof(*job->pieces));
+	job->piece_fd = calloc(n + 1, sizeof(*job->piece_fd));
+	if (!job->pieces || !job->piece_fd)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n; i++) {
+		job->pieces[i] = pieces[i];
+		job->piece_fd[i] = piece_fd(job, i);
+		if (job->piece_fd[i] < 0)
+			return job->piece_fd[i];
+		job->n_pieces++;
+	}
+	return 0;
+}
+
 static void tell_over(struct snapshot_job *job, int err, const char *why)
 {
 	job->has_ended = true;
@@ -182,7 +205,7 @@ static void tell_over(struct snapshot_job *job, int err, const char *why)
 static void tell_failed(struct snapshot_job *job, const struct report *report)
 {
 	static const char *const what[] = {
-		[STEP_RAM] = "write RAM", [STEP_STATE] = "write the state", [STEP_FOLDER] = "give it its name",
+		[STEP_RAM] = "write RAM", [STEP_PIECES] = "write the firmware", [STEP_STATE] = "write the state", [STEP_FOLDER] = "give it its name",
 	};
 	char why[128];
 
@@ -221,7 +244,7 @@ static void child_says(void *ctx, int pipe_fd)
 static int *kept(const struct snapshot_job *job, unsigned *ret_n)
 {
 	const int own[] = { job->ram_fd, job->state_fd, job->dir_fd, job->cfg.folder_fd };
-	int *keep = calloc(ARRAY_SIZE(own) + 3 * (size_t)job->n_disks, sizeof(*keep));
+	int *keep = calloc(ARRAY_SIZE(own) + 3 * (size_t)job->n_disks + job->n_pieces, sizeof(*keep));
 
 	if (!keep)
 		return NULL;
@@ -232,6 +255,8 @@ static int *kept(const struct snapshot_job *job, unsigned *ret_n)
 		keep[(*ret_n)++] = job->disks[i].fd;
 		keep[(*ret_n)++] = job->disks[i].top_fd;
 	}
+	for (unsigned i = 0; i < job->n_pieces; i++)
+		keep[(*ret_n)++] = job->piece_fd[i];
 	return keep;
 }
 
@@ -282,6 +307,9 @@ static void free_all(struct snapshot_job *job)
 {
 	for (unsigned i = 0; i < job->n_disks; i++)
 		close_fd(job->disk_fd[i]);
+	for (unsigned i = 0; i < job->n_pieces; i++)
+		if (!i || job->piece_fd[i] != job->piece_fd[i - 1])
+			close_fd(job->piece_fd[i]);
 	close_fd(job->ram_fd);
 	close_fd(job->state_fd);
 	close_fd(job->dir_fd);
@@ -292,6 +320,8 @@ static void free_all(struct snapshot_job *job)
 	free(job->disks);
 	free(job->disk_fd);
 	free(job->part);
+	free(job->pieces);
+	free(job->piece_fd);
 	free(job->name);
 	free(job);
 }

@@ -20,7 +20,8 @@ struct vars {
 	uint8_t *data; /* what is in the file; mapped, @bytes of them */
 	uint64_t bytes;
 	struct flash flash;
-	bool has_flash, to_be_shown;
+	bool has_flash;
+	enum vars_use use;
 	struct kvm *kvm;
 	gpa_t at;
 	int slot; /* -1: none, as reads do not see the array, or there is no room for one */
@@ -47,7 +48,7 @@ static int judge(const char *path, const struct stat *st, uint64_t room)
 
 static int lock(struct vars *vars)
 {
-	if (vars->to_be_shown || !flock(vars->fd, LOCK_EX | LOCK_NB))
+	if (vars->use != VARS_WRITE || !flock(vars->fd, LOCK_EX | LOCK_NB))
 		return 0;
 	return failed(vars->path, -errno, errno == EWOULDBLOCK ? "another guest uses it" : NULL);
 }
@@ -71,7 +72,7 @@ static int open_file(struct vars *vars, uint64_t room)
 	struct stat st;
 	int err;
 
-	vars->fd = open(vars->path, (vars->to_be_shown ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	vars->fd = open(vars->path, (vars->use == VARS_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
 	if (vars->fd < 0)
 		return failed(vars->path, -errno, NULL);
 	err = fstat(vars->fd, &st) ? failed(vars->path, -errno, NULL) : judge(vars->path, &st, room);
@@ -88,7 +89,7 @@ static int open_file(struct vars *vars, uint64_t room)
 static int store(void *ctx, uint64_t off, const void *bytes, size_t len)
 {
 	struct vars *vars = ctx;
-	int err = file_write(vars->fd, bytes, len, off);
+	int err = vars->use == VARS_WRITE ? file_write(vars->fd, bytes, len, off) : 0;
 
 	if (err && ratelimit_ok(&vars->unwritten))
 		log_err(err, "write firmware variables '%s'", vars->path);
@@ -118,7 +119,7 @@ static void array(void *ctx, bool on)
 static const struct flash_ops flash_ops = { store, array };
 static const struct bus_ops bus_ops = { flash_read, flash_write };
 
-int vars_open(const char *path, uint64_t room, bool to_be_shown, struct vars **ret)
+int vars_open(const char *path, uint64_t room, enum vars_use use, struct vars **ret)
 {
 	struct vars *vars = calloc(1, sizeof(*vars));
 	int err;
@@ -126,7 +127,7 @@ int vars_open(const char *path, uint64_t room, bool to_be_shown, struct vars **r
 	if (!vars)
 		return failed(path, -ENOMEM, NULL);
 	vars->path = path;
-	vars->to_be_shown = to_be_shown;
+	vars->use = use;
 	err = open_file(vars, room);
 	if (err) {
 		vars_close(vars);
@@ -157,6 +158,22 @@ int vars_map(struct vars *vars, struct kvm *kvm, gpa_t end)
 	return vars->slot < 0 ? vars->slot : 0;
 }
 
+bool vars_are_private(const struct vars *vars)
+{
+	return vars->use == VARS_PRIVATE;
+}
+
+const void *vars_data(const struct vars *vars, uint64_t *ret_bytes)
+{
+	*ret_bytes = vars->bytes;
+	return vars->data;
+}
+
+struct flash *vars_flash(struct vars *vars)
+{
+	return &vars->flash;
+}
+
 void vars_close(struct vars *vars)
 {
 	if (!vars)
@@ -165,7 +182,7 @@ void vars_close(struct vars *vars)
 		flash_fini(&vars->flash);
 	if (vars->data)
 		munmap(vars->data, vars->bytes);
-	if (vars->fd >= 0 && !vars->to_be_shown && vars->has_flash && fdatasync(vars->fd))
+	if (vars->fd >= 0 && vars->use == VARS_WRITE && vars->has_flash && fdatasync(vars->fd))
 		log_err(-errno, "write firmware variables '%s'", vars->path);
 	if (vars->fd >= 0)
 		close(vars->fd);

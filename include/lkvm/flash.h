@@ -31,6 +31,8 @@
 
 enum flash_mode { FLASH_ARRAY, FLASH_STATUS, FLASH_ID, FLASH_PROGRAM, FLASH_ERASE, FLASH_COUNT, FLASH_FILL, FLASH_CONFIRM };
 
+struct state_type;
+
 /* Both with the chip's lock held, on the thread of the guest's access */
 struct flash_ops {
 	/* @len bytes at @off, all within a block, become these; Return: 0, -errno: they stay, and the guest is told */
@@ -59,5 +61,8 @@ void flash_fini(struct flash *f);
 /** flash_read(), flash_write() - one access of 1 to 8 bytes that lies within the chip, as struct bus_ops */
 uint64_t flash_read(void *flash, uint64_t off, unsigned len);
 void flash_write(void *flash, uint64_t off, unsigned len, uint64_t value);
+
+/* Of a struct flash, but for the array. load() gives -ENODEV where it is a larger chip's. */
+extern const struct state_type flash_state_type;
 
 #endif

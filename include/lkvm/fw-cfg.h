@@ -1,6 +1,7 @@
 /*
  * fw_cfg: through two ports, or by DMA, firmware reads what the machine is made of, as numbered items and files that
- * have names. Everything is read-only to the guest. It is there with --firmware only.
+ * have names. Everything is read-only to the guest. It is there with --firmware only. What the guest has set is its
+ * state; what can be read is saved beside that (vm/snapshot-firmware.c), and there again before the state is loaded.
  *
  * hw/fw-cfg.c; items are added by the main thread before any vCPU runs, and stay until the device's end.
  * Spec: QEMU's docs/specs/fw_cfg
@@ -8,6 +9,7 @@
 #ifndef LKVM_FW_CFG_H
 #define LKVM_FW_CFG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -52,5 +54,21 @@ int fw_cfg_number(void *dev, enum fw_cfg_key key, uint64_t value, unsigned bytes
  * Return: 0, -ENOMEM, -ENOSPC (there are FW_CFG_MAX_FILES), -ENAMETOOLONG
  */
 int fw_cfg_file(void *dev, const char *name, const void *data, size_t len);
+
+struct fw_cfg_item {
+	unsigned key;
+	const char *name; /* of a file; else "" */
+	const void *data;
+	size_t len;
+};
+
+/** fw_cfg_next() - the first item from @key on, but for the list of files; Return: false: there is none */
+bool fw_cfg_next(void *dev, unsigned key, struct fw_cfg_item *ret);
+/**
+ * fw_cfg_put_back() - an item of fw_cfg_next(), of another machine; those with files in the same order
+ * A file that the machine has already, by the same name and key, gets these contents.
+ * Return: 0; -EINVAL: there can be no such item; as fw_cfg_file()
+ */
+int fw_cfg_put_back(void *dev, const struct fw_cfg_item *item);
 
 #endif

@@ -57,7 +57,7 @@ struct net_config {
 	unsigned queues; /* pairs of queues; 0: one */
 	bool rss;        /* lkvm steers: RSS, and hashes in headers */
 	const char *pcap; /* file that gets what passes, or NULL */
-	const char *rom;  /* file: the device's option ROM, from which firmware boots; or NULL */
+	const char *rom;  /* file: the device's option ROM, from which firmware boots; NULL: none; "": a snapshot has it */
 	/* user, passt */
 	struct net_forward forward[NET_MAX_FORWARDS];
 	unsigned n_forwards;

@@ -48,7 +48,7 @@ struct pci_ops {
 	 */
 	bool (*config_window)(struct pci_function *fn, unsigned off, unsigned len,
 			      uint64_t *ret_off);
-	/* The guest has written to its configuration space. Under host->lock. May be NULL. */
+	/* The guest has written to its configuration space, or it is loaded. Under host->lock. May be NULL. */
 	void (*written)(struct pci_function *fn);
 };
 

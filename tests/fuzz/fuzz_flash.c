@@ -1,8 +1,9 @@
-/* Links: hw/flash.o */
+/* Links: hw/flash.o hw/state.o hw/state-show.o util/json.o util/log.o */
 
 /*
  * A stream of a guest's accesses to a chip of flash memory. Of each the first byte says what it is (bit 7: write, bits
- * 1-0: width), an offset of 2 bytes follows, and what is to be written.
+ * 1-0: width), an offset of 2 bytes follows, and what is to be written. Where bits 6-2 are all set saved state follows
+ * (state.h), and accesses behind it.
  *
  * Beside what the sanitizers find: the chip is told to show its array exactly when it does, what it stores lies in one
  * block, and bits are set by erasing whole blocks only.
@@ -10,6 +11,7 @@
 #include "input.h"
 #include "lkvm/access.h"
 #include "lkvm/flash.h"
+#include "state.h"
 
 #define BYTES (3 * FLASH_BLOCK_BYTES)
 
@@ -37,6 +39,19 @@ static void array(void *ctx, bool on)
 	shows_array = on;
 }
 
+static void access_one(struct flash *flash, unsigned op, unsigned len, struct input *in)
+{
+	const uint64_t off = input_le(in, 2) % (BYTES - len + 1);
+	uint8_t buf[8] = { 0 };
+
+	for (unsigned i = 0; op & 0x80 && i < len; i++)
+		buf[i] = input_byte(in);
+	if (op & 0x80)
+		flash_write(flash, off, len, access_get(buf, len));
+	else
+		check(flash_read(flash, off, len) == access_get(data + off, len) || !shows_array);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	static const struct flash_ops ops = { store, array };
@@ -52,15 +67,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	flash_init(&flash, data, BYTES, &ops, NULL);
 	while (in.at < in.end) {
 		const unsigned op = input_byte(&in), len = 1U << (op & 3);
-		const uint64_t off = input_le(&in, 2) % (BYTES - len + 1);
-		uint8_t buf[8] = { 0 };
 
-		for (unsigned i = 0; op & 0x80 && i < len; i++)
-			buf[i] = input_byte(&in);
-		if (op & 0x80)
-			flash_write(&flash, off, len, access_get(buf, len));
+		if ((op & 0x7c) == 0x7c)
+			try_one(&flash_state_type, &flash, &in);
 		else
-			check(flash_read(&flash, off, len) == access_get(data + off, len) || !shows_array);
+			access_one(&flash, op, len, &in);
 	}
 	flash_fini(&flash);
 	free(data);

@@ -1,11 +1,11 @@
-/* Links: hw/fw-cfg.o hw/ram.o hw/ram-discard.o util/log.o */
+/* Links: hw/fw-cfg.o hw/ram.o hw/ram-discard.o hw/state.o hw/state-show.o util/json.o util/log.o */
 /*
  * A stream of guest accesses to fw_cfg. The first byte of each says what it is:
  *
  *	bit 7     a DMA request: four bytes of control, of length, of address; where it stands, two
  *	bit 6     write (the data follows), else read
  *	bits 5-4  width 1, 2, 4
- *	bits 3-0  offset
+ *	bits 3-0  offset; 15 of a byte to be written: saved state follows (state.h), and accesses behind it
  */
 #include <endian.h>
 #include <stdlib.h>
@@ -16,6 +16,7 @@
 #include "lkvm/fw-cfg.h"
 #include "lkvm/ram.h"
 #include "lkvm/types.h"
+#include "state.h"
 
 #define RAM_BYTES (256 * KIB)
 
@@ -64,6 +65,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		if (what & 0x80)
 			request(dev, ram, &in);
+		else if (what == 0x4f)
+			try_one(fw_cfg_type.state, dev, &in);
 		else
 			access_port(dev, &in, what);
 	}

@@ -1,4 +1,4 @@
-/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-disks.o vm/snapshot-nets.o vm/options-net.o net/keys.o net/forward.o vm/options-disk.o disk/keys.o util/keys.o util/options.o vm/snapshot-fs.o vm/snapshot-cpuid.o vm/snapshot-numa.o vm/snapshot-plug.o vm/snapshot-pmems.o vm/snapshot-identity.o hw/ram.o hw/ram-log.o hw/ram-plug.o util/crc32c.o util/file.o util/file-sample.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
+/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-disks.o vm/snapshot-nets.o vm/options-net.o net/keys.o net/forward.o vm/options-disk.o disk/keys.o util/keys.o util/options.o vm/snapshot-fs.o vm/snapshot-cpuid.o vm/snapshot-numa.o vm/snapshot-plug.o vm/snapshot-pmems.o vm/snapshot-firmware.o vm/rom.o vm/vars.o hw/flash.o hw/fw-cfg.o hw/bus.o kvm-slots.o vm/snapshot-identity.o hw/ram.o hw/ram-discard.o hw/ram-log.o hw/ram-plug.o util/crc32c.o util/file.o util/file-sample.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
 
 /*
  * A snapshot's state as an enemy would write it. The first byte: 0: the rest is the file as it is; else the
@@ -14,11 +14,16 @@
 
 #include "../../vm/snapshot-internal.h"
 #include "input.h"
+#include "lkvm/chips.h"
+#include "lkvm/fw-cfg.h"
 #include "lkvm/json.h"
 #include "lkvm/log.h"
 #include "lkvm/types.h"
 #include "lkvm/version.h"
 #include "lkvm/vm/devices.h"
+#include "lkvm/vm/platform.h"
+
+#define TOLD_BYTES 13
 
 const char lkvm_version[] = "of the fuzzer";
 
@@ -28,6 +33,18 @@ static FILE *nowhere;
 struct disk *virtio_list_disk(const struct virtio_list *list, unsigned index)
 {
 	(void)list, (void)index;
+	abort();
+}
+
+const struct option_rom *virtio_list_rom(const struct virtio_list *list, unsigned index)
+{
+	(void)list, (void)index;
+	abort();
+}
+
+void *platform_fw_cfg(struct platform *p)
+{
+	(void)p;
 	abort();
 }
 
@@ -44,20 +61,28 @@ static void put_file(const char *name, const void *bytes, size_t len)
 
 static void clean_up(void)
 {
+	static const char *const parts[] = { SNAPSHOT_STATE, SNAPSHOT_RAM,  SNAPSHOT_FIRMWARE,
+					     SNAPSHOT_VARS,  SNAPSHOT_TOLD, "rom0" };
 	char path[64];
 
-	snprintf(path, sizeof(path), "%s/%s", folder, SNAPSHOT_STATE);
-	unlink(path);
-	snprintf(path, sizeof(path), "%s/%s", folder, SNAPSHOT_RAM);
-	unlink(path);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		snprintf(path, sizeof(path), "%s/%s", folder, parts[i]);
+		unlink(path);
+	}
 	rmdir(folder);
 }
 
 static void begin(void)
 {
+	static const uint8_t zeros[4096];
+
 	check(mkdtemp(folder));
 	atexit(clean_up);
 	put_file(SNAPSHOT_RAM, "", 0);
+	put_file(SNAPSHOT_FIRMWARE, zeros, 4096);
+	put_file(SNAPSHOT_VARS, zeros, 4096);
+	put_file(SNAPSHOT_TOLD, zeros, TOLD_BYTES);
+	put_file("rom0", zeros, 512);
 	nowhere = fopen("/dev/null", "w");
 	check(nowhere);
 	log_hold_errors(true);
@@ -65,7 +90,8 @@ static void begin(void)
 
 static void put_sections(struct input *in)
 {
-	static const char *const names[] = { "machine", "disk0", "cpuid", "serial0", "folder0", "module-lists" };
+	static const char *const names[] = { "machine", "disk0", "cpuid", "serial0", "folder0", "module-lists",
+					     "firmware", "fw-cfg-items", "option-rom0" };
 	struct snapshot_writer w = { 0 };
 
 	while (in->at < in->end) {
@@ -79,6 +105,27 @@ static void put_sections(struct input *in)
 	if (!snapshot_end(&w))
 		put_file(SNAPSHOT_STATE, w.buf.data, w.buf.len);
 	state_buf_free(&w.buf);
+}
+
+/* Of a machine with firmware: what is taken of it is so long as it says, and files of other machines are only looked at. */
+static void use_firmware(struct snapshot *snap)
+{
+	static const struct device_env nothing;
+	struct vm_config cfg = { .restore = folder, .snapshot = snap };
+	void *fw = calloc(1, fw_cfg_type.size);
+	struct fw_cfg_item item;
+
+	check(fw && !fw_cfg_type.init(fw, &nothing));
+	if (!snapshot_take_firmware(&cfg))
+		check(!cfg.firmware || cfg.firmware == cfg.firmware_heap);
+	snapshot_take_option_rom(&cfg, 0);
+	snapshot_take_told(snap, fw);
+	for (unsigned key = 0; fw_cfg_next(fw, key, &item); key = item.key + 1)
+		check(strlen(item.name) < FW_CFG_NAME_BYTES && item.len <= TOLD_BYTES);
+	fw_cfg_type.fini(fw);
+	free(fw);
+	free(cfg.firmware_heap);
+	free(cfg.vars_heap);
 }
 
 static void use(struct snapshot *snap)
@@ -102,6 +149,7 @@ static void use(struct snapshot *snap)
 	if (!snapshot_take_cpuid(snap, &table))
 		check(table->nent <= 512);
 	free(table);
+	use_firmware(snap);
 	snapshot_unused(snap);
 }
 

@@ -5,6 +5,7 @@
 tests="
 syslinux   SeaBIOS, SYSLINUX, Debian 6.1 cloud: 1 CPU, 256 MB, power-off
 grub       SeaBIOS, GRUB, Debian 6.1 cloud: 2 CPUs, 3584 MB, reboot
+saved      SeaBIOS, SYSLINUX, Debian 6.1 cloud: saved in the boot loader and in user space, and goes on
 ipxe       SeaBIOS, iPXE on the network device, a kernel by TFTP: 1 CPU, 512 MB, power-off
 "
 
@@ -34,6 +35,33 @@ test_grub()
 	expect_status grub 0
 	expect_machine grub 2 cfff[0-9a-f]*
 	expect_line grub "guest: ram 100000000-10fffffff"
+}
+
+# saved_at DIR
+saved_at()
+{
+	expect "guest saved is saved" timeout 60 lkvm snapshot saved "$@"
+}
+
+test_saved()
+{
+	start saved -c 1 -m 256 --firmware bios-256k.bin -d saved.disk
+	exec 9>saved.in
+	wait_line saved "SYSLINUX 6"
+	saved_at loader
+	wait_line saved "guest: type a line"
+	saved_at linux --stop
+	wait_end saved
+	for at in loader linux; do
+		start "from-$at" --restore "$at"
+		exec 9>"from-$at.in"
+		[ "$at" = linux ] || wait_line from-loader "guest: type a line"
+		echo text >&9
+		wait_end "from-$at"
+		expect_status "from-$at" 0
+		expect_line "from-$at" "guest: read <text>"
+		expect_machine "from-$at" 1 0fff[0-9a-f]*
+	done
 }
 
 test_ipxe()

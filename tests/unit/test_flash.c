@@ -1,10 +1,11 @@
-/* Links: hw/flash.o */
+/* Links: hw/flash.o hw/state.o hw/state-show.o util/json.o util/log.o */
 /* A chip of flash memory: what each command does, in which order, and what none of them does. */
 #include <errno.h>
 #include <string.h>
 
 #include "lkvm/flash.h"
 #include "lkvm/types.h"
+#include "state.h"
 #include "unit.h"
 
 #define BLOCKS 3
@@ -309,5 +310,101 @@ START_TEST(test_store_fails)
 }
 END_TEST
 
+/* ---- state ---- */
+
+/* It is saved, thrown away, and goes on as another one of the same array. */
+static void restore(void)
+{
+	struct state_buf saved = { 0 };
+	struct state_reader in;
+	unsigned was = switches;
+
+	state_saved(&flash_state_type, &flash, &saved);
+	flash_fini(&flash);
+	shows_array = true;
+	flash_init(&flash, data, BYTES, &ops, data);
+	in = state_reader_of(&saved);
+	ck_assert_msg(state_load(&in, &flash_state_type, &flash) == 0, "%s", in.why);
+	ck_assert_uint_le(switches, was + 1);
+	assert_saves(&flash_state_type, &flash, &saved);
+	state_buf_free(&saved);
+}
+
+/* Between each two bytes of commands */
+START_TEST(test_restored)
+{
+	start();
+	restore();
+	ck_assert(shows_array);
+	put(1, 0x40);
+	restore();
+	expect_status(0);
+	put(1, 0);
+	restore();
+	expect_status(FLASH_READY);
+	put(0, 0xff);
+	ck_assert_uint_eq(get(1), 0);
+	put(0x1000, 0x20);
+	restore();
+	put(0x1000, 0xd0);
+	ck_assert_uint_eq(data[0x1fff], 0xff);
+	put(0, 0x90);
+	restore();
+	ck_assert_uint_eq(get(0), 0x89);
+	put(0, 0x20);
+	put(0, 0); /* no confirmation */
+	restore();
+	expect_status(FLASH_READY | FLASH_ERASE_FAULT | FLASH_PROGRAM_FAULT);
+	put(0, 0x50);
+	put(0x1010, 0xe8);
+	restore();
+	put(0x1010, 2);
+	restore();
+	for (unsigned i = 0; i < 3; i++) {
+		put(0x1010 + i, (uint8_t)(0x60 + i));
+		restore();
+	}
+	put(0x1010, 0xd0);
+	put(0, 0xff);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(get(0x1010 + i), 0x60 + i);
+	ck_assert_uint_eq(get(0x1013), 0xff);
+	end();
+}
+END_TEST
+
+static void use(void *chip)
+{
+	ck_assert_ptr_eq(chip, &flash);
+	for (uint64_t off = 0; off < BYTES; off += 0x5ff) {
+		flash_read(&flash, off, 1);
+		put(off, 0xd0);
+	}
+	put(BYTES - 1, 0xff);
+}
+
+START_TEST(test_state)
+{
+	struct state_reader in;
+
+	start();
+	state_test_table(&flash_state_type);
+	state_test_same(&flash_state_type, &flash, &flash);
+	state_test_hostile(&flash_state_type, &flash, use);
+	ck_assert_int_eq(state_try_field(&flash_state_type, &flash, "start", 0, BYTES - 1, &in), 0);
+	ck_assert_int_eq(state_try_field(&flash_state_type, &flash, "start", 0, BYTES, &in), -ENODEV);
+	ck_assert_int_eq(state_try_field(&flash_state_type, &flash, "filled", 0, 1, &in), -ERANGE);
+	ck_assert_int_eq(state_try_field(&flash_state_type, &flash, "mode", 0, FLASH_FILL, &in), -ERANGE);
+	ck_assert_int_eq(state_try_field(&flash_state_type, &flash, "mode", 0, FLASH_CONFIRM, &in), -ERANGE);
+	begin_buffer(3);
+	put(0, 0);
+	ck_assert_int_eq(state_try_field(&flash_state_type, &flash, "filled", 0, 2, &in), 0);
+	ck_assert_int_eq(state_try_field(&flash_state_type, &flash, "filled", 0, 3, &in), -ERANGE);
+	ck_assert_int_eq(state_try_field(&flash_state_type, &flash, "mode", 0, FLASH_CONFIRM, &in), -ERANGE);
+	state_test_hostile(&flash_state_type, &flash, use);
+	end();
+}
+END_TEST
+
 UNIT_MAIN("flash", test_array, test_probe, test_program, test_erase, test_status, test_buffer, test_buffer_with_gaps,
-	  test_buffer_refuses, test_buffer_at_the_end, test_id, test_wide, test_store_fails)
+	  test_buffer_refuses, test_buffer_at_the_end, test_id, test_wide, test_store_fails, test_restored, test_state)

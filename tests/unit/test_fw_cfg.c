@@ -1,9 +1,9 @@
-/* Links: hw/fw-cfg.o hw/ram.o hw/ram-discard.o util/log.o */
+/* Links: hw/fw-cfg.o hw/ram.o hw/ram-discard.o hw/state.o hw/state-show.o util/json.o util/log.o */
 #include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 
-#include "chip.h"
+#include "chip-state.h"
 #include "lkvm/fw-cfg.h"
 #include "lkvm/ram.h"
 
@@ -179,4 +179,114 @@ START_TEST(test_dma_refused)
 }
 END_TEST
 
-UNIT_MAIN("fw-cfg", test_signature, test_items, test_files, test_dma, test_dma_refused)
+/* ---- another machine ---- */
+
+/* All that is told of goes to a new one, then the state; Return: of the last of these */
+static int restore(void)
+{
+	void *old = machine.dev;
+	struct state_buf saved = { 0 };
+	struct fw_cfg_item item;
+	struct state_reader in;
+	int err;
+
+	state_saved(fw_cfg_type.state, old, &saved);
+	machine.dev = calloc(1, fw_cfg_type.size);
+	ck_assert_int_eq(fw_cfg_type.init(machine.dev, &(struct device_env){ .ram = ram }), 0);
+	for (unsigned key = 0; fw_cfg_next(old, key, &item); key = item.key + 1)
+		ck_assert_int_eq(fw_cfg_put_back(machine.dev, &item), 0);
+	in = state_reader_of(&saved);
+	err = state_load(&in, fw_cfg_type.state, machine.dev);
+	if (!err)
+		assert_saves(fw_cfg_type.state, machine.dev, &saved);
+	state_buf_free(&saved);
+	fw_cfg_type.fini(old);
+	free(old);
+	return err;
+}
+
+START_TEST(test_restored)
+{
+	static const uint8_t list[] = { 0, 0, 0, 2, 0, 0, 0, 3, 0, 0x20, 0, 0, 'o', 'n', 'e', 0 };
+	const uint32_t select = htobe32(FW_CFG_ID << 16 | SELECT);
+
+	start();
+	ck_assert_int_eq(fw_cfg_number(machine.dev, FW_CFG_CPUS, 0x1234, 2), 0);
+	ck_assert_int_eq(fw_cfg_file(machine.dev, "one", "123", 3), 0);
+	ck_assert_int_eq(fw_cfg_file(machine.dev, "two", "", 0), 0);
+	selects(FW_CFG_FIRST_FILE);
+	ck_assert_int_eq(restore(), 0);
+	expect_bytes("12", 2);
+	ck_assert_int_eq(restore(), 0);
+	expect_bytes("3", 1);
+	ck_assert_int_eq(restore(), 0);
+	expect_bytes("\0", 1);
+	selects(FW_CFG_CPUS);
+	expect_bytes("\x34\x12\0", 3);
+	selects(FW_CFG_FILES);
+	ck_assert_int_eq(restore(), 0);
+	expect_bytes(list, sizeof(list));
+	selects(0xffff);
+	ck_assert_int_eq(restore(), 0);
+	expect_bytes("\0", 1);
+	/* The upper half of a request's place, which is none */
+	out_len(FW_CFG_DMA, htobe32(1), 4);
+	ck_assert_int_eq(restore(), 0);
+	ck_assert_int_eq(ram_write(ram, GPA(REQUEST), &select, sizeof(select)), 0);
+	out_len(FW_CFG_DMA + 4, htobe32(REQUEST), 4);
+	expect_bytes("\0", 1);
+	out_len(FW_CFG_DMA + 4, htobe32(REQUEST), 4);
+	expect_bytes("\3", 1);
+	end();
+}
+END_TEST
+
+/* What no machine can have had, and what this one has not */
+START_TEST(test_put_back)
+{
+	static const struct {
+		struct fw_cfg_item item;
+		int err;
+	} cases[] = {
+		{ { FW_CFG_FILES, "", "1", 1 }, -EINVAL },
+		{ { FW_CFG_CPUS, "cpus", "1", 1 }, -EINVAL },
+		{ { FW_CFG_FIRST_FILE, "", "1", 1 }, -EINVAL },
+		{ { FW_CFG_FIRST_FILE + 1, "b", "1", 1 }, -EINVAL },
+		{ { FW_CFG_FIRST_FILE, "a", "1", 1 }, 0 },
+		{ { FW_CFG_FIRST_FILE, "b", "1", 1 }, -EINVAL },
+		{ { FW_CFG_FIRST_FILE, "a", "22", 2 }, -EINVAL },
+		{ { FW_CFG_FIRST_FILE, "a", "3", 1 }, 0 },
+		{ { UINT32_MAX, "a", "1", 1 }, -EINVAL },
+	};
+
+	start();
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		ck_assert_msg(fw_cfg_put_back(machine.dev, &cases[i].item) == cases[i].err, "%zu", i);
+	selects(FW_CFG_FIRST_FILE);
+	expect_bytes("3", 1);
+	for (unsigned i = 1; i < FW_CFG_MAX_FILES; i++)
+		ck_assert_int_eq(fw_cfg_put_back(machine.dev, &(struct fw_cfg_item){ FW_CFG_FIRST_FILE + i, "b", "", 0 }), 0);
+	ck_assert_int_eq(fw_cfg_put_back(machine.dev, &(struct fw_cfg_item){ FW_CFG_FIRST_FILE + FW_CFG_MAX_FILES, "b", "", 0 }),
+			 -ENOSPC);
+	end();
+}
+END_TEST
+
+START_TEST(test_state)
+{
+	struct state_reader in;
+
+	start();
+	ck_assert_int_eq(fw_cfg_file(machine.dev, "one", "123", 3), 0);
+	selects(FW_CFG_FIRST_FILE);
+	in8(FW_CFG_DATA);
+	test_chip_state(FW_CFG_PORTS, 0xfff);
+	ck_assert_int_eq(state_try_field(fw_cfg_type.state, machine.dev, "at", 0, 3, &in), 0);
+	ck_assert_int_eq(state_try_field(fw_cfg_type.state, machine.dev, "at", 0, 4, &in), -ENODEV);
+	ck_assert_int_eq(state_try_field(fw_cfg_type.state, machine.dev, "selected", 0, 0xffff, &in), -ENODEV);
+	end();
+}
+END_TEST
+
+UNIT_MAIN("fw-cfg", test_signature, test_items, test_files, test_dma, test_dma_refused, test_restored, test_put_back,
+	  test_state)

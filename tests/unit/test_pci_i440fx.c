@@ -1,9 +1,10 @@
-/* Links: hw/pci.o hw/pci-i440fx.o hw/pci-msix.o hw/reset.o hw/bus.o util/log.o */
+/* Links: hw/pci.o hw/pci-i440fx.o hw/pci-state.o hw/pci-msix.o hw/reset.o hw/bus.o hw/state.o hw/state-show.o util/json.o util/log.o */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "lkvm/types.h"
 #include "pci-rig.h"
+#include "state.h"
 
 static uint8_t pam[7];
 static unsigned writes;
@@ -149,4 +150,39 @@ START_TEST(test_read_only)
 }
 END_TEST
 
-UNIT_MAIN("pci-i440fx", test_registers, test_no_pam, test_no_ecam, test_piix, test_places, test_read_only)
+/* What was written is there in another machine, and whoever makes RAM or ROM of it is told. */
+START_TEST(test_restored)
+{
+	static const unsigned devfns[] = { 0, 8, 11 };
+	struct state_buf saved[3] = { { 0 } };
+	struct state_reader in;
+
+	new_i440fx();
+	port_out(0, 0x58, 0x12213000, 4);
+	port_out(8, 0x61, 5, 1);
+	port_out(11, PCI_INTERRUPT_LINE, 9, 1);
+	for (unsigned i = 0; i < 3; i++)
+		state_saved(&pci_function_state_type, pci_function_at(host, devfns[i]), &saved[i]);
+	free_host();
+	new_i440fx();
+	memset(pam, 0, sizeof(pam));
+	for (unsigned i = 0; i < 3; i++) {
+		in = state_reader_of(&saved[i]);
+		ck_assert_int_eq(state_load(&in, &pci_function_state_type, pci_function_at(host, devfns[i])), 0);
+		assert_saves(&pci_function_state_type, pci_function_at(host, devfns[i]), &saved[i]);
+	}
+	ck_assert(pam[0] == 0x30 && pam[1] == 0x21 && pam[2] == 0x12 && !pam[3]);
+	ck_assert_uint_eq(port_in(8, 0x60, 4), 0x80800580);
+	ck_assert_uint_eq(port_in(11, PCI_INTERRUPT_LINE, 1), 9);
+	/* Nothing else can be another, nor is one the other. */
+	in = state_reader_of(&saved[1]);
+	ck_assert_int_eq(state_load(&in, &pci_function_state_type, pci_function_at(host, 0)), -ENODEV);
+	ck_assert_int_eq(state_try_field(&pci_function_state_type, pci_function_at(host, 0), "config", 0x59, 0x01, &in), -ENODEV);
+	ck_assert_int_eq(state_try_field(&pci_function_state_type, pci_function_at(host, 0), "config", 0x59, 0x10, &in), 0);
+	for (unsigned i = 0; i < 3; i++)
+		state_buf_free(&saved[i]);
+	free_host();
+}
+END_TEST
+
+UNIT_MAIN("pci-i440fx", test_registers, test_no_pam, test_no_ecam, test_piix, test_places, test_read_only, test_restored)

@@ -1,19 +1,26 @@
-/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-disks.o vm/snapshot-nets.o vm/options-net.o net/keys.o net/forward.o vm/options-disk.o disk/keys.o util/keys.o util/options.o vm/snapshot-fs.o vm/snapshot-cpuid.o vm/snapshot-numa.o vm/snapshot-plug.o vm/snapshot-pmems.o vm/snapshot-identity.o hw/ram.o hw/ram-log.o hw/ram-plug.o util/crc32c.o util/file.o util/file-sample.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
+/* Links: vm/snapshot-file.o vm/snapshot-machine.o vm/snapshot-disks.o vm/snapshot-nets.o vm/options-net.o net/keys.o net/forward.o vm/options-disk.o disk/keys.o util/keys.o util/options.o vm/snapshot-fs.o vm/snapshot-cpuid.o vm/snapshot-numa.o vm/snapshot-plug.o vm/snapshot-pmems.o vm/snapshot-firmware.o vm/rom.o vm/vars.o hw/flash.o hw/fw-cfg.o hw/bus.o kvm-slots.o vm/snapshot-identity.o hw/ram.o hw/ram-discard.o hw/ram-log.o hw/ram-plug.o util/crc32c.o util/file.o util/file-sample.o util/json.o util/log.o hw/state.o hw/state-show.o hw/ram-size.o disk/format.o */
 /* The file of a snapshot's state: what is written is read, and no byte of it can be another. */
 #include <errno.h>
 #include <string.h>
 
 #include "../../vm/snapshot-internal.h"
 #include "../../vm/vm-internal.h"
+#include "lkvm/chips.h"
 #include "lkvm/disk.h"
+#include "lkvm/flash.h"
 #include "lkvm/fs.h"
+#include "lkvm/fw-cfg.h"
 #include "lkvm/log.h"
+#include "lkvm/net.h"
 #include "lkvm/options.h"
 #include "lkvm/pmem.h"
 #include "lkvm/version.h"
 #include "lkvm/vm/config.h"
 #include "lkvm/vm/devices.h"
+#include "lkvm/vm/option-rom.h"
+#include "lkvm/vm/rom.h"
 #include "lkvm/vm/run.h"
+#include "lkvm/vm/vars.h"
 #include "own-folder.h"
 #include "state.h"
 #include "unit.h"
@@ -37,6 +44,21 @@ struct disk *virtio_list_disk(const struct virtio_list *list, unsigned index)
 {
 	(void)list, (void)index;
 	return &a_disk;
+}
+
+static void *fw_cfg;
+static struct option_rom option_rom; /* of network 1 */
+
+void *platform_fw_cfg(struct platform *p)
+{
+	(void)p;
+	return fw_cfg;
+}
+
+const struct option_rom *virtio_list_rom(const struct virtio_list *list, unsigned index)
+{
+	(void)list;
+	return index == 1 ? &option_rom : NULL;
 }
 
 static void make_folder(void)
@@ -179,6 +201,9 @@ START_TEST(test_tables)
 	state_test_table(&snapshot_numa_type);
 	state_test_table(&snapshot_persistent_type);
 	state_test_table(&snapshot_plug_type);
+	state_test_table(&snapshot_firmware_type);
+	state_test_table(&snapshot_told_type);
+	state_test_table(&snapshot_option_rom_type);
 	state_test_table(&snapshot_cpuid_type);
 }
 END_TEST
@@ -417,6 +442,268 @@ START_TEST(test_pmems)
 }
 END_TEST
 
+/* ---- firmware ---- */
+
+#define ROM_BYTES  0x10000
+#define VARS_BYTES 0x2000
+
+static void put_bytes(const char *path, uint8_t byte, size_t len)
+{
+	uint8_t *data = malloc(len);
+
+	memset(data, byte, len);
+	put(path, data, len);
+	free(data);
+}
+
+static void *new_fw_cfg(void)
+{
+	static const struct device_env nothing;
+	void *fw = calloc(1, fw_cfg_type.size);
+
+	ck_assert_int_eq(fw_cfg_type.init(fw, &nothing), 0);
+	return fw;
+}
+
+static void free_fw_cfg(void *fw)
+{
+	fw_cfg_type.fini(fw);
+	free(fw);
+}
+
+static void (*spoil)(struct state_buf *buf); /* what an enemy does to the last section; NULL: nothing */
+
+/* What has been noted becomes the snapshot. */
+static void put_all(struct snapshot_writer *w)
+{
+	if (spoil)
+		spoil(&w->buf);
+	ck_assert_int_eq(snapshot_end(w), 0);
+	put(SNAPSHOT_STATE, w->buf.data, w->buf.len);
+	for (unsigned i = 0; i < w->n_pieces; i++) {
+		const struct snapshot_piece *p = &w->pieces[i];
+		const bool more = i && !strcmp(p->part, w->pieces[i - 1].part);
+		FILE *out = fopen(p->part, more ? "ae" : "we");
+
+		ck_assert(out && fwrite(p->data, 1, p->bytes, out) == p->bytes && !fclose(out));
+	}
+	state_buf_free(&w->buf);
+	free(w->pieces);
+}
+
+/* A machine with firmware, whose variables were written */
+static void save_firmware(enum vars_use use, bool copy)
+{
+	struct net_config nets[2] = { { .arg = NULL } };
+	struct vm_config cfg = { .firmware = "rom", .firmware_vars = "vars", .nets = nets, .n_nets = 2 };
+	struct vm vm = { .cfg = &cfg };
+	struct kvm kvm = { .vm_fd = -1 };
+	struct snapshot_writer w = { 0 };
+
+	kvm_slots_init(&kvm);
+	bus_init(&kvm.mmio);
+	if (spoil)
+		cfg.n_nets = 0;
+	put_bytes("rom", 'r', ROM_BYTES);
+	put_bytes("vars", 'v', VARS_BYTES);
+	fw_cfg = new_fw_cfg();
+	ck_assert_int_eq(fw_cfg_number(fw_cfg, FW_CFG_CPUS, 3, 2), 0);
+	ck_assert_int_eq(fw_cfg_item(fw_cfg, FW_CFG_INITRD_DATA, "", 0), 0);
+	ck_assert_int_eq(fw_cfg_file(fw_cfg, "etc/one", "11", 2), 0);
+	ck_assert_int_eq(fw_cfg_file(fw_cfg, "two", "2", 1), 0);
+	option_rom = (struct option_rom){ (uint8_t *)"option", 6 };
+	ck_assert_int_eq(rom_load(cfg.firmware, &vm.rom), 0);
+	ck_assert_int_eq(vars_open(cfg.firmware_vars, ROM_MAX - ROM_BYTES, use, &vm.vars), 0);
+	ck_assert_int_eq(vars_map(vm.vars, &kvm, GPA(GIB)), 0);
+	flash_write(vars_flash(vm.vars), 7, 1, 0x10); /* a command, and what becomes of it */
+	flash_write(vars_flash(vm.vars), 7, 1, 0);
+	ck_assert_int_eq(snapshot_describe_firmware(&w, &vm, copy), 0);
+	put_all(&w);
+	bus_fini(&kvm.mmio);
+	kvm_slots_fini(&kvm);
+	vars_close(vm.vars);
+	rom_free(vm.rom);
+	free_fw_cfg(fw_cfg);
+}
+
+/* Return: of snapshot_take_firmware(); then end_take() */
+static int begin_take(struct vm_config *ret, bool disks_rw)
+{
+	*ret = (struct vm_config){ .restore = own_folder, .disks_rw = disks_rw };
+	ck_assert_int_eq(snapshot_open(own_folder, &ret->snapshot), 0);
+	return snapshot_take_firmware(ret);
+}
+
+static void end_take(struct vm_config *cfg)
+{
+	snapshot_close(cfg->snapshot);
+	free(cfg->firmware_heap);
+	free(cfg->vars_heap);
+}
+
+static int take_firmware(void)
+{
+	struct vm_config cfg;
+	int err = begin_take(&cfg, false);
+
+	end_take(&cfg);
+	return err;
+}
+
+static void make_name_long(struct state_buf *buf)
+{
+	uint8_t *name = memmem(buf->data, buf->len, "etc/one", sizeof("etc/one"));
+
+	ck_assert_ptr_nonnull(name);
+	memset(name, 'a', FW_CFG_NAME_BYTES);
+}
+
+static char byte_of(const char *path, off_t at)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char byte;
+
+	ck_assert_int_eq(pread(fd, &byte, 1, at), 1);
+	close(fd);
+	return byte;
+}
+
+/* All is there without what it came from, and what the guest then writes is its own, or the snapshot's. */
+START_TEST(test_firmware)
+{
+	struct fw_cfg_item item;
+	struct vm_config cfg;
+	unsigned n = 0;
+
+	make_folder();
+	save_firmware(VARS_WRITE, true);
+	ck_assert_int_eq(unlink("rom") | unlink("vars"), 0);
+	ck_assert_int_eq(begin_take(&cfg, false), 0);
+	ck_assert_int_eq(byte_of(cfg.firmware, ROM_BYTES - 1), 'r');
+	ck_assert_int_eq(byte_of(cfg.firmware_vars, 6), 'v');
+	ck_assert_int_eq(byte_of(cfg.firmware_vars, 7), 0);
+	ck_assert(cfg.vars_private);
+	ck_assert_int_eq(snapshot_take_option_rom(&cfg, 0), 0);
+	ck_assert_int_eq(snapshot_take_option_rom(&cfg, 1), 1);
+	fw_cfg = new_fw_cfg();
+	ck_assert_int_eq(snapshot_take_told(cfg.snapshot, fw_cfg), 0);
+	ck_assert_ptr_null(snapshot_unused(cfg.snapshot));
+	for (unsigned key = 0; fw_cfg_next(fw_cfg, key, &item); key = item.key + 1)
+		n++;
+	ck_assert_uint_eq(n, 6); /* signature and id, too */
+	ck_assert(fw_cfg_next(fw_cfg, FW_CFG_CPUS, &item) && item.len == 2 && *(const char *)item.data == 3);
+	ck_assert(fw_cfg_next(fw_cfg, FW_CFG_INITRD_DATA, &item) && item.key == FW_CFG_INITRD_DATA && !item.len);
+	ck_assert(fw_cfg_next(fw_cfg, FW_CFG_FIRST_FILE + 1, &item) && item.len == 1 && !strcmp(item.name, "two"));
+	free_fw_cfg(fw_cfg);
+	end_take(&cfg);
+	ck_assert_int_eq(begin_take(&cfg, true), 0);
+	ck_assert(!cfg.vars_private);
+	end_take(&cfg);
+	leave_own_folder();
+}
+END_TEST
+
+/* Where they are not to be copied they stay where they are, and must be what they were; what is in no file is copied. */
+START_TEST(test_vars_stay)
+{
+	struct vm_config cfg;
+	char path[80];
+
+	make_folder();
+	snprintf(path, sizeof(path), "%s/vars", own_folder);
+	save_firmware(VARS_WRITE, false);
+	ck_assert_int_lt(access(SNAPSHOT_VARS, F_OK), 0);
+	ck_assert_int_eq(begin_take(&cfg, false), 0);
+	ck_assert_str_eq(cfg.firmware_vars, path);
+	ck_assert(!cfg.vars_private);
+	end_take(&cfg);
+	put_bytes("vars", 'v', VARS_BYTES);
+	ck_assert_int_eq(take_firmware(), -ESTALE);
+	ck_assert_int_eq(unlink("vars"), 0);
+	ck_assert_int_eq(take_firmware(), -ENOENT);
+	save_firmware(VARS_PRIVATE, false);
+	ck_assert_int_eq(byte_of(SNAPSHOT_VARS, 7), 0);
+	ck_assert_int_eq(byte_of("vars", 7), 'v');
+	ck_assert_int_eq(take_firmware(), 0);
+	leave_own_folder();
+}
+END_TEST
+
+/* What is longer, shorter, a link, or not there */
+START_TEST(test_firmware_damaged)
+{
+	static const struct {
+		const char *part;
+		size_t bytes;
+	} parts[] = { { SNAPSHOT_FIRMWARE, ROM_BYTES }, { SNAPSHOT_VARS, VARS_BYTES } };
+	struct vm_config cfg;
+
+	make_folder();
+	for (unsigned i = 0; i < 2; i++) {
+		save_firmware(VARS_WRITE, true);
+		ck_assert_int_eq(truncate(parts[i].part, (off_t)parts[i].bytes - 1), 0);
+		ck_assert_int_eq(take_firmware(), -EBADMSG);
+		ck_assert_int_eq(truncate(parts[i].part, (off_t)parts[i].bytes + 1), 0);
+		ck_assert_int_eq(take_firmware(), -EBADMSG);
+		ck_assert_int_eq(unlink(parts[i].part), 0);
+		ck_assert_int_eq(take_firmware(), -ENOENT);
+		ck_assert_int_eq(symlink(i ? "vars" : "rom", parts[i].part), 0);
+		ck_assert_int_eq(take_firmware(), -EBADMSG);
+		ck_assert_int_eq(unlink(parts[i].part), 0);
+	}
+	save_firmware(VARS_WRITE, true);
+	ck_assert_int_eq(truncate("rom1", 5), 0);
+	ck_assert_int_eq(begin_take(&cfg, false), 0);
+	ck_assert_int_eq(snapshot_take_option_rom(&cfg, 1), -EBADMSG);
+	end_take(&cfg);
+	leave_own_folder();
+}
+END_TEST
+
+/* Return: of snapshot_take_told(), with what is in the folder */
+static int take_told(void)
+{
+	struct vm_config cfg;
+	void *fw = new_fw_cfg();
+	int err;
+
+	ck_assert_int_eq(begin_take(&cfg, false), 0);
+	err = snapshot_take_told(cfg.snapshot, fw);
+	end_take(&cfg);
+	free_fw_cfg(fw);
+	return err;
+}
+
+START_TEST(test_told_damaged)
+{
+	static const char bytes[] = { 'Q', 'E', 'M', 'U', 3, 0, 0, 0, 3, 0, '1', '1', '2', 'x' };
+	const size_t len = sizeof(bytes) - 1;
+
+	make_folder();
+	save_firmware(VARS_WRITE, true);
+	ck_assert_int_eq(take_told(), 0);
+	put(SNAPSHOT_TOLD, bytes, len);
+	ck_assert_int_eq(take_told(), 0);
+	for (size_t n = 0; n < len; n++) {
+		put(SNAPSHOT_TOLD, bytes, n);
+		ck_assert_int_eq(take_told(), -EBADMSG);
+	}
+	put(SNAPSHOT_TOLD, bytes, len + 1);
+	ck_assert_int_eq(take_told(), -EBADMSG);
+	ck_assert_int_eq(rename(SNAPSHOT_TOLD, "elsewhere"), 0);
+	ck_assert_int_eq(take_told(), -ENOENT);
+	ck_assert_int_eq(symlink("elsewhere", SNAPSHOT_TOLD), 0);
+	ck_assert_int_eq(take_told(), -ELOOP);
+	ck_assert_int_eq(unlink(SNAPSHOT_TOLD) | mkdir(SNAPSHOT_TOLD, 0700), 0);
+	ck_assert_int_eq(take_told(), -EBADMSG);
+	ck_assert_int_eq(rmdir(SNAPSHOT_TOLD), 0);
+	spoil = make_name_long;
+	save_firmware(VARS_WRITE, true);
+	ck_assert_int_eq(take_told(), -ERANGE);
+	leave_own_folder();
+}
+END_TEST
+
 /* ---- disks ---- */
 
 static void save_disks(struct disk_config *disks, unsigned n)
@@ -502,4 +789,4 @@ START_TEST(test_disks)
 END_TEST
 
 UNIT_MAIN("snapshot", test_sections, test_damage, test_hostile, test_not_there, test_tables, test_written, test_plug,
-	  test_lists, test_folders, test_pmems, test_disks)
+	  test_lists, test_folders, test_pmems, test_firmware, test_vars_stay, test_firmware_damaged, test_told_damaged, test_disks)

@@ -112,7 +112,7 @@ static void teardown(void)
 }
 
 /* One whose child copies a disk */
-static struct snapshot_job *begin(void)
+static struct snapshot_job *begin_with(const struct snapshot_piece *pieces, unsigned n)
 {
 	static struct snapshot_job *job;
 	const struct snapshot_job_config cfg = {
@@ -125,9 +125,15 @@ static struct snapshot_job *begin(void)
 
 	ck_assert_int_eq(state_buf_add(&state, SNAPSHOT_MAGIC, strlen(SNAPSHOT_MAGIC)), 0);
 	ck_assert_msg(!snapshot_job_new(&cfg, &job, why, sizeof(why)), "%s", why);
+	ck_assert_int_eq(snapshot_job_add(job, pieces, n), 0);
 	ck_assert_int_eq(snapshot_job_start(job, &state, &disk, 1), 0);
 	close(disk.fd);
 	return job;
+}
+
+static struct snapshot_job *begin(void)
+{
+	return begin_with(NULL, 0);
 }
 
 /* How many things the folder has whose names begin so */
@@ -179,6 +185,46 @@ START_TEST(test_done)
 	ck_assert_int_eq(over_err, 0);
 	ck_assert_uint_eq(named(".lkvm"), 0);
 	ck_assert_uint_eq(named("saved"), 1);
+	turn_until(none_is_dying);
+	assert_no_child();
+	teardown();
+}
+END_TEST
+
+/* What a file of the snapshot has, as text */
+static void assert_has(const char *part, const char *want)
+{
+	char path[64], text[64] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "saved/%s", part);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_ge(read(fd, text, sizeof(text) - 1), 0);
+	close(fd);
+	ck_assert_str_eq(text, want);
+}
+
+/* Memory as it was when the child was made, in files of as many pieces as there are */
+START_TEST(test_pieces)
+{
+	static char last[] = "last";
+	static const struct snapshot_piece pieces[] = {
+		{ "firmware", "rom", 3 }, { "fw-cfg", "a", 1 }, { "fw-cfg", "", 0 }, { "fw-cfg", "bcd", 3 }, { "rom0", last, 4 },
+	};
+
+	setup();
+	begin_with(pieces, sizeof(pieces) / sizeof(pieces[0]));
+	last[0] = 'L';
+	open_gate();
+	turn_until(is_over);
+	ck_assert_int_eq(over_err, 0);
+	assert_has("firmware", "rom");
+	assert_has("fw-cfg", "abcd");
+	assert_has("rom0", "last");
+	ck_assert(snapshot_is_there(AT_FDCWD, "saved"));
+	snapshot_remove(AT_FDCWD, "saved");
+	ck_assert_uint_eq(named("saved"), 0);
 	turn_until(none_is_dying);
 	assert_no_child();
 	teardown();
@@ -257,6 +303,10 @@ START_TEST(test_sweep)
 	put(LEFT "/ram", "", 0);
 	put(LEFT "/state", "", 0);
 	put(LEFT "/disk10", "", 0);
+	put(LEFT "/rom2", "", 0);
+	put(LEFT "/firmware", "", 0);
+	put(LEFT "/firmware-vars", "", 0);
+	put(LEFT "/fw-cfg", "", 0);
 	put(LEFT "/mine", "", 0);
 	snapshot_sweep(AT_FDCWD);
 	ck_assert_int_eq(access(LEFT "/ram", F_OK), 0);
@@ -277,4 +327,4 @@ START_TEST(test_sweep)
 }
 END_TEST
 
-UNIT_MAIN("snapshot-write", test_done, test_given_up, test_end, test_sweep)
+UNIT_MAIN("snapshot-write", test_done, test_pieces, test_given_up, test_end, test_sweep)

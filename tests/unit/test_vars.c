@@ -1,4 +1,4 @@
-/* Links: vm/vars.o hw/flash.o kvm-slots.o hw/ram.o hw/ram-discard.o hw/bus.o util/file.o util/log.o */
+/* Links: vm/vars.o hw/flash.o hw/state.o kvm-slots.o hw/ram.o hw/ram-discard.o hw/bus.o util/file.o util/log.o */
 /* Wraps: pwrite */
 /* Variables of firmware: the file, and the chip that it is, without KVM: the test plays its ioctls. */
 #include <errno.h>
@@ -11,7 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lkvm/flash.h"
 #include "lkvm/log.h"
+#include "lkvm/state.h"
 #include "lkvm/vm/vars.h"
 #include "unit.h"
 
@@ -76,7 +78,7 @@ static void refused(int err, const char *why)
 	char text[256], want[256];
 
 	log_hold_errors(true);
-	ck_assert_int_eq(vars_open(path, ROOM, false, &other), err);
+	ck_assert_int_eq(vars_open(path, ROOM, VARS_WRITE, &other), err);
 	log_last_error(text, sizeof(text));
 	snprintf(want, sizeof(want), "could not open firmware variables '%s': %s", path, why);
 	ck_assert_str_eq(text, want);
@@ -108,7 +110,7 @@ START_TEST(test_files)
 	snprintf(path, sizeof(path), "/dev/null");
 	refused(-EINVAL, "not a regular file");
 	put_file(ROOM);
-	ck_assert_int_eq(vars_open(path, ROOM, false, &vars), 0);
+	ck_assert_int_eq(vars_open(path, ROOM, VARS_WRITE, &vars), 0);
 	vars_close(vars);
 	vars_close(NULL);
 	unlink(path);
@@ -120,12 +122,12 @@ START_TEST(test_one_guest)
 	struct vars *shown;
 
 	put_file(BYTES);
-	ck_assert_int_eq(vars_open(path, ROOM, false, &vars), 0);
+	ck_assert_int_eq(vars_open(path, ROOM, VARS_WRITE, &vars), 0);
 	refused(-EAGAIN, "another guest uses it");
-	ck_assert_int_eq(vars_open(path, ROOM, true, &shown), 0);
+	ck_assert_int_eq(vars_open(path, ROOM, VARS_SHOW, &shown), 0);
 	vars_close(shown);
 	vars_close(vars);
-	ck_assert_int_eq(vars_open(path, ROOM, false, &vars), 0);
+	ck_assert_int_eq(vars_open(path, ROOM, VARS_WRITE, &vars), 0);
 	vars_close(vars);
 	unlink(path);
 }
@@ -140,7 +142,7 @@ START_TEST(test_read_only)
 	chmod(path, 0444);
 	if (access(path, W_OK))
 		refused(-EACCES, "Permission denied");
-	ck_assert_int_eq(vars_open(path, ROOM, true, &shown), 0);
+	ck_assert_int_eq(vars_open(path, ROOM, VARS_SHOW, &shown), 0);
 	vars_close(shown);
 	unlink(path);
 }
@@ -153,7 +155,7 @@ static void start(void)
 	kvm_slots_init(&kvm);
 	bus_init(&kvm.mmio);
 	put_file(BYTES);
-	ck_assert_int_eq(vars_open(path, ROOM, false, &vars), 0);
+	ck_assert_int_eq(vars_open(path, ROOM, VARS_WRITE, &vars), 0);
 	ck_assert_int_eq(vars_map(vars, &kvm, GPA(END)), 0);
 }
 
@@ -242,4 +244,59 @@ START_TEST(test_disk_is_full)
 }
 END_TEST
 
-UNIT_MAIN("vars", test_files, test_one_guest, test_read_only, test_chip, test_disk_is_full)
+/* Of a machine that goes on from a snapshot: the file stays, and who else has it is no matter. */
+START_TEST(test_private)
+{
+	const uint8_t *data;
+	uint64_t bytes;
+
+	start();
+	ck_assert(!vars_are_private(vars));
+	end();
+	kvm_slots_init(&kvm);
+	bus_init(&kvm.mmio);
+	put_file(BYTES);
+	ck_assert_int_eq(vars_open(path, ROOM, VARS_PRIVATE, &vars), 0);
+	ck_assert_int_eq(vars_map(vars, &kvm, GPA(END)), 0);
+	write_error = EIO; /* which is not met */
+	store8(0x1234, 0x20);
+	store8(0x1234, 0xd0);
+	ck_assert_uint_eq(load8(0), 0x80);
+	store8(0, 0xff);
+	ck_assert_uint_eq(load8(0x1234), 0xff);
+	ck_assert_uint_eq(in_file(0x1234), 0);
+	ck_assert(vars_are_private(vars));
+	data = vars_data(vars, &bytes);
+	ck_assert_uint_eq(bytes, BYTES);
+	ck_assert_uint_eq(data[0x1234], 0xff);
+	ck_assert_uint_eq(data[0x2234], 0);
+	end();
+}
+END_TEST
+
+/* The chip goes on in another machine: there is no slot while its array is not seen. */
+START_TEST(test_goes_on)
+{
+	struct state_buf saved = { 0 };
+	struct state_reader in;
+
+	start();
+	store8(0, 0x10);
+	ck_assert_int_eq(state_save(&saved, &flash_state_type, vars_flash(vars)), 0);
+	end();
+	start();
+	ck_assert_ptr_nonnull(slot());
+	in = (struct state_reader){ saved.data, saved.data + saved.len, "" };
+	ck_assert_int_eq(state_load(&in, &flash_state_type, vars_flash(vars)), 0);
+	ck_assert_ptr_null(slot());
+	ck_assert_uint_eq(load8(0), 0);
+	store8(8, 0); /* 0 stays 0 */
+	ck_assert_uint_eq(load8(0), 0x80);
+	store8(0, 0xff);
+	ck_assert_ptr_nonnull(slot());
+	end();
+	state_buf_free(&saved);
+}
+END_TEST
+
+UNIT_MAIN("vars", test_files, test_one_guest, test_read_only, test_chip, test_disk_is_full, test_private, test_goes_on)

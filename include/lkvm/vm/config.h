@@ -72,7 +72,8 @@ struct vm_config {
 	const char *name;   /* [A-Za-z0-9._-]{1,64}; default guest-PID */
 	const char *kernel; /* never NULL after the kernel was chosen; with firmware alone it is that */
 	const char *firmware; /* file, or NULL: it runs from the reset vector, and may be told of a kernel */
-	const char *firmware_vars; /* file of its variables, or NULL */
+	const char *firmware_vars; /* file of its variables, or NULL; */
+	bool vars_private; /* what is written to them goes with the machine */
 	const char *initrd[CONFIG_MAX_INITRDS];
 	unsigned n_initrds;
 	char *params;     /* all -p joined with blanks, heap, or NULL */
@@ -149,7 +150,7 @@ struct vm_config {
 	bool clock_given, clock_host; /* and whose clock has counted the time since (--clock) */
 
 	/* What some of the above point to where it is not argv; run_config_free() */
-	char *name_heap, *kernel_heap, *vsock_heap;
+	char *name_heap, *kernel_heap, *vsock_heap, *firmware_heap, *vars_heap;
 };
 
 #endif

@@ -13,6 +13,7 @@
 struct boot_framebuffer;
 struct disk;
 struct display;
+struct option_rom;
 struct pci_host;
 struct virtio_dev;
 struct virtio_list;
@@ -81,6 +82,8 @@ struct virtio_dev *virtio_list_mem(const struct virtio_list *list);
 
 /** virtio_list_net() - the network device with this number (virtio-net.h); NULL: there are not so many */
 struct virtio_dev *virtio_list_net(const struct virtio_list *list, unsigned index);
+/** virtio_list_rom() - the option ROM of the network device with this number; NULL: it has none */
+const struct option_rom *virtio_list_rom(const struct virtio_list *list, unsigned index);
 /** virtio_list_vsock() - the socket device, or NULL; also of a @list of NULL */
 struct virtio_dev *virtio_list_vsock(const struct virtio_list *list);
 

@@ -39,6 +39,8 @@ int rom_map(struct rom *rom, struct kvm *kvm);
 /** rom_pam() - the registers are this now; fits pci_host_i440fx(). Any thread, one at a time */
 void rom_pam(void *rom, const uint8_t *pam);
 uint64_t rom_bytes(const struct rom *rom);
+/** rom_data() - so many bytes, for as long as the ROM */
+const void *rom_data(const struct rom *rom);
 /** rom_has() - is this text somewhere in it? */
 bool rom_has(const struct rom *rom, const char *text);
 /** rom_free() - after the VM was closed, or before rom_map(); takes NULL */

@@ -18,6 +18,7 @@
 struct disk_source;
 struct ram;
 struct snapshot_job;
+struct snapshot_piece;
 
 #define SNAPSHOT_TEMP ".lkvm-snapshot-" /* begins its other name; eight hex digits follow */
 #define SNAPSHOT_TEMP_BYTES (sizeof(SNAPSHOT_TEMP) + 8)
@@ -50,6 +51,8 @@ struct snapshot_job_done {
  */
 int snapshot_job_new(const struct snapshot_job_config *cfg, struct snapshot_job **ret, char *ret_why,
 		     size_t cap);
+/** snapshot_job_add() - before snapshot_job_start(): pieces of further files, as of a struct snapshot_writer; 0 or -errno */
+int snapshot_job_add(struct snapshot_job *job, const struct snapshot_piece *pieces, unsigned n);
 /**
  * snapshot_job_start() - make the child; the guest stands still from before until copied()
  * @state: becomes the job's

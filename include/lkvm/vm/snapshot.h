@@ -4,6 +4,9 @@
  *	state   what the machine is made of, and the state of each part
  *	ram     its RAM, the parts back to back; what holds nothing but zeros is a hole
  *	disk0   the contents of its disk 0, where they were copied
+ *	firmware, firmware-vars, fw-cfg, rom0
+ *		with --firmware: the ROM, its variables where they were copied, what it is told (items back to back), and
+ *		the option ROM of network device 0
  *
  * The state is a header, then sections: a name, and records (lkvm/state.h). Each has a CRC-32C. Sections
  * are found by name; one that the machine has no use for is as wrong as one that is missing. What is read
@@ -27,6 +30,11 @@
 #define SNAPSHOT_NAME_BYTES 32 /* of a section, with a NUL */
 #define SNAPSHOT_DISK_BYTES 16 /* "disk65535" */
 
+#define SNAPSHOT_FIRMWARE "firmware"
+#define SNAPSHOT_VARS	  "firmware-vars"
+#define SNAPSHOT_TOLD	  "fw-cfg"
+#define SNAPSHOT_PART_BYTES 16 /* of a file's name */
+
 struct json;
 struct kvm_cpuid2;
 struct snapshot;
@@ -39,19 +47,39 @@ static inline void snapshot_disk_name(char ret[SNAPSHOT_DISK_BYTES], unsigned in
 	snprintf(ret, SNAPSHOT_DISK_BYTES, "disk%u", index);
 }
 
+/** snapshot_rom_name() - what the option ROM of a network device is called */
+static inline void snapshot_rom_name(char ret[SNAPSHOT_PART_BYTES], unsigned index)
+{
+	snprintf(ret, SNAPSHOT_PART_BYTES, "rom%u", index);
+}
+
 /* ---- vm/snapshot-file.c: the state's file ---- */
 
-/* One that is being written; zeroed at first. Then state_buf_free(). */
+/* Memory that becomes a file of the snapshot, or goes on the one before it in the list, if that is of the same name. */
+struct snapshot_piece {
+	char part[SNAPSHOT_PART_BYTES];
+	const void *data;
+	uint64_t bytes;
+};
+
+/* One that is being written; zeroed at first. Then state_buf_free(), and free() of the pieces. */
 struct snapshot_writer {
 	struct state_buf buf;
 	uint32_t n;     /* sections */
 	size_t section; /* where the current one begins */
+	struct snapshot_piece *pieces; /* n_pieces of them */
+	unsigned n_pieces;
 };
 
 /** snapshot_begin() - the next section; records go to @w->buf then; Return: 0 or -ENOMEM, not logged */
 int snapshot_begin(struct snapshot_writer *w, const char *name);
 /** snapshot_put() - a section that has just one record; the same */
 int snapshot_put(struct snapshot_writer *w, const char *section, const struct state_type *type, const void *state);
+/**
+ * snapshot_add_file() - beside the state: @bytes at @data, behind those of the same @part that were added right before
+ * They stay as they are until the process that writes the snapshot was made. Return: 0 or -ENOMEM, not logged
+ */
+int snapshot_add_file(struct snapshot_writer *w, const char *part, const void *data, uint64_t bytes);
 /** snapshot_end() - no more sections: w->buf is what the file has; Return: 0 or -ENOMEM, not logged */
 int snapshot_end(struct snapshot_writer *w);
 
@@ -81,10 +109,11 @@ int snapshot_json(struct snapshot *snap, struct json *json);
 /**
  * snapshot_describe() - the first sections
  * @copied: of each disk: the snapshot has a copy of its contents
+ * @copy: what may be written is to be copied: so are variables of firmware
  * Return: 0, or -errno, and @ret_why says in words what cannot be described
  */
-int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool *copied, char *ret_why,
-		      size_t cap);
+int snapshot_describe(struct snapshot_writer *w, const struct vm *vm, const bool *copied, bool copy,
+		      char *ret_why, size_t cap);
 /**
  * snapshot_take_config() - the configuration of the machine that was saved
  * @cfg: with the options that the user gave, which cfg->snapshot is one of; what these say otherwise is
@@ -104,6 +133,11 @@ int snapshot_take_same(struct snapshot *snap, struct vm_config *cfg);
  */
 int snapshot_check_written(const struct snapshot *snap);
 int snapshot_note_written(const struct snapshot *snap);
+/**
+ * snapshot_take_told() - vm/snapshot-firmware.c: what firmware was told
+ * @fw: the fw_cfg_type instance, in which nothing was put. Return: 0, or -errno, logged
+ */
+int snapshot_take_told(struct snapshot *snap, void *fw);
 /** snapshot_take_cpuid() - heap, free() it; Return: 0 or -errno */
 int snapshot_take_cpuid(struct snapshot *snap, struct kvm_cpuid2 **ret);
 
