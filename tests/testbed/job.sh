@@ -93,6 +93,21 @@ wait_end() { wait_until "the end of guest $1" ended "$1"; }
 lines() { wc -l <"$1.out"; }
 more_lines_than() { ended "$1" || [ "$(lines "$1")" -gt "$2" ]; }
 
+# save NAME DIR [OPTION]...
+save() { expect "guest $1 is saved" timeout 60 lkvm snapshot "$@"; }
+
+# goes_on NAME DIR [LINE]: a guest that was saved, to its end; when it has printed LINE it reads a line of input
+goes_on()
+{
+	start "$1" --restore "$2"
+	exec 9>"$1.in"
+	[ -z "${3-}" ] || wait_line "$1" "$3"
+	echo text >&9
+	wait_end "$1"
+	expect_status "$1" 0
+	expect_line "$1" "guest: read <text>"
+}
+
 # Guests of a test that gave up.
 clean_up()
 {

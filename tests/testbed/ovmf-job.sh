@@ -5,6 +5,7 @@
 tests="
 disk       OVMF, GRUB on an EFI system partition, Debian 6.1 cloud: 256 MB, power-off
 +kernel    OVMF, Debian 6.1 cloud, initrds and command line by fw_cfg, variables in a file: 512 MB, reboot, twice
++saved     OVMF, Debian 6.1 cloud by fw_cfg: saved in the firmware and in user space, and goes on, with variables of its own
 +novars    OVMF of 2 MB, no variables: from a disk, RAM above 4 GB
 "
 
@@ -42,6 +43,29 @@ test_kernel()
 		cp kernel.vars kernel.vars.$n
 	done
 	expect "variables" [ "$(cmp -s OVMF_VARS_4M.fd kernel.vars.1; echo $?)" = 1 ]
+}
+
+vars_written() { ended saved || ! cmp -s OVMF_VARS_4M.fd saved.vars; }
+
+test_saved()
+{
+	cp OVMF_VARS_4M.fd saved.vars
+	start saved -c 1 -m 512 --firmware OVMF_CODE_4M.fd --firmware-vars saved.vars -k cloud -i initrd \
+		-p "lkvm.test=input,show,bars,firm,reboot"
+	exec 9>saved.in
+	wait_until "variables" vars_written
+	save saved firmware
+	wait_line saved "guest: type a line"
+	save saved linux --stop
+	wait_end saved
+	cp saved.vars saved.was
+	goes_on from-firmware firmware "guest: type a line"
+	goes_on from-linux linux
+	for at in firmware linux; do
+		expect_machine "from-$at"
+		expect_line "from-$at" "guest: efi 64"
+	done
+	expect "variables" cmp saved.vars saved.was
 }
 
 test_novars()
