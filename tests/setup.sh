@@ -73,6 +73,7 @@ table()
 		check   grub-efi-amd64-bin    -
 		check   ovmf                  -
 		check   ipxe-qemu             -
+		check   systemd-boot-efi      -
 		check   gdb                   gdb
 		check   lzop                  lzop
 		check   makedumpfile          makedumpfile

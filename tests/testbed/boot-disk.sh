@@ -2,6 +2,7 @@
 # boot-disk.sh syslinux OUT KERNEL INITRD CMDLINE   a disk whose boot sector leads to SYSLINUX, on a FAT partition
 # boot-disk.sh grub OUT KERNEL INITRD CMDLINE       to GRUB, behind the boot sector; ext4
 # boot-disk.sh efi OUT KERNEL INITRD CMDLINE        with an EFI system partition, where GRUB is; FAT
+# boot-disk.sh uki OUT KERNEL INITRD CMDLINE        likewise; a unified kernel image with systemd's stub is all there is
 #
 # Disks that firmware boots, both with a table of one partition. Needs no privilege.
 set -euo pipefail
@@ -32,11 +33,17 @@ partition()
 	put 510 '\x55\xaa'
 }
 
-# make_fat TYPE: the partition, with kernel and initrd
-make_fat()
+# format TYPE: the partition, FAT
+format()
 {
 	partition "$1"
 	mformat -i "$out@@1M" -F -T $sectors -h 255 -s 63 -H $first ::
+}
+
+# make_fat TYPE: likewise, with kernel and initrd
+make_fat()
+{
+	format "$1"
 	mcopy -i "$out@@1M" "$kernel" ::kernel
 	mcopy -i "$out@@1M" "$initrd" ::initrd
 }
@@ -56,6 +63,19 @@ make_efi()
 	make_fat ef
 	printf '%s\n' "linux (\$root)/kernel $cmdline" 'initrd ($root)/initrd' boot >"$work/grub.cfg"
 	grub-mkimage -O x86_64-efi -o "$work/boot.efi" -p / -c "$work/grub.cfg" part_msdos fat linux boot
+	put_efi
+}
+
+make_uki()
+{
+	format ef
+	"$(dirname "$0")/uki.sh" "$kernel" "$initrd" "$cmdline" "$work/boot.efi" /usr/lib/systemd/boot/efi/linuxx64.efi.stub
+	put_efi
+}
+
+# put_efi: where EFI looks for a program if it knows of no other
+put_efi()
+{
 	mmd -i "$out@@1M" ::EFI ::EFI/BOOT
 	mcopy -i "$out@@1M" "$work/boot.efi" ::EFI/BOOT/BOOTX64.EFI
 }

@@ -6,6 +6,7 @@ tests="
 disk       OVMF, GRUB on an EFI system partition, Debian 6.1 cloud: 256 MB, power-off
 +kernel    OVMF, Debian 6.1 cloud, initrds and command line by fw_cfg, variables in a file: 512 MB, reboot, twice
 +saved     OVMF, Debian 6.1 cloud by fw_cfg: saved in the firmware and in user space, and goes on, with variables of its own
++uki       OVMF, a unified kernel image on an EFI system partition: 512 MB, power-off
 +novars    OVMF of 2 MB, no variables: from a disk, RAM above 4 GB
 "
 
@@ -66,6 +67,15 @@ test_saved()
 		expect_line "from-$at" "guest: efi 64"
 	done
 	expect "variables" cmp saved.vars saved.was
+}
+
+test_uki()
+{
+	cp OVMF_VARS_4M.fd uki.vars
+	run uki -c 1 -m 512 --firmware OVMF_CODE_4M.fd --firmware-vars uki.vars -d uki.disk </dev/null
+	expect_status uki 0
+	expect_machine uki
+	expect_line uki "guest: efi 64"
 }
 
 test_novars()

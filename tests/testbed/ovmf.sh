@@ -15,10 +15,11 @@ cloud=$(./kernels.sh cloud)
 kernel=$(echo "$cloud"/boot/vmlinuz-*)
 ./initrd.sh guest "$work/initrd"
 ./boot-disk.sh efi "$work/efi.disk" "$kernel" "$work/initrd" 'console=ttyS0 quiet lkvm.test=show,bars,poweroff'
+./boot-disk.sh uki "$work/uki.disk" "$kernel" "$work/initrd" 'console=ttyS0 quiet lkvm.test=show,bars,firm,poweroff'
 
 status=0
 ./host.sh --auto --icount --silence 600 --memory 4096 --timeout 3000 \
 	--file /usr/share/OVMF/OVMF_CODE_4M.fd --file /usr/share/OVMF/OVMF_VARS_4M.fd --file /usr/share/OVMF/OVMF_CODE.fd \
-	--file "$kernel=cloud" --file "$work/initrd" --file "$work/efi.disk" \
+	--file "$kernel=cloud" --file "$work/initrd" --file "$work/efi.disk" --file "$work/uki.disk" \
 	--file job.sh ovmf-job.sh "$@" || status=$?
 exit "$status"

@@ -84,9 +84,9 @@ check-snapshot-long: $(O)/lkvm $(GUEST_BIN) ## what of `lkvm snapshot` takes lon
 
 # As each boot takes a minute on a busy machine.
 .PHONY: check-firmware-long
-check-firmware-long: $(O)/lkvm ## OVMF boots a disk with GRUB, a kernel by fw_cfg, twice with the same variables, is saved, and boots a disk with none
+check-firmware-long: $(O)/lkvm ## OVMF boots a disk with GRUB, a unified kernel image, a kernel by fw_cfg, twice with the same variables, is saved, and boots a disk with none
 	$(Q)tests/setup.sh check
-	$(Q)TAP_LIMIT=7200 tests/testbed/ovmf.sh disk kernel saved novars
+	$(Q)TAP_LIMIT=7200 tests/testbed/ovmf.sh disk uki kernel saved novars
 
 # For its 300 MB of debug information, and a kernel that has to be built.
 .PHONY: check-dump-long
