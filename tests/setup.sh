@@ -9,6 +9,7 @@
 #   bench   make bench: host, plus what is measured with (newer peers: tests/bench/peers.sh)
 #   kernel  build a Linux kernel
 #   net     what make check-net-long needs beside check
+#   debian  what make check-debian-long needs beside check: a Debian 13 on a disk
 #   debuggers  of dumps, which make check-dump-long needs beside those of check
 #
 # Says what it installs. Where nothing is missing it prints nothing and needs no network.
@@ -85,6 +86,8 @@ table()
 		net     iperf3                iperf3
 		net     passt                 passt
 		net     iproute2              ip
+		debian  debootstrap           debootstrap
+		debian  fdisk                 sfdisk
 		debuggers crash               crash
 		debuggers python3-drgn        drgn
 		kernel  xz-utils              xz
@@ -104,14 +107,14 @@ includes()
 	host) echo build guests host ;;
 	check) echo build guests host check ;;
 	bench) echo build guests host bench ;;
-	kernel | net | debuggers) echo "build $1" ;;
+	kernel | net | debian | debuggers) echo "build $1" ;;
 	*) return 1 ;;
 	esac
 }
 
 usage()
 {
-	echo "usage: $0 build|guests|host|demo|check|bench|kernel|net|debuggers ..." >&2
+	echo "usage: $0 build|guests|host|demo|check|bench|kernel|net|debian|debuggers ..." >&2
 	exit 2
 }
 

@@ -88,6 +88,12 @@ check-firmware-long: $(O)/lkvm ## OVMF boots a disk with GRUB, a unified kernel 
 	$(Q)tests/setup.sh check
 	$(Q)TAP_LIMIT=7200 tests/testbed/ovmf.sh disk uki kernel saved novars
 
+# For the Debian, which takes minutes and 600 MB to make, once.
+.PHONY: check-debian-long
+check-debian-long: $(O)/lkvm ## a whole Debian 13 as a guest: by OVMF to its login, and ssh to its systemd by vsock
+	$(Q)tests/setup.sh check debian
+	$(Q)TAP_LIMIT=9000 tests/tap.sh tests/testbed/debian.sh
+
 # For its 300 MB of debug information, and a kernel that has to be built.
 .PHONY: check-dump-long
 check-dump-long: $(O)/lkvm ## drgn and crash on dumps of Linux with debug information, drgn and gdb on guests that run
