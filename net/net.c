@@ -208,6 +208,13 @@ void net_dropped(struct net *net, bool sent)
 	net_count(sent ? &net->counters.sent_dropped : &net->counters.received_dropped, 1);
 }
 
+void net_lost(struct net *net, size_t bytes)
+{
+	net_count(&net->counters.sent, (uint64_t)-1);
+	net_count(&net->counters.sent_bytes, -(uint64_t)bytes);
+	net_dropped(net, true);
+}
+
 int net_send(struct net *net, unsigned pair, const struct iovec *iov, unsigned n_iov, size_t bytes)
 {
 	struct iovec one = { net->linear, NET_HDR_BYTES + bytes };

@@ -9,6 +9,7 @@
  *
  * A frame goes to the connection that its receiver's address was last seen on, else to all. What a connection has
  * no room for is dropped: no guest waits for another. Frames are whole, without offloads; a large MTU does as well.
+ * Small ones that follow each other to one connection go there together: one call, and the other guest is woken once.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -36,6 +37,8 @@
 #define LOCK_MS    5000
 #define ROUNDS     5   /* the folder may go while it is being opened */
 #define ROOM_BYTES (1 << 20) /* of a connection, as far as the host lets us */
+#define BATCH	   32  /* frames that go together, */
+#define SMALL_BYTES 2048 /* each at most so long */
 
 struct net_switch;
 
@@ -43,6 +46,15 @@ struct peer {
 	struct net_switch *sw;
 	struct loop_source src; /* fd -1: free */
 	bool ready;             /* may have a frame */
+};
+
+/* Frames on their way to one peer; nothing is left in it at the end of a turn */
+struct batch {
+	struct peer *to;
+	unsigned n;
+	struct mmsghdr msg[BATCH];
+	struct iovec iov[BATCH];
+	uint8_t frame[BATCH][SMALL_BYTES];
 };
 
 struct net_switch {
@@ -53,6 +65,7 @@ struct net_switch {
 	struct loop_source listener;
 	struct peer peer[MAX_PEERS];
 	unsigned next; /* whose turn it is to be read */
+	struct batch batch;
 	struct {
 		uint8_t mac[NET_MAC_BYTES];
 		uint8_t peer; /* + 1; 0: nothing is known */
@@ -189,18 +202,66 @@ static struct peer *find(struct net_switch *sw, const uint8_t *mac)
 	return &sw->peer[sw->learnt[i].peer - 1];
 }
 
-static int send_to(struct peer *peer, const struct iovec *iov, unsigned n_iov)
+/* Return: 0, or -errno: it is lost, and not to be sent again */
+static int sent(struct peer *peer, ssize_t result)
 {
-	const struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n_iov };
-	int err = sendmsg(peer->src.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	const int err = result < 0 ? -errno : 0;
 
 	if (err == -EPIPE || err == -ECONNRESET)
 		forget(peer);
-	return err == -EAGAIN ? -ENOBUFS : err; /* lost, and not to be sent again */
+	return err == -EAGAIN ? -ENOBUFS : err;
+}
+
+static int send_to(struct peer *peer, const struct iovec *iov, unsigned n_iov)
+{
+	const struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n_iov };
+
+	return sent(peer, sendmsg(peer->src.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+static void flush(struct net *net)
+{
+	struct batch *batch = &switch_of(net)->batch;
+	unsigned done = 0;
+
+	while (done < batch->n) {
+		const int n = sendmmsg(batch->to->src.fd, batch->msg + done, batch->n - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (sent(batch->to, n))
+			break;
+		done += (unsigned)n;
+	}
+	for (; done < batch->n; done++)
+		net_lost(net, batch->iov[done].iov_len - NET_HDR_BYTES);
+	batch->n = 0;
+}
+
+static void put_in_batch(struct net_switch *sw, struct peer *to, const struct iovec *iov, unsigned n_iov, size_t bytes)
+{
+	struct batch *batch = &sw->batch;
+	struct iovec *own;
+
+	if (batch->n == BATCH || batch->to != to)
+		flush(&sw->net);
+	own = &batch->iov[batch->n];
+	*own = (struct iovec){ batch->frame[batch->n], bytes };
+	net_gather(iov, n_iov, 0, own->iov_base, bytes);
+	batch->msg[batch->n++] = (struct mmsghdr){ .msg_hdr = { .msg_iov = own, .msg_iovlen = 1 } };
+	batch->to = to;
+}
+
+static size_t bytes_of(const struct iovec *iov, unsigned n_iov)
+{
+	size_t bytes = 0;
+
+	while (n_iov)
+		bytes += iov[--n_iov].iov_len;
+	return bytes;
 }
 
 static int send_frame(struct net *net, unsigned pair, const struct iovec *iov, unsigned n_iov)
 {
+	const size_t bytes = bytes_of(iov, n_iov);
 	struct net_switch *sw = switch_of(net);
 	uint8_t to[NET_MAC_BYTES];
 	struct peer *peer;
@@ -209,6 +270,11 @@ static int send_frame(struct net *net, unsigned pair, const struct iovec *iov, u
 	(void)pair;
 	net_gather(iov, n_iov, NET_HDR_BYTES, to, sizeof(to));
 	peer = find(sw, to);
+	if (peer && bytes <= SMALL_BYTES) {
+		put_in_batch(sw, peer, iov, n_iov, bytes);
+		return 0;
+	}
+	flush(net); /* first what came first */
 	if (peer)
 		return send_to(peer, iov, n_iov);
 	for (unsigned i = 0; i < MAX_PEERS; i++)
@@ -440,6 +506,7 @@ static const struct net_ops ops = {
 	.attach = attach,
 	.detach = detach,
 	.send = send_frame,
+	.flush = flush,
 	.receive = receive,
 	.close = switch_close,
 };

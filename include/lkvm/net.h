@@ -203,6 +203,8 @@ ssize_t net_receive(struct net *net, unsigned pair, const struct iovec *iov, uns
 void net_received(struct net *net, size_t bytes);
 /** net_dropped() - one has not: @sent by the guest, or for it */
 void net_dropped(struct net *net, bool sent);
+/** net_lost() - by an end: one of @bytes, without the header, that its send() took in an earlier call has not reached anybody */
+void net_lost(struct net *net, size_t bytes);
 
 /** net_gather(), net_scatter() - bytes [@off, @off + @len) of an iovec; Return: bytes copied */
 size_t net_gather(const struct iovec *iov, unsigned n_iov, size_t off, void *dst, size_t len);

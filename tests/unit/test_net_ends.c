@@ -64,24 +64,34 @@ static void close_guest(unsigned i)
 	net[i] = NULL;
 }
 
-static void send_frame(unsigned from, const uint8_t *to, uint8_t value)
+#define FRAME_BYTES 60
+#define LONG_BYTES  9000
+
+/* One of so many, after which others may follow at once */
+static void put_frame(unsigned from, const uint8_t *to, uint8_t value, size_t bytes)
 {
-	uint8_t frame[60] = { 0 };
+	uint8_t frame[LONG_BYTES] = { 0 };
 	struct virtio_net_hdr_v1 header = { .flags = 1 };
-	struct iovec iov[2] = { { &header, sizeof(header) }, { frame, sizeof(frame) } };
+	struct iovec iov[2] = { { &header, sizeof(header) }, { frame, bytes } };
 
 	while (loop_once(&loop, 0) > 0) /* who has come is let in */
 		;
 	memcpy(frame, to, NET_MAC_BYTES);
 	memcpy(frame + NET_MAC_BYTES, cfg[from].mac, NET_MAC_BYTES);
-	frame[59] = value;
-	ck_assert_int_eq(net_send(net[from], 0, iov, 2, sizeof(frame)), 0);
+	frame[bytes - 1] = value;
+	ck_assert_int_eq(net_send(net[from], 0, iov, 2, bytes), 0);
+}
+
+static void send_frame(unsigned from, const uint8_t *to, uint8_t value)
+{
+	put_frame(from, to, value, FRAME_BYTES);
+	net[from]->ops->flush(net[from]);
 }
 
 /* Return: the value of the next frame; -1: there is none */
 static int get_frame(unsigned at)
 {
-	uint8_t frame[2048];
+	uint8_t frame[NET_HDR_BYTES + LONG_BYTES];
 	struct iovec iov = { frame, sizeof(frame) };
 	ssize_t n;
 
@@ -90,9 +100,9 @@ static int get_frame(unsigned at)
 	n = net_receive(net[at], 0, &iov, 1);
 	if (!n)
 		return -1;
-	ck_assert_int_eq(n, NET_HDR_BYTES + 60);
+	ck_assert(n == NET_HDR_BYTES + FRAME_BYTES || n == NET_HDR_BYTES + LONG_BYTES);
 	ck_assert_uint_eq(frame[0], 0); /* whatever the other side has said */
-	return frame[NET_HDR_BYTES + 59];
+	return frame[n - 1];
 }
 
 static const uint8_t all[NET_MAC_BYTES] = { 255, 255, 255, 255, 255, 255 };
@@ -132,6 +142,49 @@ START_TEST(test_switch)
 	ck_assert_int_eq(get_frame(1), 3);
 	ck_assert_int_eq(get_frame(2), 3);
 	ck_assert_uint_eq(net[0]->addresses.ip.s_addr, htonl(0x0a000101));
+	teardown();
+}
+END_TEST
+
+/* Frames to one whose place is known go together, and stay in order; of those that nobody takes each is counted. */
+START_TEST(test_switch_batch)
+{
+	uint64_t sent;
+
+	setup();
+	for (unsigned i = 0; i < GUESTS; i++)
+		open_guest(i, "switch=lan");
+	send_frame(1, all, 1);
+	ck_assert_int_eq(get_frame(0), 1);
+	ck_assert_int_eq(get_frame(2), 1);
+	for (uint8_t i = 0; i < 40; i++)
+		put_frame(0, cfg[1].mac, i, FRAME_BYTES);
+	for (uint8_t i = 0; i < 32; i++)
+		ck_assert_int_eq(get_frame(1), i);
+	ck_assert_int_eq(get_frame(1), -1);
+	put_frame(0, cfg[1].mac, 40, LONG_BYTES);
+	put_frame(0, cfg[1].mac, 41, FRAME_BYTES);
+	put_frame(0, cfg[2].mac, 42, FRAME_BYTES); /* to all */
+	for (uint8_t i = 32; i <= 42; i++)
+		ck_assert_int_eq(get_frame(1), i);
+	ck_assert_int_eq(get_frame(2), 42);
+	send_frame(2, all, 2);
+	ck_assert_int_eq(get_frame(0), 2);
+	ck_assert_int_eq(get_frame(1), 2);
+	put_frame(0, cfg[1].mac, 43, FRAME_BYTES);
+	put_frame(0, cfg[2].mac, 44, FRAME_BYTES);
+	ck_assert_int_eq(get_frame(1), 43);
+	ck_assert_int_eq(get_frame(2), -1);
+	net[0]->ops->flush(net[0]);
+	ck_assert_int_eq(get_frame(2), 44);
+	sent = net[0]->counters.sent;
+	put_frame(0, cfg[1].mac, 45, FRAME_BYTES);
+	put_frame(0, cfg[1].mac, 46, FRAME_BYTES);
+	close_guest(1);
+	net[0]->ops->flush(net[0]);
+	ck_assert_uint_eq(net[0]->counters.sent, sent);
+	ck_assert_uint_eq(net[0]->counters.sent_bytes, sent * FRAME_BYTES + LONG_BYTES - FRAME_BYTES);
+	ck_assert_uint_eq(net[0]->counters.sent_dropped, 2);
 	teardown();
 }
 END_TEST
@@ -657,5 +710,5 @@ START_TEST(test_tap_script)
 }
 END_TEST
 
-UNIT_MAIN("net-ends", test_tap, test_tap_queues, test_rss, test_tap_vhost, test_tap_script, test_passt, test_passt_is_slow, test_options, test_switch, test_switch_first_ends, test_switch_dead, test_switch_full,
+UNIT_MAIN("net-ends", test_tap, test_tap_queues, test_rss, test_tap_vhost, test_tap_script, test_passt, test_passt_is_slow, test_options, test_switch, test_switch_batch, test_switch_first_ends, test_switch_dead, test_switch_full,
 	  test_switch_folder, test_pcap, test_pcap_full, test_script)
