@@ -12,7 +12,9 @@
 struct output {
 	uint32_t width, height; /* 0: off */
 	uint8_t *pixels;
-	const uint8_t *mirror; /* of these, in the guest's memory; NULL: of none */
+	bool driven; /* a device draws on it */
+	bool mirror; /* it shows its ... */
+	struct display_backdrop backdrop; /* zeroed: none */
 	struct display_cursor cursor;
 	struct display_view *views;
 };
@@ -190,7 +192,7 @@ static int resize(struct display *d, struct output *o, uint32_t width, uint32_t 
 		return err;
 	free(o->pixels);
 	o->pixels = pixels;
-	o->mirror = NULL;
+	o->mirror = false;
 	o->width = width;
 	o->height = height;
 	d->bytes = others + bytes;
@@ -204,19 +206,46 @@ int display_resize(struct display *d, unsigned output, uint32_t width, uint32_t 
 
 	pthread_mutex_lock(&d->lock);
 	err = resize(d, &d->output[output], width, height);
+	if (!err)
+		d->output[output].driven = true;
 	pthread_mutex_unlock(&d->lock);
 	return err;
 }
 
-int display_mirror(struct display *d, unsigned output, uint32_t width, uint32_t height, const uint8_t *pixels)
+/* Viewers hear of it in any case: they have to begin to look by themselves. */
+static int show_backdrop(struct display *d, struct output *o)
+{
+	const struct display_backdrop *b = &o->backdrop;
+	int err = resize(d, o, b->width, b->height);
+
+	if (err)
+		resize(d, o, 0, 0);
+	o->mirror = !err && b->pixels;
+	damage_all(o);
+	return err;
+}
+
+void display_release(struct display *d, unsigned output)
 {
 	struct output *o = &d->output[output];
-	int err;
 
 	pthread_mutex_lock(&d->lock);
-	err = resize(d, o, width, height);
-	if (!err)
-		o->mirror = pixels;
+	o->driven = false;
+	show_backdrop(d, o);
+	pthread_mutex_unlock(&d->lock);
+}
+
+int display_backdrop(struct display *d, unsigned output, const struct display_backdrop *backdrop)
+{
+	struct output *o = &d->output[output];
+	int err = 0;
+
+	pthread_mutex_lock(&d->lock);
+	o->backdrop = backdrop ? *backdrop : (struct display_backdrop){ 0 };
+	if (!o->driven)
+		err = show_backdrop(d, o);
+	if (err)
+		o->backdrop = (struct display_backdrop){ 0 };
 	pthread_mutex_unlock(&d->lock);
 	return err;
 }
@@ -285,9 +314,9 @@ void display_cursor_move(struct display *d, unsigned output, int32_t x, int32_t 
 /* The guest may write to @from meanwhile: what it does later is found the next time. */
 static bool refresh_line(struct output *o, uint32_t y, struct display_rect *ret)
 {
-	const size_t bytes = (size_t)o->width * DISPLAY_PIXEL_BYTES, at = y * bytes;
-	const uint8_t *from = o->mirror + at;
-	uint8_t *to = o->pixels + at;
+	const size_t bytes = (size_t)o->width * DISPLAY_PIXEL_BYTES;
+	const uint8_t *from = o->backdrop.pixels + y * o->backdrop.stride;
+	uint8_t *to = o->pixels + y * bytes;
 	uint32_t left = 0, right = o->width;
 
 	if (!memcmp(to, from, bytes))

@@ -56,7 +56,6 @@ struct gpu_wanted {
 struct gpu_framebuffer {
 	uint8_t *pixels; /* dev->shm.host; NULL: there is none */
 	uint32_t width, height;
-	bool shown; /* the worker's, as what follows there: on output 0 */
 };
 
 struct virtio_gpu {
@@ -67,6 +66,7 @@ struct virtio_gpu {
 
 	pthread_mutex_t lock; /* of what the host wants to see; nothing waits under it */
 	struct gpu_wanted wanted[DISPLAY_MAX_OUTPUTS];
+	struct gpu_framebuffer framebuffer; /* constant */
 
 	/* The worker's */
 	struct gpu_resource *bucket[GPU_BUCKETS];
@@ -74,7 +74,7 @@ struct virtio_gpu {
 	uint64_t bytes; /* that all of them take */
 	struct gpu_scanout scanout[DISPLAY_MAX_OUTPUTS];
 	struct gpu_pointer pointer[DISPLAY_MAX_OUTPUTS];
-	struct gpu_framebuffer framebuffer;
+	bool untouched; /* nothing was shown on output 0 since the device was reset: it is its backdrop's */
 	uint64_t left_bytes; /* to be copied in this turn of the loop */
 	uint32_t to_load; /* resources that a snapshot has, while it is loaded */
 	uint32_t framebuffer_to_load; /* likewise pieces of it */
@@ -113,12 +113,12 @@ bool gpu_fits(const struct gpu_resource *blob, const struct gpu_layout *layout);
 uint32_t gpu_transfer(struct virtio_gpu *g, struct gpu_resource *r, const struct display_rect *rect, uint64_t offset);
 /** gpu_flush() - what is in the rectangle goes to each output that shows it */
 uint32_t gpu_flush(struct virtio_gpu *g, const struct gpu_resource *r, const struct display_rect *rect);
-/** gpu_scanout() - judged before; NULL: off, or still the frame buffer */
+/** gpu_scanout() - judged before; NULL: off, or still the backdrop */
 uint32_t gpu_scanout(struct virtio_gpu *g, unsigned output, const struct gpu_scanout *to);
 /** gpu_is_cursor() - is it as large as one? Of a blob: has it so much memory? */
 bool gpu_is_cursor(const struct gpu_resource *r);
-/** gpu_show_framebuffer() - output 0 is off, and shows it if there is one */
-void gpu_show_framebuffer(struct virtio_gpu *g);
+/** gpu_release() - output 0 is the device's no more: it shows its backdrop, if it has one */
+void gpu_release(struct virtio_gpu *g);
 /** gpu_show_pointer() - as g->pointer[output] has it */
 void gpu_show_pointer(struct virtio_gpu *g, unsigned output);
 /** gpu_forget_views() - of a resource that goes: outputs and pointers */

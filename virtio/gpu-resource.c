@@ -365,22 +365,20 @@ uint32_t gpu_flush(struct virtio_gpu *g, const struct gpu_resource *r, const str
 
 uint32_t gpu_scanout(struct virtio_gpu *g, unsigned output, const struct gpu_scanout *to)
 {
-	if (!to && !output && g->framebuffer.shown)
+	if (!to && !output && g->untouched)
 		return VIRTIO_GPU_RESP_OK_NODATA;
 	if (display_resize(g->display, output, to ? to->r.width : 0, to ? to->r.height : 0))
 		return VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY;
 	if (!output)
-		g->framebuffer.shown = false;
+		g->untouched = false;
 	g->scanout[output] = to ? *to : (struct gpu_scanout){ 0 };
 	return VIRTIO_GPU_RESP_OK_NODATA;
 }
 
-/* Where there is no memory for it, the output stays off. */
-void gpu_show_framebuffer(struct virtio_gpu *g)
+void gpu_release(struct virtio_gpu *g)
 {
-	const struct gpu_framebuffer *f = &g->framebuffer;
-
-	g->framebuffer.shown = f->pixels && !display_mirror(g->display, 0, f->width, f->height, f->pixels);
+	g->untouched = true;
+	display_release(g->display, 0);
 }
 
 #define CURSOR_BYTES (DISPLAY_CURSOR_SIZE * DISPLAY_CURSOR_SIZE * GPU_PIXEL_BYTES)

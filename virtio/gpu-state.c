@@ -65,7 +65,7 @@ struct gpu_state {
 	uint32_t events, outputs;
 	uint32_t resources;
 	uint32_t framebuffer_pieces; /* of its pixels */
-	uint32_t framebuffer_shown;
+	uint32_t framebuffer_shown; /* or nothing, but not what the driver shows */
 	uint32_t width[DISPLAY_MAX_OUTPUTS], height[DISPLAY_MAX_OUTPUTS];
 	uint32_t resource[DISPLAY_MAX_OUTPUTS];
 	uint32_t x[DISPLAY_MAX_OUTPUTS], y[DISPLAY_MAX_OUTPUTS];
@@ -113,7 +113,7 @@ static int save(void *dev, void *ret_state)
 	st->outputs = g->n_outputs;
 	st->resources = g->n_resources;
 	st->framebuffer_pieces = count_pieces(framebuffer_pixels(g));
-	st->framebuffer_shown = g->framebuffer.shown;
+	st->framebuffer_shown = g->untouched;
 	pthread_mutex_lock(&g->lock);
 	for (unsigned i = 0; i < g->n_outputs; i++) {
 		st->width[i] = g->wanted[i].width;
@@ -164,11 +164,9 @@ static int load(void *dev, const void *state)
 
 	if (st->outputs != g->n_outputs)
 		return -ENODEV;
-	if (st->framebuffer_shown && !g->framebuffer.pixels)
-		return -ENODEV;
 	gpu_destroy_all(g);
-	gpu_show_framebuffer(g);
-	g->framebuffer.shown &= st->framebuffer_shown;
+	gpu_release(g);
+	g->untouched = st->framebuffer_shown;
 	atomic_store(&g->events, st->events);
 	pthread_mutex_lock(&g->lock);
 	for (unsigned i = 0; i < g->n_outputs; i++)

@@ -38,7 +38,7 @@ static void reset(struct virtio_dev *dev)
 	struct virtio_gpu *g = gpu_of(dev);
 
 	gpu_destroy_all(g);
-	gpu_show_framebuffer(g);
+	gpu_release(g);
 	atomic_store(&g->events, 0);
 }
 
@@ -107,14 +107,15 @@ const struct opt_key virtio_gpu_keys[] = {
 
 /* ---- life ---- */
 
-/* A power of two, as BARs are; the host gives what is written to. */
+/* A power of two, as BARs are; the host gives what is written to. Where there is no memory to show it, the output stays off. */
 static int make_framebuffer(struct virtio_gpu *g)
 {
-	const uint32_t width = g->wanted[0].width, height = g->wanted[0].height;
+	struct display_backdrop b = { .width = g->wanted[0].width, .height = g->wanted[0].height };
 	struct virtio_shm *shm = &g->dev.shm;
 	void *host;
 
-	for (shm->bytes = 64 * KIB; shm->bytes < (uint64_t)width * height * DISPLAY_PIXEL_BYTES;)
+	b.stride = (size_t)b.width * DISPLAY_PIXEL_BYTES;
+	for (shm->bytes = 64 * KIB; shm->bytes < b.height * b.stride;)
 		shm->bytes *= 2;
 	host = mmap(NULL, shm->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (host == MAP_FAILED) {
@@ -123,8 +124,9 @@ static int make_framebuffer(struct virtio_gpu *g)
 	}
 	shm->bar_only = true;
 	shm->host = host;
-	g->framebuffer = (struct gpu_framebuffer){ .pixels = host, .width = width, .height = height };
-	gpu_show_framebuffer(g);
+	b.pixels = host;
+	g->framebuffer = (struct gpu_framebuffer){ .pixels = host, .width = b.width, .height = b.height };
+	display_backdrop(g->display, 0, &b);
 	return 0;
 }
 
@@ -142,6 +144,7 @@ int virtio_gpu_new(const struct ram *ram, const char *name, struct display *disp
 	for (unsigned i = 0; i < g->n_outputs; i++)
 		g->wanted[i] = (struct gpu_wanted){ options->width ? options->width : DEFAULT_WIDTH,
 						    options->height ? options->height : DEFAULT_HEIGHT };
+	g->untouched = true;
 	g->dev.type = &gpu_type;
 	g->dev.name = name;
 	g->dev.ram = ram;
@@ -169,10 +172,12 @@ void virtio_gpu_free(struct virtio_dev *dev)
 		return;
 	g = gpu_of(dev);
 	virtio_fini(dev);
-	g->framebuffer.shown = false;
+	g->untouched = false;
 	gpu_destroy_all(g);
-	if (g->framebuffer.pixels)
+	if (g->framebuffer.pixels) {
+		display_backdrop(g->display, 0, NULL);
 		munmap(g->framebuffer.pixels, dev->shm.bytes);
+	}
 	pthread_mutex_destroy(&g->lock);
 	free(g);
 }

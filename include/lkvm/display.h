@@ -10,7 +10,7 @@
  * the rectangles larger. So a viewer that looks seldom costs as much as one that looks often, and holds
  * up nobody. Any thread may call these functions; under the lock nothing waits.
  *
- * Before there is a device that draws, an output may be a mirror of memory that the guest writes to as it likes: whoever
+ * While no device draws, an output may be the mirror of memory that the guest writes to as it likes, its backdrop: whoever
  * looks at it brings it up to date, so without a viewer it costs nothing.
  *
  * Pixels are four bytes, blue, green, red and one that means nothing: 0x00RRGGBB, little endian.
@@ -42,6 +42,13 @@ struct display_format {
 	uint8_t red, green, blue;
 };
 
+/* @height lines of @width pixels, @stride bytes from one to the next; what is between them is not looked at */
+struct display_backdrop {
+	uint32_t width, height;
+	size_t stride;
+	const uint8_t *pixels;
+};
+
 struct display_cursor {
 	bool visible;
 	int32_t x, y;         /* where its hot spot is */
@@ -66,18 +73,20 @@ unsigned display_outputs(const struct display *display);
 /* ---- for the device ---- */
 
 /**
- * display_resize() - an output has this size from now on, and is black if it had another one or was a mirror
- * 0 x 0: it is off.
+ * display_resize() - the device's output, of this size, and black if it had another one or was a mirror
+ * 0 x 0: it is off. Until display_release() its backdrop is not shown.
  * Return: 0; -E2BIG (more than DISPLAY_MAX_SIZE, or than DISPLAY_MAX_BYTES with the others), -ENOMEM: it
  *	is as it was
  */
 int display_resize(struct display *display, unsigned output, uint32_t width, uint32_t height);
+/** display_release() - the device draws on it no more: it shows its backdrop, if it has one, and is off if not */
+void display_release(struct display *display, unsigned output);
 /**
- * display_mirror() - from now until the next display_resize() an output shows memory that changes by itself
- * @pixels: @height lines of @width, without gaps; there until then
- * Return: as display_resize(), which it calls
+ * display_backdrop() - what an output shows while no device draws on it, at first, too: memory that changes by itself
+ * @backdrop: its pixels are there until there is another one; NULL: none
+ * Return: 0; -E2BIG, -ENOMEM as display_resize(): then it has none
  */
-int display_mirror(struct display *display, unsigned output, uint32_t width, uint32_t height, const uint8_t *pixels);
+int display_backdrop(struct display *display, unsigned output, const struct display_backdrop *backdrop);
 /**
  * display_draw() - new pixels
  * @to: part of the output; what is not is left out

@@ -4,8 +4,8 @@
  *
  *	guest's memory --TRANSFER_TO_HOST--> resource --FLUSH--> output of struct display (display.h)
  *
- * Before the driver there may be a frame buffer: memory in a BAR (dev->shm), which output 0 is a mirror of until the
- * driver shows something on it, and again after a reset of the device.
+ * Before the driver there may be a frame buffer: memory in a BAR (dev->shm), the backdrop of output 0 until the driver
+ * shows something on it, and again after a reset of the device.
  *
  * What the guest may make is bounded: VIRTIO_GPU_MAX_BYTES for all pixels and lists of pages.
  */

@@ -298,6 +298,14 @@ START_TEST(test_cursor)
 }
 END_TEST
 
+/* Lines without gaps */
+static int backdrop(uint32_t width, uint32_t height, const uint32_t *memory)
+{
+	const struct display_backdrop b = { width, height, width * sizeof(*memory), (const uint8_t *)memory };
+
+	return display_backdrop(d, 0, &b);
+}
+
 /* Of memory that changes by itself; what has is found line by line, and nobody is woken who looks anyway. */
 START_TEST(test_mirror)
 {
@@ -305,9 +313,10 @@ START_TEST(test_mirror)
 	struct display_image copy;
 
 	setup(0, 0);
+	display_release(d, 0);
 	memory[29] = 0x111111;
-	ck_assert_int_eq(display_mirror(d, 0, DISPLAY_MAX_SIZE + 1, 1, (uint8_t *)memory), -E2BIG);
-	ck_assert_int_eq(display_mirror(d, 0, 30, 20, (uint8_t *)memory), 0);
+	ck_assert_int_eq(backdrop(DISPLAY_MAX_SIZE + 1, 1, memory), -E2BIG);
+	ck_assert_int_eq(backdrop(30, 20, memory), 0);
 	take();
 	ck_assert(up.resized && up.mirror);
 	ck_assert_uint_eq(pixel(&image, 29, 0), 0x111111);
@@ -339,14 +348,64 @@ START_TEST(test_mirror)
 	ck_assert(!up.mirror && up.n == 1);
 	ck_assert_uint_eq(pixel(&image, 0, 0), 0);
 	ck_assert_uint_eq(pixel(&image, 29, 0), 0);
-	ck_assert_int_eq(display_mirror(d, 0, 30, 20, (uint8_t *)memory), 0);
-	ck_assert_int_eq(display_resize(d, 0, 31, 20), 0);
+	/* While a device draws another one is not shown; an output that it has turned off stays off. */
+	ck_assert_int_eq(backdrop(31, 20, memory), 0);
+	take();
+	ck_assert(!up.mirror && !up.resized);
+	ck_assert_int_eq(display_resize(d, 0, 0, 0), 0);
+	take();
+	ck_assert(!up.mirror && up.resized && !image.pixels);
+	display_release(d, 0);
+	take();
+	ck_assert(up.mirror && up.resized && image.width == 31);
+	ck_assert_uint_eq(pixel(&image, 0, 0), 0x555555);
+	teardown();
+}
+END_TEST
+
+/* In the same size, too: who looks on has to know that he is to look again. */
+START_TEST(test_backdrop)
+{
+	static uint32_t memory[40 * 20], other[40 * 20];
+	const struct display_backdrop padded = { 30, 20, sizeof(memory) / 20, (uint8_t *)memory };
+	uint32_t width, height;
+
+	setup(30, 20);
+	take();
+	event_clear(fd);
+	ck_assert_int_eq(display_backdrop(d, 0, &padded), 0);
+	ck_assert_uint_eq(event_clear(fd), 0);
+	memory[19 * 40 + 29] = 0x111111;
+	memory[19 * 40 + 30] = 0x222222; /* between lines: nobody's */
+	display_release(d, 0);
+	ck_assert_uint_ne(event_clear(fd), 0);
+	take();
+	ck_assert(up.mirror && !up.resized && up.n);
+	ck_assert_uint_eq(pixel(&image, 29, 19), 0x111111);
+	memory[5 * 40 + 30] = 0x222222;
+	take();
+	ck_assert(!up.n);
+	/* Another one */
+	other[0] = 0x333333;
+	ck_assert_int_eq(backdrop(30, 20, other), 0);
+	ck_assert_uint_ne(event_clear(fd), 0);
+	take();
+	ck_assert_uint_eq(pixel(&image, 0, 0), 0x333333);
+	ck_assert_uint_eq(pixel(&image, 29, 19), 0);
+	/* One that cannot be: none */
+	ck_assert_int_eq(backdrop(DISPLAY_MAX_SIZE, DISPLAY_MAX_SIZE, other), -E2BIG);
+	ck_assert(!display_size(d, 0, &width, &height));
+	display_release(d, 0);
+	ck_assert(!display_size(d, 0, &width, &height));
+	ck_assert_int_eq(backdrop(30, 20, other), 0);
+	ck_assert(display_size(d, 0, &width, &height) && width == 30 && height == 20);
+	ck_assert_int_eq(display_backdrop(d, 0, NULL), 0);
+	ck_assert(!display_size(d, 0, &width, &height));
 	take();
 	ck_assert(!up.mirror && up.resized);
-	ck_assert_uint_eq(pixel(&image, 0, 0), 0);
 	teardown();
 }
 END_TEST
 
 UNIT_MAIN("display", test_off_and_on, test_resize, test_limits, test_formats, test_clipped, test_many_rects, test_rects_join,
-	  test_told, test_two_views, test_cursor, test_mirror)
+	  test_told, test_two_views, test_cursor, test_mirror, test_backdrop)

@@ -154,11 +154,32 @@ START_TEST(test_framebuffer)
 	virtio_dev_hold_end(dev);
 	machine_free();
 	with_framebuffer = false;
+}
+END_TEST
+
+/* The same where it is another's */
+START_TEST(test_backdrop)
+{
+	static uint32_t memory[30 * 20] = { 0x111111 };
+	const struct display_backdrop backdrop = { 30, 20, 30 * 4, (uint8_t *)memory };
+
 	machine_new(&device, MACHINE_PCI, 4);
 	machine_probe(EDID, 8);
-	hold(dev);
-	ck_assert_int_eq(machine_load_field("framebuffer_shown", 1), -ENODEV);
-	virtio_dev_hold_end(dev);
+	ck_assert_int_eq(display_backdrop(display, 0, &backdrop), 0);
+	machine_restore();
+	ck_assert_int_eq(display_backdrop(display, 0, &backdrop), 0);
+	ck_assert_uint_eq(shown(0), 0x111111);
+	ck_assert_uint_eq(gpu_scanout_of(0, 0, 0, 0, 0, 0), OK);
+	ck_assert_uint_eq(shown(0), 0x111111);
+	ck_assert_uint_eq(gpu_make(1, VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM, WIDTH, HEIGHT), OK);
+	ck_assert_uint_eq(gpu_scanout_of(0, 1, 0, 0, WIDTH, HEIGHT), OK);
+	machine_restore();
+	ck_assert_int_eq(display_backdrop(display, 0, &backdrop), 0);
+	ck_assert_uint_eq(shown(0), 0);
+	ck_assert_uint_eq(gpu_scanout_of(0, 0, 0, 0, 0, 0), OK);
+	ck_assert_int_eq(display_copy(display, 0, &(struct display_image){ 0 }), -ENODATA);
+	virtio_set_status(dev, 0);
+	ck_assert_uint_eq(shown(0), 0x111111);
 	machine_free();
 }
 END_TEST
@@ -248,4 +269,4 @@ START_TEST(test_damaged)
 }
 END_TEST
 
-UNIT_MAIN("gpu-state", test_goes_on, test_framebuffer, test_blob, test_tables, test_hostile, test_damaged)
+UNIT_MAIN("gpu-state", test_goes_on, test_framebuffer, test_backdrop, test_blob, test_tables, test_hostile, test_damaged)
