@@ -35,6 +35,8 @@
 struct item {
 	uint8_t *data;
 	size_t len;
+	void (*written)(void *ctx); /* NULL: it is read-only, and data is ours */
+	void *ctx;
 };
 
 struct dma_request {
@@ -52,7 +54,7 @@ struct list_entry {
 struct fw_cfg {
 	pthread_mutex_t lock;
 	struct ram *ram;
-	struct item item[ITEMS]; /* constant once a vCPU runs */
+	struct item item[ITEMS]; /* constant once a vCPU runs, but for what is in those that may be written to */
 	struct {
 		uint32_t n; /* the highest byte first */
 		struct list_entry entry[FW_CFG_MAX_FILES];
@@ -66,6 +68,13 @@ struct fw_cfg {
 
 /* ---- what there is ---- */
 
+static void throw_away(struct item *item)
+{
+	if (!item->written)
+		free(item->data);
+	*item = (struct item){ 0 };
+}
+
 static int put(struct fw_cfg *fw, unsigned key, const void *data, size_t len)
 {
 	uint8_t *copy = malloc(len ? len : 1);
@@ -73,8 +82,8 @@ static int put(struct fw_cfg *fw, unsigned key, const void *data, size_t len)
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, data, len);
-	free(fw->item[key].data);
-	fw->item[key] = (struct item){ copy, len };
+	throw_away(&fw->item[key]);
+	fw->item[key] = (struct item){ .data = copy, .len = len };
 	return 0;
 }
 
@@ -90,26 +99,63 @@ int fw_cfg_number(void *dev, enum fw_cfg_key key, uint64_t value, unsigned bytes
 	return put(dev, key, &little, bytes);
 }
 
-int fw_cfg_file(void *dev, const char *name, const void *data, size_t len)
+/* The next file, whose item is there */
+static int list_file(struct fw_cfg *fw, const char *name)
 {
-	struct fw_cfg *fw = dev;
 	const unsigned n = fw->n_files, key = FW_CFG_FIRST_FILE + n;
+	const size_t len = fw->item[key].len;
 	struct list_entry *entry = &fw->list.entry[n];
-	int err;
 
-	if (n == FW_CFG_MAX_FILES)
-		return -ENOSPC;
-	if (strlen(name) >= sizeof(entry->name))
-		return -ENAMETOOLONG;
-	err = put(fw, key, data, len);
-	if (err)
-		return err;
 	entry->len = htobe32((uint32_t)len);
 	entry->key = htobe16((uint16_t)key);
 	strcpy(entry->name, name);
 	fw->n_files = n + 1;
 	fw->list.n = htobe32(fw->n_files);
 	return put(fw, FW_CFG_FILES, &fw->list, sizeof(fw->list.n) + fw->n_files * sizeof(*entry));
+}
+
+/* Return: 0 or why there can be no file of that name */
+static int judge_name(const struct fw_cfg *fw, const char *name)
+{
+	if (fw->n_files == FW_CFG_MAX_FILES)
+		return -ENOSPC;
+	return strlen(name) >= FW_CFG_NAME_BYTES ? -ENAMETOOLONG : 0;
+}
+
+int fw_cfg_file(void *dev, const char *name, const void *data, size_t len)
+{
+	struct fw_cfg *fw = dev;
+	int err = judge_name(fw, name);
+
+	if (!err)
+		err = put(fw, FW_CFG_FIRST_FILE + fw->n_files, data, len);
+	return err ? err : list_file(fw, name);
+}
+
+/* Of a machine that goes on there is one already. */
+static int take_over(struct item *old, const struct item *item)
+{
+	if (old->len != item->len)
+		return -EINVAL;
+	memcpy(item->data, old->data, old->len);
+	throw_away(old);
+	*old = *item;
+	return 0;
+}
+
+int fw_cfg_writable(void *dev, const char *name, const struct fw_cfg_writable *file)
+{
+	struct fw_cfg *fw = dev;
+	const struct item item = { file->data, file->len, file->written, file->ctx };
+	int err = judge_name(fw, name);
+
+	for (unsigned n = 0; n < fw->n_files; n++)
+		if (!strcmp(fw->list.entry[n].name, name))
+			return take_over(&fw->item[FW_CFG_FIRST_FILE + n], &item);
+	if (err)
+		return err;
+	fw->item[FW_CFG_FIRST_FILE + fw->n_files] = item;
+	return list_file(fw, name);
 }
 
 /* ---- of a machine that is saved, or goes on ---- */
@@ -144,7 +190,10 @@ int fw_cfg_put_back(void *dev, const struct fw_cfg_item *item)
 		return fw_cfg_file(fw, item->name, item->data, item->len);
 	if (strcmp(fw->list.entry[n].name, item->name) || be32toh(fw->list.entry[n].len) != item->len)
 		return -EINVAL;
-	return put(fw, item->key, item->data, item->len);
+	if (!fw->item[item->key].written)
+		return put(fw, item->key, item->data, item->len);
+	memcpy(fw->item[item->key].data, item->data, item->len);
+	return 0;
 }
 
 /* ---- what the guest does; under the lock ---- */
@@ -192,6 +241,18 @@ static bool dma_read(struct fw_cfg *fw, gpa_t to, uint32_t len)
 	return true;
 }
 
+/* All of it or nothing. Return: false where that is not in the file, or the guest has no such memory */
+static bool dma_write(struct fw_cfg *fw, gpa_t from, uint32_t len)
+{
+	const struct item *item = selected(fw);
+
+	if (!item->written || len > item->len - fw->at || ram_read(fw->ram, from, item->data + fw->at, len))
+		return false;
+	fw->at += len;
+	item->written(item->ctx);
+	return true;
+}
+
 static bool dma_carry_out(struct fw_cfg *fw, uint32_t control, uint32_t len, gpa_t to)
 {
 	if (control & DMA_SELECT)
@@ -199,7 +260,7 @@ static bool dma_carry_out(struct fw_cfg *fw, uint32_t control, uint32_t len, gpa
 	if (control & DMA_READ)
 		return dma_read(fw, to, len);
 	if (control & DMA_WRITE)
-		return false;
+		return dma_write(fw, to, len);
 	if (control & DMA_SKIP) {
 		const size_t left = selected(fw)->len - fw->at;
 
@@ -277,7 +338,7 @@ static void fw_cfg_fini(void *dev)
 	struct fw_cfg *fw = dev;
 
 	for (unsigned i = 0; i < ITEMS; i++)
-		free(fw->item[i].data);
+		throw_away(&fw->item[i]);
 	pthread_mutex_destroy(&fw->lock);
 }
 

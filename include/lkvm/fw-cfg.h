@@ -1,7 +1,7 @@
 /*
  * fw_cfg: through two ports, or by DMA, firmware reads what the machine is made of, as numbered items and files that
- * have names. Everything is read-only to the guest. It is there with --firmware only. What the guest has set is its
- * state; what can be read is saved beside that (vm/snapshot-firmware.c), and there again before the state is loaded.
+ * have names. But for files that say so everything is read-only to the guest. It is there with --firmware only. What the
+ * guest has set is its state; what can be read is saved beside that (vm/snapshot-firmware.c), and there again before the state is loaded.
  *
  * hw/fw-cfg.c; items are added by the main thread before any vCPU runs, and stay until the device's end.
  * Spec: QEMU's docs/specs/fw_cfg
@@ -54,6 +54,20 @@ int fw_cfg_number(void *dev, enum fw_cfg_key key, uint64_t value, unsigned bytes
  * Return: 0, -ENOMEM, -ENOSPC (there are FW_CFG_MAX_FILES), -ENAMETOOLONG
  */
 int fw_cfg_file(void *dev, const char *name, const void *data, size_t len);
+
+/* A file that the guest may write to, by DMA: all of it or a part, but not beyond its end */
+struct fw_cfg_writable {
+	uint8_t *data; /* the file itself, no copy; stays the caller's */
+	size_t len;
+	void (*written)(void *ctx); /* after each write, on the vCPU's thread; one call at a time */
+	void *ctx;
+};
+
+/**
+ * fw_cfg_writable() - one more file, or the one of that name, whose contents go to @file->data then
+ * Return: as fw_cfg_file(); -EINVAL: that one is longer or shorter
+ */
+int fw_cfg_writable(void *dev, const char *name, const struct fw_cfg_writable *file);
 
 struct fw_cfg_item {
 	unsigned key;

@@ -179,6 +179,60 @@ START_TEST(test_dma_refused)
 }
 END_TEST
 
+static uint8_t written[8];
+static unsigned n_written;
+
+static void note(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, written);
+	n_written++;
+}
+
+/* In pieces, too, but not beyond its end, nor by the data port; who made it is told. */
+START_TEST(test_written)
+{
+	const struct fw_cfg_writable file = { written, sizeof(written), note, written };
+	char name[FW_CFG_NAME_BYTES + 1] = { 0 };
+	enum { KEY = FW_CFG_FIRST_FILE << 16 };
+
+	start();
+	memcpy(written, "01234567", 8);
+	ck_assert_int_eq(fw_cfg_writable(machine.dev, "a", &file), 0);
+	selects(FW_CFG_FILES);
+	expect_bytes("\0\0\0\1" "\0\0\0\x8" "\0\x20\0\0" "a\0", 14);
+	selects(FW_CFG_FIRST_FILE);
+	out8(FW_CFG_DATA, 'x');
+	expect_bytes("01234567\0", 9);
+	ram_write(ram, GPA(BUFFER), "abcdefghi", 9);
+	ram_write(ram, GPA(RAM_BYTES - 4), "zzzz", 4);
+	ck_assert_uint_eq(dma(KEY | SELECT | WRITE, 9, BUFFER, REQUEST), ERROR);
+	ck_assert_uint_eq(dma(KEY | SELECT | WRITE, UINT32_MAX, BUFFER, REQUEST), ERROR);
+	ck_assert_uint_eq(dma(KEY | SELECT | WRITE, 8, RAM_BYTES - 4, REQUEST), ERROR);
+	ck_assert_uint_eq(dma(KEY | SELECT | WRITE, 8, UINT64_MAX, REQUEST), ERROR);
+	ck_assert_uint_eq(n_written, 0);
+	expect_bytes("0", 1);
+	ck_assert_uint_eq(dma(WRITE, 8, BUFFER, REQUEST), ERROR); /* one was read */
+	ck_assert_uint_eq(dma(WRITE, 2, BUFFER, REQUEST), 0);
+	ck_assert_uint_eq(dma(WRITE, 5, BUFFER + 2, REQUEST), 0);
+	ck_assert_uint_eq(dma(WRITE, 1, BUFFER, REQUEST), ERROR);
+	ck_assert_uint_eq(n_written, 2);
+	ck_assert_mem_eq(written, "0abcdefg", 8);
+	ck_assert_uint_eq(dma(KEY | SELECT | WRITE, 8, BUFFER, REQUEST), 0);
+	ck_assert_uint_eq(dma(KEY | SELECT | READ | WRITE, 8, BUFFER + 16, REQUEST), 0); /* it reads */
+	expect_ram(BUFFER + 16, "abcdefgh", 8);
+	ck_assert_uint_eq(n_written, 3);
+	memset(name, 'n', FW_CFG_NAME_BYTES);
+	ck_assert_int_eq(fw_cfg_writable(machine.dev, name, &file), -ENAMETOOLONG);
+	for (unsigned n = 1; n < FW_CFG_MAX_FILES; n++)
+		ck_assert_int_eq(fw_cfg_file(machine.dev, "b", "", 0), 0);
+	ck_assert_int_eq(fw_cfg_writable(machine.dev, "c", &file), -ENOSPC);
+	/* None of the others is one, nor is what there is not. */
+	ck_assert_uint_eq(dma((FW_CFG_FIRST_FILE + 1) << 16 | SELECT | WRITE, 0, BUFFER, REQUEST), ERROR);
+	ck_assert_uint_eq(dma(0xffff0000U | SELECT | WRITE, 0, BUFFER, REQUEST), ERROR);
+	end();
+}
+END_TEST
+
 /* ---- another machine ---- */
 
 /* All that is told of goes to a new one, then the state; Return: of the last of these */
@@ -272,6 +326,31 @@ START_TEST(test_put_back)
 }
 END_TEST
 
+/* The file is the other machine's, whichever comes first; it can be written to then. */
+START_TEST(test_put_back_written)
+{
+	const struct fw_cfg_writable file = { written, sizeof(written), note, written };
+	const struct fw_cfg_item item = { FW_CFG_FIRST_FILE, "a", "abcdefgh", 8 };
+	const struct fw_cfg_item other = { FW_CFG_FIRST_FILE + 1, "b", "abcdefg", 7 };
+
+	start();
+	ck_assert_int_eq(fw_cfg_put_back(machine.dev, &item), 0);
+	ck_assert_int_eq(fw_cfg_put_back(machine.dev, &other), 0);
+	ck_assert_int_eq(fw_cfg_writable(machine.dev, "b", &file), -EINVAL);
+	ck_assert_int_eq(fw_cfg_writable(machine.dev, "a", &file), 0);
+	ck_assert_mem_eq(written, "abcdefgh", 8);
+	selects(FW_CFG_FILES);
+	expect_bytes("\0\0\0\2", 4);
+	memset(written, 0, sizeof(written));
+	ck_assert_int_eq(fw_cfg_put_back(machine.dev, &item), 0);
+	ck_assert_mem_eq(written, "abcdefgh", 8);
+	ck_assert_uint_eq(n_written, 0);
+	ck_assert_uint_eq(dma(FW_CFG_FIRST_FILE << 16 | SELECT | WRITE, 1, REQUEST, REQUEST), 0);
+	ck_assert_uint_eq(n_written, 1);
+	end();
+}
+END_TEST
+
 START_TEST(test_state)
 {
 	struct state_reader in;
@@ -288,5 +367,5 @@ START_TEST(test_state)
 }
 END_TEST
 
-UNIT_MAIN("fw-cfg", test_signature, test_items, test_files, test_dma, test_dma_refused, test_restored, test_put_back,
-	  test_state)
+UNIT_MAIN("fw-cfg", test_signature, test_items, test_files, test_dma, test_dma_refused, test_written, test_restored, test_put_back,
+	  test_put_back_written, test_state)
