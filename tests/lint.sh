@@ -64,7 +64,7 @@ above='lkvm/(kvm.*|control|builtin|guests|vm/.*)\.h'
 check_layers()
 {
 	only "util includes nothing but util" "lkvm/(types|clock|$util_headers)\.h" util/*.c
-	only "RAM and bus include nothing but util" "lkvm/(types|clock|access|ram|bus|irq|$util_headers)\.h" hw/ram*.c hw/bus.c
+	only "RAM and bus include nothing but util" "lkvm/(types|clock|access|ram|bus|irq|$util_headers)\.h" hw/ram.c hw/ram-*.c hw/bus.c
 	only "state tables include nothing but util" "lkvm/(types|clock|state|$util_headers)\.h" hw/state*.c
 	only "disks include nothing but util" "lkvm/(types|clock|disk|pmem|$util_headers)\.h" disk/*.c
 	only "networks include nothing but util" "lkvm/(types|clock|net|net-forward|net-pcap|$util_headers)\.h" net/*.c

@@ -100,6 +100,9 @@ int virtio_gpu_size(struct virtio_gpu_options *options, const char *option, cons
 const struct opt_key virtio_gpu_keys[] = {
 	{ "outputs", "N", KEY_UNSIGNED, offsetof(struct virtio_gpu_options, outputs), .min = 1, .max = DISPLAY_MAX_OUTPUTS,
 	  .help = "So many screens (1)." },
+	{ "rom", "FILE", .kind = KEY_STRING, offsetof(struct virtio_gpu_options, rom),
+	  .help = "The option ROM by which a BIOS shows its text (vgabios-ramfb.bin).\n"
+		  "It is SeaBIOS's, which lkvm finds where a distribution has it. With --firmware only." },
 	{ "packed", .kind = KEY_FLAG, .offset = offsetof(struct virtio_gpu_options, packed),
 	  .help = "Offer packed virtqueues, for the development of drivers." },
 	KEYS_END,

@@ -111,7 +111,7 @@ static int tell(const struct vm *vm, void *fw)
 	if (!err)
 		err = fw_cfg_number(fw, FW_CFG_RAM_BYTES, cfg->ram.size_bytes, 8);
 	if (!err)
-		err = fw_cfg_number(fw, FW_CFG_NO_GRAPHICS, 1, 2);
+		err = fw_cfg_number(fw, FW_CFG_NO_GRAPHICS, !vm->display, 2);
 	if (!err && cfg->has_uuid)
 		err = fw_cfg_item(fw, FW_CFG_UUID, cfg->uuid, sizeof(cfg->uuid));
 	if (!err)
@@ -136,8 +136,16 @@ static int make_vars(struct vm *vm)
 	return err ? err : vars_map(vm->vars, &vm->kvm, GPA(RAM_GAP_END - bytes));
 }
 
+static int tell_all(const struct vm *vm, void *fw)
+{
+	int err = tell(vm, fw);
+
+	return err ? log_err(err, "what firmware is told") : firmware_tell_kernel(vm, fw);
+}
+
 int vm_make_firmware(struct vm *vm)
 {
+	void *fw = platform_fw_cfg(vm->platform);
 	int err;
 
 	if (!vm->cfg->firmware)
@@ -152,10 +160,8 @@ int vm_make_firmware(struct vm *vm)
 	/* OVMF's handler lets another tick interrupt it, so that many of them at once take up its stack. */
 	kvm_lose_ticks(&vm->kvm);
 	pci_host_pam(virtio_list_pci(vm->virtio), rom_pam, vm->rom);
-	if (vm->cfg->snapshot)
-		return snapshot_take_told(vm->cfg->snapshot, platform_fw_cfg(vm->platform));
-	err = tell(vm, platform_fw_cfg(vm->platform));
-	return err ? log_err(err, "what firmware is told") : firmware_tell_kernel(vm, platform_fw_cfg(vm->platform));
+	err = vm->cfg->snapshot ? snapshot_take_told(vm->cfg->snapshot, fw) : tell_all(vm, fw);
+	return err ? err : firmware_tell_screen(vm, fw);
 }
 
 void vm_undo_firmware(struct vm *vm)

@@ -158,6 +158,12 @@ static bool firmware_wanted(const struct vm_config *cfg, struct hw_row *row)
 	return cfg->firmware;
 }
 
+static bool ramfb_wanted(const struct vm_config *cfg, struct hw_row *row)
+{
+	(void)row;
+	return cfg->firmware && cfg->has_gpu;
+}
+
 static const struct debug_port_config post_port = { "0x80", 0xff };
 static const struct debug_port_config bochs_port = { "0xe9", 0xe9 };
 static const struct debug_port_config qemu_port = { "0x402", 0xe9 };
@@ -205,6 +211,8 @@ static const struct part parts[] = {
 
 	{ .row = { .type = &fw_cfg_type, .port = { { 0x510, FW_CFG_PORTS } }, .acpi = { "FWCF", "QEMU0002", 0 } },
 	  .wanted = firmware_wanted },
+	/* A file of that */
+	{ .row = { .type = &ramfb_type }, .wanted = ramfb_wanted },
 
 	/* hw/pci.c; vm/devices.c makes it */
 	{ .row = { .role = HW_PCI, .port = { { PORT_PCI, 8 } }, .memory = { LAYOUT_ECAM, LAYOUT_ECAM_BYTES } },

@@ -266,6 +266,8 @@ static int parse_gpu(void *config, const struct opt *opt, const char *arg)
 	char *text = strdup(arg ? arg : ""), *rest = text;
 	int err = 0;
 
+	free(cfg->gpu_heap); /* what an earlier one points to */
+	cfg->gpu_heap = text;
 	cfg->has_gpu = true;
 	cfg->gpu = (struct virtio_gpu_options){ 0 };
 	if (!text)
@@ -274,7 +276,6 @@ static int parse_gpu(void *config, const struct opt *opt, const char *arg)
 		err = virtio_gpu_size(&cfg->gpu, opt->name, keys_word(&rest));
 	if (!err && rest && *rest)
 		err = keys_parse(opt->name, opt->keys, &cfg->gpu, rest);
-	free(text);
 	return err;
 }
 
@@ -779,6 +780,8 @@ static int check_firmware(const struct vm_config *cfg)
 	for (unsigned i = 0; !cfg->firmware && !cfg->restore && i < cfg->n_nets; i++)
 		if (cfg->nets[i].rom)
 			return log_errx(-EINVAL, "option '--net': rom is for who boots by --firmware");
+	if (cfg->gpu.rom && !cfg->firmware && !cfg->restore)
+		return log_errx(-EINVAL, "option '--gpu': rom is for who boots by --firmware");
 	if (cfg->firmware_vars && !cfg->firmware && !cfg->restore)
 		return log_errx(-EINVAL, "--firmware-vars are those of --firmware");
 	return 0;
@@ -884,6 +887,7 @@ void run_config_free(struct vm_config *cfg)
 	free(cfg->name_heap);
 	free(cfg->kernel_heap);
 	free(cfg->vsock_heap);
+	free(cfg->gpu_heap);
 	free(cfg->firmware_heap);
 	free(cfg->vars_heap);
 	kernel_log_allow_free(&cfg->allow);

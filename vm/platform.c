@@ -168,12 +168,22 @@ void platform_rtc(struct platform *p, struct rtc_view *ret)
 			rtc_look(p->dev[i], ret);
 }
 
-void *platform_fw_cfg(struct platform *p)
+static void *find(struct platform *p, const struct device_type *type)
 {
 	for (unsigned i = 0; i < p->hw.n_rows; i++)
-		if (p->hw.row[i].type == &fw_cfg_type)
+		if (p->hw.row[i].type == type)
 			return p->dev[i];
 	return NULL;
+}
+
+void *platform_fw_cfg(struct platform *p)
+{
+	return find(p, &fw_cfg_type);
+}
+
+void *platform_ramfb(struct platform *p)
+{
+	return find(p, &ramfb_type);
 }
 
 bool platform_power_button(struct platform *p)

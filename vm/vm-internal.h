@@ -126,6 +126,8 @@ int vm_make_firmware(struct vm *vm);
 void vm_undo_firmware(struct vm *vm);
 /* vm/firmware-kernel.c: what of the kernel by @fw, if there is one. Return: 0, or -errno, logged but for -ENOMEM */
 int firmware_tell_kernel(const struct vm *vm, void *fw);
+/* vm/firmware-screen.c: likewise how it shows something on the screen, if there is one. Return: 0, or -errno, logged */
+int firmware_tell_screen(const struct vm *vm, void *fw);
 /* vm/vm-console.c */
 int vm_make_console(struct vm *vm);
 void vm_undo_console(struct vm *vm);

@@ -18,6 +18,7 @@ extern const struct device_type debug_exit_type; /* hw/debug-exit.c: isa-debug-e
 extern const struct device_type test_device_type; /* hw/test-device.c: 12 ports, a port each GSI, memory */
 extern const struct device_type vmgenid_type;    /* hw/vmgenid.c: the generation ID, memory */
 extern const struct device_type fw_cfg_type;     /* hw/fw-cfg.c: what firmware is told, FW_CFG_PORTS ports */
+extern const struct device_type ramfb_type;      /* hw/ramfb.c: a frame buffer in RAM, without ports; see ramfb.h */
 extern const struct device_type debug_port_type; /* hw/debug-port.c: config: struct debug_port_config; one port */
 
 /* hw/vmgenid.c */

@@ -5,7 +5,7 @@
  *	guest's memory --TRANSFER_TO_HOST--> resource --FLUSH--> output of struct display (display.h)
  *
  * Before the driver there may be a frame buffer: memory in a BAR (dev->shm), the backdrop of output 0 until the driver
- * shows something on it, and again after a reset of the device.
+ * shows something on it, and again after a reset of the device. With firmware that is ramfb's (ramfb.h).
  *
  * What the guest may make is bounded: VIRTIO_GPU_MAX_BYTES for all pixels and lists of pages.
  */
@@ -26,6 +26,7 @@ struct virtio_gpu_options {
 	bool packed;
 	unsigned outputs;       /* 0: one */
 	unsigned width, height; /* that the guest is told to show; 0: 1024x768 */
+	const char *rom;        /* file: the option ROM by which a BIOS shows its text, which is not the device's; or NULL */
 	bool framebuffer;       /* in that size; no key: not every transport and machine can have it */
 };
 

@@ -5,7 +5,7 @@
 GUEST := $(O)/tests/guest
 
 GUEST_REAL := $(filter-out start guest.lds rom,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
-GUEST_FLAT := firmware flash i8042 rtc saved serial serial-burst serial-poll serial-shared test-device timers unclaimed virtio-mmio
+GUEST_FLAT := firmware flash i8042 ramfb rtc saved serial serial-burst serial-poll serial-shared test-device timers unclaimed virtio-mmio
 GUEST_MULTIBOOT := acpi attacks bios clocks copy cpuid debug disks framebuffer hammer hostile hvc multiboot pmem ram screen smp witness
 GUEST_LOW := multiboot
 GUEST_MULTIBOOT2 := multiboot2
@@ -15,7 +15,7 @@ GUEST_BZIMAGE := bzimage dtb session
 GUEST_BIN := $(GUEST_REAL:%=$(GUEST)/%.bin) $(GUEST_FLAT:%=$(GUEST)/%.bin) \
 	$(GUEST_MULTIBOOT:%=$(GUEST)/%.mb) $(GUEST_LOW:%=$(GUEST)/%.low) \
 	$(GUEST_MULTIBOOT2:%=$(GUEST)/%.mb2) $(GUEST_PVH:%=$(GUEST)/%.pvh) $(GUEST_BZIMAGE:%=$(GUEST)/%.bz) \
-	$(GUEST)/firmware.rom $(GUEST)/flash.rom $(GUEST)/saved.rom
+	$(GUEST)/firmware.rom $(GUEST)/flash.rom $(GUEST)/ramfb.rom $(GUEST)/saved.rom
 
 GUEST_CFLAGS := -std=gnu11 $(WARN) -O2 -m64 -ffreestanding -fno-pic -mgeneral-regs-only -mno-red-zone \
 	-fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables -Itests/guest
@@ -61,7 +61,7 @@ $(eval $(call guest_protocol,$(GUEST_PVH),pvh,START_PVH,0x100000,))
 $(eval $(call guest_protocol,$(GUEST_BZIMAGE),bz,START_BZIMAGE,0x100000,-O binary))
 
 # Firmware that copies the program to RAM
-$(GUEST)/firmware.rom $(GUEST)/flash.rom $(GUEST)/saved.rom: $(GUEST)/%.rom: tests/guest/rom.S tests/guest/rom.h $(GUEST)/%.bin
+$(GUEST)/firmware.rom $(GUEST)/flash.rom $(GUEST)/ramfb.rom $(GUEST)/saved.rom: $(GUEST)/%.rom: tests/guest/rom.S tests/guest/rom.h $(GUEST)/%.bin
 	$(call say,GUESTLD,$@)
 	$(Q)$(CC) -m64 -DPAYLOAD='"$(GUEST)/$*.bin"' -Itests/guest -c -o $@.o $<
 	$(Q)ld -m elf_x86_64 -Ttext=0 --oformat=binary -o $@ $@.o
@@ -73,7 +73,7 @@ $(GUEST)/hostile.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests \
 $(GUEST)/attacks.mb: $(GUEST)/virtio-driver.o
 
 $(GUEST)/hvc.mb: $(GUEST)/virtio-driver.o
-$(GUEST)/session.bz: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
+$(GUEST)/ramfb.bin $(GUEST)/session.bz: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 $(GUEST)/blk-bench.pvh $(GUEST)/net-bench.pvh $(GUEST)/screen-bench.pvh: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 
 $(GUEST)/debug.o: GUEST_CFLAGS += -g

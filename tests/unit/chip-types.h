@@ -5,6 +5,6 @@
 #include "lkvm/chips.h"
 
 const struct device_type serial_type, rtc_type, i8042_type, power_type, reset_type, pvpanic_type,
-	debug_exit_type, test_device_type, debug_port_type, vmgenid_type, fw_cfg_type;
+	debug_exit_type, test_device_type, debug_port_type, vmgenid_type, fw_cfg_type, ramfb_type;
 
 #endif

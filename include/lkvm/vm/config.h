@@ -150,7 +150,7 @@ struct vm_config {
 	bool clock_given, clock_host; /* and whose clock has counted the time since (--clock) */
 
 	/* What some of the above point to where it is not argv; run_config_free() */
-	char *name_heap, *kernel_heap, *vsock_heap, *firmware_heap, *vars_heap;
+	char *name_heap, *kernel_heap, *vsock_heap, *gpu_heap, *firmware_heap, *vars_heap;
 };
 
 #endif

@@ -49,6 +49,9 @@ void platform_rtc(struct platform *platform, struct rtc_view *ret);
 /** platform_fw_cfg() - the fw_cfg_type instance (fw-cfg.h); NULL: there is none */
 void *platform_fw_cfg(struct platform *platform);
 
+/** platform_ramfb() - likewise the ramfb_type instance (ramfb.h) */
+void *platform_ramfb(struct platform *platform);
+
 /** platform_power_button() - Return: true if the guest listens to it */
 bool platform_power_button(struct platform *platform);
 
