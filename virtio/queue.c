@@ -235,10 +235,11 @@ struct virtq_setup virtio_ring(uint64_t features, uint16_t size, uint64_t desc, 
 static int queue_open(struct virtio_queue *q, struct virtq_place at)
 {
 	struct virtio_dev *dev = q->dev;
-	const struct virtq_setup setup =
-		virtio_ring(dev->driver_features, q->size, q->desc, q->avail, q->used);
-	int err = virtq_init_at(&q->vq, dev->ram, &setup, at);
+	struct virtq_setup setup = virtio_ring(dev->driver_features, q->size, q->desc, q->avail, q->used);
+	int err;
 
+	setup.only_names = dev->type->only_names;
+	err = virtq_init_at(&q->vq, dev->ram, &setup, at);
 	if (err)
 		return err;
 	if (q->watch)

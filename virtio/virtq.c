@@ -77,7 +77,7 @@ static void log_buffers(const struct virtq *q, const struct virtq_chain *c)
 {
 	gpa_t at;
 
-	for (unsigned i = c->n_out; i < c->n_out + c->n_in; i++)
+	for (unsigned i = c->n_out; !q->setup.only_names && i < c->n_out + c->n_in; i++)
 		if (!ram_gpa_of(q->ram, c->iov[i].iov_base, &at))
 			ram_wrote(q->ram, c->iov[i].iov_base, c->iov[i].iov_len);
 }
@@ -128,10 +128,9 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c)
 	if (__builtin_expect(atomic_load_explicit(q->unplugs, memory_order_relaxed) != q->unplugs_seen, false) &&
 	    look_at_ring(q))
 		return q->broken;
-	if (!is_watched(q))
-		return pop(q, c);
 	ret = pop(q, c);
-	if (ret == 1)
+	/* In this order: what the driver makes available once the log has begun is in it. */
+	if (is_watched(q) && ret == 1)
 		popped(q, c);
 	return ret;
 }

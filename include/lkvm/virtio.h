@@ -137,6 +137,8 @@ struct virtio_type {
 	 * saved as not popped, and its own state tells how far it is with them.
 	 */
 	bool retakes;
+	/* What a driver lets it write only names memory: it writes to none of it but by ram_drop() and the like */
+	bool only_names;
 };
 
 /*

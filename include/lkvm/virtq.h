@@ -44,6 +44,7 @@ struct virtq_setup {
 	bool packed;             /* VIRTIO_F_RING_PACKED */
 	bool event_idx;          /* VIRTIO_F_EVENT_IDX */
 	bool indirect;           /* VIRTIO_F_INDIRECT_DESC */
+	bool only_names;         /* the device's: the driver's buffers to write are not written, and not in ram_log() */
 };
 
 struct virtq_lender; /* virtq-loan.c */

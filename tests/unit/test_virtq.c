@@ -1032,6 +1032,23 @@ START_TEST(test_log)
 }
 END_TEST
 
+/* Nor are buffers that a device will not write to; and that goes on with the ring. */
+START_TEST(test_log_of_names)
+{
+	static uint64_t log[LOG_PAGES / 64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+		rig_init(&r, 8, formats[i]);
+		r.vq.setup.only_names = true;
+		virtq_put_back(&r.vq);
+		run_logged(log);
+		ck_assert(!in_log(log, rig_buf(&r, 16 * KIB + 100)));
+		ck_assert(in_log(log, r.q.setup.used));
+		rig_fini(&r);
+	}
+}
+END_TEST
+
 /* What is only read is in no log: the ring's part of the driver stands on a page of its own. */
 START_TEST(test_log_of_a_ring)
 {
@@ -1137,7 +1154,7 @@ START_TEST(test_bad_place)
 }
 END_TEST
 
-UNIT_MAIN("virtq", test_place, test_place_with_some_out, test_bad_place, test_log, test_watch, test_log_of_a_ring, test_init, test_chain, test_wrap, test_large_ids, test_push_not_out,
+UNIT_MAIN("virtq", test_place, test_place_with_some_out, test_bad_place, test_log, test_log_of_names, test_watch, test_log_of_a_ring, test_init, test_chain, test_wrap, test_large_ids, test_push_not_out,
 	  test_one_entry, test_zero_length, test_interrupt_flag, test_interrupt_event, test_notify,
 	  test_notify_taken_back,
 	  test_read_write, test_slice, test_split_malformed, test_split_head, test_split_head_twice,
