@@ -139,6 +139,7 @@ brings_fs/locks.o := fs/locks-state.o
 brings_fs/p9.o := fs/p9-state.o
 brings_fs/tree.o := fs/tree-state.o hw/state.o
 brings_kvm-cpu.o := util/thread.o
+brings_hw/ram-save.o := hw/ram-spare.o
 brings_virtio/blk.o := virtio/blk-state.o
 brings_virtio/console.o := virtio/console-state.o
 brings_virtio/fs.o := virtio/fs-state.o

@@ -3,7 +3,7 @@
  * runs this, while those go on elsewhere.
  *
  * What the host has never given the guest is not looked at. Of what is left, pages that hold nothing but
- * zeros are not written.
+ * zeros are not written, nor those that need not be saved.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,7 @@
 
 struct walker {
 	const struct ram *ram;
+	const struct ram_spare *spare; /* NULL: no page is */
 	ram_run_fn run;
 	void *ctx;
 	int pagemap_fd; /* -1: the host does not tell */
@@ -49,6 +50,9 @@ static void look_up(struct walker *s, const uint8_t *host, unsigned n, gpa_t at)
 	if (s->pagemap_fd < 0 || pread(s->pagemap_fd, s->pagemap, (size_t)bytes, where) != bytes ||
 	    is_in_file(s->ram, at, n * RAM_PAGE_BYTES))
 		memset(s->pagemap, 0xff, sizeof(s->pagemap));
+	for (unsigned page = 0; s->spare && page < n; page++)
+		if (ram_spare_has(s->spare, GPA(at.v + page * RAM_PAGE_BYTES)))
+			s->pagemap[page] = 0;
 }
 
 static bool has_data(const struct walker *s, const uint8_t *host, unsigned page)
@@ -89,19 +93,25 @@ static int walk_part(struct walker *s, const struct ram_part *part)
 	return err;
 }
 
+static int walk(struct walker *s)
+{
+	struct ram_part area[RAM_MAX_AREAS];
+	const unsigned n = ram_areas(s->ram, area);
+	int err = 0;
+
+	s->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	for (unsigned i = 0; !err && i < n; i++)
+		err = walk_part(s, &area[i]);
+	if (s->pagemap_fd >= 0)
+		close(s->pagemap_fd);
+	return err;
+}
+
 int ram_each_run(const struct ram *ram, ram_run_fn run, void *ctx)
 {
 	struct walker s = { .ram = ram, .run = run, .ctx = ctx };
-	struct ram_part area[RAM_MAX_AREAS];
-	const unsigned n = ram_areas(ram, area);
-	int err = 0;
 
-	s.pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	for (unsigned i = 0; !err && i < n; i++)
-		err = walk_part(&s, &area[i]);
-	if (s.pagemap_fd >= 0)
-		close(s.pagemap_fd);
-	return err;
+	return walk(&s);
 }
 
 struct saver {
@@ -118,14 +128,15 @@ static int save_run(void *ctx, gpa_t at, const uint8_t *host, size_t bytes)
 	return file_write(s->fd, host, bytes, s->at + ram_file_at(s->ram, at));
 }
 
-int ram_save(const struct ram *ram, int fd, uint64_t at, uint64_t *ret_bytes)
+int ram_save(const struct ram *ram, const struct ram_spare *spare, int fd, uint64_t at, uint64_t *ret_bytes)
 {
 	struct saver s = { .ram = ram, .fd = fd, .at = at };
+	struct walker w = { .ram = ram, .spare = spare, .run = save_run, .ctx = &s };
 	int err;
 
 	if (ftruncate(fd, (off_t)(at + ram_file_bytes(ram))))
 		return -errno;
-	err = ram_each_run(ram, save_run, &s);
+	err = walk(&w);
 	*ret_bytes = s.written;
 	return err;
 }

@@ -90,7 +90,7 @@ static void sync_disks(const struct snapshot_job *job, int pipe_fd)
 
 static void save_ram(struct snapshot_job *job, int pipe_fd)
 {
-	need(job, pipe_fd, STEP_RAM, ram_save(job->cfg.ram, job->ram_fd, 0, &job->done.ram_bytes), 0);
+	need(job, pipe_fd, STEP_RAM, ram_save(job->cfg.ram, job->spare, job->ram_fd, 0, &job->done.ram_bytes), 0);
 }
 
 /* What they were when this process was made, as RAM is */

@@ -25,6 +25,7 @@ struct snapshot_job {
 	int dir_fd;        /* that one */
 	bool exchange;     /* there is an older one */
 	struct state_buf state;
+	const struct ram_spare *spare; /* when the child is made */
 	struct disk_source *disks;
 	int *disk_fd; /* of the copies, */
 	char (*part)[SNAPSHOT_DISK_BYTES]; /* and their names */

@@ -271,10 +271,11 @@ static int make_child(struct snapshot_job *job)
 }
 
 int snapshot_job_start(struct snapshot_job *job, struct state_buf *state, const struct disk_source *disks,
-		       unsigned n_disks)
+		       unsigned n_disks, const struct ram_spare *spare)
 {
 	int err;
 
+	job->spare = spare;
 	job->state = *state;
 	*state = (struct state_buf){ 0 };
 	err = take_disks(job, disks, n_disks);

@@ -174,8 +174,8 @@ int ram_gpa_of(const struct ram *ram, const void *host, gpa_t *ret);
 
 /**
  * ram_log() - from now on keep a log, or keep none; it begins empty
- * Main thread, while nothing is in flight: a device notes the buffers that it may write when it takes
- * them. A log is an answer only while nothing is in flight either.
+ * Main thread. A device notes the buffers that it may write when it takes them: those that it has already are not in
+ * a log that begins while something is in flight. A log is an answer only while nothing is in flight.
  * Return: 0 or -ENOMEM
  */
 int ram_log(struct ram *ram, bool on);
@@ -191,6 +191,30 @@ void ram_wrote(const struct ram *ram, const void *host, uint64_t len);
  * @bitmap: one bit a page from @start on, which is a multiple of 64 pages; bits that are set stay
  */
 void ram_log_take(struct ram *ram, gpa_t start, uint64_t bytes, uint64_t *bitmap);
+
+/*
+ * hw/ram-spare.c: pages that need not be saved, as the guest does without what is in them. One thread's at a time.
+ * Who leaves such a page out saves zeros.
+ */
+struct ram_spare;
+
+/** ram_spare_new() - no page yet; Return: 0 or -ENOMEM */
+int ram_spare_new(const struct ram *ram, struct ram_spare **ret);
+/** ram_spare_free() - takes NULL */
+void ram_spare_free(struct ram_spare *spare);
+/** ram_spare_add() - the pages that are whole in [@at, @at + @bytes); what is no RAM does not matter */
+void ram_spare_add(struct ram_spare *spare, gpa_t at, uint64_t bytes);
+/**
+ * ram_spare_add_unwritten() - of the pages of @from in [@start, @start + @bytes) those whose bit in @written is 0
+ * @start: a multiple of 64 pages; all of the range is RAM, or may be
+ * @written: as of ram_log_take()
+ */
+void ram_spare_add_unwritten(struct ram_spare *spare, const struct ram_spare *from, gpa_t start, uint64_t bytes,
+			     const uint64_t *written);
+/** ram_spare_has() - is the page with this address in it? Async-signal-safe */
+bool ram_spare_has(const struct ram_spare *spare, gpa_t at);
+/** ram_spare_bytes() - how much that is */
+uint64_t ram_spare_bytes(const struct ram_spare *spare);
 
 /* hw/ram-plug.c: blocks that come and go. The three that change something are one thread's at a time. */
 
@@ -283,11 +307,12 @@ typedef int (*ram_run_fn)(void *ctx, gpa_t at, const uint8_t *host, size_t bytes
 int ram_each_run(const struct ram *ram, ram_run_fn run, void *ctx);
 /**
  * ram_save() - all of it; what holds nothing but zeros becomes holes; as ram_each_run()
+ * @spare: pages that become holes, too, whatever they hold; NULL: there are none
  * @fd: a file that ends at @at, where the RAM begins
  * @ret_bytes: how much was written
  * Return: 0 or -errno
  */
-int ram_save(const struct ram *ram, int fd, uint64_t at, uint64_t *ret_bytes);
+int ram_save(const struct ram *ram, const struct ram_spare *spare, int fd, uint64_t at, uint64_t *ret_bytes);
 /**
  * ram_let_fork() - does a child of this process have the RAM? Main thread.
  * As it was when the child was made; but as it is if it is shared (ram_backing_shared()).

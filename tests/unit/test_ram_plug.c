@@ -282,7 +282,7 @@ static int saved(uint64_t want)
 	uint64_t written;
 	struct stat st;
 
-	ck_assert_int_eq(ram_save(ram, fd, 0, &written), 0);
+	ck_assert_int_eq(ram_save(ram, NULL, fd, 0, &written), 0);
 	ck_assert_uint_eq(written, want);
 	ck_assert_int_eq(fstat(fd, &st), 0);
 	ck_assert_uint_eq((uint64_t)st.st_size, RAM_BYTES + BLOCKS * BLOCK);

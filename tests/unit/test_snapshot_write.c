@@ -37,9 +37,9 @@ int disk_copy(const struct disk_source *from, int to_fd, void *buf, bool *ret_sh
 	return read(gate[0], &byte, 1) < 0 ? -errno : 0;
 }
 
-int ram_save(const struct ram *ram, int fd, uint64_t at, uint64_t *ret_bytes)
+int ram_save(const struct ram *ram, const struct ram_spare *spare, int fd, uint64_t at, uint64_t *ret_bytes)
 {
-	(void)ram, (void)fd, (void)at;
+	(void)ram, (void)spare, (void)fd, (void)at;
 	*ret_bytes = 0;
 	return 0;
 }
@@ -126,7 +126,7 @@ static struct snapshot_job *begin_with(const struct snapshot_piece *pieces, unsi
 	ck_assert_int_eq(state_buf_add(&state, SNAPSHOT_MAGIC, strlen(SNAPSHOT_MAGIC)), 0);
 	ck_assert_msg(!snapshot_job_new(&cfg, &job, why, sizeof(why)), "%s", why);
 	ck_assert_int_eq(snapshot_job_add(job, pieces, n), 0);
-	ck_assert_int_eq(snapshot_job_start(job, &state, &disk, 1), 0);
+	ck_assert_int_eq(snapshot_job_start(job, &state, &disk, 1, NULL), 0);
 	close(disk.fd);
 	return job;
 }

@@ -17,6 +17,7 @@
 
 struct disk_source;
 struct ram;
+struct ram_spare;
 struct snapshot_job;
 struct snapshot_piece;
 
@@ -57,10 +58,11 @@ int snapshot_job_add(struct snapshot_job *job, const struct snapshot_piece *piec
  * snapshot_job_start() - make the child; the guest stands still from before until copied()
  * @state: becomes the job's
  * @disks: @n_disks of them, copied; one whose fd is -1 is left out
+ * @spare: as of ram_save(); the child has it by itself
  * Return: 0 or -errno, not logged
  */
 int snapshot_job_start(struct snapshot_job *job, struct state_buf *state, const struct disk_source *disks,
-		       unsigned n_disks);
+		       unsigned n_disks, const struct ram_spare *spare);
 /** snapshot_job_done() - in over() */
 const struct snapshot_job_done *snapshot_job_done(const struct snapshot_job *job);
 /**
