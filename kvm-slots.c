@@ -262,3 +262,53 @@ int kvm_slot_log_take(struct kvm *kvm, unsigned n, uint64_t *bitmap)
 		ram_log_take(kvm->ram, slot.at, slot.bytes, bitmap);
 	return err;
 }
+
+/* ---- all RAM ---- */
+
+/* A slot may come or go at any time: blocks that are plugged. */
+static int log_ram(struct kvm *kvm, unsigned n, bool on)
+{
+	struct kvm_slot slot;
+	int err = 0;
+
+	pthread_mutex_lock(&kvm->slots.lock);
+	slot = kvm->slots.slot[n];
+	if (slot.bytes && is_ram(kvm, &slot) && slot.logged != on) {
+		slot.logged = on;
+		err = try_set(kvm, n, &slot);
+	}
+	pthread_mutex_unlock(&kvm->slots.lock);
+	return err;
+}
+
+int kvm_ram_log(struct kvm *kvm, bool on)
+{
+	int err = ram_log(kvm->ram, on);
+
+	if (err)
+		return log_err(err, "log of what is written to RAM");
+	for (unsigned n = 0; n < kvm->slots.max && !(err && on); n++)
+		err = log_ram(kvm, n, on);
+	if (err && on)
+		kvm_ram_log(kvm, false);
+	return err;
+}
+
+int kvm_ram_log_take(struct kvm *kvm, kvm_ram_written_fn fn, void *ctx)
+{
+	struct kvm_slot slot;
+	int err = 0;
+
+	for (unsigned n = 0; !err && n < kvm->slots.max; n++) {
+		uint64_t *written;
+
+		if (!kvm_slot_get(kvm, n, &slot) || !slot.logged || !is_ram(kvm, &slot))
+			continue;
+		written = calloc(kvm_slot_log_words(&slot), sizeof(*written));
+		err = written ? kvm_slot_log_take(kvm, n, written) : log_err(-ENOMEM, "log of memory slot %u", n);
+		if (!err)
+			fn(ctx, slot.at, slot.bytes, written);
+		free(written);
+	}
+	return err;
+}

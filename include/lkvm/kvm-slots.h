@@ -79,6 +79,21 @@ int kvm_slot_log(struct kvm *kvm, unsigned n, bool on);
  * Return: 0, -ENOENT if @n is not logged, -ENOMEM, or KVM's -errno; logged
  */
 int kvm_slot_log_take(struct kvm *kvm, unsigned n, uint64_t *bitmap);
+
+/* Of a slot that is RAM: as of kvm_slot_log_take(); @written is gone when this returns */
+typedef void (*kvm_ram_written_fn)(void *ctx, gpa_t start, uint64_t bytes, const uint64_t *written);
+
+/**
+ * kvm_ram_log() - all slots that are RAM now, and ram_log(), are logged from now on, or no more
+ * RAM that is plugged later is not. Main thread. Return: 0, or -errno, logged: then nothing is
+ */
+int kvm_ram_log(struct kvm *kvm, bool on);
+/**
+ * kvm_ram_log_take() - call @fn for each slot that has been RAM and logged since kvm_ram_log()
+ * Nothing is in flight. Return: 0, or -errno of kvm_slot_log_take(), logged; then not for all
+ */
+int kvm_ram_log_take(struct kvm *kvm, kvm_ram_written_fn fn, void *ctx);
+
 /** kvm_slot_log_words() - how long that bitmap is */
 static inline uint64_t kvm_slot_log_words(const struct kvm_slot *slot)
 {

@@ -290,6 +290,57 @@ START_TEST(test_log_has_both_halves)
 }
 END_TEST
 
+static void add_written(void *ctx, gpa_t start, uint64_t bytes, const uint64_t *written)
+{
+	uint64_t *sum = ctx;
+
+	sum[0]++;
+	sum[1] += start.v + bytes;
+	sum[2] |= written[0];
+}
+
+/* All that is RAM, and nothing else; not what is RAM only since then. */
+START_TEST(test_log_of_all_ram)
+{
+	uint64_t sum[3] = { 0 };
+	struct kvm_slot slot;
+	int fb;
+
+	start(4096);
+	fb = add(FB, 64 * KIB, false);
+	ck_assert_int_eq(kvm_ram_log(&kvm, true), 0);
+	ck_assert(*ram_logging(ram));
+	ck_assert_uint_eq(host.region[0].flags & host.region[1].flags, KVM_MEM_LOG_DIRTY_PAGES);
+	ck_assert_uint_eq(host.region[fb].flags, 0);
+	host.dirty = 4;
+	ck_assert_int_eq(ram_write(ram, GPA(0x1000), "1", 1), 0);
+	ck_assert_int_eq(kvm_ram_log_take(&kvm, add_written, sum), 0);
+	ck_assert_uint_eq(sum[0], 2);
+	ck_assert_uint_eq(sum[1], RAM_GAP_START + RAM_GAP_END + (4096 - 3328) * MIB);
+	ck_assert_uint_eq(sum[2], 6);
+
+	/* It was taken away, and is there again. */
+	ck_assert(kvm_slot_get(&kvm, 1, &slot));
+	ck_assert_int_eq(kvm_slot_remove(&kvm, 1), 0);
+	slot.logged = false;
+	ck_assert_int_eq(kvm_slot_add(&kvm, &slot), 1);
+	ck_assert_int_eq(kvm_ram_log_take(&kvm, add_written, sum), 0);
+	ck_assert_uint_eq(sum[0], 3);
+
+	ck_assert_int_eq(kvm_ram_log(&kvm, false), 0);
+	ck_assert(!*ram_logging(ram));
+	ck_assert_uint_eq(host.region[0].flags | host.region[1].flags, 0);
+	ck_assert_int_eq(kvm_ram_log_take(&kvm, add_written, sum), 0);
+	ck_assert_uint_eq(sum[0], 3);
+
+	/* All or none */
+	host.fail = ENOMEM;
+	ck_assert_int_eq(kvm_ram_log(&kvm, true), -ENOMEM);
+	ck_assert(!*ram_logging(ram));
+	ck_assert_uint_eq(host.region[0].flags | host.region[1].flags, 0);
+}
+END_TEST
+
 START_TEST(test_log_bounds)
 {
 	uint64_t all[512] = { 0 }, bitmap[3];
@@ -384,7 +435,7 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = { test_ram_comes_first, test_add_move_remove, test_beside_ram, test_refused,
-				       test_as_many_as_kvm_has, test_log_has_both_halves, test_log_bounds,
+				       test_as_many_as_kvm_has, test_log_has_both_halves, test_log_of_all_ram, test_log_bounds,
 				       test_discard, test_discard_of_a_file, NULL };
 
 	return unit_run("slots", tests);
