@@ -140,6 +140,7 @@ brings_fs/p9.o := fs/p9-state.o
 brings_fs/tree.o := fs/tree-state.o hw/state.o
 brings_kvm-cpu.o := util/thread.o
 brings_hw/ram-save.o := hw/ram-spare.o
+brings_virtio/balloon.o := virtio/balloon-hint.o hw/ram-spare.o
 brings_virtio/blk.o := virtio/blk-state.o
 brings_virtio/console.o := virtio/console-state.o
 brings_virtio/fs.o := virtio/fs-state.o

@@ -11,7 +11,7 @@
 /* Reporting of Linux wants 32 at least. */
 #define QUEUE_SIZE 128
 
-/* 5.5.2. Which others there are depends on what was negotiated: queue_role() */
+/* 5.5.2. Which others there are depends on what was negotiated: more() */
 enum { INFLATE_QUEUE, DEFLATE_QUEUE, STATS_QUEUE, N_QUEUES = 5 };
 
 /* Of virtio 1.3, which this host's headers may not have yet */
@@ -192,21 +192,40 @@ static void refuse(struct virtio_dev *dev, unsigned index)
 }
 
 /*
- * By the text the queue for free pages has number 4. Drivers and devices that are around count only those queues
- * that were negotiated, so it may have 3, or 2 without statistics. As nothing else can be there, it has all of these.
+ * By the text the queue for hints has number 3 and that for free pages 4. Drivers and devices that are around count only
+ * those queues that were negotiated, so they may have 2 and 3. Where two could be 3, it is that of free pages if there
+ * is a 2, which the text has for statistics only.
  */
+static bool is_for_hints(const struct virtio_dev *dev, unsigned index)
+{
+	const bool stats = virtio_has(dev, VIRTIO_BALLOON_F_STATS_VQ);
+
+	if (!virtio_has(dev, VIRTIO_BALLOON_F_FREE_PAGE_HINT) || index == N_QUEUES - 1)
+		return false;
+	return index == STATS_QUEUE || stats || !virtio_has(dev, VIRTIO_BALLOON_F_REPORTING) ||
+	       atomic_load(&dev->queue[STATS_QUEUE].state) == VIRTIO_QUEUE_OFF;
+}
+
+static void more(struct virtio_dev *dev, unsigned index)
+{
+	if (index == STATS_QUEUE && virtio_has(dev, VIRTIO_BALLOON_F_STATS_VQ))
+		virtio_serve(dev, index, stats);
+	else if (is_for_hints(dev, index))
+		virtio_serve(dev, index, balloon_hint);
+	else if (virtio_has(dev, VIRTIO_BALLOON_F_REPORTING))
+		virtio_serve(dev, index, report);
+	else
+		virtio_serve(dev, index, refuse);
+}
+
 static void kick(struct virtio_dev *dev, unsigned index)
 {
 	if (index == INFLATE_QUEUE)
 		virtio_serve(dev, index, inflate);
 	else if (index == DEFLATE_QUEUE)
 		virtio_serve(dev, index, deflate);
-	else if (index == STATS_QUEUE && virtio_has(dev, VIRTIO_BALLOON_F_STATS_VQ))
-		virtio_serve(dev, index, stats);
-	else if (virtio_has(dev, VIRTIO_BALLOON_F_REPORTING))
-		virtio_serve(dev, index, report);
 	else
-		virtio_serve(dev, index, refuse);
+		more(dev, index);
 }
 
 static int activate(struct virtio_dev *dev)
@@ -244,6 +263,7 @@ static void reset(struct virtio_dev *dev)
 	pthread_mutex_lock(&b->lock);
 	b->stats = 0;
 	pthread_mutex_unlock(&b->lock);
+	balloon_hint_reset(b);
 	tell_watcher(b);
 }
 
@@ -253,6 +273,7 @@ static uint64_t config_read(struct virtio_dev *dev, unsigned off, unsigned width
 	const struct virtio_balloon_config config = {
 		.num_pages = htole32(atomic_load(&b->target)),
 		.actual = htole32(atomic_load(&b->actual)),
+		.free_page_hint_cmd_id = htole32(atomic_load(&b->hints.command)),
 		.poison_val = htole32(atomic_load(&b->poison)),
 	};
 	uint64_t value = 0;
@@ -273,6 +294,8 @@ static void config_write(struct virtio_dev *dev, unsigned off, unsigned width, u
 	} else if (off == offsetof(struct virtio_balloon_config, poison_val) &&
 		   virtio_has(dev, VIRTIO_BALLOON_F_PAGE_POISON)) {
 		atomic_store(&b->poison, (uint32_t)value);
+		if (value)
+			balloon_hint_poison(b);
 	}
 }
 
@@ -289,6 +312,7 @@ static const struct virtio_type balloon_type = {
 	.config_write = config_write,
 	.state = &balloon_state_type,
 	.retakes = true,
+	.only_names = true,
 };
 
 const struct opt_key virtio_balloon_keys[] = {
@@ -307,7 +331,7 @@ int virtio_balloon_new(struct ram *ram, const char *name, const struct virtio_ba
 		return -ENOMEM;
 	b->ram = ram;
 	b->ask = (struct loop_source){ event_open(0), wants_stats };
-	b->watch_fd = -1;
+	b->watch_fd = b->hints.told_fd = -1;
 	pthread_mutex_init(&b->lock, NULL);
 	b->dev.type = &balloon_type;
 	b->dev.name = name;
@@ -315,7 +339,8 @@ int virtio_balloon_new(struct ram *ram, const char *name, const struct virtio_ba
 	b->dev.n_queues = N_QUEUES;
 	b->dev.config_bytes = sizeof(struct virtio_balloon_config);
 	b->dev.device_features = 1ULL << VIRTIO_BALLOON_F_STATS_VQ | 1ULL << VIRTIO_BALLOON_F_DEFLATE_ON_OOM |
-				 1ULL << VIRTIO_BALLOON_F_PAGE_POISON | 1ULL << VIRTIO_BALLOON_F_REPORTING;
+				 1ULL << VIRTIO_BALLOON_F_PAGE_POISON | 1ULL << VIRTIO_BALLOON_F_REPORTING |
+				 1ULL << VIRTIO_BALLOON_F_FREE_PAGE_HINT;
 	if (options->packed)
 		b->dev.device_features |= 1ULL << VIRTIO_F_RING_PACKED;
 	err = virtio_init(&b->dev);

@@ -2,11 +2,11 @@
 
 /*
  * Buffers of any kind on any queue of the balloon, and its configuration, one after the other: lists of pages,
- * statistics, free pages. The first byte is the features; then of each step a byte for the queue or what else is done,
+ * statistics, hints, free pages; and somebody who asks for hints. The first byte is the features; then of each step a byte for the queue or what else is done,
  * then how the buffer is made.
  *
- * Beside what the sanitizers find: a page that is in no list and not free keeps what is in it, and nobody sees more in
- * the balloon than there is RAM.
+ * Beside what the sanitizers find: a page that is in no list and not free keeps what is in it, nobody sees more in
+ * the balloon than there is RAM, and a page of which there was no hint is in none.
  */
 #include "../unit/fake-driver.h"
 #include "input.h"
@@ -22,7 +22,8 @@ static struct fake_driver d;
 static struct virtio_dev *dev;
 static gpa_t area;
 static uint64_t mark;
-static bool gone[PAGES + 1];
+static struct ram_spare *spare;
+static bool gone[PAGES + 1], hinted[PAGES + 1];
 
 static void set_up(void)
 {
@@ -41,6 +42,9 @@ static void fill(void)
 		memset(fake_at(&d, GPA(page * 4096ULL)), (int)(page % 255 + 1), 4096);
 		gone[page] = false;
 	}
+	memset(hinted, 0, sizeof(hinted));
+	ram_spare_free(spare);
+	check(!ram_spare_new(d.ram, &spare));
 }
 
 static void look(void)
@@ -50,6 +54,7 @@ static void look(void)
 	for (unsigned page = FIRST; page < PAGES; page++) {
 		const uint8_t *at = fake_at(&d, GPA(page * 4096ULL));
 
+		check(hinted[page] || !ram_spare_has(spare, GPA(page * 4096ULL)));
 		check(gone[page] || (at[0] == page % 255 + 1 && at[4095] == at[0]));
 	}
 	virtio_balloon_view(dev, &v);
@@ -91,20 +96,48 @@ static struct fake_buf some_stats(struct input *input)
 	return FAKE_OUT(area, n);
 }
 
-static struct fake_buf some_free(struct input *input)
+/* @stay: it is a hint, and no more */
+static struct fake_buf some_free(struct input *input, bool stay)
 {
 	const uint64_t at = FIRST * 4096ULL + input_be(input, 2) * 13ULL;
 	const uint32_t len = input_be(input, 2) * 5;
 
-	for (uint64_t page = at / 4096; page <= (at + len) / 4096 && page < PAGES; page++)
-		gone[page] = true;
+	for (uint64_t page = at / 4096; page <= (at + len) / 4096 && page < PAGES; page++) {
+		gone[page] |= !stay;
+		hinted[page] = true;
+	}
 	return FAKE_IN(GPA(at), len);
+}
+
+/* Often enough the one that is asked for, or the end */
+static struct fake_buf some_id(struct input *input)
+{
+	const unsigned what = input_be(input, 1);
+	uint32_t *id = fake_at(&d, area);
+
+	*id = what < 128 ? (uint32_t)virtio_config_read(dev, 8, 4) : what < 160 ? 0 : what;
+	return FAKE_OUT(area, what % 16 ? 4 : what);
+}
+
+/* Which queue is which depends on what was negotiated. */
+static struct fake_buf some_buffer(struct input *input, unsigned queue)
+{
+	const bool stats = virtio_has(dev, VIRTIO_BALLOON_F_STATS_VQ);
+	const bool hints = virtio_has(dev, VIRTIO_BALLOON_F_FREE_PAGE_HINT);
+
+	if (queue < 2)
+		return some_list(input);
+	if (queue == 2 && stats)
+		return some_stats(input);
+	if (hints && queue < 4 && input_be(input, 1) % 2)
+		return some_id(input);
+	return some_free(input, hints && queue == (stats ? 3 : 2));
 }
 
 static void request(struct input *input, unsigned queue)
 {
 	const unsigned how = input_be(input, 1);
-	struct fake_buf buf[2] = { queue < 2 ? some_list(input) : queue == 2 ? some_stats(input) : some_free(input) };
+	struct fake_buf buf[2] = { some_buffer(input, queue) };
 
 	if (how & 1)
 		buf[0].writable = !buf[0].writable;
@@ -112,7 +145,7 @@ static void request(struct input *input, unsigned queue)
 	if (queue < 2 && how & 4)
 		memset(gone, true, sizeof(gone)); /* a list of anything */
 	/* What it keeps is not answered: statistics. */
-	if (queue == 2) {
+	if (queue == 2 && virtio_has(dev, VIRTIO_BALLOON_F_STATS_VQ)) {
 		fake_add(&d.queue[queue], buf, how & 4 ? 2 : 1);
 		fake_notify(&d, queue);
 	} else {
@@ -134,6 +167,11 @@ static void other(struct input *input, unsigned what)
 		break;
 	case 7:
 		virtio_balloon_set(dev, off * 64 * KIB);
+		break;
+	case 8:
+		virtio_balloon_hint_end(dev);
+		if (off % 4)
+			virtio_balloon_hint_begin(dev, spare, -1);
 		break;
 	default:
 		virtio_balloon_view(dev, &v);
@@ -163,7 +201,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	probe(features);
 	fill();
 	for (unsigned steps = 0; input.at < input.end && steps < 64; steps++) {
-		const unsigned what = input_be(&input, 1) % 9;
+		const unsigned what = input_be(&input, 1) % 10;
 
 		if (dev->needs_reset)
 			probe(features);
@@ -174,6 +212,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	/* The worker has come to the end of it. */
 	virtio_hold(dev, VIRTIO_HOLD_TEST, true);
+	virtio_balloon_hint_end(dev);
 	look();
 	virtio_hold(dev, VIRTIO_HOLD_TEST, false);
 	return 0;

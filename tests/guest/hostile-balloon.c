@@ -1,4 +1,4 @@
-/* The memory balloon, its lists of pages, statistics, free pages and configuration: virtio 1.2, 5.5 */
+/* The memory balloon, its lists of pages, statistics, free pages, hints and configuration: virtio 1.2, 5.5 */
 #include "hostile.h"
 
 #define F_STATS    F(1)
@@ -11,8 +11,9 @@
 #define INFLATE(t)   (&(t)->d->ring[0])
 #define DEFLATE(t)   (&(t)->d->ring[1])
 #define STATS(t)     (&(t)->d->ring[2])
-#define REPORT(t)    (&(t)->d->ring[3])
-#define BY_NUMBER(t) (&(t)->d->ring[4]) /* the same, as the text counts */
+#define HINTS(t)     (&(t)->d->ring[3])
+#define REPORT(t)    (&(t)->d->ring[4])
+#define BY_ORDER(t)  (&(t)->d->ring[3]) /* the same, without hints, as drivers count */
 
 static volatile uint32_t *list_of(const struct trial *t)
 {
@@ -210,7 +211,7 @@ static void report_part(const struct trial *t)
 
 static void report_all(const struct trial *t)
 {
-	EXPECT(send(t->a ? BY_NUMBER(t) : REPORT(t), 32 << 20, 64 << 20, D_WRITE));
+	EXPECT(send(t->a ? BY_ORDER(t) : REPORT(t), 32 << 20, 64 << 20, D_WRITE));
 }
 
 static void report_own(const struct trial *t)
@@ -234,6 +235,54 @@ static void no_report(const struct trial *t)
 	give(REPORT(t), BALLOON_PAGE, PAGE, D_WRITE);
 	EXPECT(needs_reset(t->d));
 	EXPECT_EQ(*page_at(0), 0x5a);
+}
+
+/* ---- hints: nobody has asked for any, so nothing comes of them ---- */
+
+static void hint_id(const struct trial *t)
+{
+	*(volatile uint32_t *)t->d->buf = (uint32_t)t->a;
+	EXPECT(send(HINTS(t), (uint64_t)t->d->buf, 4, 0));
+	*page_at(0) = 0x5a;
+	EXPECT(send(HINTS(t), BALLOON_PAGE, PAGE, D_WRITE));
+	EXPECT_EQ(*page_at(0), 0x5a);
+	EXPECT_EQ(mem_read(t->d->config + 8, 4), 0);
+	EXPECT(vdev_works(t->d));
+}
+
+static void hint_id_length(const struct trial *t)
+{
+	give(HINTS(t), 32 << 20, (uint32_t)t->a, 0);
+	EXPECT(needs_reset(t->d));
+}
+
+static void hint_mixed(const struct trial *t)
+{
+	give_two(HINTS(t), BALLOON_PAGE, 0, D_WRITE);
+	EXPECT(needs_reset(t->d));
+}
+
+static void hint_at(const struct trial *t)
+{
+	give(HINTS(t), t->a, (uint32_t)t->b, D_WRITE);
+	EXPECT(needs_reset(t->d));
+}
+
+/* Also the program's own, and the rings */
+static void hint_all(const struct trial *t)
+{
+	for (unsigned i = 0; i < 500; i++) {
+		*(volatile uint32_t *)t->d->buf = i % 5;
+		EXPECT(send(HINTS(t), (uint64_t)t->d->buf, 4, 0));
+		EXPECT(send(HINTS(t), 0, RAM_END, D_WRITE));
+	}
+	EXPECT(vdev_works(t->d));
+}
+
+static void no_hints(const struct trial *t)
+{
+	give(HINTS(t), BALLOON_PAGE, PAGE, D_WRITE);
+	EXPECT(needs_reset(t->d));
 }
 
 /* ---- configuration ---- */
@@ -303,16 +352,30 @@ static const struct hostile cases[] = {
 	{ "5.5.6.8 two pages less a byte", report_part, 0, 2 * PAGE - 1, .features = NO_POISON },
 	{ "5.5.6.8 two pages and a half, from a half on", report_part, PAGE / 2, 5 * PAGE / 2, .features = NO_POISON },
 	{ "5.5.6.8 64 MB of free pages", report_all, 0 },
-	{ "5.5.6.8 the same by queue 4", report_all, 1 },
+	{ "5.5.6.8 the same by queue 3", report_all, 1, .features = NO_POISON },
 	{ "5.5.6.8 the ring itself is free", report_own },
 	{ "5.5.6.9 free pages that hold poison", report_poison, 0xaaaaaaaa },
 	{ "5.5.6.9 free pages that hold zeros", report_poison, 0 },
 	{ "5.5.3 free pages without the feature", no_report, .features = F_VERSION_1 | F_STATS },
+	{ "5.5.6.6 hints without having been asked", hint_id, 0 },
+	{ "5.5.6.6 hints that are done", hint_id, 1 },
+	{ "5.5.6.6 hints for a command that never was", hint_id, 2 },
+	{ "5.5.6.6 hints for the last of all commands", hint_id, UINT32_MAX },
+	{ "5.5.6.6 three quarters of a command", hint_id_length, 3 },
+	{ "5.5.6.6 two commands", hint_id_length, 8 },
+	{ "5.5.6.6 a command of 64 MB", hint_id_length, 64 << 20 },
+	{ "5.5.6.6 a command and a hint at once", hint_mixed },
+	{ "5.5.6.6 a hint behind RAM", hint_at, RAM_END, PAGE },
+	{ "5.5.6.6 a hint over the end of RAM", hint_at, RAM_END - PAGE, 2 * PAGE },
+	{ "5.5.6.6 a hint in the gap", hint_at, 0xd0000000, PAGE },
+	{ "5.5.6.6 a hint at the end of all addresses", hint_at, UINT64_MAX - 0xfff, 0x1000 },
+	{ "5.5.6.6 all of RAM, 500 times", hint_all },
+	{ "5.5.3 hints without the feature", no_hints, .features = F_VERSION_1 | F_STATS },
 	{ "5.5.4 writing the target", write_config, 0, 4 },
 	{ "5.5.4 writing half of the actual size", write_config, 4, 2 },
 	{ "5.5.4 writing a byte of the actual size", write_config, 7, 1 },
 	{ "5.5.4 writing both sizes at once", write_config, 0, 8 },
-	{ "5.5.4 writing a command that is not offered", write_config, 8, 4 },
+	{ "5.5.4 writing the command", write_config, 8, 4 },
 	{ "5.5.4 poison without the feature", write_config, 12, 4, .features = NO_POISON },
 	{ "5.5.4 an actual size of 16 TB", actual_size, UINT32_MAX },
 	{ "5.5.4 an actual size above the target", actual_size, 1000 },

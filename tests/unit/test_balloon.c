@@ -2,6 +2,7 @@
 #include "lkvm/virtio-balloon.h"
 
 #include <endian.h>
+#include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,6 +17,7 @@
 #define BIT(n)  (1ULL << (n))
 #define USUAL   (BIT(VIRTIO_BALLOON_F_STATS_VQ) | BIT(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) | BIT(VIRTIO_BALLOON_F_REPORTING))
 #define POISON  BIT(VIRTIO_BALLOON_F_PAGE_POISON)
+#define HINT    BIT(VIRTIO_BALLOON_F_FREE_PAGE_HINT)
 #define FIRST   4096U /* page in the middle of RAM, above what fake_alloc() gives */
 
 enum { INFLATE, DEFLATE, STATS, REPORT, REPORT_BY_TEXT };
@@ -86,7 +88,6 @@ START_TEST(test_type)
 	ck_assert_uint_eq(dev->config_bytes, 16);
 	ck_assert_uint_ge(dev->type->queue_size, 32); /* or Linux does not take it */
 	ck_assert(!(dev->device_features & BIT(VIRTIO_BALLOON_F_MUST_TELL_HOST)));
-	ck_assert(!(dev->device_features & BIT(VIRTIO_BALLOON_F_FREE_PAGE_HINT)));
 	teardown();
 	virtio_balloon_free(NULL);
 }
@@ -429,6 +430,323 @@ START_TEST(test_stats_pause)
 }
 END_TEST
 
+/* ---- hints ---- */
+
+enum { HINTS = 3, HINT_ID = 8 /* in the configuration */ };
+
+static struct ram_spare *spare;
+static int told_fd;
+
+static void setup_hints(uint64_t features)
+{
+	setup(features);
+	told_fd = event_open(0);
+	ck_assert_int_eq(ram_spare_new(drv.ram, &spare), 0);
+}
+
+static void teardown_hints(void)
+{
+	teardown();
+	close(told_fd);
+	ram_spare_free(spare);
+}
+
+static uint32_t command(void)
+{
+	return (uint32_t)virtio_config_read(dev, HINT_ID, 4);
+}
+
+static uint32_t ask(void)
+{
+	ck_assert_int_eq(virtio_balloon_hint_begin(dev, spare, told_fd), 0);
+	return command();
+}
+
+static int64_t say_id(unsigned queue, uint32_t id)
+{
+	const gpa_t at = fake_alloc(&drv, 4, 4);
+	const struct fake_buf buf = FAKE_OUT(at, 4);
+
+	*(uint32_t *)fake_at(&drv, at) = htole32(id);
+	return fake_request(&drv, queue, &buf, 1);
+}
+
+static uint64_t n_spare(void)
+{
+	return ram_spare_bytes(spare) / PAGE;
+}
+
+/* By each number that a driver may know the queue by; the one of free pages stays what it is. */
+START_TEST(test_hints)
+{
+	static const struct {
+		uint64_t features;
+		unsigned hints, report;
+	} table[] = {
+		{ USUAL | HINT, HINTS, REPORT_BY_TEXT }, { BIT(VIRTIO_BALLOON_F_REPORTING) | HINT, STATS, HINTS },
+		{ HINT, STATS, 0 }, { HINT, HINTS, 0 }, { BIT(VIRTIO_BALLOON_F_STATS_VQ) | HINT, HINTS, 0 },
+	};
+	uint32_t id;
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		setup_hints(table[i].features);
+		fill(FIRST, 16);
+		ck_assert_uint_eq(command(), VIRTIO_BALLOON_CMD_ID_STOP);
+		id = ask();
+		fake_wait_config_irq(&drv, 1);
+		ck_assert_uint_gt(id, VIRTIO_BALLOON_CMD_ID_DONE);
+		ck_assert_int_eq(say_id(table[i].hints, id), 0);
+		ck_assert_int_eq(report(table[i].hints, FIRST, 4), 0);
+		ck_assert_int_eq(report(table[i].hints, FIRST + 2, 4), 0);
+		ck_assert(!virtio_balloon_hint_ended(dev));
+		ck_assert_uint_eq(event_clear(told_fd), 0);
+		ck_assert_int_eq(say_id(table[i].hints, VIRTIO_BALLOON_CMD_ID_STOP), 0);
+		ck_assert(virtio_balloon_hint_ended(dev));
+		ck_assert_uint_eq(event_clear(told_fd), 1);
+		ck_assert(virtio_balloon_hint_end(dev));
+		fake_wait_config_irq(&drv, 2);
+		ck_assert_uint_eq(command(), VIRTIO_BALLOON_CMD_ID_DONE);
+		ck_assert_uint_eq(n_spare(), 6);
+		ck_assert(ram_spare_has(spare, GPA((uint64_t)FIRST * PAGE)));
+		for (unsigned page = 0; page < 16; page++) /* hints give nothing back */
+			ck_assert(is_there(FIRST + page) && *page_at(FIRST + page) == 0x5a);
+		ck_assert_uint_eq(view().reported_bytes, 0);
+		if (table[i].report) {
+			ck_assert_int_eq(report(table[i].report, FIRST + 8, 4), 0);
+			ck_assert(!is_there(FIRST + 8));
+			ck_assert_uint_eq(n_spare(), 6);
+		}
+		teardown_hints();
+	}
+}
+END_TEST
+
+/* Where the queue for hints has the text's number, so has that for free pages. */
+START_TEST(test_hints_by_text)
+{
+	setup_hints(0);
+	virtio_set_status(dev, 0);
+	ck_assert(fake_negotiate(&drv, BIT(VIRTIO_BALLOON_F_REPORTING) | HINT));
+	for (unsigned i = 0; i < 5; i++)
+		if (i != STATS)
+			fake_setup_queue(&drv, i, 8);
+	virtio_set_status(dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
+			       VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
+	fake_wait_up(&drv);
+	fill(FIRST, 16);
+	ck_assert_int_eq(say_id(HINTS, ask()), 0);
+	ck_assert_int_eq(report(HINTS, FIRST, 4), 0);
+	ck_assert_int_eq(report(REPORT_BY_TEXT, FIRST + 4, 4), 0);
+	ck_assert(is_there(FIRST) && !is_there(FIRST + 4));
+	ck_assert(virtio_balloon_hint_end(dev));
+	ck_assert_uint_eq(n_spare(), 4);
+	teardown_hints();
+}
+END_TEST
+
+/* Only what comes behind the right id counts: not what comes before, behind another, or behind STOP. */
+START_TEST(test_hints_ids)
+{
+	uint32_t first, id;
+
+	setup_hints(USUAL | HINT);
+	report(HINTS, FIRST, 1);
+	first = ask();
+	report(HINTS, FIRST, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		static const uint32_t others[] = { VIRTIO_BALLOON_CMD_ID_STOP, VIRTIO_BALLOON_CMD_ID_DONE, UINT32_MAX };
+
+		say_id(HINTS, others[i]);
+		report(HINTS, FIRST, 1);
+	}
+	ck_assert(!virtio_balloon_hint_ended(dev)); /* STOP is no answer either */
+	say_id(HINTS, first);
+	say_id(HINTS, first + 1);
+	report(HINTS, FIRST, 1);
+	ck_assert_uint_eq(n_spare(), 0);
+	ck_assert(virtio_balloon_hint_end(dev));
+
+	/* Not those of the id before, and not what comes after the end */
+	id = ask();
+	ck_assert_uint_ne(id, first);
+	say_id(HINTS, first);
+	report(HINTS, FIRST, 1);
+	ck_assert_uint_eq(n_spare(), 0);
+	say_id(HINTS, id);
+	report(HINTS, FIRST + 1, 1);
+	say_id(HINTS, VIRTIO_BALLOON_CMD_ID_STOP);
+	report(HINTS, FIRST, 1);
+	say_id(HINTS, id);
+	report(HINTS, FIRST, 1);
+	ck_assert_uint_eq(event_clear(told_fd), 1);
+	ck_assert(virtio_balloon_hint_end(dev));
+	say_id(HINTS, id);
+	report(HINTS, FIRST, 1);
+	say_id(HINTS, VIRTIO_BALLOON_CMD_ID_DONE);
+	report(HINTS, FIRST, 1);
+	ck_assert_uint_eq(n_spare(), 1);
+	ck_assert(ram_spare_has(spare, GPA((FIRST + 1ULL) * PAGE)));
+	teardown_hints();
+}
+END_TEST
+
+START_TEST(test_hints_hostile)
+{
+	const struct {
+		struct fake_buf buf[2];
+		unsigned n;
+		int64_t want;
+	} table[] = {
+		{ { FAKE_OUT(GPA(4096), 3) }, 1, -1 }, { { FAKE_OUT(GPA(4096), 5) }, 1, -1 },
+		{ { FAKE_OUT(GPA(4096), 1 << 20) }, 1, -1 }, { { FAKE_OUT(GPA(4096), 4), FAKE_IN(GPA(8192), 4096) }, 2, -1 },
+		{ { FAKE_IN(GPA(RAM_MIB * MIB), 4096) }, 1, -1 }, { { FAKE_IN(GPA(RAM_MIB * MIB - 4096), 8192) }, 1, -1 },
+		{ { FAKE_IN(GPA(0xd0000000), 4096) }, 1, -1 },
+		{ { FAKE_OUT(GPA(4096), 2), FAKE_OUT(GPA(4098), 2) }, 2, 0 },
+		{ { FAKE_IN(GPA(FIRST * 4096ULL + 1), 8191), FAKE_IN(GPA(0), 4095) }, 2, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		const bool good = !table[i].want;
+
+		setup_hints(USUAL | HINT);
+		say_id(HINTS, ask());
+		ck_assert_int_eq(fake_request(&drv, HINTS, table[i].buf, table[i].n), table[i].want);
+		ck_assert_uint_eq(n_spare(), i == 8);
+		ck_assert(virtio_balloon_hint_end(dev) == good); /* nothing is believed that such a driver said */
+		teardown_hints();
+	}
+	setup_hints(USUAL | HINT);
+	say_id(HINTS, ask());
+	for (unsigned i = 0; i < 100; i++)
+		ck_assert_int_eq(report(HINTS, 0, RAM_MIB * 256), 0);
+	ck_assert_uint_eq(n_spare(), RAM_MIB * 256);
+	ck_assert(virtio_balloon_hint_end(dev));
+	teardown_hints();
+}
+END_TEST
+
+START_TEST(test_hints_without_feature)
+{
+	setup_hints(BIT(VIRTIO_BALLOON_F_STATS_VQ));
+	ck_assert_int_eq(virtio_balloon_hint_begin(dev, spare, told_fd), -ENODEV);
+	ck_assert_uint_eq(command(), 0);
+	ck_assert_int_eq(report(HINTS, FIRST, 1), -1);
+	ck_assert_int_eq(virtio_balloon_hint_begin(dev, spare, told_fd), -ENODEV);
+	virtio_set_status(dev, 0);
+	ck_assert_int_eq(virtio_balloon_hint_begin(dev, spare, told_fd), -ENODEV);
+	teardown_hints();
+}
+END_TEST
+
+/* Who is reset in the middle has not told all, and is not asked any more; but then again. */
+START_TEST(test_hints_reset)
+{
+	uint32_t id;
+
+	setup_hints(USUAL | HINT);
+	id = ask();
+	say_id(HINTS, id);
+	report(HINTS, FIRST, 1);
+	ck_assert(fake_probe(&drv, USUAL | HINT, 8));
+	ck_assert(virtio_balloon_hint_ended(dev));
+	ck_assert_uint_eq(event_clear(told_fd), 1);
+	ck_assert_uint_eq(command(), VIRTIO_BALLOON_CMD_ID_STOP);
+	say_id(HINTS, id);
+	report(HINTS, FIRST, 1);
+	ck_assert(!virtio_balloon_hint_end(dev));
+	ck_assert_uint_eq(command(), VIRTIO_BALLOON_CMD_ID_STOP); /* nothing that it could be done with */
+	ck_assert_uint_ne(ask(), id);
+	say_id(HINTS, command());
+	ck_assert(virtio_balloon_hint_end(dev));
+	virtio_set_status(dev, 0);
+	ck_assert_uint_eq(command(), VIRTIO_BALLOON_CMD_ID_STOP);
+	teardown_hints();
+}
+END_TEST
+
+/* What has something in its free pages that it wants to find there */
+START_TEST(test_hints_poison)
+{
+	setup_hints(USUAL | HINT | POISON);
+	set_poison(0xaaaaaaaa);
+	ck_assert_int_eq(virtio_balloon_hint_begin(dev, spare, told_fd), -EPERM);
+	ck_assert_uint_eq(command(), 0);
+	set_poison(0);
+	say_id(HINTS, ask());
+	report(HINTS, FIRST, 1);
+	ck_assert(virtio_balloon_hint_end(dev));
+	/* In the middle, and after it has said all; also if it takes that back */
+	for (unsigned i = 0; i < 4; i++) {
+		say_id(HINTS, ask());
+		report(HINTS, FIRST, 1);
+		if (i & 1)
+			say_id(HINTS, VIRTIO_BALLOON_CMD_ID_STOP);
+		set_poison(1);
+		if (i & 2)
+			set_poison(0);
+		ck_assert(virtio_balloon_hint_ended(dev));
+		ck_assert(!virtio_balloon_hint_end(dev));
+		set_poison(0);
+	}
+	teardown_hints();
+}
+END_TEST
+
+/* The driver has no say in it. */
+START_TEST(test_hints_config)
+{
+	uint32_t id;
+
+	setup_hints(USUAL | HINT);
+	id = ask();
+	for (unsigned width = 1; width <= 8; width *= 2)
+		virtio_config_write(dev, HINT_ID, width, 77);
+	ck_assert_uint_eq(command(), id);
+	ck_assert(virtio_balloon_hint_end(dev));
+	teardown_hints();
+}
+END_TEST
+
+/* Pages of hints are in no log: nobody has written there. Those of lists and reports are. */
+START_TEST(test_hints_log)
+{
+	uint64_t log[RAM_MIB * 256 / 64] = { 0 };
+
+	setup_hints(USUAL | HINT);
+	ck_assert_int_eq(ram_log(drv.ram, true), 0);
+	say_id(HINTS, ask());
+	report(HINTS, FIRST, 8);
+	report(REPORT_BY_TEXT, FIRST + 4, 2);
+	ck_assert_int_eq(send(INFLATE, &(uint32_t){ FIRST + 7 }, 1), 0);
+	say_id(HINTS, VIRTIO_BALLOON_CMD_ID_STOP);
+	ck_assert(virtio_balloon_hint_end(dev));
+	ram_log_take(drv.ram, GPA(0), RAM_MIB * MIB, log);
+	ck_assert_uint_eq(log[FIRST / 64] & 0xff, 0xb0);
+	teardown_hints();
+}
+END_TEST
+
+/* While it stands still the driver is told of nothing, but then. */
+START_TEST(test_hints_pause)
+{
+	unsigned irqs;
+
+	setup_hints(USUAL | HINT);
+	say_id(HINTS, ask());
+	fake_wait_config_irq(&drv, 1);
+	report(HINTS, FIRST, 1);
+	virtio_dev_hold_begin(dev);
+	ck_assert(virtio_dev_hold_wait(dev, INT64_MAX));
+	irqs = fake_config_irqs(&drv);
+	ck_assert(virtio_balloon_hint_end(dev));
+	ck_assert_uint_eq(fake_config_irqs(&drv), irqs);
+	virtio_dev_hold_end(dev);
+	fake_wait_config_irq(&drv, irqs + 1);
+	ck_assert_uint_eq(command(), VIRTIO_BALLOON_CMD_ID_DONE);
+	teardown_hints();
+}
+END_TEST
+
 START_TEST(test_packed_is_asked_for)
 {
 	static const struct virtio_balloon_options packed = { .packed = true };
@@ -442,6 +760,7 @@ START_TEST(test_packed_is_asked_for)
 }
 END_TEST
 
-UNIT_MAIN("balloon", test_type, test_inflate, test_ends_of_ram, test_lists_that_are_none, test_report, test_report_odd,
+UNIT_MAIN("balloon", test_hints, test_hints_by_text, test_hints_ids, test_hints_hostile, test_hints_without_feature,
+	  test_hints_reset, test_hints_poison, test_hints_config, test_hints_log, test_hints_pause, test_type, test_inflate, test_ends_of_ram, test_lists_that_are_none, test_report, test_report_odd,
 	  test_poison, test_size, test_stats, test_stats_lengths, test_stats_asked_early, test_stats_hostile,
 	  test_stats_pause, test_packed_is_asked_for)

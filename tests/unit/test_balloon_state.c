@@ -3,7 +3,9 @@
 #include "virtio-machine.h"
 
 #define STATS_QUEUE 2
-#define ALL (1ULL << VIRTIO_BALLOON_F_STATS_VQ | 1ULL << VIRTIO_BALLOON_F_PAGE_POISON | 1ULL << VIRTIO_BALLOON_F_REPORTING)
+#define HINT_QUEUE  3
+#define ALL (1ULL << VIRTIO_BALLOON_F_STATS_VQ | 1ULL << VIRTIO_BALLOON_F_PAGE_POISON | 1ULL << VIRTIO_BALLOON_F_REPORTING | \
+	     1ULL << VIRTIO_BALLOON_F_FREE_PAGE_HINT)
 
 static struct virtio_dev *make(const struct ram *ram)
 {
@@ -63,6 +65,48 @@ START_TEST(test_goes_on)
 }
 END_TEST
 
+static uint32_t command(void)
+{
+	return (uint32_t)virtio_config_read(dev, 8, 4);
+}
+
+static void ask(struct ram_spare *spare)
+{
+	ck_assert_int_eq(virtio_balloon_hint_begin(dev, spare, -1), 0);
+}
+
+/* One that goes on is told that it may have its pages back; and no id comes twice, or its driver would not answer. */
+START_TEST(test_hints_go_on)
+{
+	struct ram_spare *spare;
+	uint32_t last = 0;
+
+	for (unsigned kind = 0; kind < MACHINE_KINDS; kind++) {
+		machine_new(&device, kind, 4);
+		machine_probe(ALL, 8);
+		ck_assert_int_eq(ram_spare_new(drv.ram, &spare), 0);
+		for (unsigned i = 0; i < 8; i++) {
+			const struct fake_buf id = FAKE_OUT(GPA(0x200), 4), page = FAKE_IN(GPA(0x10000 + i * 0x1000), 0x1000);
+
+			ask(spare);
+			ck_assert_uint_gt(command(), i ? last : 1);
+			last = command();
+			memcpy(fake_at(&drv, id.at), &last, 4);
+			machine_request(HINT_QUEUE, &id, 1);
+			machine_request(HINT_QUEUE, &page, 1);
+			ck_assert_uint_eq(ram_spare_bytes(spare), (i + 1) * 4096);
+			if (i % 2)
+				ck_assert(virtio_balloon_hint_end(dev));
+			machine_restore(); /* or in the middle: nobody is there who has asked */
+			ck_assert_uint_eq(command(), VIRTIO_BALLOON_CMD_ID_DONE);
+			machine_request(HINT_QUEUE, &page, 1);
+		}
+		ram_spare_free(spare);
+		machine_free();
+	}
+}
+END_TEST
+
 static void use(void *object)
 {
 	struct balloon_view v;
@@ -85,4 +129,4 @@ START_TEST(test_hostile)
 }
 END_TEST
 
-UNIT_MAIN("balloon-state", test_goes_on, test_hostile)
+UNIT_MAIN("balloon-state", test_goes_on, test_hints_go_on, test_hostile)
