@@ -27,6 +27,7 @@ struct fork_config {
 	const char *name;
 	unsigned count;
 	const char *prefix; /* of the copies' names */
+	bool hint;          /* as of lkvm snapshot */
 	const char *clock;  /* as of lkvm run --restore --clock, or NULL */
 	char **words;       /* the command for each copy, n_words of them; none: they run by themselves */
 	unsigned n_words;
@@ -70,6 +71,7 @@ static const struct opt options[] = {
 	{ OPT_STRING, 'n', "name", "NAME", FIELD(name), .complete = COMPLETE_GUEST,
 	  .help = "The guest; the same as NAME without the option." },
 	{ OPT_UNSIGNED, 0, "count", "N", FIELD(count), .min = 1, .max = MOST, .help = "So many copies (1)." },
+	{ OPT_FLAG, 0, "hint", FIELD(hint), .help = "Ask the guest before which of its memory is free: the copies have zeros there. See lkvm-snapshot(1)." },
 	{ OPT_PARSE, 0, "prefix", "NAME", .parse = parse_prefix,
 	  .help = "The copies are called NAME-1, NAME-2, ...; those that run already are passed over. Default: the "
 		  "name of the guest." },
@@ -290,6 +292,7 @@ static int fork_guest(const struct fork_config *cfg, const struct ipc_peer *gues
 {
 	struct place place = { .folder_fd = -1 };
 	struct copies copies = { 0 };
+	const uint32_t flags = IPC_SNAPSHOT_BRIEF | (cfg->hint ? IPC_SNAPSHOT_HINT : 0);
 	struct ipc_snapshot_end end;
 	sigset_t blocked;
 	int err = open_place(&place), status;
@@ -302,8 +305,10 @@ static int fork_guest(const struct fork_config *cfg, const struct ipc_peer *gues
 	sigaddset(&blocked, SIGCHLD);
 	/* Until here nothing is left behind; if it is interrupted while it waits, the guest's lkvm cleans up. */
 	if (!err)
-		err = guests_save(guest, place.path, place.folder_fd, place.name, IPC_SNAPSHOT_BRIEF, &end);
+		err = guests_save(guest, place.path, place.folder_fd, place.name, flags, &end);
 	pthread_sigmask(SIG_BLOCK, &blocked, &copies.mask);
+	if (!err)
+		guests_tell_no_hint(guest, &end);
 	if (!err) {
 		err = start_copies(cfg, &place, cfg->prefix ? cfg->prefix : guest->name, &copies);
 		snapshot_remove(place.folder_fd, place.name);

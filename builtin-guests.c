@@ -141,6 +141,13 @@ static int not_saved(const struct ipc_peer *guest, const char *dir, int err, con
 			(const char *)reply->body);
 }
 
+void guests_tell_no_hint(const struct ipc_peer *guest, const struct ipc_snapshot_end *end)
+{
+	if (*end->no_hint)
+		log_warn("guest '%s' could not be asked what is free (--hint): %.*s", guest->name,
+			 (int)sizeof(end->no_hint), end->no_hint);
+}
+
 int guests_save(const struct ipc_peer *guest, const char *dir, int folder_fd, const char *name, uint32_t flags,
 		struct ipc_snapshot_end *ret)
 {

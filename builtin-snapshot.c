@@ -22,7 +22,7 @@
 
 struct snapshot_config {
 	const char *name, *show;
-	bool stop, force, no_disks, json;
+	bool stop, force, no_disks, hint, json;
 };
 
 /* ---- options ---- */
@@ -51,6 +51,8 @@ static const struct opt options[] = {
 	{ OPT_FLAG, 0, "force", FIELD(force), .help = "Replace an older snapshot in this folder." },
 	{ OPT_PARSE, 0, "disks", "clone|none", .parse = parse_disks, .complete = COMPLETE_WORDS,
 	  .values = disks_values, .help = "What becomes of the disks (clone)." },
+	{ OPT_FLAG, 0, "hint", FIELD(hint), .help = "Ask the guest before, for half a second at most, which of its memory is free: that is "
+		  "left out. A guest with init_on_alloc, as Debian's kernels have it, writes zeros to all of that then." },
 	{ OPT_STRING, 0, "show", "DIR", FIELD(show), .complete = COMPLETE_DIR,
 	  .help = "Print what a snapshot says, instead: the machine, and the state of each part." },
 	{ OPT_FLAG, 0, "json", FIELD(json), .help = "With --show: as JSON, lkvm-json(5)." },
@@ -94,10 +96,13 @@ static void wait_gone(const struct ipc_peer *guest, int fd)
 
 /* ---- the request ---- */
 
-static void tell_done(const struct ipc_peer *guest, const char *dir, const struct ipc_snapshot_end *end)
+static void tell_done(const struct ipc_peer *guest, const char *dir, const struct ipc_snapshot_end *end, uint32_t flags)
 {
+	guests_tell_no_hint(guest, end);
 	printf("lkvm: guest '%s' saved in '%s': %lluMB of RAM", guest->name, dir,
 	       (unsigned long long)((end->ram_bytes + MIB - 1) / MIB));
+	if (flags & IPC_SNAPSHOT_HINT)
+		printf(" (%lluMB were free)", (unsigned long long)(end->spare_bytes / MIB));
 	if (end->disks)
 		printf(", %u disk%s (%u cloned)", end->disks, end->disks == 1 ? "" : "s", end->shared);
 	printf("; it stood still for %.1f ms\n", (double)end->pause_ns / 1e6);
@@ -110,7 +115,7 @@ static int save(const struct ipc_peer *guest, const char *dir, const struct file
 	int err = guests_save(guest, dir, place->folder_fd, place->name, flags, &end);
 
 	if (!err) {
-		tell_done(guest, dir, &end);
+		tell_done(guest, dir, &end, flags);
 		fflush(stdout);
 		wait_gone(guest, fd);
 	}
@@ -124,7 +129,7 @@ static int save(const struct ipc_peer *guest, const char *dir, const struct file
 static uint32_t flags_of(const struct snapshot_config *cfg)
 {
 	return (cfg->stop ? IPC_SNAPSHOT_STOP : 0) | (cfg->force ? IPC_SNAPSHOT_FORCE : 0) |
-	       (cfg->no_disks ? IPC_SNAPSHOT_NO_DISKS : 0);
+	       (cfg->no_disks ? IPC_SNAPSHOT_NO_DISKS : 0) | (cfg->hint ? IPC_SNAPSHOT_HINT : 0);
 }
 
 static int save_guest(const struct command *cmd, const struct snapshot_config *cfg, char **words, int n)

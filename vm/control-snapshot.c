@@ -1,5 +1,6 @@
 /* `lkvm snapshot`: who asks waits until it is there. See control.h and lkvm/vm/snapshot-make.h. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,14 +30,16 @@ static void snapshot_free(struct control_snapshot *s)
 static void over(void *ctx, int err, const char *why, const struct snapshot_made *made)
 {
 	struct control_snapshot *s = ctx;
-	const struct ipc_snapshot_end end = {
+	struct ipc_snapshot_end end = {
 		.pause_ns = made->pause_ns,
+		.spare_bytes = made->spare_bytes,
 		.ram_bytes = made->job.ram_bytes,
 		.disks = made->job.disks,
 		.shared = made->job.shared,
 	};
 	struct ipc_client *client = s->client;
 
+	snprintf(end.no_hint, sizeof(end.no_hint), "%s", made->no_hint ? made->no_hint : "");
 	/* One that is to end does not run on for a moment: what it did then would be in no snapshot. */
 	if (s->stop && !err) {
 		s->ctl->is_saved = true;
@@ -89,7 +92,7 @@ static int check(const struct control *ctl, struct ipc_snapshot *req, struct ipc
 {
 	const char *name = req->name;
 	const uint32_t known = IPC_SNAPSHOT_STOP | IPC_SNAPSHOT_FORCE | IPC_SNAPSHOT_NO_DISKS |
-			       IPC_SNAPSHOT_BRIEF;
+			       IPC_SNAPSHOT_BRIEF | IPC_SNAPSHOT_HINT;
 
 	req->name[sizeof(req->name) - 1] = '\0';
 	if ((req->flags & ~known) || !*name || strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, ".."))
@@ -109,6 +112,7 @@ static int start(struct control_snapshot *s, const struct ipc_snapshot *req, int
 		.replace = req->flags & IPC_SNAPSHOT_FORCE,
 		.brief = req->flags & IPC_SNAPSHOT_BRIEF,
 		.no_disks = req->flags & IPC_SNAPSHOT_NO_DISKS,
+		.hint = req->flags & IPC_SNAPSHOT_HINT,
 		.stay = s->stop,
 		.over = over,
 		.ctx = s,

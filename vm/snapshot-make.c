@@ -12,6 +12,7 @@
 #include "lkvm/clock.h"
 #include "lkvm/disk.h"
 #include "lkvm/vm/hold.h"
+#include "snapshot-hint.h"
 #include "vm-internal.h"
 
 #define END_PATIENCE_MS 1000 /* of a writer that is killed, but not dead */
@@ -19,6 +20,9 @@
 struct snapshot_making {
 	struct snapshot_make_config cfg;
 	struct snapshot_job *job;
+	struct snapshot_hint *hint; /* NULL: the guest is not asked what is free, or not any more; */
+	const char *no_hint;        /* then why, if it was to be */
+	uint64_t spare_bytes;       /* that it has said are */
 	bool held;         /* the guest stands still for it, */
 	uint64_t since_ns; /* from then on, */
 	uint64_t pause_ns; /* or did, for so long */
@@ -64,12 +68,20 @@ static void release(struct snapshot_making *t)
 	t->pause_ns = now_ns() - t->since_ns;
 }
 
+/* Not while the guest stands still for this: KVM takes its time to end a log. */
+static void forget_hint(struct snapshot_making *t)
+{
+	snapshot_hint_free(t->hint);
+	t->hint = NULL;
+}
+
 static void copied(void *ctx)
 {
 	struct snapshot_making *t = ctx;
 
 	if (!t->cfg.stay)
 		release(t);
+	forget_hint(t);
 }
 
 static void over(void *ctx, int err, const char *why)
@@ -77,6 +89,8 @@ static void over(void *ctx, int err, const char *why)
 	struct snapshot_making *t = ctx;
 	const struct snapshot_made made = {
 		.pause_ns = t->held ? now_ns() - t->since_ns : t->pause_ns,
+		.spare_bytes = t->spare_bytes,
+		.no_hint = t->no_hint,
 		.job = *snapshot_job_done(t->job),
 	};
 
@@ -94,6 +108,7 @@ void snapshot_make_free(struct snapshot_making *t)
 		return;
 	snapshot_job_free(t->job);
 	release(t);
+	forget_hint(t);
 	free(t);
 }
 
@@ -150,22 +165,35 @@ static int note_state(const struct snapshot_making *t, const bool *is_copied, st
 	return err ? err : snapshot_end(w);
 }
 
+/* Return: what need not be saved, until forget_hint(); NULL: all is to be */
+static const struct ram_spare *end_hint(struct snapshot_making *t)
+{
+	const struct ram_spare *spare = t->hint ? snapshot_hint_end(t->hint, &t->no_hint) : NULL;
+
+	if (spare)
+		t->spare_bytes = ram_spare_bytes(spare);
+	return spare;
+}
+
 static int save(struct snapshot_making *t, const struct why *why)
 {
 	const unsigned n = t->cfg.vm->cfg->n_disks;
 	struct disk_source *disks = calloc(n + 1, sizeof(*disks));
 	bool *is_copied = calloc(n + 1, sizeof(*is_copied));
+	const struct ram_spare *spare;
 	struct snapshot_writer w = { 0 };
 	int err = disks && is_copied ? 0 : -ENOMEM;
 
 	if (!err)
 		err = find_disks(t, disks, is_copied, why);
+	/* Before its state: that the guest gets its pages back is part of that. */
+	spare = err ? NULL : end_hint(t);
 	if (!err)
 		err = note_state(t, is_copied, &w, why);
 	if (!err) {
 		err = snapshot_job_add(t->job, w.pieces, w.n_pieces);
 		if (!err)
-			err = snapshot_job_start(t->job, &w.buf, disks, n);
+			err = snapshot_job_start(t->job, &w.buf, disks, n, spare);
 		if (err)
 			say(why, err, "start a process that writes it: %s", strerror(-err));
 	}
@@ -177,6 +205,26 @@ static int save(struct snapshot_making *t, const struct why *why)
 }
 
 /* ---- the begin ---- */
+
+static int hold_and_save(struct snapshot_making *t, const struct why *why)
+{
+	int err = hold(t, why);
+
+	return err ? err : save(t, why);
+}
+
+/* What it hints is there. */
+static void told(void *ctx)
+{
+	struct snapshot_making *t = ctx;
+	char text[256] = "";
+	const struct why why = { text, sizeof(text) };
+	int err = hold_and_save(t, &why);
+
+	if (!err)
+		return;
+	over(t, err, *text ? text : strerror(-err));
+}
 
 static int start(struct snapshot_making *t, const struct why *why)
 {
@@ -197,9 +245,9 @@ static int start(struct snapshot_making *t, const struct why *why)
 	};
 	int err = snapshot_job_new(&cfg, &t->job, why->text, why->cap);
 
-	if (!err)
-		err = hold(t, why);
-	return err ? err : save(t, why);
+	if (!err && t->cfg.hint && !snapshot_hint_begin(vm, told, t, &t->hint, &t->no_hint))
+		return 0;
+	return err ? err : hold_and_save(t, why);
 }
 
 int snapshot_make_start(const struct snapshot_make_config *cfg, struct snapshot_making **ret, char *ret_why,

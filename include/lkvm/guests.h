@@ -32,6 +32,8 @@ int guests_choose(const struct guest_choice *choice, struct ipc_peers *ret);
  */
 int guests_save(const struct ipc_peer *guest, const char *dir, int folder_fd, const char *name, uint32_t flags,
 		struct ipc_snapshot_end *ret);
+/** guests_tell_no_hint() - a warning, if it was to be asked what is free and could not be */
+void guests_tell_no_hint(const struct ipc_peer *guest, const struct ipc_snapshot_end *end);
 
 /** guests_choose_one() - for a command that is about a single one; the same */
 int guests_choose_one(const char *command, const char *option, char **words, int n, struct ipc_peers *ret);

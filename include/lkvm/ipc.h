@@ -184,6 +184,7 @@ enum {
 	IPC_SNAPSHOT_FORCE = 2,   /* an older snapshot of that name is replaced */
 	IPC_SNAPSHOT_NO_DISKS = 4, /* disks are not copied: they must be as they are, later */
 	IPC_SNAPSHOT_BRIEF = 8,   /* it need not outlive the host */
+	IPC_SNAPSHOT_HINT = 16,   /* the guest is asked what of its memory is free: that is left out */
 };
 
 struct ipc_snapshot {
@@ -196,6 +197,8 @@ struct ipc_snapshot_end {
 	uint64_t ram_bytes; /* that were written */
 	uint32_t disks;     /* that were copied; of these */
 	uint32_t shared;    /* so many share their blocks with the disk */
+	uint64_t spare_bytes; /* that were left out, as the guest said that they are free */
+	char no_hint[96];   /* why it could not be asked; empty: it could, or was not to be */
 };
 
 struct ipc_dump {

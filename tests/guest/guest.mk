@@ -6,7 +6,7 @@ GUEST := $(O)/tests/guest
 
 GUEST_REAL := $(filter-out start guest.lds rom,$(patsubst tests/guest/%.S,%,$(wildcard tests/guest/*.S)))
 GUEST_FLAT := firmware flash i8042 ramfb rtc saved serial serial-burst serial-poll serial-shared test-device timers unclaimed virtio-mmio
-GUEST_MULTIBOOT := acpi attacks bios clocks copy cpuid debug disks framebuffer hammer hostile hvc multiboot pmem ram screen smp witness
+GUEST_MULTIBOOT := acpi attacks bios clocks copy cpuid debug disks framebuffer hammer hints hostile hvc multiboot pmem ram screen smp witness
 GUEST_LOW := multiboot
 GUEST_MULTIBOOT2 := multiboot2
 GUEST_PVH := blk-bench net-bench pvh quit screen-bench serial-burst serial-poll spin
@@ -80,7 +80,7 @@ $(GUEST)/debug.o: GUEST_CFLAGS += -g
 $(GUEST)/debug.mb $(GUEST)/smp.mb: $(GUEST)/cpus.o
 $(GUEST)/hammer.mb: $(patsubst %,$(GUEST)/%.o,cpus virtio-driver virtio-requests)
 
-$(GUEST)/disks.mb $(GUEST)/framebuffer.mb $(GUEST)/pmem.mb $(GUEST)/screen.mb $(GUEST)/witness.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
+$(GUEST)/disks.mb $(GUEST)/framebuffer.mb $(GUEST)/hints.mb $(GUEST)/pmem.mb $(GUEST)/screen.mb $(GUEST)/witness.mb: $(patsubst %,$(GUEST)/%.o,virtio-driver virtio-requests)
 
 # The tests that run them are among the functional ones.
 export GUESTS := $(abspath $(GUEST))

@@ -1,6 +1,6 @@
 /*
- * Making a snapshot of a machine that runs: it stands still, its state is noted, its disks are copied; then it
- * goes on, while a child writes the rest (snapshot-write.h). For `lkvm snapshot` and for warm starts.
+ * Making a snapshot of a machine that runs: it may be asked what of its memory is free (vm/snapshot-hint.h); it stands
+ * still, its state is noted, its disks are copied; then it goes on, while a child writes the rest (snapshot-write.h). For `lkvm snapshot` and for warm starts.
  *
  * Main thread.
  */
@@ -19,6 +19,8 @@ struct vm;
 
 struct snapshot_made {
 	uint64_t pause_ns; /* that the guest stood still; of one that still does: until now */
+	uint64_t spare_bytes; /* that were left out, as the guest has hinted that they are free */
+	const char *no_hint;  /* static: why it could not be asked for hints; NULL: it could, or was not to be */
 	struct snapshot_job_done job;
 };
 
@@ -28,6 +30,7 @@ struct snapshot_make_config {
 	const char *name; /* like these */
 	bool replace, brief;
 	bool no_disks;    /* what they hold is not copied */
+	bool hint;        /* before: the guest is asked, for half a second at most, which of its memory is free; that is left out */
 	bool stay;        /* it stands still until snapshot_make_free(), if all goes well */
 	/* Further sections; Return: 0 or -errno. May be NULL */
 	int (*describe)(void *ctx, struct snapshot_writer *w);
@@ -38,7 +41,8 @@ struct snapshot_make_config {
 
 /**
  * snapshot_make_start() - note the state, and begin to write
- * When this returns the machine may be changed: what goes on does so without the snapshot.
+ * When this returns, and there is no hint to wait for, the machine may be changed: what goes on does so without the
+ * snapshot.
  * Return: 0; then over() is called once, unless snapshot_make_free() comes before. Or -errno, and @ret_why
  *	(of @cap bytes) says why, or is empty; then nothing is left of it, and the machine goes on
  */
