@@ -6,6 +6,7 @@ tests="
 syslinux   SeaBIOS, SYSLINUX, Debian 6.1 cloud: 1 CPU, 256 MB, power-off
 grub       SeaBIOS, GRUB, Debian 6.1 cloud: 2 CPUs, 3584 MB, reboot
 saved      SeaBIOS, SYSLINUX, Debian 6.1 cloud: saved in the boot loader and in user space, and goes on
+screen     SeaBIOS, SYSLINUX, Debian 6.1 cloud, which has no driver for it: text on the screen
 ipxe       SeaBIOS, iPXE on the network device, a kernel by TFTP: 1 CPU, 512 MB, power-off
 "
 
@@ -50,6 +51,22 @@ test_saved()
 	expect_machine from-loader 1 0fff[0-9a-f]*
 	goes_on from-linux linux
 	expect_machine from-linux 1 0fff[0-9a-f]*
+}
+
+# A black screen of 1024x768 takes 2400 bytes. It is that again in Linux's text mode, which writes to a VGA's memory.
+test_screen()
+{
+	start screen -c 1 -m 256 --firmware bios-256k.bin -d saved.disk --gpu
+	exec 9>screen.in
+	wait_line screen "SYSLINUX 6"
+	expect "a picture" timeout 60 lkvm screenshot screen loader.png
+	expect "loader.png has text" [ "$(wc -c <loader.png)" -gt 3500 ]
+	wait_line screen "guest: type a line"
+	expect "another one" timeout 60 lkvm screenshot screen linux.png
+	echo text >&9
+	wait_end screen
+	expect_status screen 0
+	expect_machine screen 1 0f[bcde][0-9a-f]*
 }
 
 test_ipxe()

@@ -17,5 +17,6 @@ kernel=$(echo "$cloud"/boot/vmlinuz-*)
 status=0
 ./host.sh --auto --hosts 2 --memory 5120 --timeout 1200 --file /usr/share/seabios/bios-256k.bin \
 	--file /usr/lib/ipxe/qemu/pxe-virtio.rom --file "$kernel=cloud" --file "$work/initrd" --program libslirp.so.0 \
+	--file /usr/share/seabios/vgabios-ramfb.bin --program libpng16.so.16 \
 	--file "$work/syslinux.disk" --file "$work/saved.disk" --file "$work/grub.disk" --file job.sh firmware-job.sh "$@" || status=$?
 exit "$status"
