@@ -1,44 +1,30 @@
 /*
  * A switch between guests of one user, without a process of its own; see net-internal.h.
  *
- * Each guest listens on a socket in the switch's folder, and who comes later connects to all that are there: so each
- * has a connection to each other. Whoever ends takes along his own connections only. A socket that nobody listens on any
- * more is removed by the next who comes. Who comes and who goes has the folder's lock meanwhile.
- *
- *	FOLDER/NAME.switch/0123456789abcdef    one a guest
+ * Each guest has a connection to each other (switch-folder.h), and whoever ends takes along his own ones only.
  *
  * A frame goes to the connection that its receiver's address was last seen on, else to all. What a connection has
  * no room for is dropped: no guest waits for another. Frames are whole, without offloads; a large MTU does as well.
  * Small ones that follow each other to one connection go there together: one call, and the other guest is woken once.
  */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "lkvm/clock.h"
 #include "lkvm/log.h"
 #include "lkvm/types.h"
 #include "net-internal.h"
+#include "switch-folder.h"
 
-#define MAX_PEERS  64
-#define LEARNT     256 /* addresses whose place is known; a power of two */
-#define NAME_BYTES 17
-#define LOCK_MS    5000
-#define ROUNDS     5   /* the folder may go while it is being opened */
-#define ROOM_BYTES (1 << 20) /* of a connection, as far as the host lets us */
-#define BATCH	   32  /* frames that go together, */
-#define SMALL_BYTES 2048 /* each at most so long */
+#define MAX_PEERS   64
+#define LEARNT      256       /* addresses whose place is known; a power of two */
+#define ROOM_BYTES  (1 << 20) /* of a connection, as far as the host lets us */
+#define BATCH       32        /* frames that go together, */
+#define SMALL_BYTES 2048      /* each at most so long */
 
 struct net_switch;
 
@@ -59,9 +45,8 @@ struct batch {
 
 struct net_switch {
 	struct net net;
-	int folder_fd;
-	char name[NAME_BYTES]; /* of our socket, "": it is not there */
-	struct loop *loop;     /* NULL: not attached */
+	struct switch_folder folder;
+	struct loop *loop; /* NULL: not attached */
 	struct loop_source listener;
 	struct peer peer[MAX_PEERS];
 	unsigned next; /* whose turn it is to be read */
@@ -225,7 +210,8 @@ static void flush(struct net *net)
 	unsigned done = 0;
 
 	while (done < batch->n) {
-		const int n = sendmmsg(batch->to->src.fd, batch->msg + done, batch->n - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+		const int n = sendmmsg(batch->to->src.fd, batch->msg + done, batch->n - done,
+				       MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (sent(batch->to, n))
 			break;
@@ -236,7 +222,8 @@ static void flush(struct net *net)
 	batch->n = 0;
 }
 
-static void put_in_batch(struct net_switch *sw, struct peer *to, const struct iovec *iov, unsigned n_iov, size_t bytes)
+static void put_in_batch(struct net_switch *sw, struct peer *to, const struct iovec *iov,
+			 unsigned n_iov, size_t bytes)
 {
 	struct batch *batch = &sw->batch;
 	struct iovec *own;
@@ -333,173 +320,34 @@ static ssize_t receive(struct net *net, unsigned pair, const struct iovec *iov, 
 	return 0;
 }
 
-/* ---- coming ---- */
-
-static int lock(int fd)
-{
-	const int64_t until = now_ms() + LOCK_MS;
-
-	while (flock(fd, LOCK_EX | LOCK_NB)) {
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return -errno;
-		if (now_ms() >= until)
-			return -ETIMEDOUT;
-		poll(NULL, 0, 1); /* whoever has it keeps it for a moment */
-	}
-	return 0;
-}
-
-/* A path that is short enough, whatever the folder's is */
-static struct sockaddr_un address_of(const struct net_switch *sw, const char *name)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/%s", sw->folder_fd, name);
-	return addr;
-}
-
-static int new_socket(void)
-{
-	const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	return fd < 0 ? -errno : fd;
-}
-
-/* Return: 0, also if nobody is there any more */
-static int connect_to(struct net_switch *sw, const char *name)
-{
-	const struct sockaddr_un addr = address_of(sw, name);
-	const int fd = new_socket();
-	int err;
-
-	if (fd < 0)
-		return fd;
-	if (!connect(fd, (const struct sockaddr *)&addr, sizeof(addr)))
-		return add_peer(sw, fd);
-	err = -errno;
-	close(fd);
-	if (err != -ECONNREFUSED)
-		return err;
-	unlinkat(sw->folder_fd, name, 0);
-	return 0;
-}
-
-static bool is_name(const char *name)
-{
-	return strlen(name) == NAME_BYTES - 1 && strspn(name, "0123456789abcdef") == NAME_BYTES - 1;
-}
-
-static int connect_all(struct net_switch *sw)
-{
-	const int fd = openat(sw->folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	const struct dirent *entry;
-	int err = dir ? 0 : -errno;
-
-	if (!dir && fd >= 0)
-		close(fd);
-	while (dir && !err && (entry = readdir(dir)))
-		if (is_name(entry->d_name) && strcmp(entry->d_name, sw->name) != 0)
-			err = connect_to(sw, entry->d_name);
-	if (dir)
-		closedir(dir);
-	return err;
-}
-
-static int listen_there(struct net_switch *sw)
-{
-	struct sockaddr_un addr;
-	uint64_t number;
-	int fd = new_socket();
-
-	if (fd < 0)
-		return fd;
-	sw->listener.fd = fd;
-	if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
-		return -errno;
-	snprintf(sw->name, sizeof(sw->name), "%016llx", (unsigned long long)number);
-	addr = address_of(sw, sw->name);
-	if (!bind(fd, (const struct sockaddr *)&addr, sizeof(addr)))
-		return listen(fd, MAX_PEERS) ? -errno : 0;
-	sw->name[0] = '\0';
-	close(fd);
-	sw->listener.fd = -1;
-	return -errno;
-}
-
-static int open_folder(struct net_switch *sw)
-{
-	char path[4096];
-	struct stat st;
-
-	if (snprintf(path, sizeof(path), "%s/%s.switch", sw->net.cfg->folder, sw->net.where) >= (int)sizeof(path))
-		return -ENAMETOOLONG;
-	if (mkdir(path, 0700) && errno != EEXIST)
-		return -errno;
-	sw->folder_fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (sw->folder_fd < 0 || fstat(sw->folder_fd, &st))
-		return -errno;
-	return st.st_uid == geteuid() && !(st.st_mode & 077) ? 0 : -EPERM;
-}
-
-/* Who leaves last removes the folder: then there is another one. */
-static int join_once(struct net_switch *sw)
-{
-	int err = open_folder(sw);
-
-	if (!err)
-		err = lock(sw->folder_fd);
-	if (!err)
-		err = listen_there(sw);
-	if (err == -ENOENT) {
-		close(sw->folder_fd);
-		sw->folder_fd = -1;
-		return err;
-	}
-	return err;
-}
-
-static int join(struct net_switch *sw)
-{
-	int err = -ENOENT;
-
-	for (unsigned i = 0; err == -ENOENT && i < ROUNDS; i++)
-		err = join_once(sw);
-	if (!err)
-		err = connect_all(sw);
-	if (sw->folder_fd >= 0)
-		flock(sw->folder_fd, LOCK_UN);
-	return err ? log_err(err, "%s: switch '%s' in '%s'", sw->net.name, sw->net.where, sw->net.cfg->folder) : 0;
-}
-
-/* ---- going ---- */
-
-static void leave_folder(struct net_switch *sw)
-{
-	char path[4096];
-
-	if (sw->folder_fd < 0)
-		return;
-	if (*sw->name && !lock(sw->folder_fd)) {
-		unlinkat(sw->folder_fd, sw->name, 0);
-		/* Only an empty one goes. */
-		if (snprintf(path, sizeof(path), "%s/%s.switch", sw->net.cfg->folder, sw->net.where) < (int)sizeof(path))
-			rmdir(path);
-	}
-	close(sw->folder_fd);
-}
+/* ---- life ---- */
 
 static void switch_close(struct net *net)
 {
 	struct net_switch *sw = switch_of(net);
 
-	leave_folder(sw);
+	switch_folder_leave(&sw->folder);
 	for (unsigned i = 0; i < MAX_PEERS; i++)
 		if (sw->peer[i].src.fd >= 0)
 			close(sw->peer[i].src.fd);
 	if (sw->listener.fd >= 0)
 		close(sw->listener.fd);
 	free(sw);
+}
+
+static int meet(void *ctx, int fd)
+{
+	return add_peer(ctx, fd);
+}
+
+static int join(struct net_switch *sw)
+{
+	const char *parent = sw->net.cfg->folder;
+	int err =
+		switch_folder_join(&sw->folder, parent, sw->net.where, &sw->listener.fd, meet, sw);
+
+	return err ? log_err(err, "%s: switch '%s' in '%s'", sw->net.name, sw->net.where, parent)
+		   : 0;
 }
 
 static const struct net_ops ops = {
@@ -516,7 +364,8 @@ static void set_addresses(struct net *net)
 {
 	const uint8_t *mac = net->cfg->mac;
 
-	net->addresses.ip.s_addr = htonl(10U << 24 | (uint32_t)mac[3] << 16 | (uint32_t)mac[4] << 8 | mac[5]);
+	net->addresses.ip.s_addr =
+		htonl(10U << 24 | (uint32_t)mac[3] << 16 | (uint32_t)mac[4] << 8 | mac[5]);
 	net->addresses.prefix = 8;
 }
 
@@ -532,7 +381,7 @@ int switch_open(const struct net_config *cfg, const char *name, struct net **ret
 		return log_err(-ENOMEM, "%s", name);
 	sw->net = (struct net){ .ops = &ops, .name = name, .cfg = cfg, .link_up = true };
 	snprintf(sw->net.where, sizeof(sw->net.where), "%s", cfg->switch_name);
-	sw->folder_fd = -1;
+	sw->folder.fd = -1;
 	sw->listener = (struct loop_source){ -1, somebody_comes };
 	for (unsigned i = 0; i < MAX_PEERS; i++)
 		sw->peer[i].src.fd = -1;

@@ -1,4 +1,4 @@
-/* Links: virtio/net.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/ram.o net/net.o net/tap.o net/slirp.o net/frame-queue.o net/poll-set.o net/script.o net/switch.o net/pcap.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
+/* Links: virtio/net.o virtio/virtio.o virtio/queue.o virtio/worker.o virtio/virtq.o virtio/virtq-packed.o virtio/virtq-split.o hw/ram.o net/net.o net/tap.o net/slirp.o net/frame-queue.o net/poll-set.o net/script.o net/switch.o net/switch-folder.o net/pcap.o util/log.o util/loop.o tests/unit/fake-ring.o tests/unit/fake-driver.o */
 
 /* The network device: frames both ways in every layout, the control queue, and what a driver may do wrong. */
 #include "unit.h"

@@ -1,4 +1,4 @@
-/* Links: net/net.o net/tap.o net/slirp.o net/frame-queue.o net/poll-set.o net/script.o net/switch.o net/pcap.o net/keys.o net/forward.o util/keys.o util/options.o util/log.o util/loop.o */
+/* Links: net/net.o net/tap.o net/slirp.o net/frame-queue.o net/poll-set.o net/script.o net/switch.o net/switch-folder.o net/pcap.o net/keys.o net/forward.o util/keys.o util/options.o util/log.o util/loop.o */
 
 /* Ends of a network: what -n says of them, a switch between three guests, scripts, what pcap= records. */
 #include "unit.h"
