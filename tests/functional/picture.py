@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
-"""What is on a picture that `lkvm screenshot` has written: picture.py WORD FILE
+"""What is on a picture that `lkvm screenshot` has written: picture.py FILE
 
-  frame        its size, then "frame COLOUR" and "inside good" if they are those of tests/guest/screen.c
-  letters      the first 16 lines as cells of 8x16, up to the last one that has anything: equal ones are the same letter
+Its size, then "frame COLOUR" and "inside good" if they are those of tests/guest/screen.c.
 """
 import struct
 import sys
@@ -15,8 +14,8 @@ def paeth(a, b, c):
     return a if pa <= pb and pa <= pc else b if pb <= pc else c
 
 
-def read(path, most):
-    """Width, height, and the first lines, three bytes a pixel"""
+def read(path):
+    """Width, height, and the lines, three bytes a pixel"""
     data = open(path, "rb").read()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     at, packed = 8, b""
@@ -31,7 +30,7 @@ def read(path, most):
             packed += body
         at += 12 + n
     raw, lines, last = zlib.decompress(packed), [], bytes(width * 3)
-    for y in range(min(height, most)):
+    for y in range(height):
         how, line = raw[y * (width * 3 + 1)], bytearray(raw[y * (width * 3 + 1) + 1:(y + 1) * (width * 3 + 1)])
         for i in range(width * 3):
             left, up = line[i - 3] if i > 2 else 0, last[i]
@@ -42,8 +41,8 @@ def read(path, most):
     return width, height, lines
 
 
-def frame(path):
-    width, height, lines = read(path, 1 << 20)
+def main(path):
+    width, height, lines = read(path)
 
     def pixel(x, y):
         return int.from_bytes(lines[y][x * 3:x * 3 + 3], "big")
@@ -52,13 +51,4 @@ def frame(path):
     print(f"{width}x{height} frame", *("%06x" % p for p in sorted(edge)), "inside", "good" if good else "bad")
 
 
-def letters(path):
-    width, height, lines = read(path, 16)
-    seen, text = {bytes(16 * 24): "."}, ""
-    for x in range(0, width * 3, 24):
-        cell = b"".join(bytes(line[x:x + 24]) for line in lines)
-        text += seen.setdefault(cell, chr(ord("a") + len(seen) - 1))
-    print(f"{width}x{height}", text.rstrip("."))
-
-
-{"frame": frame, "letters": letters}[sys.argv[1]](sys.argv[2])
+main(sys.argv[1])

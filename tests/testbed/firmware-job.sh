@@ -53,7 +53,7 @@ test_saved()
 	expect_machine from-linux 1 0fff[0-9a-f]*
 }
 
-# A black screen of 1024x768 takes 2400 bytes. It is that again in Linux's text mode, which writes to a VGA's memory.
+# A black screen of 1024x768 takes 2400 bytes. That kernel has nothing that draws on it.
 test_screen()
 {
 	start screen -c 1 -m 256 --firmware bios-256k.bin -d saved.disk --gpu
