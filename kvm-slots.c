@@ -222,15 +222,21 @@ int kvm_map_ram(struct kvm *kvm, struct ram *ram)
 	return 0;
 }
 
+/* Under the lock */
+static int set_logged(struct kvm *kvm, unsigned n, bool on)
+{
+	struct kvm_slot slot = kvm->slots.slot[n];
+
+	slot.logged = on;
+	return try_set(kvm, n, &slot);
+}
+
 int kvm_slot_log(struct kvm *kvm, unsigned n, bool on)
 {
-	struct kvm_slot slot;
 	int err;
 
 	pthread_mutex_lock(&kvm->slots.lock);
-	slot = kvm->slots.slot[n];
-	slot.logged = on;
-	err = try_set(kvm, n, &slot);
+	err = set_logged(kvm, n, on);
 	pthread_mutex_unlock(&kvm->slots.lock);
 	return err;
 }
@@ -268,15 +274,12 @@ int kvm_slot_log_take(struct kvm *kvm, unsigned n, uint64_t *bitmap)
 /* A slot may come or go at any time: blocks that are plugged. */
 static int log_ram(struct kvm *kvm, unsigned n, bool on)
 {
-	struct kvm_slot slot;
+	const struct kvm_slot *slot = &kvm->slots.slot[n];
 	int err = 0;
 
 	pthread_mutex_lock(&kvm->slots.lock);
-	slot = kvm->slots.slot[n];
-	if (slot.bytes && is_ram(kvm, &slot) && slot.logged != on) {
-		slot.logged = on;
-		err = try_set(kvm, n, &slot);
-	}
+	if (slot->bytes && is_ram(kvm, slot) && slot->logged != on)
+		err = set_logged(kvm, n, on);
 	pthread_mutex_unlock(&kvm->slots.lock);
 	return err;
 }

@@ -74,8 +74,10 @@ static const char *judge(const struct ramfb *r, const struct told *t, struct dis
 	return NULL;
 }
 
-static void show(struct ramfb *r)
+/* After each write */
+static void show(void *dev)
 {
+	struct ramfb *r = dev;
 	const struct told t = read_file(r);
 	const bool off = !t.width && !t.height;
 	struct display_backdrop backdrop;
@@ -87,15 +89,10 @@ static void show(struct ramfb *r)
 		log_warn("ramfb: the guest's frame buffer is not shown: %s", why);
 }
 
-static void written(void *ctx)
-{
-	show(ctx);
-}
-
 int ramfb_attach(void *dev, void *fw_cfg, struct display *display)
 {
 	struct ramfb *r = dev;
-	const struct fw_cfg_writable file = { r->st.file, sizeof(r->st.file), written, r };
+	const struct fw_cfg_writable file = { r->st.file, sizeof(r->st.file), show, r };
 
 	r->display = display;
 	return fw_cfg_writable(fw_cfg, RAMFB_FILE, &file);

@@ -116,17 +116,6 @@ int virtio_balloon_hint_begin(struct virtio_dev *dev, struct ram_spare *into, in
 	return 0;
 }
 
-bool virtio_balloon_hint_ended(struct virtio_dev *dev)
-{
-	struct virtio_balloon *b = balloon_of(dev);
-	bool ended;
-
-	pthread_mutex_lock(&b->lock);
-	ended = b->hints.ended;
-	pthread_mutex_unlock(&b->lock);
-	return ended;
-}
-
 bool virtio_balloon_hint_end(struct virtio_dev *dev)
 {
 	struct virtio_balloon *b = balloon_of(dev);

@@ -119,15 +119,8 @@ static int check_unchanged(const char *path, const struct disk_state *st)
 		.size_bytes = st->size_bytes, .device = st->device, .inode = st->inode, .mtime_ns = st->mtime_ns,
 		.sequence = st->sequence, .checksum = st->checksum,
 	};
-	struct snapshot_identity now;
-	const char *what;
-	int err = snapshot_identify(path, &now);
 
-	if (err)
-		return log_err(err, "disk '%s', which the snapshot needs as it was", path);
-	what = snapshot_other_file(&was, &now);
-	return what ? log_errx(-ESTALE, "Disk '%s' changed since the snapshot (%s); refusing to restore", path,
-			       what) : 0;
+	return snapshot_check_unchanged(path, &was, "disk", "it was");
 }
 
 int snapshot_same_disks(struct snapshot *snap, const struct vm_config *cfg)

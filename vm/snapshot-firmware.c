@@ -206,15 +206,8 @@ static int check_unchanged(const char *path, const struct firmware_state *st)
 		.size_bytes = st->vars_bytes, .device = st->device, .inode = st->inode, .mtime_ns = st->mtime_ns,
 		.checksum = st->checksum,
 	};
-	struct snapshot_identity now;
-	const char *what;
-	int err = snapshot_identify(path, &now);
 
-	if (err)
-		return log_err(err, "firmware variables '%s', which the snapshot needs as they were", path);
-	what = snapshot_other_file(&was, &now);
-	return what ? log_errx(-ESTALE, "Firmware variables '%s' changed since the snapshot (%s); refusing to restore", path,
-			       what) : 0;
+	return snapshot_check_unchanged(path, &was, "firmware variables", "they were");
 }
 
 static int take_vars(struct vm_config *cfg, const struct firmware_state *st)

@@ -1,4 +1,5 @@
 /* Which file it is that stays where it was while a machine is saved; see snapshot-internal.h. */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -8,6 +9,7 @@
 
 #include "lkvm/clock.h"
 #include "lkvm/file.h"
+#include "lkvm/log.h"
 #include "snapshot-internal.h"
 
 #ifndef BLKGETDISKSEQ /* of Linux 5.15 */
@@ -49,7 +51,8 @@ int snapshot_identify(const char *path, struct snapshot_identity *ret)
 	return 0;
 }
 
-const char *snapshot_other_file(const struct snapshot_identity *was, const struct snapshot_identity *now)
+/* Return: how it differs, or NULL: it is what it was */
+static const char *other_file(const struct snapshot_identity *was, const struct snapshot_identity *now)
 {
 	if (now->size_bytes != was->size_bytes)
 		return "it has another size";
@@ -60,4 +63,17 @@ const char *snapshot_other_file(const struct snapshot_identity *was, const struc
 	if (now->mtime_ns != was->mtime_ns)
 		return "it was written";
 	return now->checksum != was->checksum ? "its contents are others" : NULL;
+}
+
+int snapshot_check_unchanged(const char *path, const struct snapshot_identity *was, const char *what, const char *as)
+{
+	struct snapshot_identity now;
+	const char *other;
+	int err = snapshot_identify(path, &now);
+
+	if (err)
+		return log_err(err, "%s '%s', which the snapshot needs as %s", what, path, as);
+	other = other_file(was, &now);
+	return other ? log_errx(-ESTALE, "%c%s '%s' changed since the snapshot (%s); refusing to restore", toupper(*what),
+				what + 1, path, other) : 0;
 }

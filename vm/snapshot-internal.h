@@ -43,8 +43,12 @@ struct snapshot_identity {
 
 /** snapshot_identify() - what @path leads to; Return: 0 or -errno, not logged */
 int snapshot_identify(const char *path, struct snapshot_identity *ret);
-/** snapshot_other_file() - Return: how it differs, or NULL: it is what it was */
-const char *snapshot_other_file(const struct snapshot_identity *was, const struct snapshot_identity *now);
+/**
+ * snapshot_check_unchanged() - is what @path leads to what it was?
+ * @what: it is: "disk"; @as: it has to be: "it was"
+ * Return: 0; -ESTALE or -errno, logged
+ */
+int snapshot_check_unchanged(const char *path, const struct snapshot_identity *was, const char *what, const char *as);
 
 /* vm/snapshot-disks.c */
 

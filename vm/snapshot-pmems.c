@@ -85,15 +85,11 @@ static int take_pmem(struct pmem_config *pmem, const struct persistent_state *st
 		.size_bytes = st->size_bytes, .device = st->device, .inode = st->inode, .mtime_ns = st->mtime_ns,
 		.checksum = st->checksum,
 	};
-	const char *path = (const char *)st->path, *what;
-	struct snapshot_identity now;
-	int err = snapshot_identify(path, &now);
+	const char *path = (const char *)st->path;
+	int err = snapshot_check_unchanged(path, &was, "persistent memory", "it was");
 
 	if (err)
-		return log_err(err, "persistent memory '%s', which the snapshot needs as it was", path);
-	what = snapshot_other_file(&was, &now);
-	if (what)
-		return log_errx(-ESTALE, "Persistent memory '%s' changed since the snapshot (%s); refusing to restore", path, what);
+		return err;
 	/* If it becomes another one meanwhile, pmem_open() will say so. */
 	*pmem = (struct pmem_config){ .path = strdup(path), .read_only = true, .bytes = ALIGN_UP(st->size_bytes, PMEM_UNIT) };
 	return pmem->path ? 0 : log_err(-ENOMEM, "persistent memory '%s'", path);

@@ -76,8 +76,6 @@ void virtio_balloon_watch(struct virtio_dev *dev, int fd);
  * Return: 0; -ENODEV: there is no driver, or it does not know hints; -EPERM: it wants its free pages to stay as they are
  */
 int virtio_balloon_hint_begin(struct virtio_dev *dev, struct ram_spare *into, int told_fd);
-/** virtio_balloon_hint_ended() - has it told all? Or is it gone */
-bool virtio_balloon_hint_ended(struct virtio_dev *dev);
 /**
  * virtio_balloon_hint_end() - it may have its pages back
  * While the device stands still the driver hears of it when it goes on, also the one of a machine that is saved now.

@@ -12,7 +12,6 @@
 #define HEIGHT 100U
 #define MOVED  0xd8000000U
 
-enum { CREATE = 0x101, SCANOUT = 0x103 };
 enum { CLASS = 8, COMMAND = 4, BAR2 = 0x18, COMMAND_MEMORY = 2, VGA = 0x030000 };
 
 static unsigned find_screen(void)
@@ -43,29 +42,6 @@ static void move(unsigned devfn)
 	CHECK_EQ(*(volatile uint32_t *)(uint64_t)MOVED, 0x00ff00);
 }
 
-static struct vdev *start_driver(struct vdev *devices)
-{
-	const unsigned n = vdev_scan(devices, MOST);
-	struct vdev *d = NULL;
-
-	for (unsigned i = 0; i < n; i++)
-		if (devices[i].id == VIRTIO_GPU)
-			d = &devices[i];
-	CHECK(d);
-	CHECK(vdev_start(d, d->offered & ~F_PACKED));
-	CHECK_EQ(gpu_words(d, SCANOUT, (uint32_t[]){ 0, 0, 0, 0, 0, 0 }, 6), GPU_OK);
-	CHECK_EQ(gpu_words(d, CREATE, (uint32_t[]){ 1, 2, WIDTH, HEIGHT }, 4), GPU_OK);
-	CHECK_EQ(gpu_words(d, SCANOUT, (uint32_t[]){ 0, 0, WIDTH, HEIGHT, 0, 1 }, 6), GPU_OK);
-	return d;
-}
-
-static uint8_t read_char(void)
-{
-	while (!(in8(COM_LSR) & LSR_DATA))
-		asm volatile("pause");
-	return in8(COM_DATA);
-}
-
 void guest_main(void)
 {
 	static struct vdev devices[MOST];
@@ -87,7 +63,7 @@ void guest_main(void)
 			print("moved\n");
 			break;
 		case 'd':
-			d = start_driver(devices);
+			d = gpu_show_black(devices, MOST, WIDTH, HEIGHT);
 			print("driven\n");
 			break;
 		case 'r':

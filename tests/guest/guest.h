@@ -91,6 +91,8 @@ void guest_main(void);
 
 _Noreturn void guest_exit(uint8_t value);
 void print(const char *text);
+/* The next one that comes by the serial port */
+uint8_t read_char(void);
 void print_hex(uint64_t value);
 void print_decimal(uint64_t value);
 /** print_difference() - "WHERE: WHAT is GOT, not WANT", a line */

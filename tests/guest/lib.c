@@ -14,6 +14,13 @@ void print(const char *text)
 		put(*text);
 }
 
+uint8_t read_char(void)
+{
+	while (!(in8(COM_LSR) & LSR_DATA))
+		asm volatile("pause");
+	return in8(COM_DATA);
+}
+
 void print_hex(uint64_t value)
 {
 	int shift = 60;

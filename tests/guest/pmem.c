@@ -20,13 +20,6 @@ static struct vdev *find(enum virtio_id id)
 	return NULL;
 }
 
-static uint8_t read_char(void)
-{
-	while (!(in8(COM_LSR) & LSR_DATA))
-		asm volatile("pause");
-	return in8(COM_DATA);
-}
-
 static void say(const char *what, uint64_t value)
 {
 	print(what);

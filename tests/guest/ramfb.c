@@ -22,7 +22,6 @@
 #define REQUEST 0x200000ULL
 #define FILE_AT 0x201000ULL
 
-enum { CREATE = 0x101, SCANOUT = 0x103 };
 enum { DMA_ERROR = 1, DMA_SELECT = 8, DMA_WRITE = 16 };
 
 struct told {
@@ -172,30 +171,7 @@ static void place_bars(void)
 	}
 }
 
-static struct vdev *start_driver(struct vdev *devices)
-{
-	const unsigned n = vdev_scan(devices, MOST);
-	struct vdev *d = NULL;
-
-	for (unsigned i = 0; i < n; i++)
-		if (devices[i].id == VIRTIO_GPU)
-			d = &devices[i];
-	CHECK(d);
-	CHECK(vdev_start(d, d->offered & ~F_PACKED));
-	CHECK_EQ(gpu_words(d, SCANOUT, (uint32_t[]){ 0, 0, 0, 0, 0, 0 }, 6), GPU_OK);
-	CHECK_EQ(gpu_words(d, CREATE, (uint32_t[]){ 1, 2, WIDTH, HEIGHT }, 4), GPU_OK);
-	CHECK_EQ(gpu_words(d, SCANOUT, (uint32_t[]){ 0, 0, WIDTH, HEIGHT, 0, 1 }, 6), GPU_OK);
-	return d;
-}
-
 /* ---- all together ---- */
-
-static uint8_t read_char(void)
-{
-	while (!(in8(COM_LSR) & LSR_DATA))
-		asm volatile("pause");
-	return in8(COM_DATA);
-}
 
 void guest_main(void)
 {
@@ -223,7 +199,7 @@ void guest_main(void)
 			print("moved\n");
 			break;
 		case 'd':
-			d = start_driver(devices);
+			d = gpu_show_black(devices, MOST, WIDTH, HEIGHT);
 			print("driven\n");
 			break;
 		case 'r':

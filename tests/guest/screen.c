@@ -96,13 +96,6 @@ static void listen(struct vdev *const in[2], bool start)
 	print("heard\n");
 }
 
-static uint8_t read_char(void)
-{
-	while (!(in8(COM_LSR) & LSR_DATA))
-		asm volatile("pause");
-	return in8(COM_DATA);
-}
-
 void guest_main(void)
 {
 	struct vdev *d, *in[2];

@@ -189,6 +189,24 @@ uint32_t gpu_words(struct vdev *d, uint32_t type, const uint32_t *word, unsigned
 	return gpu_send(d, 24 + n * 4, 24);
 }
 
+enum { GPU_CREATE = 0x101, GPU_SCANOUT = 0x103 };
+
+struct vdev *gpu_show_black(struct vdev *devices, unsigned most, uint32_t width, uint32_t height)
+{
+	const unsigned n = vdev_scan(devices, most);
+	struct vdev *d = NULL;
+
+	for (unsigned i = 0; i < n; i++)
+		if (devices[i].id == VIRTIO_GPU)
+			d = &devices[i];
+	CHECK(d);
+	CHECK(vdev_start(d, d->offered & ~F_PACKED));
+	CHECK_EQ(gpu_words(d, GPU_SCANOUT, (uint32_t[]){ 0, 0, 0, 0, 0, 0 }, 6), GPU_OK);
+	CHECK_EQ(gpu_words(d, GPU_CREATE, (uint32_t[]){ 1, 2, width, height }, 4), GPU_OK);
+	CHECK_EQ(gpu_words(d, GPU_SCANOUT, (uint32_t[]){ 0, 0, width, height, 0, 1 }, 6), GPU_OK);
+	return d;
+}
+
 static bool gpu_works(struct vdev *d)
 {
 	const uint32_t create[] = { 0x77, 1, 16, 16 }, unref[] = { 0x77, 0 };

@@ -243,6 +243,8 @@ unsigned mem_state(const struct vdev *d);
 uint32_t gpu_send(struct vdev *d, uint32_t bytes, uint32_t room);
 /** gpu_words() - a request of type @type and up to seven words behind its header; Return: as gpu_send() */
 uint32_t gpu_words(struct vdev *d, uint32_t type, const uint32_t *word, unsigned n);
+/** gpu_show_black() - start the one that there is, found in room for @most, and have output 0 show a black resource; it */
+struct vdev *gpu_show_black(struct vdev *devices, unsigned most, uint32_t width, uint32_t height);
 
 #define BALLOON_PAGE (48U << 20) /* which nobody else uses */
 

@@ -113,6 +113,14 @@ static void setup(void)
 	ck_assert_int_eq(loop_init(&loop), 0);
 }
 
+/* All of them on one switch, which knows no place yet */
+static void setup_lan(void)
+{
+	setup();
+	for (unsigned i = 0; i < GUESTS; i++)
+		open_guest(i, "switch=lan");
+}
+
 static void teardown(void)
 {
 	for (unsigned i = 0; i <= GUESTS; i++)
@@ -151,9 +159,7 @@ START_TEST(test_switch_batch)
 {
 	uint64_t sent;
 
-	setup();
-	for (unsigned i = 0; i < GUESTS; i++)
-		open_guest(i, "switch=lan");
+	setup_lan();
 	send_frame(1, all, 1);
 	ck_assert_int_eq(get_frame(0), 1);
 	ck_assert_int_eq(get_frame(2), 1);
@@ -192,9 +198,7 @@ END_TEST
 /* The first one's end does not break the others, and a new one finds them. */
 START_TEST(test_switch_first_ends)
 {
-	setup();
-	for (unsigned i = 0; i < GUESTS; i++)
-		open_guest(i, "switch=lan");
+	setup_lan();
 	send_frame(0, all, 1);
 	ck_assert_int_eq(get_frame(1), 1);
 	ck_assert_int_eq(get_frame(2), 1);
@@ -242,9 +246,7 @@ END_TEST
 /* A guest that takes nothing: what has no room is lost, and the others go on. */
 START_TEST(test_switch_full)
 {
-	setup();
-	for (unsigned i = 0; i < GUESTS; i++)
-		open_guest(i, "switch=lan");
+	setup_lan();
 	send_frame(1, all, 1);
 	while (get_frame(0) != -1 || get_frame(2) != -1)
 		;
