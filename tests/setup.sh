@@ -10,6 +10,7 @@
 #   kernel  build a Linux kernel
 #   net     what make check-net-long needs beside check
 #   debian  what make check-debian-long needs beside check: a Debian 13 on a disk
+#   screen  what make check-screen-long needs beside check: an X server without a screen, and a viewer
 #   debuggers  of dumps, which make check-dump-long needs beside those of check
 #
 # Says what it installs. Where nothing is missing it prints nothing and needs no network.
@@ -88,6 +89,9 @@ table()
 		net     iproute2              ip
 		debian  debootstrap           debootstrap
 		debian  fdisk                 sfdisk
+		screen  xvfb                  Xvfb
+		screen  tigervnc-viewer       xtigervncviewer
+		screen  xdotool               xdotool
 		debuggers crash               crash
 		debuggers python3-drgn        drgn
 		kernel  xz-utils              xz
@@ -107,14 +111,14 @@ includes()
 	host) echo build guests host ;;
 	check) echo build guests host check ;;
 	bench) echo build guests host bench ;;
-	kernel | net | debian | debuggers) echo "build $1" ;;
+	kernel | net | debian | screen | debuggers) echo "build $1" ;;
 	*) return 1 ;;
 	esac
 }
 
 usage()
 {
-	echo "usage: $0 build|guests|host|demo|check|bench|kernel|net|debian|debuggers ..." >&2
+	echo "usage: $0 build|guests|host|demo|check|bench|kernel|net|debian|screen|debuggers ..." >&2
 	exit 2
 }
 

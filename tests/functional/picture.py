@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""What is on a picture that `lkvm screenshot` has written: picture.py FILE
+"""What is on a picture, one that `lkvm screenshot` has written or the screen of an X server (Xvfb -fbdir): picture.py WORD FILE [SIZE]
 
-Its size, then "frame COLOUR" and "inside good" if they are those of tests/guest/screen.c.
+  frame        its size, then "frame COLOUR" and "inside good" if they are those of tests/guest/screen.c
+  drawn        "WIDTHxHEIGHT at X,Y": where on it is what tests/testbed/screen.py draws, of this SIZE, else as large as the
+               picture; "none" if it is not there
 """
 import struct
 import sys
@@ -14,9 +16,26 @@ def paeth(a, b, c):
     return a if pa <= pb and pa <= pc else b if pb <= pc else c
 
 
+def window_dump(data):
+    """As read()"""
+    head = struct.unpack(">20I", data[:80])
+    header_bytes, version, width, height, big, bits, stride, colours = (head[i] for i in (0, 1, 4, 5, 7, 11, 12, 19))
+    assert (version, bits) == (7, 32)
+    at, lines = header_bytes + colours * 12, []
+    for y in range(height):
+        row = data[at + y * stride:at + y * stride + width * 4]
+        line = bytearray(width * 3)
+        for i in range(3):
+            line[i::3] = row[1 + i if big else 2 - i::4]
+        lines.append(line)
+    return width, height, lines
+
+
 def read(path):
     """Width, height, and the lines, three bytes a pixel"""
     data = open(path, "rb").read()
+    if data[:4] != b"\x89PNG":
+        return window_dump(data)
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     at, packed = 8, b""
     while at < len(data):
@@ -41,7 +60,7 @@ def read(path):
     return width, height, lines
 
 
-def main(path):
+def frame(path):
     width, height, lines = read(path)
 
     def pixel(x, y):
@@ -51,4 +70,17 @@ def main(path):
     print(f"{width}x{height} frame", *("%06x" % p for p in sorted(edge)), "inside", "good" if good else "bad")
 
 
-main(sys.argv[1])
+def drawn(path, size=None):
+    width, height, lines = read(path)
+    if size:
+        width, height = map(int, size.split("x"))
+    wanted = [b"".join(bytes((x & 255, y & 255, 0x5a)) for x in range(width)) for y in range(min(height, 256))]
+    for top in range(len(lines) - height + 1):
+        left = lines[top].find(wanted[0])
+        if left >= 0 and all(lines[top + y].startswith(wanted[y & 255], left) for y in range(height)):
+            print(f"{width}x{height} at {left // 3},{top}")
+            return
+    print("none")
+
+
+{"frame": frame, "drawn": drawn}[sys.argv[1]](*sys.argv[2:])

@@ -8,16 +8,16 @@ t_pictures=$(cd "${BASH_SOURCE%/*}" && pwd)/picture.py
 cd "$T_TMP" || exit
 trap '"$LKVM" stop --all >/dev/null 2>&1; rm -rf "$T_TMP"' EXIT
 
-# picture FILE
+# picture WORD FILE: as picture.py says
 picture()
 {
-	python3 "$t_pictures" "$1"
+	python3 "$t_pictures" "$@"
 }
 
 # is_on NAME FILE PICTURE
 is_on()
 {
-	t_is "$1" "$(picture "$2" 2>&1)" "$3"
+	t_is "$1" "$(picture frame "$2" 2>&1)" "$3"
 }
 
 # shot GUEST FILE [OPTION]...

@@ -680,40 +680,10 @@ test_console()
 	wait
 }
 
-# picture FILE: "WxH good" if all of it is what screen.py has drawn
-picture()
-{
-	python3 - "$1" <<-'END'
-		import struct, sys, zlib
-		data = open(sys.argv[1], "rb").read()
-		at, packed = 8, b""
-		while at < len(data):
-		    n, kind = struct.unpack(">I4s", data[at:at + 8])
-		    if kind == b"IHDR":
-		        width, height = struct.unpack(">II", data[at + 8:at + 16])
-		    elif kind == b"IDAT":
-		        packed += data[at + 8:at + 8 + n]
-		    at += 12 + n
-		raw, last, bad = zlib.decompress(packed), bytes(width * 3), 0
-		for y in range(height):
-		    how, line = raw[y * (width * 3 + 1)], bytearray(raw[y * (width * 3 + 1) + 1:(y + 1) * (width * 3 + 1)])
-		    for i in range(width * 3):
-		        a, b, c = line[i - 3] if i > 2 else 0, last[i], last[i - 3] if i > 2 else 0
-		        if how == 4:
-		            p = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
-		        else:
-		            p = (0, a, b, (a + b) // 2)[how]
-		        line[i] = (line[i] + p) & 255
-		    last = line
-		    bad += line != b"".join(bytes((x & 255, y & 255, 0x5a)) for x in range(width))
-		print(f"{width}x{height}", "good" if not bad else f"bad: {bad} lines")
-	END
-}
-
-# drawn FILE PICTURE: is that what guest "screen" shows?
+# drawn FILE WHAT: as picture.py says what guest "screen" shows
 drawn()
 {
-	lkvm screenshot screen "$1" 2>/dev/null && [ "$(picture "$1")" = "$2" ]
+	lkvm screenshot screen "$1" 2>/dev/null && [ "$(python3 "$here/../functional/picture.py" drawn "$1")" = "$2" ]
 }
 
 shows_size() { lkvm stat screen | grep -qx "screen: *output 0 shows $1"; }
@@ -737,14 +707,14 @@ test_screen()
 	expect "text on it" [ "$(wc -c <text.png)" -gt 300 ]
 	without_console
 	try screen-early 0 lkvm exec screen -- python3 "$here/screen.py" draw </dev/null
-	wait_until "what is drawn there" drawn early.png "160x100 good"
+	wait_until "what is drawn there" drawn early.png "160x100 at 0,0"
 	try screen-modprobe 0 lkvm exec screen -- modprobe -a virtio-gpu virtio_input evdev </dev/null
 	wait_until "virtio-gpu's, instead" in_guest screen grep -qx virtio_gpudrmfb /sys/class/graphics/fb0/name
 	expect "no other one" in_guest screen sh -c '! grep -i vesafb /proc/iomem && ! test -e /dev/fb1'
 	without_console
 	try screen-draw 0 lkvm exec screen -- python3 "$here/screen.py" draw </dev/null
 	expect_text screen-draw.out 160x100
-	wait_until "what it has drawn" drawn screen.png "160x100 good"
+	wait_until "what it has drawn" drawn screen.png "160x100 at 0,0"
 	lkvm exec screen -- python3 "$here/screen.py" hear 12 </dev/null >screen-hear.out 2>&1 &
 	wait_until "who listens" heard "hears lkvm keyboard lkvm tablet"
 	try screen-type 0 lkvm type screen A

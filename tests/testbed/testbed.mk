@@ -94,6 +94,12 @@ check-debian-long: $(O)/lkvm ## a whole Debian 13 as a guest: by OVMF to its log
 	$(Q)tests/setup.sh check debian
 	$(Q)TAP_LIMIT=9000 tests/tap.sh tests/testbed/debian.sh
 
+# For an X server and a viewer.
+.PHONY: check-screen-long
+check-screen-long: $(O)/lkvm ## a Linux guest's screen in TigerVNC's viewer under Xvfb
+	$(Q)tests/setup.sh check screen
+	$(Q)TAP_LIMIT=5000 tests/tap.sh tests/testbed/viewer.sh
+
 # For its 300 MB of debug information, and a kernel that has to be built.
 .PHONY: check-dump-long
 check-dump-long: $(O)/lkvm ## drgn and crash on dumps of Linux with debug information, drgn and gdb on guests that run
