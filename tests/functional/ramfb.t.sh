@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What firmware shows (ramfb), pixel by pixel: a program of our own (tests/guest/ramfb.c), also a hostile one. SeaBIOS's
-# text is in tests/testbed/firmware.sh.
+# What firmware shows (ramfb), pixel by pixel, in pictures and to a VNC viewer: a program of our own (tests/guest/ramfb.c), also a
+# hostile one. SeaBIOS's text is in tests/testbed/firmware.sh.
 # shellcheck source=tests/functional/screen.bash
 . "${0%/*}/screen.bash"
 
@@ -32,19 +32,37 @@ is_off()
 	t_like "$1: the screen is off" "$(t_stderr)" 'shows nothing on output 0'
 }
 
-start one -c 1 -m 128 --firmware "$rom" --gpu=200x100
+has_seen() { [ "$(wc -l <viewer.out)" -ge "$1" ]; }
+
+# sees TITLE N LINE: the viewer's N-th line, the first two of which tell how it was met
+sees()
+{
+	until_true has_seen "$2"
+	t_like "a viewer sees $1" "$(sed -n "$2p" viewer.out)" "^$3$"
+}
+
+start one -c 1 -m 128 --firmware "$rom" --gpu=200x100 --vnc unix:one.vnc
 says one ready
+timeout 300 python3 "${t_pictures%/*}/vnc.py" unix:one.vnc show wait:00ff00 wait:0000ff wait:000000 wait:00ff00 close \
+	</dev/null >viewer.out 2>&1 &
+viewer=$!
+sees "what firmware shows" 3 "$white"
 shows "what firmware shows" "$white"
 does one c drawn
+sees "what it has changed" 4 'came [1-9][0-9]*'
 shows "what it has changed" "$green"
 t_like "lkvm stat tells its size" "$("$LKVM" stat one)" "screen: *output 0 shows 200x100"
 does one m moved
+sees "other memory" 5 'came [1-9][0-9]*'
 shows "other memory, with lines apart" "$blue"
 does one d driven
+sees "what the driver shows" 6 'came [1-9][0-9]*'
 shows "what the driver of the virtio-gpu shows instead" "$black"
 does one s shown
 shows "still what the driver shows" "$black"
 does one r reset
+sees "the firmware's again" 7 'came [1-9][0-9]*'
+wait "$viewer"
 shows "the firmware's again, as it is now, once the driver is gone" "$green"
 does one o off
 is_off "turned off"
