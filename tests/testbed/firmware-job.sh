@@ -5,7 +5,7 @@
 tests="
 syslinux   SeaBIOS, SYSLINUX, Debian 6.1 cloud: 1 CPU, 256 MB, power-off
 grub       SeaBIOS, GRUB, Debian 6.1 cloud: 2 CPUs, 3584 MB, reboot
-saved      SeaBIOS, SYSLINUX, Debian 6.1 cloud: saved in the boot loader and in user space, and goes on
+saved      SeaBIOS, SYSLINUX, Debian 6.1 cloud: 2 CPUs, saved in iPXE's ROM, in the boot loader and in user space, and goes on
 screen     SeaBIOS, SYSLINUX, Debian 6.1 cloud, which has no driver for it: text on the screen
 ipxe       SeaBIOS, iPXE on the network device, a kernel by TFTP: 1 CPU, 512 MB, power-off
 "
@@ -40,17 +40,22 @@ test_grub()
 
 test_saved()
 {
-	start saved -c 1 -m 256 --firmware bios-256k.bin -d saved.disk
+	local at
+	start saved -c 2 -m 256 --firmware bios-256k.bin -d saved.disk -n user,rom=pxe-virtio.rom
 	exec 9>saved.in
+	wait_line saved "iPXE"
+	save saved rom
 	wait_line saved "SYSLINUX 6"
 	save saved loader
 	wait_line saved "guest: type a line"
 	save saved linux --stop
 	wait_end saved
+	goes_on from-rom rom "guest: type a line"
 	goes_on from-loader loader "guest: type a line"
-	expect_machine from-loader 1 0fff[0-9a-f]*
 	goes_on from-linux linux
-	expect_machine from-linux 1 0fff[0-9a-f]*
+	for at in rom loader linux; do
+		expect_machine "from-$at" 2 0fff[0-9a-f]*
+	done
 }
 
 # A black screen of 1024x768 takes 2400 bytes. That kernel has nothing that draws on it.
