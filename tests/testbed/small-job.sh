@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
 # The tests of tests/testbed/small.sh, where KVM can run Linux: kernels that lack PCI or ACPI find their
-# virtio devices in other ways.
+# virtio devices in other ways, and one without a GPU's driver shows what it says.
 
 tests="
 acpi       found by ACPI; power-off by ACPI
@@ -10,6 +10,7 @@ tree       found by the device tree, CPUs too; reboot
 console    hvc0, found by the device tree
 both       found on the command line, although there is no ACPI either
 pci        devices on PCI, a kernel without ACPI that takes the device tree
+screen     what the kernel says as it starts, on a frame buffer (simpledrm)
 "
 
 . ./job.sh
@@ -91,6 +92,22 @@ test_pci()
 	expect_devices pci
 	expect_line pci "guest: interrupt +PCI-MSI +[0-9]+-edge +virtio[01]-input"
 	expect_line pci "guest: interrupt +PCI-MSI +[0-9]+-edge +virtio[01]-req\.0"
+}
+
+# A black picture of that size has less than 1000 bytes.
+shows_text() { ended screen || { lkvm screenshot screen boot.png && [ "$(wc -c <boot.png)" -gt 8000 ]; }; }
+
+test_screen()
+{
+	start screen -k screen -i initrd -m 128 -c 1 --gpu=640x480 -p "console=tty0 console=ttyS0 lkvm.test=line:end,poweroff"
+	exec 9>screen.in
+	wait_line screen "guest: waits for end"
+	expect_line screen ".*simple-framebuffer.*simpledrm.*"
+	wait_until "text on the screen" shows_text
+	expect "it runs" lkvm screenshot screen boot.png
+	echo end >&9
+	wait_end screen
+	expect_status screen 0
 }
 
 run_tests "$@"

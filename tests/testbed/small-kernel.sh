@@ -14,9 +14,13 @@ cache=${LKVM_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/lkvm}
 
 # Folders of which a kernel build wants only the Kconfig files and Makefiles, if this is not their kernel.
 without=(sound net/wireless net/mac80211 net/bluetooth net/netfilter fs/xfs fs/btrfs)
-for name in crypto gpu iio infiniband input media misc mtd net pinctrl scsi soc staging usb video; do
+for name in crypto iio infiniband media misc mtd net pinctrl scsi soc staging usb; do
 	without+=("drivers/$name")
 done
+case $1 in
+screen) without+=(drivers/gpu/drm/{amd,i915,nouveau,radeon,msm}) ;;
+*) without+=(drivers/{gpu,input,video}) ;;
+esac
 for name in alpha arc arm arm64 csky hexagon ia64 loongarch m68k microblaze mips nios2 openrisc parisc \
 	powerpc riscv s390 sh sparc xtensa; do
 	without+=("arch/$name")

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The test of tests/testbed/viewer.sh, where KVM can run Linux; $GENERIC is a kernel of Debian.
+# The tests of tests/testbed/viewer.sh, where KVM can run Linux; $GENERIC is a kernel of Debian.
 tests="
 viewer     TigerVNC's viewer under Xvfb: pixels, the pointer to the pixel, buttons, wheel, keys
+panic      a kernel's last words, on the screen that it had from the beginning
 "
 
 # shellcheck source=tests/testbed/session-helpers.sh
@@ -54,10 +55,27 @@ test_viewer()
 	for event in "tablet 1 272 1" "tablet 1 272 0" "tablet 2 8 1" "keyboard 1 30 1" "keyboard 1 30 0"; do
 		wait_until "$event" heard "$event"
 	done
-# What changes is seen.
+	# What changes is seen.
 	try viewer-text 0 lkvm exec viewer -- sh -c 'head -c 200000 /dev/zero >/dev/fb0' </dev/null
 	wait_until "the change" not_found
 	lkvm stop viewer >/dev/null
+}
+
+# shot MIN MAX: a picture of so many bytes; a black one has less than 1000
+shot()
+{
+	lkvm screenshot panic panic.png && [ "$(wc -c <panic.png)" -ge "$1" ] && [ "$(wc -c <panic.png)" -le "$2" ]
+}
+
+test_panic()
+{
+	expect "a guest" timeout "$per_guest" lkvm run --detach --name panic -k "$GENERIC" -c 1 -m 512 --gpu=640x480 --gdb-on-panic \
+		-p "console=tty0 console=ttyS0" </dev/null >panic.run 2>&1
+	try panic-clear 0 lkvm exec panic -- sh -c 'printf "\033[2J\033[H" >/dev/tty0' </dev/null
+	wait_until "nothing on the screen" shot 1 2000
+	lkvm exec panic -- sh -c 'echo c >/proc/sysrq-trigger' </dev/null >panic-exec.out 2>&1 &
+	wait_until "a screen full of text" shot 10000 100000
+	lkvm stop panic >/dev/null
 }
 
 run_tests "$@"
