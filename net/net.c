@@ -195,6 +195,40 @@ size_t net_scatter(const struct iovec *iov, unsigned n_iov, size_t off, const vo
 	return done;
 }
 
+#define TYPE_AT        12 /* of the frame's payload */
+#define ETHERTYPE_IPV4 0x0800
+#define ETHERTYPE_IPV6 0x86dd
+#define ETHERTYPE_VLAN 0x8100
+#define ETHERTYPE_QINQ 0x88a8
+#define MAX_TAGS       2
+#define IPV4_BYTES     20
+#define IPV6_BYTES     40
+
+static unsigned type_at(const uint8_t *frame, size_t n, size_t at)
+{
+	return n < at + 2 ? 0 : (unsigned)(frame[at] << 8 | frame[at + 1]);
+}
+
+size_t net_ip_at(const uint8_t *frame, size_t n, bool *v6)
+{
+	size_t at = TYPE_AT, left, header;
+	unsigned type = type_at(frame, n, at);
+
+	for (unsigned i = 0; i < MAX_TAGS && (type == ETHERTYPE_VLAN || type == ETHERTYPE_QINQ); i++) {
+		at += 4;
+		type = type_at(frame, n, at);
+	}
+	*v6 = type == ETHERTYPE_IPV6;
+	if (type != ETHERTYPE_IPV4 && type != ETHERTYPE_IPV6)
+		return 0;
+	at += 2;
+	left = n - at;
+	if (!left || frame[at] >> 4 != (*v6 ? 6 : 4))
+		return 0;
+	header = *v6 ? IPV6_BYTES : 4u * (frame[at] & 0xf);
+	return header >= IPV4_BYTES && header <= left ? at : 0;
+}
+
 /* ---- what passes ---- */
 
 void net_received(struct net *net, size_t bytes)

@@ -4,7 +4,8 @@
  * Each guest has a connection to each other (switch-folder.h), and whoever ends takes along his own ones only.
  *
  * A frame goes to the connection that its receiver's address was last seen on, else to all. What a connection has
- * no room for is dropped: no guest waits for another. Frames are whole, without offloads; a large MTU does as well.
+ * no room for is dropped: no guest waits for another. What a frame's header leaves to its receiver, the receiving guest
+ * does, or lkvm for it: so large frames pass whole, whatever the guests have negotiated.
  * Small ones that follow each other to one connection go there together: one call, and the other guest is woken once.
  */
 #include <arpa/inet.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "lkvm/log.h"
+#include "lkvm/net-gso.h"
 #include "lkvm/types.h"
 #include "net-internal.h"
 #include "switch-folder.h"
@@ -25,6 +27,7 @@
 #define ROOM_BYTES  (1 << 20) /* of a connection, as far as the host lets us */
 #define BATCH       32        /* frames that go together, */
 #define SMALL_BYTES 2048      /* each at most so long */
+#define OFFLOADS    (NET_CSUM | NET_TSO4 | NET_TSO6 | NET_ECN)
 
 struct net_switch;
 
@@ -51,6 +54,9 @@ struct net_switch {
 	struct peer peer[MAX_PEERS];
 	unsigned next; /* whose turn it is to be read */
 	struct batch batch;
+	unsigned taken; /* offloads that the guest takes in what it receives */
+	struct gso gso; /* a frame for one that does not take them all, in memory of ours: */
+	uint8_t buf[NET_HDR_BYTES + NET_MAX_FRAME];
 	struct {
 		uint8_t mac[NET_MAC_BYTES];
 		uint8_t peer; /* + 1; 0: nothing is known */
@@ -290,33 +296,71 @@ static ssize_t receive_from(struct peer *peer, const struct iovec *iov, unsigned
 	return msg.msg_flags & MSG_TRUNC || n < NET_HDR_BYTES + NET_MIN_FRAME ? -EMSGSIZE : n;
 }
 
-/* No offloads: whatever the other lkvm has written there */
-static void clear_header(const struct iovec *iov, unsigned n_iov)
+/* The other lkvm has judged its header. Is it right, so that this one's guest may have it? */
+static bool judge(const struct iovec *iov, unsigned n_iov, size_t bytes)
 {
-	static const uint8_t zeros[NET_HDR_BYTES];
+	struct virtio_net_hdr_v1 header;
 
-	net_scatter(iov, n_iov, 0, zeros, sizeof(zeros));
+	net_gather(iov, n_iov, 0, &header, sizeof(header));
+	if (!gso_judge(&header, bytes - NET_HDR_BYTES, OFFLOADS))
+		return false;
+	net_scatter(iov, n_iov, 0, &header, sizeof(header));
+	return true;
+}
+
+/* Return: bytes; 0: this one has none; -EMSGSIZE */
+static ssize_t take_from(struct peer *peer, const struct iovec *iov, unsigned n_iov)
+{
+	const ssize_t n = receive_from(peer, iov, n_iov);
+	uint8_t from[NET_MAC_BYTES];
+
+	if (n <= 0)
+		return n;
+	if (!judge(iov, n_iov, (size_t)n))
+		return -EMSGSIZE;
+	net_gather(iov, n_iov, NET_HDR_BYTES + NET_MAC_BYTES, from, sizeof(from));
+	learn(peer->sw, from, peer);
+	return n;
+}
+
+/* As take_from(), of a guest that does not take all offloads */
+static ssize_t take_and_mend(struct peer *peer, const struct iovec *iov, unsigned n_iov)
+{
+	struct net_switch *sw = peer->sw;
+	const struct iovec own = { sw->buf, sizeof(sw->buf) };
+	const ssize_t n = take_from(peer, &own, 1);
+
+	if (n <= 0)
+		return n;
+	if (gso_begin(&sw->gso, sw->buf, (size_t)n - NET_HDR_BYTES, sw->taken))
+		return -EMSGSIZE;
+	return gso_next(&sw->gso, iov, n_iov);
 }
 
 /* A frame of each in turn */
 static ssize_t receive(struct net *net, unsigned pair, const struct iovec *iov, unsigned n_iov)
 {
 	struct net_switch *sw = switch_of(net);
-	uint8_t from[NET_MAC_BYTES];
 
 	(void)pair;
+	if (gso_left(&sw->gso))
+		return gso_next(&sw->gso, iov, n_iov);
 	for (unsigned i = 0; i < MAX_PEERS; i++) {
 		struct peer *peer = &sw->peer[sw->next++ % MAX_PEERS];
-		const ssize_t n = peer->ready ? receive_from(peer, iov, n_iov) : 0;
+		ssize_t n = 0;
 
-		if (n > 0) {
-			net_gather(iov, n_iov, NET_HDR_BYTES + NET_MAC_BYTES, from, sizeof(from));
-			learn(sw, from, peer);
-			clear_header(iov, n_iov);
-		}
+		if (peer->ready)
+			n = sw->taken == OFFLOADS ? take_from(peer, iov, n_iov) :
+						    take_and_mend(peer, iov, n_iov);
 		if (n)
 			return n;
 	}
+	return 0;
+}
+
+static int set_offloads(struct net *net, unsigned offloads)
+{
+	switch_of(net)->taken = offloads;
 	return 0;
 }
 
@@ -356,6 +400,7 @@ static const struct net_ops ops = {
 	.send = send_frame,
 	.flush = flush,
 	.receive = receive,
+	.set_offloads = set_offloads,
 	.close = switch_close,
 };
 
@@ -379,7 +424,7 @@ int switch_open(const struct net_config *cfg, const char *name, struct net **ret
 	sw = calloc(1, sizeof(*sw));
 	if (!sw)
 		return log_err(-ENOMEM, "%s", name);
-	sw->net = (struct net){ .ops = &ops, .name = name, .cfg = cfg, .link_up = true };
+	sw->net = (struct net){ .ops = &ops, .name = name, .cfg = cfg, .link_up = true, .offloads = OFFLOADS };
 	snprintf(sw->net.where, sizeof(sw->net.where), "%s", cfg->switch_name);
 	sw->folder.fd = -1;
 	sw->listener = (struct loop_source){ -1, somebody_comes };

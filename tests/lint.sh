@@ -67,7 +67,7 @@ check_layers()
 	only "RAM and bus include nothing but util" "lkvm/(types|clock|access|ram|bus|irq|$util_headers)\.h" hw/ram.c hw/ram-*.c hw/bus.c
 	only "state tables include nothing but util" "lkvm/(types|clock|state|$util_headers)\.h" hw/state*.c
 	only "disks include nothing but util" "lkvm/(types|clock|disk|pmem|$util_headers)\.h" disk/*.c
-	only "networks include nothing but util" "lkvm/(types|clock|net|net-forward|net-pcap|$util_headers)\.h" net/*.c
+	only "networks include nothing but util" "lkvm/(types|clock|net|net-forward|net-gso|net-pcap|$util_headers)\.h" net/*.c
 	only "vsock's end on the host includes nothing but util" "lkvm/(types|clock|vsock|$util_headers)\.h" vsock/*.c
 	only "shared folders include nothing but util" "lkvm/(types|clock|fs|state|$util_headers)\.h" fs/*.c
 	only "consoles include nothing but util" "lkvm/(types|clock|console|console/.*|$util_headers)\.h" console/*.c

@@ -10,13 +10,7 @@
 
 #include <string.h>
 
-#define TYPE_AT      12 /* of the frame's payload */
-#define ETHERTYPE_IPV4  0x0800
-#define ETHERTYPE_IPV6  0x86dd
-#define ETHERTYPE_VLAN  0x8100
-#define ETHERTYPE_QINQ  0x88a8
-#define MAX_TAGS        2
-#define MAX_EXTENSIONS  8
+#define MAX_EXTENSIONS 8
 
 enum { NEXT_HOP_BY_HOP = 0, NEXT_TCP = 6, NEXT_UDP = 17, NEXT_ROUTING = 43, NEXT_FRAGMENT = 44, NEXT_OPTIONS = 60 };
 
@@ -73,28 +67,22 @@ static void take_ports(struct input *in, unsigned next, const uint8_t *at, size_
 }
 
 /* A part of a packet is hashed by its addresses, be it the first: so all of them have one hash. */
-static bool take_ipv4(struct input *in, const uint8_t *at, size_t n)
+static void take_ipv4(struct input *in, const uint8_t *at, size_t n)
 {
-	const size_t header = n ? 4u * (at[0] & 0xf) : 0;
+	const size_t header = 4u * (at[0] & 0xf);
 
-	if (header < 20 || header > n || at[0] >> 4 != 4)
-		return false;
 	in->addresses = 8;
 	memcpy(in->bytes, at + 12, in->addresses);
 	if (!(be16(at + 6) & 0x3fff))
 		take_ports(in, at[9], at + header, n - header);
-	return true;
 }
 
 /* Extension headers are stepped over. */
-static bool take_ipv6(struct input *in, const uint8_t *at, size_t n)
+static void take_ipv6(struct input *in, const uint8_t *at, size_t n)
 {
 	size_t done = 40;
 	unsigned next;
 
-	if (n < done || at[0] >> 4 != 6)
-		return false;
-	in->v6 = true;
 	in->addresses = 32;
 	memcpy(in->bytes, at + 8, in->addresses);
 	next = at[6];
@@ -104,29 +92,27 @@ static bool take_ipv6(struct input *in, const uint8_t *at, size_t n)
 		if (next != NEXT_HOP_BY_HOP && next != NEXT_ROUTING && next != NEXT_OPTIONS && next != NEXT_FRAGMENT)
 			break;
 		if (n - done < 8 || (next == NEXT_FRAGMENT && be16(extension + 2) & 0xfff9))
-			return true;
+			return;
 		done += next == NEXT_FRAGMENT ? 8 : 8 + 8u * extension[1];
 		if (done > n)
-			return true;
+			return;
 		next = extension[0];
 	}
 	take_ports(in, next, at + done, n - done);
-	return true;
 }
 
 /* Return: is there anything? */
 static bool take(struct input *in, const uint8_t *frame, size_t n)
 {
-	size_t at = TYPE_AT;
-	unsigned type = n < at + 2 ? 0 : be16(frame + at);
+	const size_t at = net_ip_at(frame, n, &in->v6);
 
-	for (unsigned i = 0; i < MAX_TAGS && (type == ETHERTYPE_VLAN || type == ETHERTYPE_QINQ); i++) {
-		at += 4;
-		type = n < at + 2 ? 0 : be16(frame + at);
-	}
-	if (type == ETHERTYPE_IPV4)
-		return take_ipv4(in, frame + at + 2, n - at - 2);
-	return type == ETHERTYPE_IPV6 && take_ipv6(in, frame + at + 2, n - at - 2);
+	if (!at)
+		return false;
+	if (in->v6)
+		take_ipv6(in, frame + at, n - at);
+	else
+		take_ipv4(in, frame + at, n - at);
+	return true;
 }
 
 static uint32_t hash(const struct net_hash *h, const uint8_t *bytes, unsigned n)

@@ -16,7 +16,6 @@
 #define VIRTIO_NET_F_GUEST_USO4    54
 #define VIRTIO_NET_F_GUEST_USO6    55
 #define VIRTIO_NET_F_HOST_USO      56
-#define VIRTIO_NET_HDR_GSO_UDP_L4  5
 #endif
 
 #define NET_HASH_HDR_BYTES 20 /* of struct virtio_net_hdr_v1_hash */
@@ -161,6 +160,8 @@ bool net_may_pass(struct virtio_net *vn, unsigned index);
 void net_passed(struct virtio_net *vn, unsigned index, size_t bytes);
 /** net_guest_offloads() - what of @features concerns what the guest receives, as enum net_offload */
 unsigned net_guest_offloads(uint64_t features);
+/** net_host_offloads() - what of @features concerns what the guest sends */
+unsigned net_host_offloads(uint64_t features);
 /** net_attach_end(), net_detach_end() - watch the end, or not; Return: 0 or -errno, logged */
 int net_attach_end(struct virtio_net *vn);
 void net_detach_end(struct virtio_net *vn);

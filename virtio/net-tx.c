@@ -6,58 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lkvm/net-gso.h"
+
 static unsigned tx_queue(unsigned pair)
 {
 	return 2 * pair + 1;
-}
-
-/* ---- the header, judged on a copy ---- */
-
-static bool csum_good(const struct virtio_net *vn, const struct virtio_net_hdr_v1 *h, size_t frame)
-{
-	const size_t end = (size_t)le16toh(h->csum_start) + le16toh(h->csum_offset) + sizeof(uint16_t);
-
-	if (!(h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
-		return true;
-	return virtio_has(&vn->dev, VIRTIO_NET_F_CSUM) && end <= frame;
-}
-
-/* A frame that is to be cut needs a size to cut it to, and checksums. Spec: 5.1.6.2.1 */
-static bool gso_good(const struct virtio_net *vn, const struct virtio_net_hdr_v1 *h)
-{
-	const bool ecn = h->gso_type & VIRTIO_NET_HDR_GSO_ECN;
-	unsigned needs;
-
-	switch (h->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {
-	case VIRTIO_NET_HDR_GSO_NONE:
-		return !ecn;
-	case VIRTIO_NET_HDR_GSO_TCPV4:
-		needs = VIRTIO_NET_F_HOST_TSO4;
-		break;
-	case VIRTIO_NET_HDR_GSO_TCPV6:
-		needs = VIRTIO_NET_F_HOST_TSO6;
-		break;
-	case VIRTIO_NET_HDR_GSO_UDP_L4:
-		needs = VIRTIO_NET_F_HOST_USO;
-		break;
-	default:
-		return false;
-	}
-	if (!virtio_has(&vn->dev, needs) || !h->gso_size || !(h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
-		return false;
-	return !ecn || (needs != VIRTIO_NET_F_HOST_USO && virtio_has(&vn->dev, VIRTIO_NET_F_HOST_ECN));
-}
-
-/* Return: may the frame be sent? What the driver is not asked for is not passed on. */
-static bool judge(const struct virtio_net *vn, struct virtio_net_hdr_v1 *h, size_t frame)
-{
-	if (frame < NET_MIN_FRAME || frame > NET_MAX_FRAME)
-		return false;
-	h->flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM;
-	h->num_buffers = 0;
-	if (!h->flags)
-		h->csum_start = h->csum_offset = 0;
-	return csum_good(vn, h, frame) && gso_good(vn, h);
 }
 
 /* ---- sending ---- */
@@ -66,7 +19,8 @@ static bool judge(const struct virtio_net *vn, struct virtio_net_hdr_v1 *h, size
 static int send_chain(struct virtio_net *vn, unsigned pair, const struct virtq_chain *c)
 {
 	const size_t head = net_hdr_bytes(vn); /* of which a hash is nothing that matters here */
-	struct virtio_net_hdr_v1 header;
+	struct virtio_net_hdr_v1 header; /* judged on this copy */
+	unsigned may_ask;
 	size_t frame;
 	int n;
 
@@ -75,7 +29,8 @@ static int send_chain(struct virtio_net *vn, unsigned pair, const struct virtq_c
 		return -EPROTO;
 	virtq_read(c, 0, &header, sizeof(header));
 	frame = c->out_bytes - head;
-	if (!net_is_linked(vn) || pair >= net_pairs_in_use(vn) || !judge(vn, &header, frame)) {
+	may_ask = net_host_offloads(vn->dev.driver_features);
+	if (!net_is_linked(vn) || pair >= net_pairs_in_use(vn) || !gso_judge(&header, frame, may_ask)) {
 		net_dropped(vn->net, true);
 		return 0;
 	}

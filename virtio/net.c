@@ -89,20 +89,34 @@ static void link_changed(struct net *net)
 
 /* ---- what the driver has negotiated ---- */
 
+static const struct {
+	uint64_t guest, host; /* features, of what comes and of what is sent */
+	unsigned offload;
+} offload_features[] = {
+	{ BIT(VIRTIO_NET_F_GUEST_CSUM), BIT(VIRTIO_NET_F_CSUM), NET_CSUM },
+	{ BIT(VIRTIO_NET_F_GUEST_TSO4), BIT(VIRTIO_NET_F_HOST_TSO4), NET_TSO4 },
+	{ BIT(VIRTIO_NET_F_GUEST_TSO6), BIT(VIRTIO_NET_F_HOST_TSO6), NET_TSO6 },
+	{ BIT(VIRTIO_NET_F_GUEST_ECN), BIT(VIRTIO_NET_F_HOST_ECN), NET_ECN },
+	{ BIT(VIRTIO_NET_F_GUEST_USO4) | BIT(VIRTIO_NET_F_GUEST_USO6), BIT(VIRTIO_NET_F_HOST_USO), NET_USO },
+};
+
 unsigned net_guest_offloads(uint64_t features)
 {
-	static const struct {
-		unsigned feature, offload;
-	} all[] = {
-		{ VIRTIO_NET_F_GUEST_CSUM, NET_CSUM }, { VIRTIO_NET_F_GUEST_TSO4, NET_TSO4 },
-		{ VIRTIO_NET_F_GUEST_TSO6, NET_TSO6 }, { VIRTIO_NET_F_GUEST_ECN, NET_ECN },
-	};
-	const uint64_t uso = BIT(VIRTIO_NET_F_GUEST_USO4) | BIT(VIRTIO_NET_F_GUEST_USO6);
-	unsigned offloads = (features & uso) == uso ? NET_USO : 0;
+	unsigned offloads = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
-		if (features & BIT(all[i].feature))
-			offloads |= all[i].offload;
+	for (size_t i = 0; i < ARRAY_SIZE(offload_features); i++)
+		if (!(offload_features[i].guest & ~features))
+			offloads |= offload_features[i].offload;
+	return offloads;
+}
+
+unsigned net_host_offloads(uint64_t features)
+{
+	unsigned offloads = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(offload_features); i++)
+		if (features & offload_features[i].host)
+			offloads |= offload_features[i].offload;
 	return offloads;
 }
 
@@ -345,17 +359,11 @@ static uint64_t offered(const struct net *net, bool packed)
 			    BIT(VIRTIO_NET_F_CTRL_VLAN) | BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) |
 			    BIT(VIRTIO_NET_F_GUEST_ANNOUNCE);
 
+	for (size_t i = 0; i < ARRAY_SIZE(offload_features); i++)
+		if (net->offloads & offload_features[i].offload)
+			features |= offload_features[i].guest | offload_features[i].host;
 	if (net->offloads & NET_CSUM)
-		features |= BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) |
-			    BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
-	if (net->offloads & NET_TSO4)
-		features |= BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO4);
-	if (net->offloads & NET_TSO6)
-		features |= BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_GUEST_TSO6);
-	if (net->offloads & NET_ECN)
-		features |= BIT(VIRTIO_NET_F_HOST_ECN) | BIT(VIRTIO_NET_F_GUEST_ECN);
-	if (net->offloads & NET_USO)
-		features |= BIT(VIRTIO_NET_F_HOST_USO) | BIT(VIRTIO_NET_F_GUEST_USO4) | BIT(VIRTIO_NET_F_GUEST_USO6);
+		features |= BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
 	if (net->max_pairs > 1 || net->steered > 1)
 		features |= BIT(VIRTIO_NET_F_MQ);
 	if (net->steered)

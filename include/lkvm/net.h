@@ -209,5 +209,7 @@ void net_lost(struct net *net, size_t bytes);
 /** net_gather(), net_scatter() - bytes [@off, @off + @len) of an iovec; Return: bytes copied */
 size_t net_gather(const struct iovec *iov, unsigned n_iov, size_t off, void *dst, size_t len);
 size_t net_scatter(const struct iovec *iov, unsigned n_iov, size_t off, const void *src, size_t len);
+/** net_ip_at() - where in a frame of @n bytes a whole IP header begins, behind VLAN tags; Return: 0: there is none */
+size_t net_ip_at(const uint8_t *frame, size_t n, bool *v6);
 
 #endif

@@ -10,7 +10,7 @@ tap        ping both ways, 4 MiB by TCP both ways with equal checksums, MTU, wha
 +link      the link goes and comes
 +mmio      MMIO, large frames by an MTU of 9000
 +mtu       the smallest MTU and the largest, over a tap and a switch
-switch     two guests on a switch: ping, 1 MiB from one to the other with equal checksums
+switch     two guests on a switch: ping, 1 MiB from one to the other with equal checksums, whole and cut
 restore    a guest that is saved, and goes on with its network
 vhost      the kernel moves the frames: 4 MiB both ways with equal checksums, the link goes and comes, saved and restored
 +vhostmq   vhost with two pairs of queues, over MMIO
@@ -214,25 +214,34 @@ test_mtu()
 	done
 }
 
+# To one who takes what is to be cut, and to one for whom lkvm cuts it
 test_switch()
 {
-	boot switch-a net:10.77.6.1,line:take,listen:5601,poweroff -n switch=lan,mtu=9000
+	local to=10.77.6.1 from=10.77.6.2
+	boot switch-a "net:$to,line:whole,load:$from,offload:rx-gro-hw:off,line:cut,load:$from,line:end,poweroff" -n switch=lan
 	exec 8>&9
-	boot switch-b net:10.77.6.2,line:ping,ping:10.77.6.1:8900,line:give,give:10.77.6.1:5601:1,poweroff \
-		-n switch=lan,mtu=9000
-	wait_line switch-a "guest: waits for take"
+	boot switch-b "net:$from,line:ping,ping:$to,offer:1,line:end,poweroff" -n switch=lan
+	wait_line switch-a "guest: waits for whole"
 	wait_line switch-b "guest: waits for ping"
 	echo ping >&9
-	wait_line switch-b "guest: waits for give"
-	echo take >&8
-	wait_line switch-a "guest: listens"
-	echo give >&9
+	wait_line switch-b "guest: waits for end"
+	before=$(frames switch-a received)
+	echo whole >&8
+	wait_line switch-a "guest: waits for cut"
+	expect "1 MiB, in fewer frames than there are segments" passed switch-a received 16 600
+	before=$(frames switch-a received)
+	echo cut >&8
+	wait_line switch-a "guest: waits for end"
+	expect "1 MiB, in segments" passed switch-a received 720 1500
+	echo end >&8
+	echo end >&9
 	wait_end switch-a
 	wait_end switch-b
 	expect_status switch-a 0
 	expect_status switch-b 0
-	expect_line switch-b "guest: ping 10.77.6.1 0% lost"
-	expect_line switch-a "guest: heard $(given switch-b)"
+	expect_line switch-b "guest: ping $to 0% lost"
+	expect_line switch-a "guest: rx-gro-hw off"
+	expect "both times what is given" [ "$(tr -d '\r' <switch-a.out | grep -c "^guest: loaded $(given switch-b)")" -eq 2 ]
 	expect "nothing is left" sh -c "! ls $LKVM_DIR/*.switch"
 }
 
@@ -373,7 +382,7 @@ test_uso()
 	expect "save it" lkvm snapshot uso uso.saved
 	expect "stop it" lkvm stop uso
 	wait_end uso
-	# An end that has no offloads at all: a switch
+	# An end that does not take such ones: a switch
 	run uso-without --restore uso.saved -n switch=uso </dev/null
 	expect_status uso-without 125
 	expect "it is refused: $(cat uso-without.err)" grep -q "net0 is not what it was" uso-without.err

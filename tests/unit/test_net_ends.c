@@ -3,6 +3,7 @@
 /* Ends of a network: what -n says of them, a switch between three guests, scripts, what pcap= records. */
 #include "unit.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
@@ -71,7 +72,7 @@ static void close_guest(unsigned i)
 static void put_frame(unsigned from, const uint8_t *to, uint8_t value, size_t bytes)
 {
 	uint8_t frame[LONG_BYTES] = { 0 };
-	struct virtio_net_hdr_v1 header = { .flags = 1 };
+	struct virtio_net_hdr_v1 header = { .flags = 1, .csum_start = htole16(20), .csum_offset = htole16(10) };
 	struct iovec iov[2] = { { &header, sizeof(header) }, { frame, bytes } };
 
 	while (loop_once(&loop, 0) > 0) /* who has come is let in */
@@ -101,7 +102,7 @@ static int get_frame(unsigned at)
 	if (!n)
 		return -1;
 	ck_assert(n == NET_HDR_BYTES + FRAME_BYTES || n == NET_HDR_BYTES + LONG_BYTES);
-	ck_assert_uint_eq(frame[0], 0); /* whatever the other side has said */
+	ck_assert_uint_eq(frame[0], 0); /* the checksum is there, as this guest takes no offloads */
 	return frame[n - 1];
 }
 
@@ -212,6 +213,60 @@ START_TEST(test_switch_first_ends)
 	send_frame(2, all, 6);
 	ck_assert_int_eq(get_frame(0), 6);
 	ck_assert_int_eq(get_frame(1), 6);
+	teardown();
+}
+END_TEST
+
+/* A frame that is to be cut, to who takes it so, and to who does not */
+START_TEST(test_switch_offloads)
+{
+	enum { HEAD = 54, PAYLOAD = 2500, SIZE = 1000 };
+	uint8_t frame[HEAD + PAYLOAD] = { [12] = 8, [14] = 0x45, [23] = 6, [46] = 0x50 };
+	struct virtio_net_hdr_v1 h = { .flags = 1, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .gso_size = htole16(SIZE),
+				       .csum_start = htole16(34), .csum_offset = htole16(16) }, bad = h;
+	struct iovec iov[2] = { { &h, sizeof(h) }, { frame, sizeof(frame) } };
+	uint8_t got[NET_HDR_BYTES + LONG_BYTES];
+	struct iovec room = { got, sizeof(got) };
+
+	setup_lan();
+	ck_assert_uint_eq(net[0]->offloads, NET_CSUM | NET_TSO4 | NET_TSO6 | NET_ECN);
+	ck_assert_int_eq(net[1]->ops->set_offloads(net[1], net[1]->offloads), 0);
+	ck_assert_int_eq(net[2]->ops->set_offloads(net[2], NET_CSUM), 0);
+	memcpy(frame, all, NET_MAC_BYTES);
+	for (unsigned i = 0; i < PAYLOAD; i++)
+		frame[HEAD + i] = (uint8_t)i;
+	while (loop_once(&loop, 0) > 0)
+		;
+	ck_assert_int_eq(net_send(net[0], 0, iov, 2, sizeof(frame)), 0);
+	ck_assert_int_eq(get_frame(0), -1);
+	ck_assert_int_eq(net_receive(net[1], 0, &room, 1), (ssize_t)(NET_HDR_BYTES + sizeof(frame)));
+	ck_assert_mem_eq(got, &h, sizeof(h));
+	ck_assert_mem_eq(got + NET_HDR_BYTES, frame, sizeof(frame));
+	for (unsigned at = 0; at < PAYLOAD; at += SIZE) {
+		const unsigned n = at + SIZE < PAYLOAD ? SIZE : PAYLOAD - at;
+
+		ck_assert_int_eq(net_receive(net[2], 0, &room, 1), NET_HDR_BYTES + HEAD + n);
+		ck_assert_uint_eq(got[0] | got[1], 0);
+		ck_assert_mem_eq(got + NET_HDR_BYTES + HEAD, frame + HEAD + at, n);
+	}
+	ck_assert_int_eq(get_frame(2), -1);
+	/* An lkvm that has not judged: nobody's guest sees it. */
+	bad.gso_size = 0;
+	iov[0].iov_base = &bad;
+	ck_assert_int_eq(net_send(net[0], 0, iov, 2, sizeof(frame)), 0);
+	for (unsigned i = 1; i < GUESTS; i++) {
+		ck_assert_int_eq(net_receive(net[i], 0, &room, 1), -EMSGSIZE);
+		ck_assert_uint_eq(net[i]->counters.received_dropped, 1);
+		ck_assert_int_eq(get_frame(i), -1);
+	}
+	/* Nor is it cut where there is nothing to be cut. */
+	iov[0].iov_base = &h;
+	frame[14] = 0x46;
+	ck_assert_int_eq(net_send(net[0], 0, iov, 2, sizeof(frame)), 0);
+	while (loop_once(&loop, 0) > 0)
+		;
+	ck_assert_int_eq(net_receive(net[2], 0, &room, 1), -EMSGSIZE);
+	ck_assert_int_eq(get_frame(2), -1);
 	teardown();
 }
 END_TEST
@@ -712,5 +767,5 @@ START_TEST(test_tap_script)
 }
 END_TEST
 
-UNIT_MAIN("net-ends", test_tap, test_tap_queues, test_rss, test_tap_vhost, test_tap_script, test_passt, test_passt_is_slow, test_options, test_switch, test_switch_batch, test_switch_first_ends, test_switch_dead, test_switch_full,
+UNIT_MAIN("net-ends", test_tap, test_tap_queues, test_rss, test_tap_vhost, test_tap_script, test_passt, test_passt_is_slow, test_options, test_switch, test_switch_batch, test_switch_offloads, test_switch_first_ends, test_switch_dead, test_switch_full,
 	  test_switch_folder, test_pcap, test_pcap_full, test_script)
