@@ -71,7 +71,7 @@ options()
 	lkvm-user) options=(-n "user,mac=02:00:00:00:00:01") ;;
 	qemu-user) options=(-netdev "user,id=n" -device "$nic:01") ;;
 	lkvm-switch) options=(-n "switch=bench,mac=02:00:00:00:00:01") ;;
-	qemu-switch) options=(-netdev "socket,id=n,connect=127.0.0.1:4000" -device "$nic:01") ;;
+	qemu-switch) options=(-netdev "stream,id=n,server=off,addr.type=unix,addr.path=$work/switch" -device "$nic:01") ;;
 	lkvm-vsock) options=(--vsock 7) ;;
 	qemu-vsock) options=(-device "vhost-vsock-pci,guest-cid=7") ;;
 	esac
@@ -81,7 +81,7 @@ options()
 other()
 {
 	local there=(-n "switch=bench,mac=02:00:00:00:00:02")
-	[ "$vmm" = lkvm ] || there=(-netdev "socket,id=n,listen=127.0.0.1:4000" -device "$nic:02")
+	[ "$vmm" = lkvm ] || there=(-netdev "stream,id=n,server=on,addr.type=unix,addr.path=$work/switch" -device "$nic:02")
 	guest other "net:10.78.0.1,serve:tcp:10.78.0.1:5000" "${there[@]}" </dev/null >other.out 2>other.err &
 	until grep -q 'guest: serves' other.out; do
 		kill -0 $! || return
@@ -178,7 +178,7 @@ measure()
 {
 	program=$1 vmm=${1%%-*} end=${1#*-} work=/tmp/bench-$1
 	shift
-	mkdir "$work" && mkdir -m 700 "$work/sockets"
+	rm -rf "$work" && mkdir "$work" && mkdir -m 700 "$work/sockets"
 	cd "$work" || return
 	export HOME=$work LKVM_DIR=$work/sockets
 	{
@@ -200,7 +200,7 @@ measure()
 status=0
 while [ $# -gt 0 ]; do
 	program=${1% *} rows=()
-	while [ $# -gt 0 ] && [ "${1% *}" = "$program" ]; do
+	while [ $# -gt 0 ] && [ "${1% *}" = "$program" ] && [[ " ${rows[*]} " != *" ${1#* } "* ]]; do
 		rows+=("${1#* }")
 		shift
 	done
