@@ -6,6 +6,8 @@
  * what a snapshot of somebody else's must not do: run programs, write files, take a descriptor.
  */
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,18 +75,50 @@ int snapshot_skip_nets(struct snapshot *snap, unsigned n)
 	return err;
 }
 
-/* What is the guest's of it; the rest is as the user has it now. */
-static void keep(struct net_config *net, const struct net_config *was)
+/* In what is said of it, too, for who saves the machine again. Return: 0 or -ENOMEM, logged */
+__attribute__((format(printf, 2, 3))) static int also(struct net_config *net, const char *format, ...)
 {
-	if (!net->queues)
+	char word[64], *text;
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(word, sizeof(word), format, args);
+	va_end(args);
+	if (asprintf(&text, "%s%s%s", net->arg, *net->arg ? "," : "", word) < 0)
+		return log_err(-ENOMEM, "networks");
+	free(net->arg);
+	net->arg = text;
+	return 0;
+}
+
+/* What is the guest's of it; the rest is as the user has it now. Return: 0 or -ENOMEM, logged */
+static int keep(struct net_config *net, const struct net_config *was)
+{
+	const uint8_t *mac = was->mac;
+	int err = 0;
+
+	if (!net->queues && was->queues) {
 		net->queues = was->queues;
-	if (!net->mtu)
+		err = also(net, "queues=%u", net->queues);
+	}
+	if (!err && !net->mtu && was->mtu) {
 		net->mtu = was->mtu;
-	if (!net->has_mac)
-		memcpy(net->mac, was->mac, sizeof(net->mac));
-	net->has_mac |= was->has_mac;
-	net->packed |= was->packed;
-	net->rss |= was->rss;
+		err = also(net, "mtu=%u", net->mtu);
+	}
+	if (!err && !net->has_mac && was->has_mac) {
+		net->has_mac = true;
+		memcpy(net->mac, mac, sizeof(net->mac));
+		err = also(net, "mac=%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+	}
+	if (!err && !net->packed && was->packed) {
+		net->packed = true;
+		err = also(net, "packed");
+	}
+	if (!err && !net->rss && was->rss) {
+		net->rss = true;
+		err = also(net, "rss");
+	}
+	return err;
 }
 
 static int refuse(const struct vm_config *cfg, unsigned i, const struct net_config *was)
@@ -115,7 +149,7 @@ static int take_net(struct vm_config *cfg, struct net_config *given, unsigned i,
 	if (!err && given) {
 		*net = *given;
 		memset(given, 0, sizeof(*given));
-		keep(net, &was);
+		err = keep(net, &was);
 	} else if (!err && (was.script || was.downscript || was.fd)) {
 		err = refuse(cfg, i, &was);
 	} else if (!err) {

@@ -332,6 +332,36 @@ t_fails 125 "'broken/disk0': No such file or directory" "$LKVM" run --restore br
 restore last q --verbose
 t_stderr_like '^restored: last$'
 
+# ---- a network: where it leads is said anew, and what the guest has seen of it is kept, in the next one too ----
+
+begin witness.mb -d disk0 -p disks=1 -n switch=one,queues=2,mtu=2000,mac=02:00:00:00:00:07,rss,packed
+t_ok "with a network: the guest starts" heard '^ready$'
+t_ok "with a network: saved" "$LKVM" snapshot test net1 --stop
+T_LIMIT=120 g_wait
+exec 4>&-
+for net in "--net=switch=two" "--net" ""; do
+	# shellcheck disable=SC2086 # none is none
+	go_on --restore net1 $net
+	printf a >&4
+	t_ok "restored with '$net': it runs" heard '^[0-9]+$'
+	t_like "restored with '$net': the device" "$("$LKVM" stat test)" 'net0: .*02:00:00:00:00:07'
+	rm -rf net2
+	t_ok "restored with '$net': saved again" "$LKVM" snapshot test net2 --stop
+	T_LIMIT=120 g_wait
+	exec 4>&-
+	restore net2 aq
+	t_status 1
+	t_stdout_like '^[0-9]+$'
+done
+go_on --restore net1 --net
+printf a >&4
+t_ok "a network that is not said: it runs" heard '^[0-9]+$'
+rm -rf net2
+t_ok "a network that is not said: saved" "$LKVM" snapshot test net2 --stop
+T_LIMIT=120 g_wait
+exec 4>&-
+t_fails 125 "snapshot 'net2': this machine's net0 is not what it was" "$LKVM" run --restore net2 --net user,mtu=2001
+
 # ---- shown ----
 
 t_run "$LKVM" snapshot --show last
