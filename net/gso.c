@@ -26,6 +26,9 @@
 #define TCP_FIN     0x01
 #define TCP_PSH     0x08
 #define TCP_CWR     0x80
+/* One large frame is not to become much more than it is by headers: */
+#define MAX_HEAD 256 /* bytes of them, in front of each segment's payload, */
+#define MIN_SIZE 8   /* and at least so many of that; Linux sends no less */
 
 /* ---- the header ---- */
 
@@ -148,7 +151,8 @@ static bool find_headers(struct gso *gso, const struct virtio_net_hdr_v1 *h)
 	gso->ip = ip;
 	gso->tcp = tcp;
 	gso->head = tcp + 4u * (frame[tcp + TCP_OFFSET] >> 4);
-	return gso->head >= tcp + TCP_BYTES && gso->head <= gso->bytes;
+	return gso->head >= tcp + TCP_BYTES && gso->head <= gso->bytes && gso->head <= MAX_HEAD &&
+	       le16toh(h->gso_size) >= MIN_SIZE;
 }
 
 int gso_begin(struct gso *gso, uint8_t *buf, size_t bytes, unsigned offloads)

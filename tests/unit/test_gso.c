@@ -325,6 +325,15 @@ START_TEST(test_lies)
 		ck_assert_msg(gso_begin(&gso, buf, bytes, 0) == -EINVAL, "case %u", i);
 		ck_assert(!gso_left(&gso));
 	}
+	/* So many headers, or so small segments, that it would become much more than it is */
+	for (unsigned size = 7; size <= 8; size++)
+		ck_assert_int_eq(gso_begin(&gso, buf, make(&shapes[0], 300, size, ACK), 0), size < 8 ? -EINVAL : 0);
+	for (unsigned options = 176; options <= 184; options += 8) {
+		const struct shape s = { .v6 = true, .options = options };
+		const size_t bytes = make(&s, 300, 100, ACK);
+
+		ck_assert_int_eq(gso_begin(&gso, buf, bytes, 0), head_of(&s) > 256 ? -EINVAL : 0);
+	}
 	/* All of them are there, of a frame that ends within. */
 	for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++)
 		for (size_t bytes = tcp_of(&shapes[i]) + 18; bytes < head_of(&shapes[i]); bytes++) {
