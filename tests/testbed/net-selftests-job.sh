@@ -6,11 +6,14 @@ tests="
 sockets    sockets, packet sockets, GSO, TLS, time stamps: within namespaces of a guest
 links      rtnetlink, tunnels, bridges, GRO: likewise
 device     netdevice.sh on the guest's own interface
+tap        msg_zerocopy and udpgso_bench, between guest and host, each as sender and as receiver, over IPv4 and IPv6
 rss        frames go where ethtool -X says, by the hash of what ethtool -N chooses, over IPv4 and IPv6
 vsock      vsock_test and vsock_diag_test, the host's end as client and as server, and both ends in a guest
 "
 
+optmem=1000000 # bytes that msg_zerocopy.sh wants; the host's is not to be seen in a network of its own
 if [ -z "${NET_JOB-}" ]; then
+	echo $optmem >/proc/sys/net/core/optmem_max
 	NET_JOB=1 exec unshare -nm --pid --fork --kill-child --mount-proc bash "$0" "$@"
 fi
 # shellcheck source=tests/testbed/session-helpers.sh
@@ -143,15 +146,107 @@ test_device()
 	done
 }
 
-key=6d:5a:56:da:25:5b:0e:c2:41:67:25:3d:43:a3:8f:b0:d0:ca:2b:cb:ae:7b:30:b4:77:cb:2d:a3:80:30:f2:0c:6a:42:b7:3b:be:ac:01:fa
+# orders NAME OPTION...: a guest on four queues of a tap that does what asks() says
+orders()
+{
+	asked=$1 i=0
+	shift
+	ip tuntap add "own-$asked" mode tap
+	ip addr add 10.79.2.1/24 dev "own-$asked"
+	ip addr add fd79:2::1/64 dev "own-$asked" nodad
+	ip link set "own-$asked" up
+	mkdir "$asked.rw"
+	cat >"$asked.rw/run" <<-'END'
+		busybox ip link set eth0 up
+		busybox ip addr add 10.79.2.2/24 dev eth0
+		ip -6 addr add fd79:2::2/64 dev eth0 nodad
+		cd "$1/net"
+		while read -r i line; do
+			timeout 100 $line >"$OLDPWD/$i.log" 2>&1 </dev/null
+			echo "$i $?"
+		done
+	END
+	mkfifo "$asked.in"
+	run "$asked" -k "$GENERIC" -m 512 --rw "$work/$asked.rw" --cwd "$work/$asked.rw" "$@" -- bash run "$SELFTESTS" <"$asked.in" &
+	exec 9>"$asked.in"
+}
 
-# asks LINE: the guest does it, number $i; what it says is in rss.rw/$i.log
+# asks LINE: the guest does it, number $i; what it says is in $asked.rw/$i.log
 asks()
 {
 	i=$((i + 1))
 	echo "$i $1" >&9
-	wait_until "number $i, $1" grep -q "^$i " rss.out
+	wait_until "number $i, $1" answered "$i"
 }
+
+answered() { grep -q "^$1 " "$asked.out"; } # wait_until has an $i of its own
+
+# no_more: and the guest ends
+no_more()
+{
+	exec 9>&-
+	wait_end "$asked"
+	expect_status "$asked" 0
+	ip link del "own-$asked"
+}
+
+# host_own COMMAND...: one of the kernel's tests, on the host, in the background; what it says is in host.log
+host_own() { (cd "$SELFTESTS/net" && exec timeout 100 "$@") >host.log 2>&1 </dev/null & }
+
+# receives FILE: what was said by who receives: that it got something
+receives()
+{
+	echo "$1: $(grep -m 1 'rx=\|rx:' "$1")" >>tap.told
+	grep -Eq 'rx=[1-9][0-9]* |rx: .* [1-9][0-9]* calls' "$1"
+}
+
+# between FROM TO COMMAND: COMMAND with these addresses in place of its words FROM and TO
+between() { sed "s/FROM/$1/; s/TO/$2/" <<<"$3"; }
+
+# sends_and_receives GUEST HOST RECEIVER SENDER: one way and the other; both are for between()
+sends_and_receives()
+{
+	local receiver sender
+	receiver=$(between "$1" "$2" "$3") sender=$(between "$1" "$2" "$4")
+	# shellcheck disable=SC2086 # words
+	host_own $receiver
+	sleep 1 # it says nothing when it listens
+	asks "$sender"
+	expect "$sender: $(cat "tap.rw/$i.log")" grep -q "^$i 0$" tap.out
+	wait $!
+	expect "the host receives by $receiver: $(cat host.log)" receives host.log
+	receiver=$(between "$2" "$1" "$3") sender=$(between "$2" "$1" "$4")
+	i=$((i + 1))
+	echo "$i $receiver" >&9
+	sleep 3
+	# shellcheck disable=SC2086
+	host_own $sender
+	wait $! || complain "$sender: $(cat host.log)"
+	wait_until "number $i, $receiver" answered "$i"
+	expect "the guest receives by $receiver: $(cat "tap.rw/$i.log")" receives "tap.rw/$i.log"
+}
+
+test_tap()
+{
+	local asked i how family guest host
+	orders tap -c 1 -n tap,ifname=own-tap
+	asks "busybox sysctl -w net.core.optmem_max=$optmem"
+	while read -r family guest host; do
+		# Of datagrams in pieces hardly one gets through a full tap whole.
+		for how in tcp "-z tcp" "-s 1200 udp" "-z -s 1200 udp"; do
+			sends_and_receives "$guest" "$host" "./msg_zerocopy $family -t 8 -S FROM -D TO -r ${how#-z }" \
+				"./msg_zerocopy $family -t 1 -S FROM -D TO $how"
+		done
+		sends_and_receives "$guest" "$host" "./udpgso_bench_rx ${family#-6} -C 20000 -R 4000" \
+			"./udpgso_bench_tx $family -D TO -l 2 -S 1200"
+	done <<-'END'
+		-4 10.79.2.2 10.79.2.1
+		-6 fd79:2::2 fd79:2::1
+	END
+	no_more
+}
+
+key=6d:5a:56:da:25:5b:0e:c2:41:67:25:3d:43:a3:8f:b0:d0:ca:2b:cb:ae:7b:30:b4:77:cb:2d:a3:80:30:f2:0c:6a:42:b7:3b:be:ac:01:fa
 
 counts() { grep -E '^ *rx_queue_[0-9]+_packets' "rss.rw/$1.log" | sed 's/.*: //'; }
 
@@ -175,26 +270,8 @@ flows()
 
 test_rss()
 {
-	local i=0 words
-	ip tuntap add own2 mode tap
-	ip addr add 10.79.2.1/24 dev own2
-	ip addr add fd79:2::1/64 dev own2 nodad
-	ip link set own2 up
-	mkdir rss.rw
-	cat >rss.rw/run <<-'END'
-		busybox ip link set eth0 up
-		busybox ip addr add 10.79.2.2/24 dev eth0
-		ip -6 addr add fd79:2::2/64 dev eth0 nodad
-		cd "$1/net"
-		while read -r i line; do
-			timeout 100 $line >"$OLDPWD/$i.log" 2>&1 </dev/null
-			echo "$i $?"
-		done
-	END
-	mkfifo rss.in
-	run rss -k "$GENERIC" -c 2 -m 512 -n tap,ifname=own2,queues=4,rss --rw "$work/rss.rw" --cwd "$work/rss.rw" -- \
-		bash run "$SELFTESTS" <rss.in &
-	exec 9>rss.in
+	local asked i words
+	orders rss -c 2 -n tap,ifname=own-rss,queues=4,rss
 	for words in "ethtool -L eth0 combined 4" "ethtool -X eth0 equal 4 hkey $key" "ethtool -K eth0 rxhash on"; do
 		asks "$words"
 		expect "$words: $(cat "rss.rw/$i.log")" grep -q "^$i 0$" rss.out
@@ -213,9 +290,7 @@ test_rss()
 	python3 "$here/rss.py" udp 10.79.2.2 9000 64 $key sdfn 4 >/dev/null
 	asks "ethtool -S eth0"
 	expect "all by the last queue" [ $(($(counts "$i" | tail -n 1) - $(tail -n 1 rss.last | cut -d ' ' -f 2))) -ge 192 ]
-	exec 9>&-
-	wait_end rss
-	expect_status rss 0
+	no_more
 }
 
 # ---- vsock ----
