@@ -1,7 +1,6 @@
 /* Frames of the guest; see net-internal.h. */
 #include "net-internal.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

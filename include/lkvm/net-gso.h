@@ -37,7 +37,7 @@ struct gso {
 /**
  * gso_begin() - there is a frame of @bytes behind a header at @buf, which gso_judge() has seen; it is for who takes @offloads
  * UDP is not cut.
- * Return: 0; -EINVAL: it is not what its header says, and is lost
+ * Return: 0; -EINVAL: it is not what its header says, or would become much more than it is by headers, and is lost
  */
 int gso_begin(struct gso *gso, uint8_t *buf, size_t bytes, unsigned offloads);
 

@@ -3,8 +3,9 @@
 # microvm with the same back end, one after the other in an emulated host with one CPU, whose clock counts instructions: so
 # a figure is the work in the guest, the VMM and the host's kernel together, whatever else this machine does, and one
 # run of each is enough. Two guests at once, of a switch, make such a host stand still nearly always: theirs is a host with
-# a common clock, in which they take turns three times, and the shortest time of each counts. The programs at both ends are tests/bench/wire.c, by one TCP connection, or vsock stream; of
-# `packets` it is a guest that does nothing but send (tests/guest/net-bench.c).
+# a common clock, in which they take turns three times, and the shortest time of each counts. The programs at both ends are
+# tests/bench/wire.c, by one TCP connection, or vsock stream; of `packets` it is a guest that does nothing but send
+# (tests/guest/net-bench.c).
 #
 #	to host, from host    MiB a second
 #	1 B, 1 KiB            requests with their answers, a second, one at a time

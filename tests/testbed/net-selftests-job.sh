@@ -146,7 +146,7 @@ test_device()
 	done
 }
 
-# orders NAME OPTION...: a guest on four queues of a tap that does what asks() says
+# orders NAME OPTION...: a guest with an OPTION for the tap own-NAME, which does what asks() says
 orders()
 {
 	asked=$1 i=0

@@ -18,7 +18,7 @@ check-linux: $(LINUX) ## boot Linux guests: all tests, of which `make check` run
 
 # Not part of `make check`: a kernel has to be built for it.
 .PHONY: check-small
-check-small: $(O)/lkvm ## build a Linux without PCI, one without ACPI, one with simpledrm, and boot them (20 minutes)
+check-small: $(O)/lkvm ## build a Linux without PCI, one without ACPI, one with simpledrm, and boot them
 	$(Q)tests/setup.sh check kernel
 	$(Q)tests/tap.sh tests/testbed/small.sh
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# viewer.sh: the screen of a Linux guest, as somebody else's viewer shows it under Xvfb: on this machine if its KVM can run
-# Linux, else in an emulated host whose root is this machine's file tree. TAP; the test is in viewer-job.sh. $LKVM is the
+# viewer.sh [TEST...]: the screen of a Linux guest, as somebody else's viewer shows it under Xvfb: on this machine if its KVM can run
+# Linux, else in an emulated host whose root is this machine's file tree. TAP; the tests are in viewer-job.sh. $LKVM is the
 # lkvm to test.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -12,6 +12,4 @@ export LKVM="${LKVM:-$PWD/../../build/lkvm}"
 folder=$(./kernels.sh generic)
 GENERIC=$(echo "$folder"/boot/vmlinuz-*)
 export GENERIC
-status=0
-./host.sh --auto --tree --memory 4096 --timeout 2400 -- "$PWD/viewer-job.sh" "$@" || status=$?
-exit "$status"
+./host.sh --auto --tree --memory 4096 --timeout 2400 -- "$PWD/viewer-job.sh" "$@"
